@@ -1,0 +1,151 @@
+"""Capture: what named layers put out during one forward pass, and the graph behind them only.
+
+Upstream of the first captured layer nothing is recorded for autograd; at that layer the output becomes a leaf and gradients are
+switched on, so that a backward pass touches only what lies downstream.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtool.errors import LayerError, LayoutError
+from camtool.layouts import Layout
+
+
+@dataclass
+class CapturedLayer:
+    """What one layer put out at its first call."""
+
+    calls: int = 0
+    order: int = -1
+    """Position among all captured layers by the end of the first call."""
+    input_shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    """Shape of the tensor that holds the grid, else of the first tensor."""
+    activations: Tensor | None = None
+    """As the layer gave it, not yet laid out; part of the graph where gradients are wanted."""
+    layout: Layout | None = None
+    misfit: str = "its output holds no tensor of floating-point numbers"
+    """Why there are no activations, where there are none."""
+
+
+class Capture:
+    """Records activations of `layers` while entered; all hooks and grad modes are undone on exit, also after an exception.
+
+    Args:
+        layers: path -> module.
+        fit: returns the layout of a tensor or raises LayoutError.
+        differentiate: whether gradients with respect to the activations will be asked for.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[[Tensor], Layout], *, differentiate: bool) -> None:
+        self.records = {path: CapturedLayer() for path in layers}
+        self._layers = layers
+        self._fit = fit
+        self._differentiate = differentiate
+        self._stack = ExitStack()
+        self._order = itertools.count()
+
+    def __enter__(self) -> "Capture":
+        with ExitStack() as stack:
+            # Inference tensors could not take part in the graph behind the target layer.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            for path, module in self._layers.items():
+                handle = module.register_forward_hook(self._hook(self.records[path]))
+                stack.callback(handle.remove)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def activations(self, path: str) -> tuple[Tensor, Layout]:
+        """Return a layer's activations and their layout; LayerError or LayoutError if it has none."""
+        record = self.records[path]
+        if record.calls == 0:
+            raise LayerError(f"Layer '{path}' is never called in this forward pass; choose one that is ('--preview-model' shows which).")
+        if record.activations is None or record.layout is None:
+            raise LayoutError(f"Layer '{path}': {record.misfit}")
+        return record.activations, record.layout
+
+    def _hook(self, record: CapturedLayer) -> Callable[..., Any]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            record.calls += 1
+            if record.calls > 1:
+                return None
+            record.order = next(self._order)
+            record.input_shape = next((tuple(tensor.shape) for tensor in tensors_in(inputs)), None)
+            for tensor in tensors_in(output):
+                record.shape = record.shape or tuple(tensor.shape)
+                try:
+                    record.layout = self._fit(tensor)
+                except LayoutError as misfit:
+                    record.misfit = str(misfit)
+                    continue
+                record.shape = tuple(tensor.shape)
+                record.activations = self._take(tensor)
+                # Clone: an in-place ReLU downstream would overwrite the captured tensor.
+                return _replaced(output, tensor, record.activations.clone())
+            return None
+
+        return hook
+
+    def _take(self, tensor: Tensor) -> Tensor:
+        if not self._differentiate:
+            return tensor.detach().clone()
+        # Grad mode is restored by the no_grad() that __enter__ put on the stack.
+        torch.set_grad_enabled(True)
+        if tensor.requires_grad:  # downstream of an earlier captured layer
+            return tensor
+        return tensor.detach().clone().requires_grad_()
+
+
+def tensors_in(output: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors in nested tuples, lists and dicts, outermost first."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from tensors_in(value)
+    elif isinstance(output, (tuple, list)):
+        for value in output:
+            yield from tensors_in(value)
+
+
+def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    if output is old:
+        return new
+    if isinstance(output, Mapping):
+        changed = copy.copy(output)
+        for key, value in output.items():
+            changed[key] = _replaced(value, old, new)  # type: ignore[index]  # dicts and their kin
+        return changed
+    if isinstance(output, (tuple, list)):
+        values = [_replaced(value, old, new) for value in output]
+        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+    return output
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put every submodule in eval mode, and each back in its own mode afterwards.
+
+    The flag is set directly: a model's own `train()` may freeze, merge or re-parametrise, which would be a trace.
+    """
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,51 @@
+"""Errors a user can act on: every message says what was expected, what was found, and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CamtoolError(Exception):
+    """Base of all errors that are the input's fault, not the program's."""
+
+
+class CamtoolWarning(UserWarning):
+    """The result is correct, but there is something to know about it."""
+
+
+class ConfigError(CamtoolError):
+    """A config that is missing, cannot be read, or does not describe a classifier."""
+
+
+class CheckpointError(CamtoolError):
+    """Weights that are missing, unreadable, unsafe, or made for another network."""
+
+
+class ImageError(CamtoolError):
+    """A picture that is missing, unreadable or of an unusable size."""
+
+
+class LayerError(CamtoolError):
+    """A target layer that does not exist, is not called, or carries no gradient."""
+
+
+class LayoutError(CamtoolError):
+    """An activation that cannot be read as maps over the input's positions."""
+
+
+class TargetError(CamtoolError):
+    """A class or objective that the network's output does not offer."""
+
+
+class MethodError(CamtoolError):
+    """A method that does not exist, or is not defined for this network."""
+
+
+class OutputError(CamtoolError):
+    """A result that cannot be written or shown where it was asked for."""
+
+
+def closest(name: str, choices: Iterable[str], count: int = 3) -> str:
+    """Return "; closest: 'a', 'b'" for the choices most like `name`, or "" when none is near."""
+    by_folded = {choice.casefold(): choice for choice in choices}
+    matches = get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.5)
+    return f"; closest: {', '.join(repr(by_folded[match]) for match in matches)}" if matches else ""

@@ -1,0 +1,47 @@
+"""Files are written whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from camtool.errors import OutputError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to a temporary name beside `path`, then rename it.
+
+    Raises:
+        OutputError: if the folder cannot be made or the file cannot be written. Nothing is left behind.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another path.") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError now, before any work is done, if `path` could not be written later."""
+    if path.is_dir():
+        raise OutputError(f"Cannot write '{path}': it is a directory; expected a file name.")
+    existing = path.parent
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise OutputError(f"Cannot write '{path}': '{existing}' is a file, not a directory. Choose another path.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"Cannot write '{path}': no permission to write in '{existing}'. Choose another path.")
+
+
+def _umask() -> int:
+    # mkstemp makes files private (0600); a result should have the permissions of any other new file.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,55 @@
+"""The linear head of a network that ends in global average pooling: the one CAM of 2016 needs."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from camtool.errors import MethodError
+from camtool.functional import spatial_mean
+from camtool.types import Maps
+
+TOLERANCE = 1e-3  # relative; half-precision networks round their logits
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """logits = pooled activations @ weight.T + bias."""
+
+    weight: Float[Tensor, "classes c"]
+    bias: Float[Tensor, " classes"]
+
+
+def find_linear_head(model: nn.Module, activations: Maps, logits: Float[Tensor, "n classes"]) -> LinearHead:
+    """Return the linear layer (or 1x1 convolution) that turns the activations' spatial mean into the logits.
+
+    It is recognised by what it computes, not by its name: a layer that merely has the right shape is not believed.
+
+    Raises:
+        MethodError: if there is none, because the head pools otherwise or has more than one layer.
+    """
+    pooled = spatial_mean(activations).flatten(1)
+    for module in model.modules():
+        head = _as_linear(module)
+        if head is None or head.weight.shape != (logits.shape[-1], pooled.shape[1]):
+            continue
+        predicted = pooled @ head.weight.T + head.bias
+        scale = logits.abs().amax().clamp(min=1e-6)
+        if logits.shape == predicted.shape and (predicted - logits).abs().amax() <= TOLERANCE * scale:
+            return head
+    raise MethodError(
+        "Method 'cam' is defined for networks that end in global average pooling and one linear layer, applied to the target "
+        "layer's output; this network's scores are not that at this layer. Use 'gradcam', its generalisation, or the layer "
+        "that is pooled."
+    )
+
+
+def _as_linear(module: nn.Module) -> LinearHead | None:
+    if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return None
+    if not isinstance(module, nn.Linear) and (set(module.kernel_size) != {1} or module.groups != 1):
+        return None
+    weight = module.weight.detach().flatten(1).float()
+    bias = module.bias
+    return LinearHead(weight, torch.zeros_like(weight[:, 0]) if bias is None else bias.detach().float())

@@ -1,0 +1,90 @@
+"""Layer paths: "backbone.layers[-1].ln1" to module and back. Nothing else knows the syntax.
+
+A path is read character by character and looked up among registered child modules only: no attribute access, no `eval`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from camtool.errors import LayerError, closest
+
+_STEP = re.compile(r"\[(-?\d+)\]|(?:^|\.)([^.\[\]]+)")
+
+
+def find_layer(model: nn.Module, path: str) -> tuple[str, nn.Module]:
+    """Return the canonical path and the module that `path` names.
+
+    `layer4[-1].conv3`, `layer4.2.conv3` and `layer4[2].conv3` name the same layer of a ResNet-50; the last is canonical.
+
+    Raises:
+        LayerError: if the path cannot be parsed, or names no module; the message has the nearest names.
+    """
+    module, canonical, end = model, "", 0
+    for step in _STEP.finditer(path):
+        if step.start() != end:
+            break
+        child = _child_name(module, step[1], step[2])
+        if child is None:
+            raise LayerError(_no_such_layer(model, path, module, canonical))
+        module = module._modules[child]  # type: ignore[assignment]  # _child_name names a module that is not None
+        canonical, end = _join(canonical, child), step.end()
+    if not path or end != len(path):
+        raise LayerError(
+            f"Cannot read the layer path '{path}' behind '{path[:end]}'; expected names, dots and [indices], "
+            "as in 'backbone.layer4[-1].conv3'."
+        )
+    return canonical, module
+
+
+def path_of(model: nn.Module, layer: nn.Module) -> str:
+    """Return the canonical path of a module object inside `model`; LayerError if it is not in it."""
+    for path, module in walk(model):
+        if module is layer:
+            return path
+    raise LayerError(f"The layer {type(layer).__name__} given as a module is not part of this {type(model).__name__}.")
+
+
+def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (canonical path, module) for each module below `model`, in definition order, shared ones once."""
+    for name, module in model.named_modules():
+        if name:
+            path = ""
+            for part in name.split("."):
+                path = _join(path, part)
+            yield path, module
+
+
+def _join(prefix: str, child: str) -> str:
+    if child.isdigit():
+        return f"{prefix}[{child}]"
+    return f"{prefix}.{child}" if prefix else child
+
+
+def _children(module: nn.Module) -> list[str]:
+    return [name for name, child in module._modules.items() if child is not None]
+
+
+def _child_name(module: nn.Module, index: str | None, name: str | None) -> str | None:
+    children = _children(module)
+    wanted = name if name is not None else str(index)
+    if wanted in children:
+        return wanted
+    # Negative, or into an nn.Sequential whose children have names.
+    if re.fullmatch(r"-?\d+", wanted) and -len(children) <= int(wanted) < len(children):
+        return children[int(wanted)]
+    return None
+
+
+def _no_such_layer(model: nn.Module, path: str, reached: nn.Module, canonical: str) -> str:
+    paths = [candidate for candidate, _ in walk(model)]
+    below = _children(reached)
+    shown = _summary(below) if below else "nothing, it is a single layer"
+    where = f"'{canonical}' ({type(reached).__name__})" if canonical else f"the model ({type(reached).__name__})"
+    return f"No layer '{path}'{closest(path, paths)}. Below {where} there is: {shown}. '--preview-model' lists every layer."
+
+
+def _summary(names: Sequence[str], most: int = 12) -> str:
+    listed = ", ".join(f"[{name}]" if name.isdigit() else name for name in names[:most])
+    return listed if len(names) <= most else f"{listed}, … ({len(names)} in all)"

@@ -1,0 +1,59 @@
+"""Layouts that already carry a grid: (n, c, *spatial) and (n, *spatial, c)."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from camtool.layouts._base import Layout, has_one_scale, has_whole_strides
+from camtool.layouts.tokens import token_grid
+from camtool.registry import LAYOUTS
+from camtool.types import Maps
+
+
+@LAYOUTS.register_module()
+class ChannelsFirst(Layout):
+    """(n, c, *spatial): the convolutional standard."""
+
+    def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+        if len(shape) != 2 + len(input_size):
+            return f"expected {2 + len(input_size)} axes (n, c, *grid) or tokens (n, length, c), got {len(shape)}"
+        grid = shape[2:]
+        if math.prod(grid) == 1:
+            return "it has a single position, no spatial extent; choose a layer before the pooling"
+        if given:
+            return None
+        if _is_attention(grid, input_size):
+            return f"{grid[0]}x{grid[1]} looks like attention between tokens, not like a grid; choose a layer of features"
+        if not (has_one_scale(grid, input_size) or has_whole_strides(grid, input_size)):
+            return f"its last axes {tuple(grid)} are no grid of that input; if they are, give layout='ChannelsFirst'"
+        if not has_one_scale(grid, input_size) and has_one_scale(shape[1:-1], input_size):
+            return "its middle axes are the grid"
+        return None
+
+    def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
+        return tensor
+
+
+@LAYOUTS.register_module()
+class ChannelsLast(Layout):
+    """(n, *spatial, c): Swin of torchvision and timm, norms inside ConvNeXt blocks."""
+
+    def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+        if len(shape) != 2 + len(input_size):
+            return f"expected {2 + len(input_size)} axes (n, *grid, c), got {len(shape)}"
+        grid = shape[1:-1]
+        if math.prod(grid) == 1:
+            return "it has a single position, no spatial extent"
+        if given or has_one_scale(grid, input_size):
+            return None
+        return f"its middle axes {tuple(grid)} are no grid of that input either"
+
+    def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
+        return tensor.movedim(-1, 1)
+
+
+def _is_attention(grid: Sequence[int], input_size: Sequence[int]) -> bool:
+    # (n, heads, L, L) has the shape of a square map; L then counts tokens, and no stride makes L cells of the input.
+    square = len(grid) == 2 and grid[0] == grid[1]
+    return square and not has_whole_strides(grid, input_size) and token_grid(grid[0], input_size) is not None

@@ -1,0 +1,71 @@
+"""Methods: one file each, found by any spelling of their name."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from camtool.errors import MethodError, closest
+from camtool.methods._base import Method as Method
+from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
+from camtool.methods.activation.fem import FEM as FEM
+from camtool.methods.baseline.random_cam import RandomCAM as RandomCAM
+from camtool.methods.gradient.eigen_grad_cam import EigenGradCAM as EigenGradCAM
+from camtool.methods.gradient.grad_cam import GradCAM as GradCAM
+from camtool.methods.gradient.grad_cam_element_wise import GradCAMElementWise as GradCAMElementWise
+from camtool.methods.gradient.grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
+from camtool.methods.gradient.hires_cam import HiResCAM as HiResCAM
+from camtool.methods.gradient.layer_cam import LayerCAM as LayerCAM
+from camtool.methods.gradient.seg_eigen_cam import SegEigenCAM as SegEigenCAM
+from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
+from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
+from camtool.registry import METHODS
+
+
+def method_names() -> list[str]:
+    """Return the command-line name of every registered method, a user's own included, sorted."""
+    return sorted({method_class.name for method_class in METHODS.module_dict.values()})
+
+
+def find_method(name: str) -> type[Method]:
+    """Return the class that `name` means: any case, `gradcam++`, `GradCAMPlusPlus`, `grad-cam` alike.
+
+    Raises:
+        MethodError: if there is none; the message has the nearest names and all of them.
+    """
+    wanted = _folded(name)
+    for key, method_class in METHODS.module_dict.items():
+        if wanted in (_folded(key), _folded(method_class.name)):
+            return method_class
+    names = method_names()
+    raise MethodError(f"Unknown method '{name}'{closest(name, names)}; expected one of: {', '.join(names)}.")
+
+
+def build_method(spec: str | dict[str, Any] | Method) -> Method:
+    """Return the method that a name or a config dict (`dict(type='FEM', k=2.0)`) describes.
+
+    Raises:
+        MethodError: if the type is unknown, or a keyword is not one of its hyper-parameters.
+    """
+    if isinstance(spec, Method):
+        return spec
+    arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
+    if "type" not in arguments:
+        raise MethodError(f"A method is a name or a dict with 'type', got {spec!r}.")
+    method_class = find_method(str(arguments.pop("type")))
+    try:
+        return method_class(**arguments)
+    except TypeError as error:
+        raise MethodError(f"Method '{method_class.name}': {error}.") from error
+
+
+def build_methods(specs: str | dict[str, Any] | Method | Iterable[str | dict[str, Any] | Method]) -> dict[str, Method]:
+    """Return methods by name, in the order asked; one named twice is taken once."""
+    several = [specs] if isinstance(specs, (str, dict, Method)) else specs
+    methods = [build_method(spec) for spec in several]
+    if not methods:
+        raise MethodError(f"No method given; expected one of: {', '.join(method_names())}.")
+    return {method.name: method for method in methods}
+
+
+def _folded(name: str) -> str:
+    plain = name.casefold().replace("+", "plus")
+    return "".join(character for character in plain if character.isalnum())

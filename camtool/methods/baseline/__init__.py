@@ -1,0 +1,1 @@
+"""Maps that know nothing of the network: what a method must beat."""

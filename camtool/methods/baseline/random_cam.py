@@ -1,0 +1,25 @@
+"""RandomCAM: activations under random weights, a baseline; as in pytorch-grad-cam."""
+
+import torch
+
+from camtool.methods._base import ActivationMethod
+from camtool.registry import METHODS
+from camtool.types import Maps, Weights
+
+
+@METHODS.register_module()
+class RandomCAM(ActivationMethod):
+    """Weights each channel by a seeded draw from U(-1, 1), the same for every sample, so that a batch equals single calls."""
+
+    name = "randomcam"
+    paper = "pytorch-grad-cam 1.5, RandomCAM"
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+
+    def weights(self, activations: Maps) -> Weights:
+        # Drawn on the CPU: the same weights on every device.
+        generator = torch.Generator().manual_seed(self.seed)
+        draws = torch.rand(activations.shape[1], generator=generator, dtype=torch.float64) * 2 - 1
+        spatial = activations.ndim - 2
+        return draws.to(activations.device, activations.dtype).reshape(1, -1, *[1] * spatial)

@@ -1,0 +1,1 @@
+"""Methods that weight activations with their gradients."""

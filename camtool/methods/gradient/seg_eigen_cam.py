@@ -1,0 +1,28 @@
+"""Seg-Eigen-CAM: Chung & Ying 2025, Applied Sciences 15(13), 7562."""
+
+import torch
+
+from camtool.functional import first_component
+from camtool.methods._base import GradientMethod
+from camtool.registry import METHODS
+from camtool.types import Maps, RawMap, Weights
+
+
+@METHODS.register_module()
+class SegEigenCAM(GradientMethod):
+    """First principal component of abs(gradient) * activation (eq. 10), turned so that its largest deviation is positive (eq. 13)."""
+
+    name = "segeigencam"
+    paper = "doi:10.3390/app15137562"
+
+    def weights(self, activations: Maps, gradients: Maps) -> Weights:
+        return gradients.abs()
+
+    def collapse(self, contributions: Maps) -> RawMap:
+        component = first_component(contributions)
+        axes = tuple(range(1, component.ndim))
+        lowest, highest = component.amin(dim=axes, keepdim=True), component.amax(dim=axes, keepdim=True)
+        return torch.where(lowest.abs() > highest.abs(), -component, component)
+
+    def collapse_smoothly(self, contributions: Maps) -> RawMap:
+        return self.collapse(contributions)  # it is a principal component already

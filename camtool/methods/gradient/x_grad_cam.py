@@ -1,0 +1,17 @@
+"""XGrad-CAM: Fu et al. 2020, "Axiom-based Grad-CAM", arXiv:2008.02312."""
+
+from camtool.functional import EPS, spatial_sum
+from camtool.methods._base import GradientMethod
+from camtool.registry import METHODS
+from camtool.types import Maps, Weights
+
+
+@METHODS.register_module()
+class XGradCAM(GradientMethod):
+    """Weights each channel by its gradients averaged with the normalised activations (eq. 8)."""
+
+    name = "xgradcam"
+    paper = "arXiv:2008.02312"
+
+    def weights(self, activations: Maps, gradients: Maps) -> Weights:
+        return spatial_sum(gradients * activations) / (spatial_sum(activations) + EPS)

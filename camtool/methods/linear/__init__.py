@@ -1,0 +1,1 @@
+"""Methods defined by the weights of a linear head."""

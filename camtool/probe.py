@@ -1,0 +1,143 @@
+"""Probe: which layers of a network can serve as target layers, measured on one input, and which is the default.
+
+Every layer is captured in one forward pass; one backward pass shows at how many positions of each the score has a gradient.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtool.capture import Capture, CapturedLayer, evaluating
+from camtool.errors import LayerError
+from camtool.layers import walk
+from camtool.layouts import Layout
+from camtool.targets import find_logits, resolve_targets, scores
+
+LAST_NORM = "last-norm"
+
+
+@dataclass
+class ProbedLayer:
+    """What one layer gave on the probed input."""
+
+    path: str
+    module: nn.Module
+    record: CapturedLayer
+    grid: tuple[int, ...] | None = None
+    """Positions by axis, where the output is a map over the input."""
+    gradient_share: float = 0.0
+    """Share of positions, 0 to 1, at which the score has a gradient."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the layer can be a target layer of a gradient method."""
+        return self.gradient_share > 0
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot, in a few words; "" if it can."""
+        if self.record.calls == 0:
+            return "not called"
+        if self.grid is None:
+            return "no spatial extent"
+        return "" if self.usable else "no gradient"
+
+
+@dataclass
+class Probe:
+    """All layers of a network in definition order, probed on one sample."""
+
+    layers: list[ProbedLayer]
+    input_size: tuple[int, ...]
+    failure: str = ""
+    """Why no gradient could be taken at all; "" if it could."""
+
+    def default_layer(self) -> tuple[str, str]:
+        """Return (path, why): the deepest layer with spatial extent and gradient, so what a head pools, or the first norm of a
+        block that is read by its class token only.
+
+        Raises:
+            LayerError: if no layer has both.
+        """
+        layers = [layer for layer in self._usable() if not _is_projection_of_tokens(layer)]
+        deepest = max(layers, key=lambda layer: layer.record.order)
+        # A block, its stage and the backbone may all return the same values: the innermost names them best.
+        same = [layer for layer in layers if _same_maps(layer, deepest, self.input_size)]
+        chosen = min([layer for layer in same if not _is_elementwise(layer)] or same, key=lambda layer: layer.record.order)
+        return chosen.path, f"the deepest layer with a gradient at its {_times(chosen.grid)} positions"
+
+    def last_norm(self) -> tuple[str, str]:
+        """Return (path, why): the deepest normalisation layer with spatial extent and gradient; LayerError if there is none."""
+        norms = [layer for layer in self._usable() if _is_norm(layer.module)]
+        if not norms:
+            raise LayerError(
+                f"'{LAST_NORM}': this network has no normalisation layer with spatial extent and gradient; leave the option out."
+            )
+        chosen = max(norms, key=lambda layer: layer.record.order)
+        return chosen.path, f"the last normalisation layer with a gradient at its {_times(chosen.grid)} positions"
+
+    def _usable(self) -> list[ProbedLayer]:
+        usable = [layer for layer in self.layers if layer.usable]
+        if not usable:
+            cause = self.failure or "the score has no gradient at any layer with spatial extent (a head with weights of zero has none)"
+            raise LayerError(f"No target layer can be derived: {cause}. Load trained weights, or name a layer.")
+        return usable
+
+
+def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor], Layout], targets: Any = None) -> Probe:
+    """Return what every layer gives on `inputs` (1, c, *spatial), and its gradient for the target (default: predicted class)."""
+    modules = dict(walk(model))
+    with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
+        logits = find_logits(model(inputs), batch=1)
+        with torch.enable_grad():
+            resolved, _ = resolve_targets(targets, logits)
+            score = scores([row[0] for row in resolved], logits).sum()
+        layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
+        fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
+        failure = "" if score.requires_grad else "no layer's output is connected to the score"
+        tensors = [layer.record.activations for layer in fitted if layer.record.activations is not None]
+        gradients: tuple[Tensor | None, ...] = (None,) * len(fitted)
+        if score.requires_grad and tensors:
+            gradients = torch.autograd.grad(score, tensors, allow_unused=True)
+    input_size = tuple(inputs.shape[2:])
+    for layer, gradient in zip(fitted, gradients, strict=True):
+        layout = layer.record.layout
+        assert layout is not None, "a record with activations has a layout"
+        activations = layer.record.activations
+        assert activations is not None
+        layer.grid = tuple(layout.to_maps(activations, input_size).shape[2:])
+        if gradient is not None:
+            touched = (layout.to_maps(gradient, input_size) != 0).any(dim=1)
+            layer.gradient_share = touched.float().mean().item()
+    return Probe(layers, input_size, failure)
+
+
+def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]) -> bool:
+    maps = []
+    for layer in (one, other):
+        assert layer.record.activations is not None
+        assert layer.record.layout is not None
+        maps.append(layer.record.layout.to_maps(layer.record.activations, input_size))
+    return torch.equal(maps[0], maps[1])
+
+
+def _is_elementwise(layer: ProbedLayer) -> bool:
+    # Activations, dropout, identity: a leaf without parameters that keeps the shape.
+    leaf = next(layer.module.children(), None) is None and next(layer.module.parameters(), None) is None
+    return leaf and layer.record.input_shape == layer.record.shape
+
+
+def _is_projection_of_tokens(layer: ProbedLayer) -> bool:
+    # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
+    return isinstance(layer.module, nn.Linear)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.casefold() or isinstance(module, (nn.LayerNorm, nn.GroupNorm))
+
+
+def _times(grid: tuple[int, ...] | None) -> str:
+    return "x".join(map(str, grid or ()))

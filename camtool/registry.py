@@ -1,0 +1,6 @@
+"""Registries: whatever a config names by `type` is found here, a user's own classes (`custom_imports`) included."""
+
+from mmengine.registry import Registry
+
+METHODS = Registry("method", scope="camtool", locations=["camtool.methods"])
+LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])

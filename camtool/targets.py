@@ -1,0 +1,129 @@
+"""Targets: what a map explains, one scalar of the network's output per sample."""
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camtool.errors import TargetError
+
+Target: TypeAlias = Callable[[Float[Tensor, "*output"]], Float[Tensor, ""]]
+"""Anything that turns one sample's output into a scalar with a gradient."""
+
+
+class ClassScore:
+    """The score before softmax (logit) of one class. Range of the index: 0 to classes - 1."""
+
+    def __init__(self, index: int) -> None:
+        self.index = operator.index(index)
+
+    def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
+        return logits[self.index]
+
+    def __repr__(self) -> str:
+        return f"ClassScore({self.index})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClassScore) and other.index == self.index
+
+    def __hash__(self) -> int:
+        return hash(self.index)
+
+
+def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
+    """Return the scores in a network's output: a tensor, `.logits`, `["logits"]`, or the first tensor with the batch in front.
+
+    Raises:
+        TargetError: if there is none.
+    """
+    if isinstance(output, Tensor):
+        return output.unsqueeze(1) if output.ndim == 1 else output
+    if isinstance(getattr(output, "logits", None), Tensor):
+        return find_logits(output.logits, batch)
+    if isinstance(output, dict):
+        parts: Iterable[Any] = [output["logits"]] if "logits" in output else output.values()
+    else:
+        parts = output if isinstance(output, (tuple, list)) else ()
+    for part in parts:
+        try:
+            logits = find_logits(part, batch)
+        except TargetError:
+            continue
+        if logits.ndim >= 2 and logits.shape[0] == batch and logits.is_floating_point():
+            return logits
+    raise TargetError(f"No scores of {batch} samples in the network's output, a {type(output).__name__}; expected a tensor (n, classes).")
+
+
+def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[list[list[Target]], bool]:
+    """Return (n lists of k targets, whether the caller asked for the k axis).
+
+    `targets` is None (predicted class), one class for every sample, one item per sample, or one list of items per sample, all of
+    one length. An item is a class index or a callable.
+
+    Raises:
+        TargetError: if the number of targets is not the number of samples, or a class does not exist.
+    """
+    samples = logits.shape[0]
+    if targets is None:
+        if logits.ndim != 2:
+            raise TargetError(f"The network's output has shape {tuple(logits.shape)}, not (n, classes): give targets.")
+        targets = logits.argmax(dim=1).tolist()
+    if _is_item(targets):
+        targets = [targets] * samples
+    rows = list(targets)
+    if len(rows) != samples:
+        raise TargetError(f"Expected one target per sample: {samples} samples, {len(rows)} targets.")
+    nested = [not _is_item(row) for row in rows]
+    if any(nested) and not all(nested):
+        raise TargetError("Give either one target or one list of targets for each sample, not a mixture.")
+    if not any(nested):
+        return [[_target(row, logits)] for row in rows], False
+    lists = [[_target(item, logits) for item in row] for row in rows]
+    lengths = {len(row) for row in lists}
+    if len(lengths) != 1 or lengths == {0}:
+        raise TargetError(f"Every sample needs the same number of targets, at least one; got {sorted(lengths)}.")
+    return lists, True
+
+
+def scores(targets: Sequence[Target], logits: Float[Tensor, "n *output"]) -> Float[Tensor, " n"]:
+    """Return each sample's scalar."""
+    values = [target(sample) for target, sample in zip(targets, logits, strict=True)]
+    for target, value in zip(targets, values, strict=True):
+        if value.ndim != 0:
+            raise TargetError(f"A target must give one number per sample; {target!r} gave shape {tuple(value.shape)}.")
+    return torch.stack(values)
+
+
+def _is_item(value: Any) -> bool:
+    if callable(value):
+        return True
+    if isinstance(value, Tensor) and value.ndim > 0:
+        return False
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _target(item: Any, logits: Tensor) -> Target:
+    if callable(item) and not isinstance(item, ClassScore):
+        return item
+    if not isinstance(item, ClassScore):
+        try:
+            item = ClassScore(item)
+        except TypeError as error:
+            raise TargetError(f"A target is a class index or a callable, got {item!r}.") from error
+    if logits.ndim != 2:
+        raise TargetError(
+            f"Class {item.index} of an output of shape {tuple(logits.shape)}: a class index needs (n, classes); "
+            "give a callable that turns one sample's output into a number."
+        )
+    if not 0 <= item.index < logits.shape[1]:
+        raise TargetError(
+            f"Class index {item.index} is out of range: the network has {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}."
+        )
+    return item
