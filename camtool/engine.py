@@ -21,7 +21,7 @@ from camtool.methods._base import Evidence
 from camtool.probe import LAST_NORM, Probe, probe
 from camtool.result import OK, CAMResult, map_status
 from camtool.smoothing import MethodMaps, augmented_mean
-from camtool.targets import Target, find_logits, resolve_targets, scores
+from camtool.targets import Target, find_logits, of_first_sample, resolve_targets, scores
 from camtool.types import Maps
 
 
@@ -96,14 +96,9 @@ class CAM:
         """Return what every layer of the network gives on the first sample of `inputs`, and which can serve as target layer."""
         self._check_inputs(inputs)
         with torch.inference_mode(False):
-            first = None if targets is None or isinstance(targets, int) or callable(targets) else targets[:1]
             one = inputs[:1].detach().clone()
-            return probe(
-                self._model,
-                one,
-                partial(self._fit, batch=1, input_size=one.shape[2:]),
-                targets if first is None else first,
-            )
+            fit = partial(self._fit, batch=1, input_size=one.shape[2:])
+            return probe(self._model, one, fit, of_first_sample(targets))
 
     def _fit(self, tensor: Tensor, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout)

@@ -33,6 +33,21 @@ class ClassScore:
         return hash(self.index)
 
 
+class FromLogits:
+    """Targets that depend on the scores: `choose` gets the logits (n, classes) and returns what `targets` may be otherwise.
+
+    So that classes can be chosen, and their names be checked, with the one forward pass that the map needs anyway.
+    """
+
+    def __init__(self, choose: Callable[[Float[Tensor, "n classes"]], Any]) -> None:
+        self.choose = choose
+
+
+def top_k(count: int) -> FromLogits:
+    """Return the `count` classes with the highest scores of each sample, best first, as targets."""
+    return FromLogits(lambda logits: logits.topk(min(count, logits.shape[1]), dim=1).indices.tolist())
+
+
 def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
     """Return the scores in a network's output: a tensor, `.logits`, `["logits"]`, or the first tensor with the batch in front.
 
@@ -67,6 +82,8 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
         TargetError: if the number of targets is not the number of samples, or a class does not exist.
     """
     samples = logits.shape[0]
+    if isinstance(targets, FromLogits):
+        targets = targets.choose(logits.detach())
     if targets is None:
         if logits.ndim != 2:
             raise TargetError(f"The network's output has shape {tuple(logits.shape)}, not (n, classes): give targets.")
@@ -86,6 +103,13 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
     if len(lengths) != 1 or lengths == {0}:
         raise TargetError(f"Every sample needs the same number of targets, at least one; got {sorted(lengths)}.")
     return lists, True
+
+
+def of_first_sample(targets: Any) -> Any:
+    """Return `targets` for a batch of which only the first sample is kept."""
+    if targets is None or isinstance(targets, FromLogits) or _is_item(targets):
+        return targets
+    return list(targets)[:1]
 
 
 def scores(targets: Sequence[Target], logits: Float[Tensor, "n *output"]) -> Float[Tensor, " n"]:

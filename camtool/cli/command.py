@@ -1,0 +1,119 @@
+"""How every command behaves: lists behind an option, underscores, one readable error, results apart from remarks."""
+
+import contextlib
+import json
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+import typer
+from typer.core import TyperCommand
+
+from camtool.errors import CamtoolError, CamtoolWarning
+
+LIST_OPTIONS = ("--target-layers", "--method", "--target-category", "--cfg-options")
+"""Options that take several values at once, as in argparse's nargs='+'."""
+
+
+class Command(TyperCommand):
+    """A command whose LIST_OPTIONS take values until the next option or `--`, and whose options may be spelt with underscores."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Rewrite `--method a b` to `--method a --method b`, then parse as ever."""
+        return super().parse_args(ctx, expand_lists(args))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Say the order that lists behind options ask for."""
+        positionals = [name for name in ("img", "config", "checkpoint") if any(one.name == name for one in self.params)]
+        shown = " ".join("[CHECKPOINT]" if name == "checkpoint" else name.upper() for name in positionals)
+        lists = " (positionals first, or -- ends a list of values)" if positionals else ""
+        return [f"{shown} [OPTIONS]{lists}".strip()]
+
+
+def expand_lists(args: list[str]) -> list[str]:
+    """Return `args` with every list behind an option as repeated options, and option names with hyphens."""
+    expanded: list[str] = []
+    option, taken, position = "", 0, 0
+    while position < len(args):
+        token = args[position]
+        position += 1
+        if token == "--":
+            if not option:
+                return [*expanded, "--", *args[position:]]
+            option = ""
+        elif token.startswith("--"):
+            name, equals, value = token.partition("=")
+            name = name.replace("_", "-")
+            option, taken = (name, 0) if name in LIST_OPTIONS else ("", 0)
+            if equals:
+                expanded.append(f"{name}={value}")
+                taken = 1
+            else:
+                expanded.append(name)
+        elif option and taken:
+            expanded += [option, token]
+        else:
+            expanded.append(token)
+            taken += 1
+    return expanded
+
+
+@dataclass
+class Session:
+    """One run of a command: where results and remarks go, and what was remarked."""
+
+    output: TextIO
+    """Standard output as it was; `sys.stdout` is standard error meanwhile, for libraries that print."""
+    warnings: list[str] = field(default_factory=list)
+
+    def remark(self, text: str) -> None:
+        """Print a remark on standard error."""
+        print(text, file=sys.stderr)
+
+    def result(self, text: str) -> None:
+        """Print a result on standard output."""
+        print(text, file=self.output)
+
+
+@contextlib.contextmanager
+def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
+    """Run a command's body: its errors become one message and exit code 2, its warnings one line each on standard error."""
+    running = Session(sys.stdout)
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        warnings.simplefilter("always", CamtoolWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, CamtoolWarning):
+                running.warnings.append(str(message))
+                running.remark(f"Warning: {message}")
+            else:
+                shown(message, category, *place)
+
+        warnings.showwarning = show  # type: ignore[assignment]  # its last arguments are passed on as they come
+        try:
+            yield running
+        except CamtoolError as error:
+            if debug:
+                traceback.print_exc()
+            _fail(running, str(error), as_json, code=2)
+        except (KeyboardInterrupt, typer.Exit):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last boundary: nobody wants a traceback unasked
+            if debug:
+                traceback.print_exc()
+            text = " ".join(str(error).split())[:600]
+            hint = "" if debug else " This is a defect of camtool or of a library under it; --debug shows where."
+            _fail(running, f"{type(error).__name__}: {text}.{hint}", as_json, code=1)
+
+
+def _fail(running: Session, message: str, as_json: bool, code: int) -> None:
+    running.remark(f"Error: {message}")
+    if as_json:
+        running.result(json.dumps({"error": message}, ensure_ascii=False))
+    raise typer.Exit(code)

@@ -1,0 +1,176 @@
+"""The main job, step by step: picture, network, maps, figures, report."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camtool.cli import network as options
+from camtool.cli.command import Session
+from camtool.errors import OutputError, TargetError, closest
+
+if TYPE_CHECKING:
+    from camtool.models import Network
+    from camtool.result import CAMResult
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for; see `camtool vis --help`."""
+
+    image: Path
+    network: options.Wanted
+    target_layers: Sequence[str]
+    methods: Sequence[str]
+    categories: Sequence[str]
+    top_k: int | None
+    aug_smooth: bool
+    eigen_smooth: bool
+    vit_like: bool
+    num_extra_tokens: int | None
+    save_path: str | None
+    save_raw: Path | None
+    figure: str
+    colormap: str
+    opacity: float
+    original: bool
+    per_layer: bool
+    show: bool
+    as_json: bool
+    debug: bool
+
+
+@dataclass
+class Explained:
+    """The maps of one picture and all that figures and reports say of them."""
+
+    request: Request
+    network: "Network"
+    inputs: Any
+    """(1, c, h, w): what the network saw."""
+    results: dict[str, "CAMResult"]
+    names: list[str] | None
+    remark: str
+    """On class names."""
+    probabilities: list[float]
+    scale: str
+    """softmax or sigmoid."""
+    reason: str
+    """Why these target layers."""
+    aug_smooth: bool
+    eigen_smooth: bool
+    seconds: dict[str, float]
+
+    @property
+    def first(self) -> "CAMResult":
+        """Any method's result: targets, logits and layers are the same for all."""
+        return next(iter(self.results.values()))
+
+    @property
+    def targets(self) -> list[int]:
+        """Class indices explained."""
+        return list(self.first.targets[0])
+
+    def name(self, index: int) -> str | None:
+        """Return a class's whole name; None where the classes have none."""
+        return self.names[index] if self.names else None
+
+
+def explain(running: Session, request: Request) -> None:
+    """Make the maps, write the files, print the report."""
+    started = time.perf_counter()
+    _check_output(request)
+    from camtool.data.images import read_picture
+
+    picture = read_picture(request.image)
+    from camtool.methods import build_methods
+
+    build_methods(request.methods or "gradcam")  # a misspelt name is found before a network is built
+    loaded, network, seconds_load = options.load(request.network, debug=request.debug)
+    explained = _maps(request, loaded.cam, network, network.preprocess(picture))
+    explained.seconds["load"] = seconds_load
+    from camtool.cli import outputs, report
+
+    drawn = outputs.draw(explained, picture)
+    written = outputs.write(explained, drawn)
+    explained.seconds["total"] = time.perf_counter() - started
+    if request.as_json:
+        report.print_json(running, explained, written)
+    else:
+        report.print_table(running, explained, written)
+    if request.show:
+        from camtool.cli.terminal import show
+
+        show(drawn.whole, sys.stderr if request.as_json else running.output)
+
+
+def _check_output(request: Request) -> None:
+    """Raise before any work if a result could not be written or drawn as asked."""
+    from camtool.cli.outputs import planned_paths
+    from camtool.files import check_writable
+    from camtool.visualization.figures import KINDS
+    from camtool.visualization.overlay import check_style
+
+    if request.figure not in KINDS:
+        raise OutputError(f"Unknown figure '{request.figure}'{closest(request.figure, KINDS)}; expected one of: {', '.join(KINDS)}.")
+    check_style(request.colormap, request.opacity)
+    if request.categories and request.top_k:
+        raise TargetError("Give either --target-category or --top-k, not both.")
+    for path in planned_paths(request):
+        check_writable(path)
+
+
+def _maps(request: Request, recipe: dict[str, Any], network: "Network", inputs: Any) -> Explained:
+    from camtool import CAM
+    from camtool.models.classes import find_class, probabilities
+    from camtool.targets import FromLogits
+
+    inputs = inputs.to(next(network.model.parameters()).device)
+    chosen: dict[str, Any] = {}
+
+    def choose(logits: Any) -> list[list[int]]:
+        if logits.ndim != 2:
+            raise TargetError(f"The network gives scores of shape {tuple(logits.shape)}; expected one per class.")
+        classes = logits.shape[1]
+        chosen["names"], chosen["remark"] = network.class_names(classes)
+        if request.categories:
+            wanted = [find_class(category, chosen["names"], classes) for category in request.categories]
+            return [list(dict.fromkeys(wanted))]
+        return logits.topk(min(request.top_k or 1, classes), dim=1).indices.tolist()
+
+    aug_smooth = request.aug_smooth or recipe.get("aug_smooth", False)
+    eigen_smooth = request.eigen_smooth or recipe.get("eigen_smooth", False)
+    cam = CAM(
+        network.model,
+        list(request.target_layers) or recipe.get("target_layers"),
+        _methods(request, recipe),
+        layout=options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens),
+        aug_smooth=aug_smooth,
+        eigen_smooth=eigen_smooth,
+    )
+    results = cam(inputs, FromLogits(choose))
+    first = next(iter(results.values()))
+    of_classes, scale = probabilities(network.model, first.logits)
+    return Explained(
+        request,
+        network,
+        inputs.cpu(),
+        results,
+        chosen["names"],
+        chosen["remark"],
+        of_classes[0].tolist(),
+        scale,
+        cam.reason,
+        aug_smooth,
+        eigen_smooth,
+        dict(first.seconds),
+    )
+
+
+def _methods(request: Request, recipe: dict[str, Any]) -> list[Any]:
+    if request.methods:
+        return list(request.methods)
+    method = recipe.get("method") or "gradcam"
+    return list(method) if isinstance(method, (list, tuple)) else [method]

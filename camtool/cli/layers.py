@@ -1,0 +1,134 @@
+"""`camtool layers` and `--preview-model`: the tree of modules, and which can serve as target layer."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camtool.cli import network as options
+from camtool.cli.command import Session, session
+from camtool.errors import CamtoolError, LayerError
+
+if TYPE_CHECKING:
+    from camtool.probe import Probe, ProbedLayer
+
+WIDTH_WITHOUT_TERMINAL = 200
+
+
+def layers(
+    config: Annotated[str, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.")],
+    checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with; else a black one.")] = None,
+    depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,
+    text: Annotated[str, typer.Option("--filter", help="Show modules with this text in path or class.")] = "",
+    vit_like: Annotated[bool, options.VIT_LIKE] = False,
+    num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
+    device: Annotated[str, options.DEVICE] = "cpu",
+    cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
+    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
+    seed: Annotated[int, options.SEED] = 0,
+    as_json: Annotated[bool, options.JSON] = False,
+    debug: Annotated[bool, options.DEBUG] = False,
+) -> None:
+    """List a network's layers: path, class, output shape, parameters, and whether it can be a target layer."""
+    with session(as_json=as_json, debug=debug) as running:
+        wanted = options.Wanted(config, checkpoint, device, cfg_options or [], random_weights, seed)
+        preview(running, wanted, image, depth, text, vit_like, num_extra_tokens, as_json=as_json, debug=debug)
+
+
+def preview(
+    running: Session,
+    wanted: options.Wanted,
+    image: Path | None,
+    depth: int | None,
+    text: str,
+    vit_like: bool,
+    num_extra_tokens: int | None,
+    *,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Print the layers of a network, probed on `image` or on a black picture of the config's size."""
+    import numpy as np
+
+    from camtool.data.images import read_picture
+
+    picture = read_picture(image) if image else np.zeros((256, 256, 3), np.uint8)
+    loaded, network, _ = options.load(wanted, debug=debug)
+    from camtool import CAM
+
+    inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
+    layout = options.layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
+    found = CAM(network.model, layout=layout).probe(inputs)
+    default, why = _default(found)
+    shown = [layer for layer in found.layers if _is_wanted(layer, depth, text)]
+    described = [_described(layer, default) for layer in shown]
+    if as_json:
+        running.result(json.dumps({"default": default, "why": why, "layers": described}, ensure_ascii=False))
+        return
+    _print(running, described, f"{type(network.model).__name__}, input {_times(inputs.shape)}")
+    running.result(f"Default target layer: {default}, {why}." if default else f"No default target layer: {why}")
+
+
+def _default(found: "Probe") -> tuple[str | None, str]:
+    try:
+        return found.default_layer()
+    except LayerError as error:
+        return None, str(error)
+
+
+def _is_wanted(layer: "ProbedLayer", depth: int | None, text: str) -> bool:
+    folded = text.casefold()
+    deep_enough = depth is None or _depth(layer.path) <= depth
+    return deep_enough and (folded in layer.path.casefold() or folded in type(layer.module).__name__.casefold())
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + path.count("[") + 1
+
+
+def _described(layer: "ProbedLayer", default: str | None) -> dict[str, Any]:
+    return {
+        "path": layer.path,
+        "class": type(layer.module).__name__,
+        "shape": list(layer.record.shape) if layer.record.shape else None,
+        "parameters": sum(parameter.numel() for parameter in layer.module.parameters()),
+        "usable": layer.usable,
+        "problem": layer.problem,
+        "default": layer.path == default,
+    }
+
+
+def _print(running: Session, described: list[dict[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = running.output.isatty()
+    console = Console(file=running.output, highlight=False, markup=False, width=None if terminal else WIDTH_WITHOUT_TERMINAL)
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for heading in ("layer", "class", "output"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("parameters", justify="right")
+    table.add_column("target layer?", no_wrap=True)
+    for one in described:
+        serves = "yes" if one["usable"] else f"no: {one['problem']}"
+        style = "bold green" if one["default"] else "" if one["usable"] else "dim"
+        # Indented as a tree, yet each line holds the whole path, to be copied.
+        path = Text("  " * (_depth(one["path"]) - 1) + one["path"])
+        table.add_row(
+            path,
+            one["class"],
+            _times(one["shape"]) if one["shape"] else "-",
+            f"{one['parameters']:,}",
+            f"{serves} (default)" if one["default"] else serves,
+            style=style,
+        )
+    if not described:
+        raise CamtoolError("No layer matches; widen --depth or --filter.")
+    console.print(table)
+
+
+def _times(shape: Any) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,81 @@
+"""What `vis` and `layers` share: the options that name a network, and the way from them to one that is ready."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from camtool.errors import ConfigError
+
+CHECKPOINT = typer.Argument(
+    help="Weights: a path, a URL or package://NAME/path. Left out: what the config says, else the zoo's published weights.",
+    show_default=False,
+)
+DEVICE = typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")
+CFG_OPTIONS = typer.Option("--cfg-options", help="Overrides in the config: a.b=c …", metavar="KEY=VALUE…")
+RANDOM_WEIGHTS = typer.Option("--random-weights", help="No checkpoint: seeded initialisation plus 0.02 N(0, 1). Said on the picture.")
+VIT_LIKE = typer.Option("--vit-like", help="Read target layers as tokens. Accepted, rarely needed: the layout is found from the tensor.")
+EXTRA_TOKENS = typer.Option("--num-extra-tokens", help="Leading tokens that are no positions (class, distillation); 0 is a value.")
+SEED = typer.Option("--seed", help="Of everything random.")
+DEBUG = typer.Option("--debug", help="Show tracebacks and the logs of libraries.")
+JSON = typer.Option("--json", help="Standard output is one JSON object.")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which network, as asked for on the command line."""
+
+    config: str
+    checkpoint: str | None
+    device: str
+    cfg_options: Sequence[str]
+    random_weights: bool
+    seed: int
+
+
+def load(wanted: Wanted, *, debug: bool) -> tuple[Any, Any, float]:
+    """Return (LoadedConfig, Network, seconds)."""
+    started = time.perf_counter()
+    from camtool.models.loading import check_device
+
+    check_device(wanted.device)
+    from camtool.models import load_network
+    from camtool.models.configs import load_config
+
+    if not debug:
+        _quieten()
+    loaded = load_config(wanted.config, parse_options(wanted.cfg_options))
+    network = load_network(loaded, wanted.checkpoint, random_weights=wanted.random_weights, seed=wanted.seed, device=wanted.device)
+    return loaded, network, time.perf_counter() - started
+
+
+def layout_of(recipe: dict[str, Any], *, vit_like: bool, num_extra_tokens: int | None) -> Any:
+    """Return the layout that the command line asks for, else the config's `cam.layout`, else None: to be found."""
+    if vit_like or num_extra_tokens is not None:
+        return {"type": "Tokens", "num_extra_tokens": num_extra_tokens}
+    return recipe.get("layout")
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Any]:
+    """Return `a.b=c` as {"a.b": c}, values read as mmengine reads them."""
+    from mmengine.config import DictAction
+
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--cfg-options takes KEY=VALUE, got '{option}'.")
+        try:
+            parsed[key] = DictAction._parse_iterable(value)
+        except Exception as error:
+            raise ConfigError(f"--cfg-options {option}: the value cannot be read: {error}.") from error
+    return parsed
+
+
+def _quieten() -> None:
+    from mmengine.logging import MMLogger
+
+    MMLogger.get_current_instance().setLevel(logging.ERROR)

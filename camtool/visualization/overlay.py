@@ -1,0 +1,41 @@
+"""Maps in colour, alone and over a picture."""
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from camtool.errors import OutputError, closest
+
+COLORMAPS = {name.removeprefix("COLORMAP_").lower(): getattr(cv2, name) for name in sorted(dir(cv2)) if name.startswith("COLORMAP_")}
+"""OpenCV's colour maps by name: jet, turbo, viridis, inferno, …"""
+
+DEFAULT_COLORMAP = "jet"
+DEFAULT_OPACITY = 0.5
+
+
+def check_style(colormap: str, opacity: float) -> None:
+    """Raise OutputError for a colour map that does not exist or an opacity outside [0, 1]."""
+    if colormap.lower() not in COLORMAPS:
+        raise OutputError(f"Unknown colormap '{colormap}'{closest(colormap, COLORMAPS)}; expected one of: {', '.join(COLORMAPS)}.")
+    if not 0 <= opacity <= 1:
+        raise OutputError(f"--opacity must be between 0 and 1, got {opacity}.")
+
+
+def heatmap(saliency: Float[np.ndarray, "h w"], colormap: str = DEFAULT_COLORMAP) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the map, in [0, 1], as colours in RGB; NaN (unseen) is black."""
+    levels = (np.nan_to_num(saliency).clip(0, 1) * 255).round().astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, COLORMAPS[colormap.lower()]), cv2.COLOR_BGR2RGB)
+    colours[np.isnan(saliency)] = 0
+    return colours
+
+
+def overlay(
+    picture: UInt8[np.ndarray, "h w 3"],
+    saliency: Float[np.ndarray, "h w"],
+    colormap: str = DEFAULT_COLORMAP,
+    opacity: float = DEFAULT_OPACITY,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the picture (RGB) under the coloured map; opacity 0 is the picture itself, as is every place where the map is NaN."""
+    share = np.where(np.isnan(saliency), 0.0, opacity)[..., None]
+    mixed = picture * (1 - share) + heatmap(saliency, colormap) * share
+    return mixed.round().astype(np.uint8)
