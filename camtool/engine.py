@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class CAM:
         self._derive_last_norm = False
         self._layers: dict[str, nn.Module] = self._find_layers(target_layers)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "CAM":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

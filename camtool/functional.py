@@ -18,12 +18,12 @@ def spatial_axes(maps: Tensor) -> tuple[int, ...]:
     return tuple(range(2, maps.ndim))
 
 
-def spatial_mean(maps: Maps) -> Maps:
+def spatial_mean(maps: Maps) -> Float[Tensor, "n c *ones"]:
     """Return the mean over positions, with the spatial axes kept at size 1."""
     return maps.mean(dim=spatial_axes(maps), keepdim=True)
 
 
-def spatial_sum(maps: Maps) -> Maps:
+def spatial_sum(maps: Maps) -> Float[Tensor, "n c *ones"]:
     """Return the sum over positions, with the spatial axes kept at size 1."""
     return maps.sum(dim=spatial_axes(maps), keepdim=True)
 
@@ -35,7 +35,7 @@ def min_max(maps: RawMap) -> RawMap:
     return shifted / (shifted.amax(dim=axes, keepdim=True) + EPS)
 
 
-def resize(maps: RawMap, size: Sequence[int]) -> RawMap:
+def resize(maps: RawMap, size: Sequence[int]) -> Float[Tensor, "n *size"]:
     """Return the maps interpolated linearly to `size`; pixel centres are aligned, as in cv2.resize."""
     mode = _INTERPOLATION[maps.ndim - 1]
     return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode=mode, align_corners=False).squeeze(1)

@@ -98,6 +98,8 @@ def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor], Layout], tar
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
         failure = "" if score.requires_grad else "no layer's output is connected to the score"
+        if not fitted:
+            failure = "no layer puts out a map over the input's positions, as the layout reads it"
         tensors = [layer.record.activations for layer in fitted if layer.record.activations is not None]
         gradients: tuple[Tensor | None, ...] = (None,) * len(fitted)
         if score.requires_grad and tensors:

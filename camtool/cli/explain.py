@@ -103,7 +103,8 @@ def explain(running: Session, request: Request) -> None:
     if request.show:
         from camtool.cli.terminal import show
 
-        show(drawn.whole, sys.stderr if request.as_json else running.output)
+        captions = {" ".join(map(str, key)).strip(): picture for key, picture in drawn.single.items()}
+        show(drawn.whole, captions, sys.stderr if request.as_json else running.output)
 
 
 def _check_output(request: Request) -> None:

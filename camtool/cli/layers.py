@@ -8,12 +8,11 @@ import typer
 
 from camtool.cli import network as options
 from camtool.cli.command import Session, session
+from camtool.cli.console import results_console
 from camtool.errors import CamtoolError, LayerError
 
 if TYPE_CHECKING:
     from camtool.probe import Probe, ProbedLayer
-
-WIDTH_WITHOUT_TERMINAL = 200
 
 
 def layers(
@@ -101,12 +100,9 @@ def _described(layer: "ProbedLayer", default: str | None) -> dict[str, Any]:
 
 
 def _print(running: Session, described: list[dict[str, Any]], title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    terminal = running.output.isatty()
-    console = Console(file=running.output, highlight=False, markup=False, width=None if terminal else WIDTH_WITHOUT_TERMINAL)
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for heading in ("layer", "class", "output"):
         table.add_column(heading, overflow="fold")
@@ -127,7 +123,7 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
         )
     if not described:
         raise CamtoolError("No layer matches; widen --depth or --filter.")
-    console.print(table)
+    results_console(running).print(table)
 
 
 def _times(shape: Any) -> str:

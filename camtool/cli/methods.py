@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from camtool.cli.command import session
+from camtool.cli.console import results_console
 
 
 def methods(
@@ -14,7 +15,6 @@ def methods(
 ) -> None:
     """List the methods: name, paper, what each does."""
     with session(as_json=as_json, debug=debug) as running:
-        from rich.console import Console
         from rich.table import Table
 
         from camtool.methods import find_method, method_names
@@ -38,4 +38,4 @@ def methods(
             table.add_column(heading, overflow="fold")
         for one in described:
             table.add_row(str(one["name"]), "yes" if one["class_discriminative"] else "no", str(one["paper"]), str(one["summary"]))
-        Console(file=running.output, highlight=False, markup=False).print(table)
+        results_console(running).print(table)

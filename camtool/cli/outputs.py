@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from camtool import __version__
 from camtool.data.images import Picture
@@ -26,7 +27,7 @@ DEFAULT_FOLDER = Path("outputs/vis_cam")
 class Drawn:
     """Everything in one figure, and each map by itself: (method, class index, layer or "") -> picture."""
 
-    whole: Picture
+    whole: UInt8[np.ndarray, "H W 3"]
     single: dict[tuple[str, int, str], Picture]
 
 
@@ -71,7 +72,7 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
         return Cell(
             geometry.to_original(maps) if geometry is not None else maps,
             _class_caption(explained, explained.targets[k]),
-            f"{method}{discriminative} at {', '.join(layers)}",
+            f"{method}{discriminative} at {'the mean of ' if len(layers) > 1 else ''}{', '.join(layers)}",
             "" if status == "ok" else status,
         )
 

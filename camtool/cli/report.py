@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camtool.cli.command import Session
+from camtool.cli.console import results_console
 
 if TYPE_CHECKING:
     from camtool.cli.explain import Explained
@@ -38,7 +39,6 @@ def print_json(running: Session, explained: "Explained", written: Sequence[Path]
 
 def print_table(running: Session, explained: "Explained", written: Sequence[Path]) -> None:
     """Print the top classes, the layer and why, the status of maps with one, the times, and the paths written."""
-    from rich.console import Console
     from rich.table import Table
 
     if explained.remark:
@@ -54,17 +54,17 @@ def print_table(running: Session, explained: "Explained", written: Sequence[Path
     for index in [*top, *(target for target in explained.targets if target not in top)]:
         mark = "target" if index in explained.targets else ""
         table.add_row(explained.name(index) or "-", str(index), f"{100 * explained.probabilities[index]:.1f} %", mark)
-    console = Console(file=running.output, highlight=False, markup=False, soft_wrap=True)
+    console = results_console(running)
     console.print(table)
     layers = explained.first.layers
-    console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})")
+    console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})", soft_wrap=True)
     agnostic = [method for method, result in explained.results.items() if not result.class_discriminative]
     if agnostic:
         console.print(f"Not about a class: {', '.join(agnostic)} shows what is salient for the network as a whole.")
     seconds = explained.seconds
     console.print(f"Time: forward {seconds['forward']:.2f} s, maps {seconds['maps']:.2f} s, {seconds['total']:.1f} s in all")
     for path in written:
-        console.print(f"Saved: {path}")
+        console.print(f"Saved: {path}", soft_wrap=True)
 
 
 def _top(explained: "Explained", count: int = 5) -> list[int]:

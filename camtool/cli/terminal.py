@@ -4,21 +4,24 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 _COLUMNS = 80
 
 
-def show(picture: Any, file: TextIO) -> None:
-    """Show an RGB picture (h, w, 3), in the terminal by writing to `file`."""
-    if _has_display() and _in_window(picture):
+def show(whole: Any, single: Mapping[str, Any], file: TextIO) -> None:
+    """Show the whole figure, RGB (h, w, 3), in a window, or each of its pictures under its caption by writing to `file`."""
+    if _has_display() and _in_window(whole):
         return
     from rich.console import Console
 
     # Colours even into a pipe: whoever asks to be shown a picture wants them.
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=_COLUMNS + 1)
-    console.print(_half_blocks(picture, min(_COLUMNS, picture.shape[1])))
+    for caption, picture in single.items():
+        console.print(caption, highlight=False, markup=False)
+        console.print(_half_blocks(picture, min(_COLUMNS, picture.shape[1])))
 
 
 def _has_display() -> bool:

@@ -3,13 +3,13 @@
 import math
 import warnings
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from camtool.errors import ImageError, closest
+from camtool.errors import CamtoolWarning, ImageError, closest
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 """RGB, upright."""
@@ -38,13 +38,20 @@ def read_picture(path: Path) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remark on large pictures and odd metadata; sizes are checked here
-            return _read(path)
+            picture, size = _read(path)
     except UnidentifiedImageError as error:
         raise ImageError(f"'{path}' is no picture; expected {', '.join(suffix[1:].upper() for suffix in SUFFIXES)}.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"Picture '{path}' cannot be read, it is truncated or damaged: {error}.") from error
     except MemoryError as error:
         raise ImageError(f"Picture '{path}' does not fit into memory; reduce it first.") from error
+    if picture.shape[0] * picture.shape[1] < size[0] * size[1]:
+        warnings.warn(
+            f"Picture '{path}' is {size[0]}x{size[1]}; it is read at {picture.shape[1]}x{picture.shape[0]}, which bounds the memory.",
+            CamtoolWarning,
+            stacklevel=2,
+        )
+    return picture
 
 
 def _near(path: Path) -> str:
@@ -52,18 +59,20 @@ def _near(path: Path) -> str:
     return closest(str(path), beside)
 
 
-def _read(path: Path) -> Picture:
+def _read(path: Path) -> tuple[Picture, tuple[int, int]]:
+    """Return the picture and the (width, height) of the file."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with Image.open(path) as image:
-            _check_size(path, *image.size)
+            size = image.size
+            _check_size(path, *size)
             factor = math.ceil(math.sqrt(image.width * image.height / MOST_PIXELS))
             if factor > 1:
                 image.draft("RGB", (image.width // factor, image.height // factor))  # JPEG decodes at a fraction of the size
             image.load()
             upright = ImageOps.exif_transpose(image)
             factor = math.ceil(math.sqrt(upright.width * upright.height / MOST_PIXELS))
-            return np.array(_as_rgb(upright.reduce(factor) if factor > 1 and upright.mode != "P" else upright))
+            return np.array(_as_rgb(upright.reduce(factor) if factor > 1 and upright.mode != "P" else upright)), size
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -87,9 +96,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_eight_bits(levels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _to_eight_bits(levels: np.ndarray) -> np.ndarray:
     # 16-bit files span 0 to 65535 by definition; floating point is taken as [0, 1], or stretched where it goes beyond.
-    values: np.ndarray[Any, Any] = np.nan_to_num(levels.astype(np.float32))
+    values: np.ndarray = np.nan_to_num(levels.astype(np.float32))
     if levels.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
         values = values * 255
     elif levels.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 
 from torch import Tensor
 
@@ -28,13 +29,14 @@ def describe(tensor: Tensor) -> str:
     return f"An output of shape {tuple(tensor.shape)}"
 
 
-def stride_grids(input_size: Sequence[int]) -> set[tuple[int, ...]]:
+@cache
+def stride_grids(input_size: tuple[int, ...]) -> frozenset[tuple[int, ...]]:
     """Return every grid that one whole-number stride makes of the input, with and without a padded last cell."""
     grids = set()
     for stride in range(1, max(input_size) + 1):
         grids.add(tuple(max(size // stride, 1) for size in input_size))
         grids.add(tuple(-(-size // stride) for size in input_size))
-    return grids
+    return frozenset(grids)
 
 
 def has_one_scale(grid: Sequence[int], input_size: Sequence[int]) -> bool:
@@ -46,4 +48,4 @@ def has_one_scale(grid: Sequence[int], input_size: Sequence[int]) -> bool:
 
 def has_whole_strides(grid: Sequence[int], input_size: Sequence[int]) -> bool:
     """Return whether each axis alone comes from a whole-number stride (spectrograms and volumes differ by axis)."""
-    return all((cells,) in stride_grids([size]) for size, cells in zip(input_size, grid, strict=True))
+    return all((cells,) in stride_grids((size,)) for size, cells in zip(input_size, grid, strict=True))

@@ -20,7 +20,7 @@ def token_grid(length: int, input_size: Sequence[int], num_extra_tokens: int | N
     not given, it is the smallest that leaves a grid: a property of the tensor, not of the model.
     """
     counts = [num_extra_tokens] if num_extra_tokens is not None else range(MAX_EXTRA_TOKENS + 1)
-    by_cells = {math.prod(grid): grid for grid in sorted(stride_grids(input_size)) if math.prod(grid) > 1}
+    by_cells = {math.prod(grid): grid for grid in sorted(stride_grids(tuple(input_size))) if math.prod(grid) > 1}
     for extra in counts:
         cells = length - extra
         if cells in by_cells and (num_extra_tokens is not None or extra < cells):

@@ -57,11 +57,13 @@ def load_network(
     where = check_device(device)
     source = None if random_weights else _checkpoint_of(loaded, checkpoint)
     read = None if source is None else read_checkpoint(source)
-    model = _build(loaded)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # constructors draw too, and not all is drawn anew by init_weights
+        model = _build(loaded)
+        if read is None:
+            _randomise(model)
     preprocess = Preprocessing(loaded.config, model)
-    if read is None:
-        _randomise(model, seed)
-    else:
+    if read is not None:
         _load(model, read, loaded)
     model.eval().requires_grad_(False)
     meta = {} if read is None else read.meta
@@ -155,17 +157,15 @@ def _without_pretrained(config: Any) -> Any:
     return config
 
 
-def _randomise(model: nn.Module, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            initialise: Any = getattr(model, "init_weights", None)
-            if initialise is not None:
-                initialise()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(torch.randn_like(parameter), alpha=RANDOM_SPREAD)
+def _randomise(model: nn.Module) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        initialise: Any = getattr(model, "init_weights", None)
+        if initialise is not None:
+            initialise()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=RANDOM_SPREAD)
 
 
 def _load(model: nn.Module, checkpoint: Checkpoint, loaded: LoadedConfig) -> None:

@@ -121,7 +121,7 @@ def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _
     return np.asarray(image)
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Return `text` in lines that fit `width`, broken at spaces, else behind dots, else anywhere."""
     lines: list[str] = []
     rest = text

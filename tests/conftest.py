@@ -1,0 +1,55 @@
+"""Set-up of every test: shapes in signatures are checked, warnings are errors, random numbers are seeded."""
+
+import sys
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # --import-mode=importlib adds nothing; helpers are imported as tests.networks, tests.methods.replicas
+
+# Before anything imports camtool: from here on every annotated shape and type in it is checked at every call.
+jaxtyping.install_import_hook("camtool", "beartype.beartype")
+
+THIRD_PARTY = (
+    "beartype",
+    "cv2",
+    "google",
+    "jaxtyping",
+    "matplotlib",
+    "mmcv",
+    "mmengine",
+    "mmpretrain",
+    "numpy",
+    "pkg_resources",
+    "pytorch_grad_cam",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "ttach",
+)
+DEPRECATIONS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Later lines win. Only a library's own deprecations, raised from its own code, are let through.
+    config.addinivalue_line("filterwarnings", "error")
+    # mmengine leaves its temporary copy open where a config raises.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed file:ResourceWarning")
+    for module in THIRD_PARTY:
+        for category in DEPRECATIONS:
+            config.addinivalue_line("filterwarnings", rf"ignore::{category}:{module}(\.|$)")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same random numbers, whatever ran before it."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  # libraries that draw from the global generator
