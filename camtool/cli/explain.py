@@ -85,12 +85,13 @@ def explain(running: Session, request: Request) -> None:
     from camtool.data.images import read_picture
 
     picture = read_picture(request.image)
-    from camtool.methods import build_methods
-
-    build_methods(request.methods or "gradcam")  # a misspelt name is found before a network is built
-    loaded, network, seconds_load = options.load(request.network, debug=request.debug)
-    explained = _maps(request, loaded.cam, network, network.preprocess(picture))
-    explained.seconds["load"] = seconds_load
+    loaded = options.read_config(request.network, debug=request.debug)
+    asked = _asked(request, loaded.cam)  # a misspelt method or layout is found before a network is built
+    loading = time.perf_counter()
+    network = options.build(request.network, loaded)
+    loaded_after = time.perf_counter() - loading
+    explained = _maps(request, asked, network, network.preprocess(picture))
+    explained.seconds["load"] = loaded_after
     from camtool.cli import outputs, report
 
     drawn = outputs.draw(explained, picture)
@@ -123,7 +124,7 @@ def _check_output(request: Request) -> None:
         check_writable(path)
 
 
-def _maps(request: Request, recipe: dict[str, Any], network: "Network", inputs: Any) -> Explained:
+def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: Any) -> Explained:
     from camtool import CAM
     from camtool.models.classes import find_class, probabilities
     from camtool.targets import FromLogits
@@ -141,16 +142,7 @@ def _maps(request: Request, recipe: dict[str, Any], network: "Network", inputs: 
             return [list(dict.fromkeys(wanted))]
         return logits.topk(min(request.top_k or 1, classes), dim=1).indices.tolist()
 
-    aug_smooth = request.aug_smooth or recipe.get("aug_smooth", False)
-    eigen_smooth = request.eigen_smooth or recipe.get("eigen_smooth", False)
-    cam = CAM(
-        network.model,
-        list(request.target_layers) or recipe.get("target_layers"),
-        _methods(request, recipe),
-        layout=options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens),
-        aug_smooth=aug_smooth,
-        eigen_smooth=eigen_smooth,
-    )
+    cam = CAM(network.model, **asked)
     results = cam(inputs, FromLogits(choose))
     first = next(iter(results.values()))
     of_classes, scale = probabilities(network.model, first.logits)
@@ -164,14 +156,22 @@ def _maps(request: Request, recipe: dict[str, Any], network: "Network", inputs: 
         of_classes[0].tolist(),
         scale,
         cam.reason,
-        aug_smooth,
-        eigen_smooth,
+        asked["aug_smooth"],
+        asked["eigen_smooth"],
         dict(first.seconds),
     )
 
 
-def _methods(request: Request, recipe: dict[str, Any]) -> list[Any]:
-    if request.methods:
-        return list(request.methods)
-    method = recipe.get("method") or "gradcam"
-    return list(method) if isinstance(method, (list, tuple)) else [method]
+def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
+    from camtool.layouts import build_layout
+    from camtool.methods import build_methods
+
+    layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
+    return {
+        "target_layers": list(request.target_layers) or recipe.get("target_layers"),
+        "method": list(build_methods(request.methods or recipe.get("method") or "gradcam").values()),
+        "layout": build_layout(layout),
+        "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
+        "eigen_smooth": request.eigen_smooth or recipe.get("eigen_smooth", False),
+    }

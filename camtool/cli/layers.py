@@ -54,7 +54,8 @@ def preview(
     from camtool.data.images import read_picture
 
     picture = read_picture(image) if image else np.zeros((256, 256, 3), np.uint8)
-    loaded, network, _ = options.load(wanted, debug=debug)
+    loaded = options.read_config(wanted, debug=debug)
+    network = options.build(wanted, loaded)
     from camtool import CAM
 
     inputs = network.preprocess(picture).to(next(network.model.parameters()).device)

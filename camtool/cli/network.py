@@ -1,14 +1,17 @@
 """What `vis` and `layers` share: the options that name a network, and the way from them to one that is ready."""
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from camtool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from camtool.models import Network
+    from camtool.models.configs import LoadedConfig
 
 CHECKPOINT = typer.Argument(
     help="Weights: a path, a URL or package://NAME/path. Left out: what the config says, else the zoo's published weights.",
@@ -36,20 +39,22 @@ class Wanted:
     seed: int
 
 
-def load(wanted: Wanted, *, debug: bool) -> tuple[Any, Any, float]:
-    """Return (LoadedConfig, Network, seconds)."""
-    started = time.perf_counter()
+def read_config(wanted: Wanted, *, debug: bool) -> "LoadedConfig":
+    """Return the config, with its `custom_imports` done; the device is checked first."""
+    from camtool.models.configs import load_config
     from camtool.models.loading import check_device
 
     check_device(wanted.device)
-    from camtool.models import load_network
-    from camtool.models.configs import load_config
-
     if not debug:
         _quieten()
-    loaded = load_config(wanted.config, parse_options(wanted.cfg_options))
-    network = load_network(loaded, wanted.checkpoint, random_weights=wanted.random_weights, seed=wanted.seed, device=wanted.device)
-    return loaded, network, time.perf_counter() - started
+    return load_config(wanted.config, parse_options(wanted.cfg_options))
+
+
+def build(wanted: Wanted, loaded: "LoadedConfig") -> "Network":
+    """Return the network with its weights, on its device."""
+    from camtool.models import load_network
+
+    return load_network(loaded, wanted.checkpoint, random_weights=wanted.random_weights, seed=wanted.seed, device=wanted.device)
 
 
 def layout_of(recipe: dict[str, Any], *, vit_like: bool, num_extra_tokens: int | None) -> Any:

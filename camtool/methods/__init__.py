@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from camtool.errors import MethodError, closest
+from camtool.methods._base import ActivationMethod as ActivationMethod
+from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Method as Method
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
 from camtool.methods.activation.fem import FEM as FEM
