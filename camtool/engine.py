@@ -89,7 +89,9 @@ class CAM:
                 self._derive_layer(inputs, targets)
             call = _Call(self, targets)
             explained = augmented_mean(call.explain, inputs) if self._aug_smooth else call.explain(inputs)
-            results = {name: self._result(name, maps, call) for name, maps in explained.items()}
+            results = {}
+            for name, maps in explained.items():  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
+                results[name] = self._result(name, maps, call)
         return results if self._several_methods else next(iter(results.values()))
 
     def probe(self, inputs: Tensor, targets: Any = None) -> Probe:
@@ -136,7 +138,7 @@ class CAM:
         for sample, row in enumerate(status):
             for target, text in zip(targets[sample], row, strict=True):
                 if text != OK:
-                    warnings.warn(f"{name}, sample {sample}, target {target}: {text}.", CamtoolWarning, stacklevel=4)
+                    warnings.warn(f"{name}, sample {sample}, target {target}: {text}.", CamtoolWarning, stacklevel=3)
 
         def shaped(item: Any) -> Any:
             if call.nested:
@@ -183,7 +185,7 @@ class _Call:
             if self._is_first:
                 self.targets, self.nested = resolve_targets(self._asked, logits)
                 self.logits, self._is_first = logits.detach(), False
-                _warn_of_calls(capture)
+                _warn_of_calls(capture, cam._aug_smooth)
             captured = {path: capture.activations(path) for path in cam._layers}
             gradients = self._gradients(logits, captured) if differentiate else None
         raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
@@ -294,13 +296,13 @@ def _finished(raw: dict[str, Tensor], size: Sequence[int]) -> MethodMaps:
     return MethodMaps(fused.float(), {path: maps.float() for path, maps in raw.items()}, by_layer)
 
 
-def _warn_of_calls(capture: Capture) -> None:
+def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
     for path, record in capture.records.items():
         if record.calls > 1:
             warnings.warn(
                 f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
                 CamtoolWarning,
-                stacklevel=5,
+                stacklevel=5 if aug_smooth else 4,  # the caller of CAM
             )
 
 

@@ -22,19 +22,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another path.") from error
+    finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another path.") from error
 
 
 def check_writable(path: Path) -> None:
     """Raise OutputError now, before any work is done, if `path` could not be written later."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"Cannot write '{path}': it is a directory; expected a file name.")
     existing = path.parent
-    while not existing.exists():
+    while not os.path.exists(existing):  # of os.path: False, not an exception, for a name that is too long or a closed folder
         existing = existing.parent
-    if not existing.is_dir():
+    if not os.path.isdir(existing):
         raise OutputError(f"Cannot write '{path}': '{existing}' is a file, not a directory. Choose another path.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write '{path}': no permission to write in '{existing}'. Choose another path.")

@@ -29,9 +29,9 @@ def find_linear_head(model: nn.Module, activations: Maps, logits: Float[Tensor, 
     Raises:
         MethodError: if there is none, because the head pools otherwise or has more than one layer.
     """
-    pooled = spatial_mean(activations).flatten(1)
+    pooled = spatial_mean(activations).flatten(1).to(logits.dtype)
     for module in model.modules():
-        head = _as_linear(module)
+        head = _as_linear(module, logits.dtype)
         if head is None or head.weight.shape != (logits.shape[-1], pooled.shape[1]):
             continue
         predicted = pooled @ head.weight.T + head.bias
@@ -45,11 +45,11 @@ def find_linear_head(model: nn.Module, activations: Maps, logits: Float[Tensor, 
     )
 
 
-def _as_linear(module: nn.Module) -> LinearHead | None:
+def _as_linear(module: nn.Module, dtype: torch.dtype) -> LinearHead | None:
     if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return None
     if not isinstance(module, nn.Linear) and (set(module.kernel_size) != {1} or module.groups != 1):
         return None
-    weight = module.weight.detach().flatten(1).float()
+    weight = module.weight.detach().flatten(1).to(dtype)
     bias = module.bias
-    return LinearHead(weight, torch.zeros_like(weight[:, 0]) if bias is None else bias.detach().float())
+    return LinearHead(weight, torch.zeros_like(weight[:, 0]) if bias is None else bias.detach().to(dtype))

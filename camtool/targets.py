@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,7 @@ Target: TypeAlias = Callable[[Float[Tensor, "*output"]], Float[Tensor, ""]]
 class ClassScore:
     """The score before softmax (logit) of one class. Range of the index: 0 to classes - 1."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: SupportsIndex) -> None:
         self.index = operator.index(index)
 
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
@@ -54,7 +54,7 @@ def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
     Raises:
         TargetError: if there is none.
     """
-    if isinstance(output, Tensor):
+    if isinstance(output, Tensor) and output.is_floating_point() and output.shape[:1] == (batch,):
         return output.unsqueeze(1) if output.ndim == 1 else output
     if isinstance(getattr(output, "logits", None), Tensor):
         return find_logits(output.logits, batch)
@@ -64,12 +64,11 @@ def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
         parts = output if isinstance(output, (tuple, list)) else ()
     for part in parts:
         try:
-            logits = find_logits(part, batch)
+            return find_logits(part, batch)
         except TargetError:
             continue
-        if logits.ndim >= 2 and logits.shape[0] == batch and logits.is_floating_point():
-            return logits
-    raise TargetError(f"No scores of {batch} samples in the network's output, a {type(output).__name__}; expected a tensor (n, classes).")
+    found = f"{output.dtype} of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise TargetError(f"No scores of {batch} samples in the network's output, {found}; expected floating-point numbers (n, classes).")
 
 
 def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[list[list[Target]], bool]:
@@ -90,7 +89,7 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
         targets = logits.argmax(dim=1).tolist()
     if _is_item(targets):
         targets = [targets] * samples
-    rows = list(targets)
+    rows = _items(targets)
     if len(rows) != samples:
         raise TargetError(f"Expected one target per sample: {samples} samples, {len(rows)} targets.")
     nested = [not _is_item(row) for row in rows]
@@ -98,7 +97,7 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
         raise TargetError("Give either one target or one list of targets for each sample, not a mixture.")
     if not any(nested):
         return [[_target(row, logits)] for row in rows], False
-    lists = [[_target(item, logits) for item in row] for row in rows]
+    lists = [[_target(item, logits) for item in _items(row)] for row in rows]
     lengths = {len(row) for row in lists}
     if len(lengths) != 1 or lengths == {0}:
         raise TargetError(f"Every sample needs the same number of targets, at least one; got {sorted(lengths)}.")
@@ -109,7 +108,7 @@ def of_first_sample(targets: Any) -> Any:
     """Return `targets` for a batch of which only the first sample is kept."""
     if targets is None or isinstance(targets, FromLogits) or _is_item(targets):
         return targets
-    return list(targets)[:1]
+    return _items(targets)[:1]
 
 
 def scores(targets: Sequence[Target], logits: Float[Tensor, "n *output"]) -> Float[Tensor, " n"]:
@@ -131,6 +130,13 @@ def _is_item(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _items(several: Any) -> list[Any]:
+    try:
+        return list(several)
+    except TypeError as error:
+        raise TargetError(f"A target is a class index or a callable, or a list of these, got {several!r}.") from error
 
 
 def _target(item: Any, logits: Tensor) -> Target:

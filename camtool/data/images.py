@@ -1,13 +1,14 @@
 """Pictures from files: every common format and mode to upright uint8 RGB, within bounded memory."""
 
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from camtool.errors import CamtoolWarning, ImageError, closest
 
@@ -15,7 +16,8 @@ Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 """RGB, upright."""
 
 MOST_PIXELS = 40_000_000  # kept after decoding; larger pictures are reduced: no network sees a tenth of it
-MOST_DECODED = 1_000_000_000  # 3 GB while decoding
+MOST_DECODED = 1_000_000_000  # 4 GB while decoding: Pillow keeps RGB in four bytes a pixel
+BAND = 64  # rows of the reduced picture that are converted at once
 LEAST_SIDE = 2
 MOST_ASPECT = 100
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -29,9 +31,9 @@ def read_picture(path: Path) -> Picture:
     Raises:
         ImageError: if the file is missing, empty, truncated, no picture, or of an unusable size.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
         raise ImageError(f"'{path}' is a directory; expected a picture.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ImageError(f"No picture '{path}'{_near(path)}.")
     if path.stat().st_size == 0:
         raise ImageError(f"Picture '{path}' is empty (0 bytes).")
@@ -55,7 +57,8 @@ def read_picture(path: Path) -> Picture:
 
 
 def _near(path: Path) -> str:
-    beside = [str(found) for found in path.parent.iterdir() if found.suffix.lower() in SUFFIXES] if path.parent.is_dir() else []
+    listed = os.path.isdir(path.parent) and os.access(path.parent, os.R_OK)
+    beside = [str(found) for found in path.parent.iterdir() if found.suffix.lower() in SUFFIXES] if listed else []
     return closest(str(path), beside)
 
 
@@ -70,9 +73,11 @@ def _read(path: Path) -> tuple[Picture, tuple[int, int]]:
             if factor > 1:
                 image.draft("RGB", (image.width // factor, image.height // factor))  # JPEG decodes at a fraction of the size
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            factor = math.ceil(math.sqrt(upright.width * upright.height / MOST_PIXELS))
-            return np.array(_as_rgb(upright.reduce(factor) if factor > 1 and upright.mode != "P" else upright)), size
+            factor = math.ceil(math.sqrt(image.width * image.height / MOST_PIXELS))
+            rgb = _reduced(image, factor) if factor > 1 else _as_rgb(image)
+            # Turned last: the copy that turning makes is then a small one.
+            rgb.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return np.array(ImageOps.exif_transpose(rgb)), size
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -85,6 +90,17 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise ImageError(f"{size}; expected sides of at most {MOST_ASPECT} to 1. Crop it first.")
     if width * height > MOST_DECODED:
         raise ImageError(f"{size}, {width * height // 10**6} megapixels; expected at most {MOST_DECODED // 10**6}. Reduce it first.")
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    if image.mode in ("I", "F"):
+        return _as_rgb(image.reduce(factor))  # first, for their range is that of the whole picture
+    # Band by band, for a converted copy of the whole would double the memory.
+    reduced = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, reduced.height, BAND):
+        band = image.crop((0, top * factor, image.width, min((top + BAND) * factor, image.height)))
+        reduced.paste(_as_rgb(band).reduce(factor), (0, top))
+    return reduced
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,8 @@ from camtool.layouts.tokens import token_grid
 from camtool.registry import LAYOUTS
 from camtool.types import Maps
 
+MAX_LOST_CELLS = 6  # per axis, by three unpadded 3x3 convolutions: 26x26 of a 28x28 digit is a grid, not 25 + 1 tokens
+
 
 @LAYOUTS.register_module()
 class ChannelsFirst(Layout):
@@ -24,7 +26,10 @@ class ChannelsFirst(Layout):
         if given:
             return None
         if _is_attention(grid, input_size):
-            return f"{grid[0]}x{grid[1]} looks like attention between tokens, not like a grid; choose a layer of features"
+            return (
+                f"{grid[0]}x{grid[1]} looks like attention between tokens, not like a grid; choose a layer of features, or, if it is "
+                "one, give layout='ChannelsFirst'"
+            )
         if not (has_one_scale(grid, input_size) or has_whole_strides(grid, input_size)):
             return f"its last axes {tuple(grid)} are no grid of that input; if they are, give layout='ChannelsFirst'"
         if not has_one_scale(grid, input_size) and has_one_scale(shape[1:-1], input_size):
@@ -45,6 +50,8 @@ class ChannelsLast(Layout):
         grid = shape[1:-1]
         if math.prod(grid) == 1:
             return "it has a single position, no spatial extent"
+        if not given and math.prod(shape[2:]) == 1:
+            return "its middle axis may be channels"  # pooled features of a signal, (n, c, 1)
         if given or has_one_scale(grid, input_size):
             return None
         return f"its middle axes {tuple(grid)} are no grid of that input either"
@@ -56,4 +63,6 @@ class ChannelsLast(Layout):
 def _is_attention(grid: Sequence[int], input_size: Sequence[int]) -> bool:
     # (n, heads, L, L) has the shape of a square map; L then counts tokens, and no stride makes L cells of the input.
     square = len(grid) == 2 and grid[0] == grid[1]
+    if square and 0 <= max(input_size) - grid[0] <= MAX_LOST_CELLS:
+        return False
     return square and not has_whole_strides(grid, input_size) and token_grid(grid[0], input_size) is not None

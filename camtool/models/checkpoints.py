@@ -1,10 +1,11 @@
 """Checkpoints: found, read without running anything from them, mapped, and loaded with nothing missing."""
 
 import hashlib
+import http.client
 import importlib.util
+import os
 import pickle
 import re
-import urllib.error
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,9 @@ class _StandIn:
         pass
 
 
-# What mmengine's Runner stores beside the weights: logs and numpy scalars. Nothing of this is needed, so nothing of it is run.
+# What training scripts store beside the weights: logs, numpy scalars, arguments. Nothing of this is needed, so nothing of it is run.
 _INERT = (
+    "argparse.Namespace",
     "builtins.getattr",
     "mmengine.logging.history_buffer.HistoryBuffer",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -62,7 +64,7 @@ def read_checkpoint(source: str) -> Checkpoint:
         CheckpointError: if it is missing, truncated, no checkpoint, or would run code when unpickled.
     """
     path = locate(source)
-    content = _load(path, source)
+    content = _load(path, source if str(path) == source else f"{source} ({path})")
     meta = content.get("meta") if isinstance(content, Mapping) else None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -76,10 +78,10 @@ def locate(source: str) -> Path:
     if urlparse(source).scheme in ("http", "https"):
         return _download(source)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
         raise CheckpointError(f"Checkpoint '{source}' is a directory; expected a file.")
-    if not path.is_file():
-        beside = [str(found) for found in path.parent.glob("*.pth")] if path.parent.is_dir() else []
+    if not os.path.isfile(path):
+        beside = [str(found) for found in path.parent.glob("*.pth")] if os.path.isdir(path.parent) else []
         raise CheckpointError(f"No checkpoint '{source}'{closest(source, beside)}; expected a file, a URL or {PACKAGE}NAME/path.")
     return path
 
@@ -109,7 +111,7 @@ def _download(url: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=False)
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
             f"Cannot download the weights from {url}: {reason}. Fetch that address elsewhere and give the file as CHECKPOINT "
@@ -126,8 +128,8 @@ def _load(path: Path, source: str) -> Any:
             with torch.serialization.safe_globals(stand_ins):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise CheckpointError(_refusal(path, source)) from error
-        except OSError as error:
+            raise CheckpointError(_refusal(path, source, error)) from error
+        except PermissionError as error:
             raise CheckpointError(f"Cannot read checkpoint '{source}': {error.strerror or error}.") from error
         except Exception as error:
             # Truncated and foreign files fail in many ways, none of which names the file.
@@ -137,10 +139,13 @@ def _load(path: Path, source: str) -> Any:
             ) from error
 
 
-def _refusal(path: Path, source: str) -> str:
-    unsafe: Sequence[str] = ()
-    if zipfile.is_zipfile(path):
-        unsafe = [name for name in torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if name not in _INERT]
+_REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global|GLOBAL (\S+) whose module")
+
+
+def _refusal(path: Path, source: str, error: pickle.UnpicklingError) -> str:
+    unsafe = {name for names in _REFUSED.findall(str(error)) for name in names if name}  # the first one only, in any format
+    if unsafe and zipfile.is_zipfile(path):
+        unsafe.update(name for name in torch.serialization.get_unsafe_globals_in_checkpoint(str(path)) if name not in _INERT)
     if not unsafe:
         return f"Checkpoint '{source}' is damaged, or not a PyTorch file of tensors; expected what torch.save(state_dict) wrote."
     return (
@@ -163,7 +168,7 @@ def _state(content: Any, source: str) -> dict[str, Tensor]:
     return state
 
 
-def map_keys(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+def map_keys(state: Mapping[str, Tensor], rules: Sequence[Any]) -> dict[str, Tensor]:
     """Return `state` with each key rewritten by every (regular expression, replacement) rule in turn; CheckpointError if two collide."""
     try:
         compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]

@@ -1,5 +1,6 @@
 """Class names and probabilities of a classifier."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
         TargetError: if there is none (the message has the nearest names), or several (it lists their indices).
     """
     text = wanted.strip()
-    if text.lstrip("+-").isdigit():
+    if re.fullmatch(r"[+-]?\d+", text):
         index = int(text)
         if not 0 <= index < classes:
             raise TargetError(f"Class index {index} is out of range: the network has {classes} classes, 0 to {classes - 1}.")

@@ -1,6 +1,8 @@
 """Configs: a path, `mmpretrain::…`, or a name of the zoo, to a checked mmengine Config."""
 
+import ast
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,13 +42,13 @@ def load_config(source: str, options: Mapping[str, Any] | None = None) -> Loaded
     """
     path, zoo_weights = _locate(source)
     config = _read(path, source)
-    if not isinstance(config.get("model"), Mapping):
-        raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
     _check_options(config, options or {})
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, IndexError, AssertionError) as error:
         raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
+    if not isinstance(config.get("model"), Mapping):
+        raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
     _check_cam(config, source)
     return LoadedConfig(config, source, zoo_weights)
 
@@ -55,9 +57,9 @@ def _locate(source: str) -> tuple[Path, str | None]:
     path = Path(source)
     if "::" in source:
         return _in_package(source), None
-    if path.is_file():
+    if os.path.isfile(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
         return path, None
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
     if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
         raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, 'mmpretrain::family/name.py' or a name of the zoo.")
@@ -66,7 +68,7 @@ def _locate(source: str) -> tuple[Path, str | None]:
 
 def _near(path: Path) -> str:
     folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     # A few hundred names at most: a wrong path may stand in a home directory.
     found = [str(found) for pattern in ("*.py", "*/*.py") for found, _ in zip(folder.glob(pattern), range(500), strict=False)]
@@ -111,10 +113,19 @@ def _read(path: Path, source: str) -> Config:
         with _own_scope_lookup():
             return Config.fromfile(path)
     except SyntaxError as error:
+        owner = "a _base_ of config" if _is_python(path) else "config"
         where = f", line {error.lineno}" if error.lineno else ""
-        raise ConfigError(f"Syntax error in config '{source}'{where}: {error.msg}.") from error
-    except Exception as error:  # a config is Python: whatever it raises is its author's to mend
+        raise ConfigError(f"Syntax error in {owner} '{source}'{where}: {error.msg}.") from error
+    except (Exception, SystemExit) as error:  # a config is Python: whatever it raises is its author's to mend
         raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
+
+
+def _is_python(path: Path) -> bool:
+    try:
+        ast.parse(path.read_bytes())
+    except SyntaxError:
+        return False
+    return True
 
 
 @contextmanager

@@ -106,8 +106,10 @@ def _checkpoint_of(loaded: LoadedConfig, given: str | None) -> str:
 
 
 def _build(loaded: LoadedConfig) -> nn.Module:
-    import mmpretrain.models  # noqa: F401 - registers the networks
-    from mmpretrain.registry import MODELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mmcv-lite remarks on what it leaves out
+        import mmpretrain.models  # noqa: F401 - registers the networks
+        from mmpretrain.registry import MODELS
 
     config = _without_pretrained(copy.deepcopy(loaded.config.model))
     shared = loaded.config.get("data_preprocessor")
@@ -147,8 +149,8 @@ def _without_pretrained(config: Any) -> Any:
         for key, value in list(config.items()):
             if key == "init_cfg" and "Pretrained" in str(value):
                 config[key] = None
-            elif key == "pretrained" and value is True:
-                config[key] = False
+            elif key == "pretrained" and value:
+                config[key] = False if value is True else None
             else:
                 _without_pretrained(value)
     elif isinstance(config, (list, tuple)):

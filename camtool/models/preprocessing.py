@@ -27,14 +27,14 @@ class Preprocessing:
 
     def __init__(self, config: Config, model: nn.Module) -> None:
         steps = test_pipeline(config)
-        self._loads = bool(steps) and str(steps[0].get("type")).rpartition(".")[2] == "LoadImageFromFile"
+        self._loads = bool(steps) and _name(steps[0].get("type")) == "LoadImageFromFile"
         self._grey = self._loads and steps[0].get("color_type") in ("grayscale", "unchanged_gray")
         dataset = test_dataset(config) or {}
-        self._array_size = None if self._loads else _SIZES_OF_ARRAY_DATASETS.get(str(dataset.get("type")))
+        self._array_size = None if self._loads else _SIZES_OF_ARRAY_DATASETS.get(_name(dataset.get("type")))
         if not self._loads and self._array_size is None:
             raise ConfigError(
                 "The config's test pipeline does not begin with LoadImageFromFile, and its data set "
-                f"'{dataset.get('type')}' is none of those whose size is known: {', '.join(_SIZES_OF_ARRAY_DATASETS)}."
+                f"'{_name(dataset.get('type'))}' is none of those whose size is known: {', '.join(_SIZES_OF_ARRAY_DATASETS)}."
             )
         self._to_model: Any = model.data_preprocessor
         mean = getattr(self._to_model, "mean", None)
@@ -68,6 +68,11 @@ class Preprocessing:
         return inputs.contiguous().to(torch.float32)
 
 
+def _name(kind: Any) -> str:
+    # A class in configs that import what they use, else its name, perhaps with a scope in front.
+    return kind.__name__ if isinstance(kind, type) else str(kind).rpartition(".")[2]
+
+
 def _build_pipeline(steps: list[dict[str, Any]]) -> list[Any]:
     import mmpretrain.datasets  # noqa: F401 - registers the transforms
     from mmpretrain.registry import TRANSFORMS
@@ -75,7 +80,7 @@ def _build_pipeline(steps: list[dict[str, Any]]) -> list[Any]:
     pipeline = []
     for step in steps:
         name = str(step.get("type"))
-        if TRANSFORMS.get(name) is None and isinstance(step.get("type"), str):
+        if isinstance(step.get("type"), str) and TRANSFORMS.get(name) is None:
             known = {*TRANSFORMS.module_dict, *(TRANSFORMS.parent.module_dict if TRANSFORMS.parent else ())}
             raise ConfigError(f"Unknown transform '{name}' in the test pipeline{closest(name, known)}.")
         try:

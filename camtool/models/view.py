@@ -16,6 +16,7 @@ from camtool.data.images import Picture
 from camtool.errors import ImageError
 
 _PROBE_COLOURS = (51, 102, 204)  # red, green, blue of the picture that tells the channel order
+_LEAN = 8  # levels by which a ramp rises against its direction
 _MOST_RESIDUAL = 2.0  # grey levels; resizing with rounding leaves less than one
 
 
@@ -48,15 +49,11 @@ class Geometry:
 
     def to_original(self, maps: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "H W"]:
         """Return a map over the network's picture laid over the original; NaN where the network saw nothing."""
-        height, width = self.original_size
-        linear, offset = self.matrix[:, :2], self.matrix[:, 2]
-        inverse = np.linalg.inv(linear)
-        x, y = np.meshgrid(np.arange(width) - offset[0], np.arange(height) - offset[1])
-        columns = (inverse[0, 0] * x + inverse[0, 1] * y).astype(np.float32)
-        rows = (inverse[1, 0] * x + inverse[1, 1] * y).astype(np.float32)
-        laid = cv2.remap(maps.astype(np.float32), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        inside = (columns > -0.51) & (columns < self.seen_size[1] - 0.49) & (rows > -0.51) & (rows < self.seen_size[0] - 0.49)
-        return np.where(inside, laid, np.float32(np.nan))
+        size = self.original_size[::-1]
+        laid = cv2.warpAffine(maps.astype(np.float32), self.matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen = cv2.warpAffine(np.ones(maps.shape, np.uint8), self.matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        laid[seen == 0] = np.nan
+        return laid
 
 
 def measure_geometry(picture: Picture, preprocess: Callable[[Picture], Tensor]) -> Geometry:
@@ -66,20 +63,24 @@ def measure_geometry(picture: Picture, preprocess: Callable[[Picture], Tensor]) 
         ImageError: if the preprocessing is not a resize, crop, flip or turn, so that it cannot be undone.
     """
     height, width = picture.shape[:2]
-    rows = []
-    for axis, length in ((1, width), (0, height)):
-        ramp = np.linspace(0, 255, length)
-        plain = np.broadcast_to(ramp[None, :, None] if axis == 1 else ramp[:, None, None], (height, width, 3))
-        seen = seen_picture(preprocess(plain.round().astype(np.uint8)), preprocess)[..., 0].astype(np.float64)
-        y, x = np.mgrid[: seen.shape[0], : seen.shape[1]]
-        # Resampling flattens a ramp at its ends; what is left is exactly linear.
-        inner = (seen > 8) & (seen < 247)
-        design = np.stack([x[inner], y[inner], np.ones(inner.sum())], axis=1)
-        if inner.sum() < 16:
-            raise ImageError("The preprocessing leaves too little of the picture to draw on the original; leave --original out.")
-        solution, *_ = np.linalg.lstsq(design, seen[inner], rcond=None)
-        residual = np.abs(design @ solution - seen[inner])
-        if np.quantile(residual, 0.99) > _MOST_RESIDUAL:
-            raise ImageError("The preprocessing is more than a resize and a crop, so it cannot be undone; leave --original out.")
-        rows.append(solution * (length - 1) / 255)
-    return Geometry(np.array(rows), (seen.shape[0], seen.shape[1]), (height, width))
+    across, down = (np.linspace(0, 1, length, dtype=np.float32) for length in (width, height))
+    # Each ramp leans a little: rounding to whole levels then falls elsewhere in every row, and averages out.
+    mixing = np.array([[255 - _LEAN, _LEAN], [_LEAN, 255 - _LEAN]])
+    seen = np.stack([_seen_ramp(a * across[None, :] + b * down[:, None], preprocess) for a, b in mixing])
+    # Resampling bends a ramp within two pixels of its ends; what is left is exactly linear.
+    margins = [min(max(2.5 * 255 / (length - 1), 8), 100) for length in (width, height)]
+    inner = np.all([(level > margin) & (level < 255 - margin) for level, margin in zip(seen, margins, strict=True)], axis=0)
+    if inner.sum() < 16:
+        raise ImageError("The preprocessing leaves too little of the picture to draw on the original; leave --original out.")
+    y, x = np.nonzero(inner)
+    design = np.stack([x, y, np.ones(len(x))], axis=1)
+    solution, *_ = np.linalg.lstsq(design, seen[:, inner].T, rcond=None)
+    if np.quantile(np.abs(design @ solution - seen[:, inner].T), 0.99) > _MOST_RESIDUAL:
+        raise ImageError("The preprocessing is more than a resize and a crop, so it cannot be undone; leave --original out.")
+    matrix = np.array([[width - 1], [height - 1]]) * np.linalg.solve(mixing, solution.T)
+    return Geometry(matrix, (seen.shape[1], seen.shape[2]), (height, width))
+
+
+def _seen_ramp(levels: Float[np.ndarray, "h w"], preprocess: Callable[[Picture], Tensor]) -> Float[np.ndarray, "h2 w2"]:
+    ramp = np.repeat(levels.round().astype(np.uint8)[..., None], 3, axis=2)
+    return seen_picture(preprocess(ramp), preprocess)[..., 0].astype(np.float64)

@@ -1,5 +1,6 @@
 """Figures: one plain picture, or a captioned grid of methods by classes."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     lines: list[str] = []
     rest = text
     while font.getlength(rest) > width and len(rest) > 1:
-        most = max(next((k for k in range(len(rest), 0, -1) if font.getlength(rest[:k]) <= width), 1), 1)
+        most = max(bisect_right(range(1, len(rest) + 1), float(width), key=lambda k: font.getlength(rest[:k])), 1)
         cut = max(rest.rfind(" ", 1, most + 1), rest.rfind(".", 1, most - 1) + 1)
         cut = cut if cut > 0 else most
         lines.append(rest[:cut].rstrip())

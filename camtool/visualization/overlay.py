@@ -36,6 +36,7 @@ def overlay(
     opacity: float = DEFAULT_OPACITY,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return the picture (RGB) under the coloured map; opacity 0 is the picture itself, as is every place where the map is NaN."""
-    share = np.where(np.isnan(saliency), 0.0, opacity)[..., None]
-    mixed = picture * (1 - share) + heatmap(saliency, colormap) * share
-    return mixed.round().astype(np.uint8)
+    mixed = cv2.addWeighted(picture, 1 - opacity, heatmap(saliency, colormap), opacity, 0)
+    unseen = np.isnan(saliency)
+    mixed[unseen] = picture[unseen]
+    return mixed

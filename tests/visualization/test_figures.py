@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+from camtool.visualization import figures
+from camtool.visualization.figures import Cell, Style, figure
+from camtool.visualization.overlay import heatmap, overlay
+
+PAPER = 255
+LONG_LAYER = "backbone.features.encoder.stages[3].blocks[11].attention.normalisation.projection.layers[0].convolution"
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, (240, 320, 3), dtype=np.uint8)
+
+
+def cell(size: tuple[int, int] = (240, 320), subtitle: str = "gradcam @ layer4[-1]", remark: str = "") -> Cell:
+    return Cell(np.linspace(0, 1, size[0] * size[1], dtype=np.float32).reshape(size), "tiger cat (282) 57.3 %", subtitle, remark)
+
+
+def places(whole: np.ndarray, part: np.ndarray) -> list[tuple[int, int]]:
+    """Return every (row, column) at which `part` lies in `whole`, pixel by pixel."""
+    height, width = part.shape[:2]
+    rows, columns = np.nonzero((whole[: whole.shape[0] - height + 1, : whole.shape[1] - width + 1] == part[0, 0]).all(axis=2))
+    return [(r, c) for r, c in zip(rows, columns, strict=True) if np.array_equal(whole[r : r + height, c : c + width], part)]
+
+
+def test_a_single_overlay_is_plain(picture: np.ndarray) -> None:
+    np.testing.assert_array_equal(figure(picture, [[cell()]], Style()), overlay(picture, cell().saliency))
+
+
+def test_a_single_heatmap_is_plain(picture: np.ndarray) -> None:
+    drawn = figure(picture, [[cell()]], Style(kind="heatmap", colormap="turbo"))
+    np.testing.assert_array_equal(drawn, heatmap(cell().saliency, "turbo"))
+
+
+def test_a_single_overlay_at_opacity_0_is_the_picture(picture: np.ndarray) -> None:
+    np.testing.assert_array_equal(figure(picture, [[cell()]], Style(opacity=0.0)), picture)
+
+
+def test_a_remark_is_written_below_the_picture_not_on_it(picture: np.ndarray) -> None:
+    drawn = figure(picture, [[cell(remark="no positive evidence for this target at this layer")]], Style(opacity=0.0))
+    np.testing.assert_array_equal(drawn[:240], picture)
+    below = drawn[240:].astype(int)
+    assert (below[..., 0] - below[..., 1]).max() > 120  # red ink
+
+
+def test_random_weights_are_said_on_every_kind_of_figure(picture: np.ndarray) -> None:
+    for style in (Style(), Style(kind="heatmap"), Style(kind="panel")):
+        for rows in ([[cell()]], [[cell(), cell()]]):
+            silent, loud = figure(picture, rows, style), figure(picture, rows, style, alarm="RANDOM WEIGHTS: this map means nothing")
+            assert loud.shape[1] == silent.shape[1]
+            assert loud.shape[0] > silent.shape[0] + 10
+            np.testing.assert_array_equal(loud[: silent.shape[0]], silent)
+            below = loud[silent.shape[0] :].astype(int)
+            assert (below[..., 0] - below[..., 1]).max() > 120
+
+
+def test_a_panel_holds_original_map_and_overlay_from_left_to_right(picture: np.ndarray) -> None:
+    drawn = figure(picture, [[cell()]], Style(kind="panel", opacity=0.4))
+    found = [places(drawn, part) for part in (picture, heatmap(cell().saliency), overlay(picture, cell().saliency, opacity=0.4))]
+    assert [len(where) for where in found] == [1, 1, 1]
+    (row, _), columns = found[0][0], [where[0][1] for where in found]
+    assert all(where[0][0] == row for where in found)
+    assert columns == sorted(columns)
+    assert np.diff(columns).min() >= 320  # none covers another
+    assert drawn.shape[1] == 3 * 320 + 4 * 8
+
+
+def test_a_panel_of_several_cells_has_a_row_for_each(picture: np.ndarray) -> None:
+    one = figure(picture, [[cell()]], Style(kind="panel"))
+    two = figure(picture, [[cell(), cell()]], Style(kind="panel"))
+    assert two.shape == (2 * one.shape[0] - 8, one.shape[1], 3)
+
+
+def test_a_grid_has_methods_as_rows_classes_as_columns_and_the_input_once(picture: np.ndarray) -> None:
+    cells = [[Cell(np.full((240, 320), (row * 3 + column) / 6, dtype=np.float32), "a", "b") for column in range(3)] for row in range(2)]
+    drawn = figure(picture, cells, Style())
+    assert drawn.shape[1] == 4 * 320 + 5 * 8
+    assert len(places(drawn, picture)) == 1
+    where = [[places(drawn, overlay(picture, item.saliency)) for item in row] for row in cells]
+    assert all(len(found) == 1 for row in where for found in row)
+    rows = np.array([[found[0][0] for found in row] for row in where])
+    columns = np.array([[found[0][1] for found in row] for row in where])
+    assert (rows == rows[:, :1]).all()
+    assert (columns == columns[:1]).all()
+    assert rows[1, 0] - rows[0, 0] > 240
+    assert (np.diff(columns[0]) == 328).all()
+
+
+def test_captions_are_there(picture: np.ndarray) -> None:
+    drawn = figure(picture, [[cell(), cell()]], Style())
+    ink = (drawn < 100).all(axis=2)[8 + 240 : -8]
+    assert ink[:, 8 : 8 + 320].any()  # "input"
+    assert ink[:, 336 : 336 + 320].sum() > ink[:, 8 : 8 + 320].sum()
+
+
+def test_a_small_picture_is_enlarged_by_whole_factors_so_that_captions_fit() -> None:
+    small = np.random.default_rng(0).integers(0, 200, (32, 32, 3), dtype=np.uint8)
+    drawn = figure(small, [[cell((32, 32)), cell((32, 32))]], Style())
+    assert drawn.shape[1] == 3 * 224 + 4 * 8
+    assert len(places(drawn, small.repeat(7, axis=0).repeat(7, axis=1))) == 1
+
+
+def test_a_single_small_overlay_keeps_its_own_size() -> None:
+    small = np.zeros((32, 32, 3), dtype=np.uint8)
+    assert figure(small, [[cell((32, 32))]], Style()).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("width", [32, 224, 448, 2000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "cat", "great white shark, white shark, man-eater, man-eating shark", LONG_LAYER, "x" * 300, "Ä é 猫 🐈 " * 20, "word " * 60],
+)
+def test_a_caption_is_wrapped_within_the_width_and_loses_nothing(text: str, width: int) -> None:
+    font = ImageFont.load_default(min(max(width / 22, 11), 48))
+    lines = figures._wrapped(text, font, width - 8)
+    assert all(font.getlength(line) <= width - 8 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_long_layer_path_makes_the_figure_higher_not_wider(picture: np.ndarray) -> None:
+    short = figure(picture, [[cell(), cell()]], Style())
+    long = figure(picture, [[cell(), cell(subtitle=f"gradcam @ {LONG_LAYER}")]], Style())
+    assert long.shape[1] == short.shape[1]
+    assert long.shape[0] > short.shape[0]
+    margin = long[8 + 240 : -8, 8 + 320 : 8 + 320 + 8]
+    assert (margin == PAPER).all()  # no caption runs into its neighbour
+
+
+def test_a_layer_path_is_broken_behind_its_dots() -> None:
+    font = ImageFont.load_default(14)
+    lines = figures._wrapped(LONG_LAYER, font, 220)
+    assert len(lines) > 2
+    assert all(line.endswith(".") for line in lines[:-1])
