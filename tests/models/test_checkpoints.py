@@ -7,9 +7,9 @@ import os
 import pickle
 import urllib.error
 import zipfile
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def test_a_stand_in_does_not_open_a_way_to_real_functions(saved: Save, tmp_path:
 
 @pytest.mark.parametrize("settings", [{}, OLD_FORMAT], ids=["zip", "old format"])
 @pytest.mark.parametrize(
-    ("content", "named"), [(nn.Linear(2, 2), r"torch\.nn\.\S*Linear"), ({"args": Namespace(lr=1)}, r"argparse\.Namespace")]
+    ("content", "named"), [(nn.Linear(2, 2), r"torch\.nn\.\S*Linear"), ({"args": SimpleNamespace(lr=1)}, r"types\.SimpleNamespace")]
 )
 def test_a_pickled_object_is_refused_by_its_class(saved: Save, content: Any, named: str, settings: dict) -> None:
     with pytest.raises(CheckpointError, match=f"unpickling it would run .*{named}.*load it yourself and save its state_dict"):
