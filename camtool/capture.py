@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.errors import LayerError, LayoutError
+from camtool.errors import CamtoolError, LayerError, LayoutError
 from camtool.layouts import Layout
 
 
@@ -149,3 +149,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """Return the module whose hooks are called: `model`, or what torch.compile wrapped; CamtoolError where there is none."""
+    # torch.compile wraps the module; hooks and a partial graph need the eager one, whose parameters are the same objects.
+    model = getattr(model, "_orig_mod", model)
+    if not isinstance(model, nn.Module):
+        raise CamtoolError(f"Expected a torch.nn.Module, got {type(model).__name__}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise CamtoolError("The model is scripted (torch.jit); hooks do not see its layers. Use the nn.Module it was scripted from.")
+    if any(module._compiled_call_impl is not None for module in model.modules()):
+        raise CamtoolError(
+            "The model was compiled in place (model.compile()); hooks do not see its layers. Use the model before compilation."
+        )
+    return model

@@ -10,17 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.capture import Capture, evaluating
+from camtool.capture import Capture, eager, evaluating
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
-from camtool.functional import fuse, min_max, resize
 from camtool.heads import find_linear_head
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
 from camtool.methods import Method, build_methods
 from camtool.methods._base import Evidence
 from camtool.probe import LAST_NORM, Probe, probe
-from camtool.result import OK, CAMResult, map_status
-from camtool.smoothing import MethodMaps, augmented_mean
+from camtool.result import OK, CAMResult, MethodMaps, finished, map_status
+from camtool.smoothing import augmented_mean
 from camtool.targets import Target, find_logits, of_first_sample, resolve_targets, scores
 from camtool.types import Maps
 
@@ -51,7 +50,7 @@ class CAM:
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
     ) -> None:
-        self._model = _eager(model)
+        self._model = eager(model)
         self.methods = build_methods(method)
         self._several_methods = not isinstance(method, (str, dict, Method))
         self._layout = build_layout(layout)
@@ -189,7 +188,7 @@ class _Call:
             captured = {path: capture.activations(path) for path in cam._layers}
             gradients = self._gradients(logits, captured) if differentiate else None
         raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
-        explained = {name: _finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+        explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
@@ -268,32 +267,6 @@ class _Call:
                 "load trained weights."
             )
         return gradient
-
-
-def _eager(model: nn.Module) -> nn.Module:
-    # torch.compile wraps the module; hooks and a partial graph need the eager one, whose parameters are the same objects.
-    model = getattr(model, "_orig_mod", model)
-    if not isinstance(model, nn.Module):
-        raise CamtoolError(f"Expected a torch.nn.Module, got {type(model).__name__}.")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise CamtoolError("The model is scripted (torch.jit); hooks do not see its layers. Use the nn.Module it was scripted from.")
-    if any(module._compiled_call_impl is not None for module in model.modules()):
-        raise CamtoolError(
-            "The model was compiled in place (model.compile()); hooks do not see its layers. Use the model before compilation."
-        )
-    return model
-
-
-def _finished(raw: dict[str, Tensor], size: Sequence[int]) -> MethodMaps:
-    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers."""
-    layer_maps = {}
-    for path, maps in raw.items():
-        flat = maps.flatten(0, 1).clamp(min=0)  # (n k, *feature)
-        layer_maps[path] = resize(min_max(flat), size).clamp(min=0)
-    shape = next(iter(raw.values())).shape[:2]
-    fused = fuse(list(layer_maps.values())).unflatten(0, shape)
-    by_layer = {path: min_max(maps).unflatten(0, shape).float() for path, maps in layer_maps.items()}
-    return MethodMaps(fused.float(), {path: maps.float() for path, maps in raw.items()}, by_layer)
 
 
 def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:

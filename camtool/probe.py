@@ -62,7 +62,7 @@ class Probe:
         Raises:
             LayerError: if no layer has both.
         """
-        layers = [layer for layer in self._usable() if not _is_projection_of_tokens(layer)]
+        layers = [layer for layer in self._usable() if not _is_projection_of_tokens(layer) and not _is_resampling(layer)]
         deepest = max(layers, key=lambda layer: layer.record.order)
         # A block, its stage and the backbone may all return the same values: the innermost names them best.
         same = [layer for layer in layers if _same_maps(layer, deepest, self.input_size)]
@@ -135,6 +135,11 @@ def _is_elementwise(layer: ProbedLayer) -> bool:
 def _is_projection_of_tokens(layer: ProbedLayer) -> bool:
     # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
     return isinstance(layer.module, nn.Linear)
+
+
+def _is_resampling(layer: ProbedLayer) -> bool:
+    # VGG's pooling to 7x7 makes 49 cells of 4 where the input is small: a grid that the features do not have.
+    return "AdaptiveAvgPool" in type(layer.module).__name__ or "AdaptiveMaxPool" in type(layer.module).__name__
 
 
 def _is_norm(module: nn.Module) -> bool:

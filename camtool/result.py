@@ -1,15 +1,25 @@
-"""What the engine returns."""
+"""What the engine returns, and how raw maps become final ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from camtool.smoothing import MethodMaps
+from camtool.functional import fuse, min_max, resize
 
 OK = "ok"
 NO_EVIDENCE = "no positive evidence for this target at this layer"
 FLAT = "flat map: the same evidence at every position"
+
+
+@dataclass
+class MethodMaps:
+    """One method's maps for k targets: `maps` (n, k, *input), and by layer path `raw` (n, k, *feature), `layer_maps` (n, k, *input)."""
+
+    maps: Tensor
+    raw: dict[str, Tensor]
+    layer_maps: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,3 +53,15 @@ def map_status(explained: MethodMaps, sample: int, k: int) -> str:
         return OK
     has_evidence = any(bool((raw[sample, k] > 0).any()) for raw in explained.raw.values())
     return FLAT if has_evidence else NO_EVIDENCE
+
+
+def finished(raw: dict[str, Tensor], size: Sequence[int]) -> MethodMaps:
+    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers."""
+    layer_maps = {}
+    for path, maps in raw.items():
+        flat = maps.flatten(0, 1).clamp(min=0)  # (n k, *feature)
+        layer_maps[path] = resize(min_max(flat), size).clamp(min=0)
+    shape = next(iter(raw.values())).shape[:2]
+    fused = fuse(list(layer_maps.values())).unflatten(0, shape)
+    by_layer = {path: min_max(maps).unflatten(0, shape).float() for path, maps in layer_maps.items()}
+    return MethodMaps(fused.float(), {path: maps.float() for path, maps in raw.items()}, by_layer)

@@ -1,21 +1,13 @@
 """Aug-smooth: the mean map over flipped and brightened copies of the input. (Eigen-smooth is a way to collapse: methods/_base.py.)"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from camtool.result import MethodMaps
+
 FACTORS = (1.0, 0.9, 1.1)  # pytorch-grad-cam's test-time augmentation; the unchanged input first
-
-
-@dataclass
-class MethodMaps:
-    """One method's maps for k targets: `maps` (n, k, *input), and by layer path `raw` (n, k, *feature), `layer_maps` (n, k, *input)."""
-
-    maps: Tensor
-    raw: dict[str, Tensor]
-    layer_maps: dict[str, Tensor]
 
 
 def augmented_mean(explain: Callable[[Tensor], dict[str, MethodMaps]], inputs: Tensor) -> dict[str, MethodMaps]:

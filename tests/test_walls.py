@@ -1,0 +1,68 @@
+"""The house: imports point downwards, and each library has its room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
+
+FLOORS = [
+    {"errors", "files", "functional", "registry", "types"},
+    {"capture", "heads", "layers", "layouts", "targets"},
+    {"methods"},
+    {"smoothing", "result", "probe", "engine"},
+    {"data", "models", "visualization"},
+    {"cli"},
+]
+ROOMS_OF = {
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "mmpretrain": {"models"},
+    "timm": {"models"},
+    "torchvision": {"models"},
+    "mmengine": {"models", "registry", "cli"},
+    "cv2": {"models", "visualization"},
+    "PIL": {"data", "visualization", "cli"},
+    "numpy": {"data", "models", "visualization", "cli"},
+}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported(path: Path) -> set[tuple[str, ...]]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            base = (node.module or "").split(".")
+            modules |= {(*base, alias.name) for alias in node.names}
+    return modules
+
+
+def _floor(room: str) -> int:
+    (floor,) = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    return floor
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    for module in _imported(path):
+        if module[0] == "camtool" and module[1] not in ("CAM", "__version__"):
+            assert _floor(module[1]) <= _floor(_room(path)), f"{_room(path)} imports {module[1]}, which lies above"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_library_is_imported_in_its_room_only(path: Path) -> None:
+    for module in _imported(path):
+        assert _room(path) in ROOMS_OF.get(module[0], {_room(path)}), f"{_room(path)} imports {module[0]}"
+
+
+def test_rooms_stay_small() -> None:
+    long = {path.name: lines for path in FILES if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300}
+    assert not long, "a file with more than one concept?"
