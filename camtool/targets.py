@@ -54,8 +54,11 @@ def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
     Raises:
         TargetError: if there is none.
     """
-    if isinstance(output, Tensor) and output.is_floating_point() and output.shape[:1] == (batch,):
-        return output.unsqueeze(1) if output.ndim == 1 else output
+    if isinstance(output, Tensor) and output.is_floating_point():
+        if output.shape[:1] == (batch,):
+            return output.unsqueeze(1) if output.ndim == 1 else output
+        if batch == 1 and output.ndim == 1:
+            return output.unsqueeze(0)  # a network that squeezes away a batch of one, as LeNet-5 of mmpretrain
     if isinstance(getattr(output, "logits", None), Tensor):
         return find_logits(output.logits, batch)
     if isinstance(output, dict):

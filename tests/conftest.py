@@ -52,4 +52,4 @@ def seeded() -> None:
 
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002  # libraries that draw from the global generator
+    np.random.seed(0)  # libraries that draw from the global generator

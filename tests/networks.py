@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -61,3 +62,37 @@ def autograd_evidence(model: nn.Module, layer: nn.Module, inputs: Tensor, classe
     score = sum(logits[sample, index] for sample, index in enumerate(classes))
     (gradients,) = torch.autograd.grad(score, kept)
     return kept[0].detach(), gradients, logits.detach()
+
+
+def small_vit() -> nn.Module:
+    """Return a seeded ViT of torchvision: 64x64 input, 4x4 patches behind a class token, three blocks."""
+    torch.manual_seed(0)
+    network = torchvision.models.VisionTransformer(image_size=64, patch_size=16, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
+    nn.init.normal_(network.heads.head.weight)  # torchvision starts it at zero, where nothing has a gradient
+    return network.eval()
+
+
+class Contrary(nn.Module):
+    """Prefers class 1 on the input as it is and class 0 on its mirror image: what re-choosing would mix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(1, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.features(image)
+        half = image.shape[-1] // 2
+        return torch.stack([(maps[:, 0, :, half:] ** 2).sum((1, 2)), (maps[:, 1, :, :half] ** 2).sum((1, 2))], dim=1)
+
+
+def contrary() -> tuple[Contrary, Tensor]:
+    """Return the network and a picture of which it says 1, and 0 mirrored."""
+    model = Contrary()
+    with torch.no_grad():
+        model.features.weight.fill_(1)
+        model.features.bias.fill_(0.1)
+    image = torch.zeros(1, 1, 8, 8)
+    image[..., :4] = torch.rand(4)
+    assert model(image).argmax().item() == 1
+    assert model(image.flip(-1)).argmax().item() == 0
+    return model, image

@@ -30,13 +30,18 @@ def describe(tensor: Tensor) -> str:
 
 
 @cache
-def stride_grids(input_size: tuple[int, ...]) -> frozenset[tuple[int, ...]]:
-    """Return every grid that one whole-number stride makes of the input, with and without a padded last cell."""
-    grids = set()
+def stride_grids(input_size: tuple[int, ...]) -> dict[tuple[int, ...], int]:
+    """Return every grid that one whole-number stride makes of the input, with and without a padded last cell, and how unusual it is.
+
+    0: the stride is a power of two that divides every axis, as in almost every network; 1: another that does; 2: one that does not.
+    """
+    grids: dict[tuple[int, ...], int] = {}
     for stride in range(1, max(input_size) + 1):
-        grids.add(tuple(max(size // stride, 1) for size in input_size))
-        grids.add(tuple(-(-size // stride) for size in input_size))
-    return frozenset(grids)
+        divides = all(size % stride == 0 for size in input_size)
+        rank = (0 if stride.bit_count() == 1 else 1) if divides else 2
+        for grid in (tuple(max(size // stride, 1) for size in input_size), tuple(-(-size // stride) for size in input_size)):
+            grids[grid] = min(rank, grids.get(grid, rank))
+    return grids
 
 
 def has_one_scale(grid: Sequence[int], input_size: Sequence[int]) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,19 +14,29 @@ from camtool.types import Maps
 MAX_EXTRA_TOKENS = 8  # class + distillation tokens are 2, DINOv2 with registers has 5
 
 
-def token_grid(length: int, input_size: Sequence[int], num_extra_tokens: int | None = None) -> tuple[int, tuple[int, ...]] | None:
-    """Return (extra tokens, grid) such that extra + cells = length, or None.
+class TokenGrid(NamedTuple):
+    """How a length splits into extra tokens and a grid; smaller is likelier."""
+
+    rank: int
+    """How unusual the grid's stride is: see `stride_grids`."""
+    extra: int
+    grid: tuple[int, ...]
+
+
+def token_grid(length: int, input_size: Sequence[int], num_extra_tokens: int | None = None) -> TokenGrid | None:
+    """Return the likeliest extra + cells = length, or None.
 
     The grid is one that a whole-number stride makes of the input, so it need not be square. Where the number of extra tokens is
-    not given, it is the smallest that leaves a grid: a property of the tensor, not of the model.
+    not given, it is the smallest that leaves a grid of the likeliest kind: a property of the tensor, not of the model.
     """
-    counts = [num_extra_tokens] if num_extra_tokens is not None else range(MAX_EXTRA_TOKENS + 1)
-    by_cells = {math.prod(grid): grid for grid in sorted(stride_grids(tuple(input_size))) if math.prod(grid) > 1}
-    for extra in counts:
-        cells = length - extra
-        if cells in by_cells and (num_extra_tokens is not None or extra < cells):
-            return extra, by_cells[cells]
-    return None
+    counts = range(MAX_EXTRA_TOKENS + 1) if num_extra_tokens is None else [num_extra_tokens]
+    found = []
+    for grid, rank in stride_grids(tuple(input_size)).items():
+        cells = math.prod(grid)
+        extra = length - cells
+        if cells > 1 and extra in counts and (num_extra_tokens is not None or extra < cells):
+            found.append(TokenGrid(rank, extra, grid))
+    return min(found, default=None)
 
 
 @LAYOUTS.register_module()
@@ -57,11 +68,9 @@ class Tokens(Layout):
         tokens = tensor.movedim(axis, 2)  # (n, c, length)
         found = token_grid(tokens.shape[2], input_size, self.num_extra_tokens)
         assert found is not None
-        extra, grid = found
-        return tokens[:, :, extra:].unflatten(2, grid)
+        return tokens[:, :, found.extra :].unflatten(2, found.grid)
 
     def _axis(self, shape: Sequence[int], input_size: Sequence[int]) -> int | None:
-        for axis in (1, 2):
-            if token_grid(shape[axis], input_size, self.num_extra_tokens) is not None:
-                return axis
-        return None
+        # 448 channels of 49 tokens could be 21x21 tokens and 7 extra; the likelier grid tells which axis counts tokens.
+        found = [(grid.rank, axis) for axis in (1, 2) if (grid := token_grid(shape[axis], input_size, self.num_extra_tokens))]
+        return min(found)[1] if found else None

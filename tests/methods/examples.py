@@ -1,0 +1,54 @@
+"""One example a method, 2x2 positions and two channels, worked by hand."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Grid = list[list[float]]
+
+
+@dataclass
+class Example:
+    expected: Grid
+    activations: list[Grid] = field(default_factory=lambda: [[[1.0, 2.0], [-3.0, 4.0]], [[2.0, 1.0], [0.0, 2.0]]])
+    gradients: list[Grid] = field(default_factory=lambda: [[[2.0, 0.0], [-1.0, 3.0]], [[-2.0, 1.0], [0.0, -1.0]]])
+    class_weights: list[float] = field(default_factory=lambda: [2.0, -1.0])
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+# The shared example:  A1 = 1 2   g1 = 2 0   A2 = 2 1   g2 = -2  1   w = 2, -1
+#                          -3 4       -1 3        0 2         0 -1
+# The eigen methods have the collinear channels p = (1, 2, 3, 6) and 2 p: about the mean of 3, p is (-2, -1, 0, 3), and the component
+# points along (1, 2) / sqrt 5, so the projection is sqrt 5 * (-2, -1, 0, 3) up to its sign.
+COLLINEAR: list[Grid] = [[[1.0, 2.0], [3.0, 6.0]], [[2.0, 4.0], [6.0, 12.0]]]
+NEGATED: list[Grid] = [[[-1.0, -2.0], [-3.0, -6.0]], [[-2.0, -4.0], [-6.0, -12.0]]]
+OPPOSED: list[Grid] = [[[1.0, 1.0], [1.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]]
+ROOT5 = 2.23606797749979
+
+EXAMPLES: dict[str, Example] = {
+    # 2 A1 - A2
+    "cam": Example([[0.0, 3.0], [-6.0, 6.0]]),
+    # mean g1 = 4/4 = 1, mean g2 = -2/4 = -0.5: A1 - 0.5 A2
+    "gradcam": Example([[0.0, 1.5], [-3.0, 3.0]]),
+    # sum A1 = 4, sum A2 = 5; alpha g = g^3 / (2 g^2 + sum(A) g^3) = g / (2 + sum(A) g), and only g > 0 counts:
+    # w1 = 2 / (2 + 4*2) + 3 / (2 + 4*3) = 29/70, w2 = 1 / (2 + 5*1) = 10/70: (29 A1 + 10 A2) / 70
+    "gradcam++": Example([[49 / 70, 68 / 70], [-87 / 70, 136 / 70]]),
+    # sum g1 A1 = 2 + 0 + 3 + 12 = 17, over 4 = 4.25; sum g2 A2 = -4 + 1 + 0 - 2 = -5, over 5 = -1: 4.25 A1 - A2
+    "xgradcam": Example([[2.25, 7.5], [-12.75, 15.0]]),
+    # relu(g1) A1 = 2 0 / 0 12, relu(g2) A2 = 0 1 / 0 0
+    "layercam": Example([[2.0, 1.0], [0.0, 12.0]]),
+    # g1 A1 = 2 0 / 3 12, g2 A2 = -4 1 / 0 -2
+    "hirescam": Example([[-2.0, 1.0], [3.0, 10.0]]),
+    # the same two products, each without its negatives
+    "gradcamelementwise": Example([[2.0, 1.0], [3.0, 12.0]]),
+    # the sum over channels is 3 p: the projection that grows with p
+    "eigencam": Example([[-2 * ROOT5, -ROOT5], [0.0, 3 * ROOT5]], activations=COLLINEAR),
+    # g A = p, -2 p sums to -p: the projection that falls with p
+    "eigengradcam": Example([[2 * ROOT5, ROOT5], [0.0, -3 * ROOT5]], activations=COLLINEAR, gradients=OPPOSED),
+    # |g| A = -p, -2 p; the projection that grows with their sum has min -3, max 2 (times sqrt 5): |min| > |max|, flipped
+    "segeigencam": Example([[-2 * ROOT5, -ROOT5], [0.0, 3 * ROOT5]], activations=NEGATED, gradients=OPPOSED),
+    # k = 1. A1: mean 1, variance (0 + 1 + 16 + 9) / 4 = 6.5: only 4 > 1 + 2.55, so 1/4.
+    # A2: mean 1.25, variance (9 + 1 + 25 + 9) / 64 = 0.6875: nothing exceeds 2.08, so 0.
+    "fem": Example([[0.25, 0.5], [-0.75, 1.0]], arguments={"k": 1.0}),
+    # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
+    "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
+}

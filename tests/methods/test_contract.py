@@ -1,0 +1,184 @@
+"""What every registered method must satisfy. The registry is the list: a method without a replica fails here."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from camtool import CAM
+from camtool.methods import Method, build_method, method_names
+from camtool.methods._base import Evidence
+from camtool.registry import METHODS
+from tests.methods.examples import EXAMPLES
+from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
+from tests.networks import CLASSES, RANKS, SIZES, autograd_evidence, images, small_net
+
+# Maps without positive evidence occur among the seeded networks; what is said of them is tested in tests/test_engine.py.
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+
+NAMES = method_names()
+TIGHT = {"rtol": 1e-9, "atol": 1e-12}
+
+
+def draws(channels: int) -> np.ndarray:
+    """Return the weights that a seed of 0 draws, for methods that draw some."""
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(channels, generator=generator, dtype=torch.float64) * 2 - 1).numpy()
+
+
+def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, list[Sample]]:
+    """Return random evidence of both signs, with one exact zero gradient and some spikes, and the same as replicas want it."""
+    generator = torch.Generator().manual_seed(rank)
+    grid = {1: (9,), 2: (4, 5), 3: (3, 2, 4)}[rank]
+    activations = torch.randn(count, channels, *grid, generator=generator, dtype=torch.float64)
+    gradients = torch.randn(count, channels, *grid, generator=generator, dtype=torch.float64)
+    activations[:, 0].view(count, -1)[:, 3] = 40.0
+    gradients[:, 1].view(count, -1)[:, 2] = 0.0
+    class_weights = torch.randn(count, channels, generator=generator, dtype=torch.float64)
+    samples = [
+        Sample(a.numpy(), g.numpy(), w.numpy(), draws(channels)) for a, g, w in zip(activations, gradients, class_weights, strict=True)
+    ]
+    return Evidence(activations, gradients, lambda: class_weights), samples
+
+
+def raw_map(method: Method, given: Evidence) -> Tensor:
+    return method.collapse(method.contributions(given))
+
+
+def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
+    assert set(NAMES) == set(REPLICAS)
+    assert set(NAMES) == set(EXAMPLES)
+
+
+def test_every_method_names_its_paper_and_has_a_docstring() -> None:
+    for method_class in METHODS.module_dict.values():
+        assert method_class.paper
+        assert method_class.__doc__
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_raw_map_equals_the_replica(name: str, rank: int) -> None:
+    given, samples = evidence(rank)
+    expected = np.stack([REPLICAS[name](sample) for sample in samples])
+    actual = raw_map(build_method(name), given)
+    assert actual.dtype == torch.float64
+    np.testing.assert_allclose(actual.numpy(), expected, **TIGHT)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_eigen_smooth_equals_the_replica(name: str, rank: int) -> None:
+    given, samples = evidence(rank)
+    method = build_method(name)
+    # Seg-Eigen-CAM keeps its own rule for the sign; for the others eigen-smooth is the component of what they would sum.
+    collapse = REPLICAS[name] if name == "segeigencam" else lambda sample: principal_component(TERMS[name](sample))
+    expected = np.stack([collapse(sample) for sample in samples])
+    np.testing.assert_allclose(method.collapse_smoothly(method.contributions(given)).numpy(), expected, **TIGHT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
+    example = EXAMPLES[name]
+    activations, gradients, weights = (
+        torch.tensor([values], dtype=torch.float64) for values in (example.activations, example.gradients, example.class_weights)
+    )
+    actual = raw_map(build_method({"type": name, **example.arguments}), Evidence(activations, gradients, lambda: weights))
+    # The epsilons of 1e-6 and 1e-7 in some denominators are left out by hand.
+    torch.testing.assert_close(actual[0], torch.tensor(example.expected, dtype=torch.float64), rtol=1e-5, atol=1e-6)
+
+
+def layer_for(name: str) -> str:
+    return "late" if name == "cam" else "early"  # cam is defined at the pooled layer only; elsewhere the tail is not linear
+
+
+@pytest.mark.parametrize("smooth", [False, True], ids=["sum", "eigen-smooth"])
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, smooth: bool) -> None:
+    model, inputs, classes = small_net(rank, double=True), images(rank, double=True), [1, 3]
+    layer = layer_for(name)
+    activations, gradients, _ = autograd_evidence(model, model.get_submodule(layer), inputs, classes)
+    rows = model.fc.weight.detach().numpy()
+    raws = []
+    for sample, index in enumerate(classes):
+        given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
+        raws.append(principal_component(TERMS[name](given)) if smooth and name != "segeigencam" else REPLICAS[name](given))
+    result = CAM(model, layer, name, eigen_smooth=smooth)(inputs, classes)
+    np.testing.assert_allclose(result.raw[layer].numpy(), np.stack(raws), rtol=1e-5, atol=1e-7)
+    expected = np.stack([pipeline([raw], SIZES[rank]) for raw in raws])
+    np.testing.assert_allclose(result.maps.numpy(), expected, atol=2e-6)
+    np.testing.assert_allclose(result.layer_maps[layer].numpy(), expected, atol=2e-6)
+    assert result.maps.dtype == torch.float32
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_several_layers_are_fused_by_the_mean_of_their_scaled_maps(rank: int) -> None:
+    model, inputs, classes = small_net(rank, double=True), images(rank, double=True), [0, 2]
+    raws: list[list[np.ndarray]] = [[], []]
+    for layer in ("early", "late"):
+        activations, gradients, _ = autograd_evidence(model, model.get_submodule(layer), inputs, classes)
+        for sample in range(2):
+            given = Sample(activations[sample].numpy(), gradients[sample].numpy(), np.zeros(0), np.zeros(0))
+            raws[sample].append(REPLICAS["layercam"](given))
+    result = CAM(model, ["early", "late"], "layercam")(inputs, classes)
+    expected = np.stack([pipeline(per_layer, SIZES[rank]) for per_layer in raws])
+    np.testing.assert_allclose(result.maps.numpy(), expected, atol=2e-6)
+    assert result.layers == ["early", "late"]
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_batch_equals_single_and_maps_are_finite_and_within_0_and_1(name: str, rank: int) -> None:
+    model, inputs = small_net(rank), images(rank, count=3)
+    cam = CAM(model, layer_for(name), name)
+    batch = cam(inputs, 1)
+    assert batch.maps.shape == (3, *SIZES[rank])
+    assert batch.maps.isfinite().all()
+    assert batch.maps.amin() >= 0
+    assert batch.maps.amax() <= 1
+    for sample in range(3):
+        single = cam(inputs[sample : sample + 1], 1)
+        torch.testing.assert_close(single.maps[0], batch.maps[sample], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(single.raw[cam.target_layers[0]][0], batch.raw[cam.target_layers[0]][sample], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_map_comes_twice_whatever_was_drawn_between(name: str) -> None:
+    cam, inputs = CAM(small_net(), layer_for(name), name), images()
+    first = cam(inputs, 2)
+    torch.rand(3)
+    state = torch.get_rng_state()
+    second = cam(inputs, 2)
+    assert torch.equal(first.maps, second.maps)
+    assert torch.equal(torch.get_rng_state(), state), "the global generator is not the method's to advance"
+
+
+def test_another_seed_gives_another_random_map() -> None:
+    inputs = images()
+    one, other = (CAM(small_net(), "late", {"type": "randomcam", "seed": seed})(inputs, 0) for seed in (0, 1))
+    assert not torch.equal(one.raw["late"], other.raw["late"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_raw_map_is_signed(name: str) -> None:
+    given, _ = evidence(2, count=4)
+    raw = raw_map(build_method(name), given)
+    if name == "gradcamelementwise":  # its formula has the ReLU inside
+        assert raw.amin() >= 0
+    else:
+        assert raw.amin() < 0 < raw.amax()
+
+
+@pytest.mark.parametrize("k", [0.0, 1.0, 3.0])
+def test_fem_takes_its_k_from_the_config(k: float) -> None:
+    given, samples = evidence(2)
+    expected = np.stack([fem_of(sample, k).sum(axis=0) for sample in samples])
+    np.testing.assert_allclose(raw_map(build_method({"type": "FEM", "k": k}), given).numpy(), expected, **TIGHT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_class_agnostic_methods_say_so_and_give_one_map_for_all_classes(name: str) -> None:
+    result = CAM(small_net(), layer_for(name), name)(images(), [list(range(CLASSES))] * 2)
+    same = all(torch.equal(result.maps[:, 0], result.maps[:, k]) for k in range(1, CLASSES))
+    assert same is not result.class_discriminative

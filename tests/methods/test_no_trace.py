@@ -1,0 +1,181 @@
+"""After a call, and after an exception anywhere inside it, the model and the inputs are what they were (contract 2)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.errors import LayerError, LayoutError
+from camtool.methods import GradCAM, Method, build_method, method_names
+from camtool.methods._base import Evidence
+from camtool.types import Maps
+from tests.networks import SmallNet, images, small_net
+
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+
+
+class UsersError(Exception):
+    """Raised where a test wants it."""
+
+
+def worn_net() -> SmallNet:
+    """Return a network in the state a user may leave it in: partly training, partly frozen, one gradient kept, a hook of its own."""
+    model = small_net()
+    model.late.train()
+    model.dropout.train()
+    model.early[0].weight.requires_grad_(False)
+    model.fc.bias.grad = torch.full_like(model.fc.bias, 7.0)
+    model.late[0].register_forward_hook(lambda *_: None)
+    return model
+
+
+def state(model: nn.Module) -> dict[str, Any]:
+    """Return everything a call could leave behind, tensors as copies."""
+    found: dict[str, Any] = {"grad mode": torch.is_grad_enabled(), "inference mode": torch.is_inference_mode_enabled()}
+    for path, module in model.named_modules():
+        # id() tells a replaced module; the names in __dict__ tell a patched forward or any new attribute.
+        found[f"{path} module"] = (id(module), type(module), module.training, sorted(module.__dict__), list(module._modules))
+        found[f"{path} hooks"] = {name: dict(hooks) for name, hooks in module.__dict__.items() if name.endswith("_hooks") and hooks}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        found[f"{name} tensor"] = (id(tensor), tensor.requires_grad, tensor._version)
+        found[f"{name} value"] = tensor.detach().clone()
+        found[f"{name} grad"] = None if tensor.grad is None else tensor.grad.clone()
+    return found
+
+
+def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        same = torch.equal(value, after[key]) if isinstance(value, Tensor) else value == after[key]
+        assert same, f"{key} has changed"
+
+
+@pytest.fixture(params=["plain", "requires_grad", "inference"])
+def inputs(request: pytest.FixtureRequest) -> Tensor:
+    given = images()
+    if request.param == "requires_grad":
+        return given.requires_grad_()
+    if request.param == "inference":
+        with torch.inference_mode():
+            return given.clone()
+    return given
+
+
+@pytest.mark.parametrize("aug_smooth", [False, True], ids=["plain", "aug-smooth"])
+@pytest.mark.parametrize("name", method_names())
+def test_a_call_leaves_no_trace(name: str, aug_smooth: bool, inputs: Tensor) -> None:
+    model = worn_net()
+    before, values, needs_grad = state(model), inputs.detach().clone(), inputs.requires_grad
+    layer = "late" if name == "cam" else "early"
+    result = CAM(model, layer, name, aug_smooth=aug_smooth)(inputs, 1)
+    assert_same(before, state(model))
+    assert torch.equal(inputs, values)
+    assert inputs.requires_grad == needs_grad
+    assert inputs.grad is None
+    assert not result.maps.requires_grad
+    assert not result.logits.requires_grad
+
+
+def test_deriving_the_layer_and_probing_leave_no_trace() -> None:
+    model = worn_net()
+    before = state(model)
+    cam = CAM(model)
+    cam.probe(images())
+    cam(images())
+    assert_same(before, state(model))
+
+
+def raise_in_model(model: SmallNet) -> Callable[[], Any]:
+    def forward(pooled: Tensor) -> Tensor:
+        raise UsersError
+
+    model.fc.forward = forward  # type: ignore[method-assign]
+    return lambda: CAM(model, "early")(images(), 1)
+
+
+def raise_in_target(model: SmallNet) -> Callable[[], Any]:
+    def target(logits: Tensor) -> Tensor:
+        raise UsersError
+
+    return lambda: CAM(model, "early")(images(), target)
+
+
+def raise_in_backward(model: SmallNet) -> Callable[[], Any]:
+    def explode(gradient: Tensor) -> Tensor:
+        raise UsersError
+
+    def target(logits: Tensor) -> Tensor:
+        score = logits[0] * 2
+        score.register_hook(explode)
+        return score
+
+    return lambda: CAM(model, "early")(images(), target)
+
+
+class ExplodingMethod(GradCAM):
+    name = "exploding"
+
+    def contributions(self, evidence: Evidence) -> Maps:
+        raise UsersError
+
+
+def raise_in_method(model: SmallNet) -> Callable[[], Any]:
+    method: Method = ExplodingMethod()
+    return lambda: CAM(model, "early", ["gradcam", method])(images(), 1)
+
+
+@pytest.mark.parametrize("prepare", [raise_in_model, raise_in_target, raise_in_backward, raise_in_method])
+def test_an_exception_of_the_users_code_leaves_no_trace_and_is_not_swallowed(prepare: Callable[..., Any]) -> None:
+    model = worn_net()
+    call = prepare(model)
+    before = state(model)
+    with pytest.raises(UsersError):
+        call()
+    assert_same(before, state(model))
+
+
+@pytest.mark.parametrize(("layer", "error"), [("pool", LayoutError), ("fc", LayoutError), ("dropout", LayoutError)])
+def test_an_error_of_camtool_leaves_no_trace(layer: str, error: type[Exception]) -> None:
+    model = worn_net()
+    before = state(model)
+    with pytest.raises(error):
+        CAM(model, layer)(images(), 1)
+    assert_same(before, state(model))
+
+
+def test_an_exception_while_the_layer_is_derived_leaves_no_trace() -> None:
+    model = worn_net()
+    nn.init.zeros_(model.fc.weight)
+    before = state(model)
+    with pytest.raises(LayerError):
+        CAM(model)(images())
+    assert_same(before, state(model))
+
+
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_the_callers_grad_mode_is_restored_also_after_an_exception(caller: Callable[[], Any]) -> None:
+    model = small_net()
+    cam, failing = CAM(model, "early"), CAM(model, "pool")
+    with caller():
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        cam(images(), 1)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == modes
+        with pytest.raises(LayoutError):
+            failing(images(), 1)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == modes
+
+
+def test_random_state_is_not_advanced_by_a_model_with_dropout_in_train_mode() -> None:
+    model = worn_net().train()
+    before = torch.get_rng_state()
+    CAM(model, "early")(images(), 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_method_object_is_the_users_to_give() -> None:
+    method = build_method("gradcam")
+    cam = CAM(small_net(), "early", method)
+    assert cam.methods == {"gradcam": method}

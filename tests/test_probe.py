@@ -1,0 +1,151 @@
+"""The layer that is derived when none is given, on networks as users have them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.errors import LayerError
+from camtool.layers import find_layer
+from camtool.probe import Probe
+from tests.networks import RANKS, autograd_evidence, images, small_net, small_vit
+
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+models = torchvision.models
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str, tuple[int, int]]] = {
+    # network, derived layer, last norm, input
+    "resnet18": (lambda: models.resnet18(weights=None), "layer4[1]", "layer4[1].bn2", (64, 64)),
+    "vgg11": (lambda: models.vgg11(weights=None, num_classes=10), "features[20]", "", (64, 64)),
+    "vgg11_bn": (lambda: models.vgg11_bn(weights=None), "features[28]", "features[26]", (64, 64)),
+    "vit": (small_vit, "encoder.layers.encoder_layer_2.ln_1", "encoder.layers.encoder_layer_2.ln_1", (64, 64)),
+    "swin_t": (lambda: models.swin_t(weights=None), "norm", "norm", (64, 96)),
+    "convnext_tiny": (lambda: models.convnext_tiny(weights=None), "features[7][2]", "features[7][2].block[2]", (64, 64)),
+    "densenet121": (lambda: models.densenet121(weights=None), "features.norm5", "features.norm5", (64, 64)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_derived_layer_is_the_one_an_expert_would_take(name: str) -> None:
+    build, derived, last_norm, size = NETWORKS[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    inputs = torch.randn(1, 3, *size)
+    cam = CAM(model)
+    assert cam.target_layers == []
+    result = cam(inputs)
+    assert result.layers == cam.target_layers == [derived]
+    assert "deepest layer" in cam.reason
+    assert result.maps.shape == (1, *size)
+    if last_norm:
+        norm = CAM(model, "last-norm")
+        assert norm(inputs).layers == [last_norm]
+        assert "last normalisation layer" in norm.reason
+    else:
+        with pytest.raises(LayerError, match="'last-norm': this network has no normalisation layer"):
+            CAM(model, "last-norm")(inputs)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_what_global_average_pooling_reads_is_derived_in_any_rank(rank: int) -> None:
+    assert CAM(small_net(rank))(images(rank), 1).layers == ["late"]
+    assert CAM(small_net(rank), "last-norm")(images(rank), 1).layers == ["late[1]"]
+
+
+def test_the_derived_layer_serves_cam_itself_and_the_network_is_probed_once() -> None:
+    model, calls = small_net(), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    cam = CAM(model, None, ["cam", "gradcam"])
+    cam(images(), 1)
+    assert len(calls) == 2
+    cam(images(), 2)
+    assert len(calls) == 3
+
+
+def probed(model: nn.Module, inputs: Tensor) -> Probe:
+    return CAM(model).probe(inputs)
+
+
+def test_a_probe_tells_grid_and_share_of_positions_with_gradient_or_the_problem() -> None:
+    model = small_net()
+    model.spare = nn.ReLU()
+    layers = {layer.path: layer for layer in probed(model, images()).layers}
+    assert layers["late"].grid == (5, 7)
+    assert layers["late"].usable
+    assert layers["late"].problem == ""
+    assert layers["late"].gradient_share == 1.0
+    assert layers["pool"].problem == "no spatial extent"
+    assert layers["spare"].problem == "not called"
+    assert list(layers) == [
+        "early",
+        "early[0]",
+        "early[1]",
+        "early[2]",
+        "late",
+        "late[0]",
+        "late[1]",
+        "late[2]",
+        "pool",
+        "dropout",
+        "fc",
+        "spare",
+    ]
+
+
+def test_behind_the_last_attention_of_a_vit_patches_have_no_gradient() -> None:
+    layers = {layer.path: layer for layer in probed(small_vit(), torch.randn(1, 3, 64, 64)).layers}
+    assert layers["encoder.layers.encoder_layer_2.ln_1"].gradient_share == 1.0
+    assert layers["encoder.layers.encoder_layer_2.ln_1"].grid == (4, 4)
+    for path in ("encoder.layers.encoder_layer_2", "encoder.layers.encoder_layer_2.ln_2", "encoder.ln"):
+        assert layers[path].problem == "no gradient"
+
+
+def test_a_head_of_zeros_is_told_and_no_layer_is_derived() -> None:
+    model = small_net()
+    nn.init.zeros_(model.fc.weight)
+    with pytest.raises(LayerError, match=r"No target layer can be derived: .*weights of zero.*Load trained weights"):
+        CAM(model)(images())
+
+
+def test_a_network_without_spatial_layers_is_told() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 10 * 14, 3))
+    with pytest.raises(LayerError, match="no layer puts out a map over the input's positions"):
+        CAM(model)(images())
+
+
+class Encoder(nn.Module):
+    """torch's own transformer, whose eval mode has a fused path that calls none of its layers."""
+
+    def __init__(self, nested: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=not nested)
+        self.patches = nn.Conv2d(2, 16, 2, stride=2)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fc(self.encoder(self.patches(inputs).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("layer", ["patches", "encoder.layers[0]", "encoder.layers[-1].norm1", "encoder.layers[1].linear2", "encoder"])
+def test_a_target_inside_torchs_transformer_has_the_gradient_of_the_unfused_path(layer: str, nested: bool) -> None:
+    torch.manual_seed(3)
+    model, inputs = Encoder(nested).eval(), images()
+    activations, gradients, logits = autograd_evidence(model, find_layer(model, layer)[1], inputs, [1, 2])
+    result = CAM(model, layer, "hirescam")(inputs, [1, 2])
+    torch.testing.assert_close(result.logits, logits, rtol=1e-4, atol=1e-5)
+    product = activations * gradients
+    expected = product.sum(1) if layer == "patches" else product.sum(2).unflatten(1, (5, 7))
+    torch.testing.assert_close(result.raw[result.layers[0]], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_layer_is_derived_in_torchs_transformer() -> None:
+    torch.manual_seed(3)
+    result = CAM(Encoder(nested=True).eval())(images(), 1)
+    assert result.layers[0].startswith("encoder")
+    assert result.raw[result.layers[0]].shape == (2, 5, 7)

@@ -1,0 +1,40 @@
+"""Aug-smooth: the mean of six passes, with the classes of the first."""
+
+import pytest
+import torch
+
+from camtool import CAM
+from tests.networks import RANKS, contrary, images, small_net
+
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+METHODS = ["gradcam", "layercam", "eigencam"]
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_aug_smooth_is_the_mean_over_flips_of_the_last_axis_and_three_factors(method: str, rank: int) -> None:
+    model, inputs = small_net(rank), images(rank)
+    plain, smooth = CAM(model, "early", method), CAM(model, "early", method, aug_smooth=True)
+    passes = []
+    for factor in (0.9, 1.0, 1.1):
+        passes.append(plain(inputs * factor, [1, 2]).maps)
+        passes.append(plain(inputs.flip(-1) * factor, [1, 2]).maps.flip(-1))
+    result = smooth(inputs, [1, 2])
+    torch.testing.assert_close(result.maps, torch.stack(passes).mean(dim=0))
+    assert result.maps.shape == inputs[:, 0].shape
+    torch.testing.assert_close(result.logits, plain(inputs, 1).logits, msg="the scores are those of the unchanged input")
+
+
+def test_the_class_is_chosen_once_on_the_unchanged_input() -> None:
+    model, image = contrary()
+    cam = CAM(model, "features", "hirescam", aug_smooth=True)
+    result = cam(image)
+    assert result.targets == [1]
+    torch.testing.assert_close(result.maps, cam(image, 1).maps)
+
+
+def test_aug_smooth_takes_six_forward_passes_for_any_number_of_methods_and_classes() -> None:
+    model, calls = small_net(), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    CAM(model, "early", METHODS, aug_smooth=True)(images(), [[0, 1, 2]] * 2)
+    assert len(calls) == 6
