@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from mmengine.config import Config, ConfigDict
 
@@ -131,13 +130,17 @@ def _is_python(path: Path) -> bool:
 @contextmanager
 def _own_scope_lookup() -> Iterator[None]:
     # mmengine 0.10.7 finds `_base_ = 'mmpretrain::…'` through pkg_resources, which setuptools 82 dropped.
+    descriptor = Config.__dict__["_get_cfg_path"]
     original = Config._get_cfg_path
 
     def get_cfg_path(base: str, filename: str) -> tuple[str, str | None]:
         return (str(_in_package(base)), None) if base.startswith(f"{_SCOPE}::") else original(base, filename)
 
-    with patch.object(Config, "_get_cfg_path", staticmethod(get_cfg_path)):
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+    try:
         yield
+    finally:
+        Config._get_cfg_path = descriptor
 
 
 def _check_options(config: Config, options: Mapping[str, Any]) -> None:
@@ -162,9 +165,9 @@ def _check_cam(config: Config, source: str) -> None:
             raise ConfigError(f"'cam.{key}' of config '{source}' must be True or False, got {cam[key]!r}.")
 
 
-def test_pipeline(config: Config) -> list[dict[str, Any]]:
+def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
     """Return the transforms of the config's test pipeline; ConfigError if it has none."""
-    dataset = test_dataset(config)
+    dataset = find_test_dataset(config)
     pipeline = dataset.get("pipeline") if dataset else None
     pipeline = pipeline or config.get("test_pipeline") or config.get("val_pipeline")
     if not pipeline:
@@ -175,7 +178,7 @@ def test_pipeline(config: Config) -> list[dict[str, Any]]:
     return [dict(step) for step in pipeline]
 
 
-def test_dataset(config: Config) -> ConfigDict | None:
+def find_test_dataset(config: Config) -> ConfigDict | None:
     """Return the test dataset's config, unwrapped from datasets around it."""
     for loader in ("test_dataloader", "val_dataloader"):
         dataset = (config.get(loader) or {}).get("dataset")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camtool.data.images import Picture
 from camtool.errors import ConfigError, closest
-from camtool.models.configs import test_dataset, test_pipeline
+from camtool.models.configs import find_test_dataset, find_test_pipeline
 
 # Their configs have no step that loads or resizes: the data set hands over arrays of its own size, in RGB.
 _SIZES_OF_ARRAY_DATASETS = {"CIFAR10": 32, "CIFAR100": 32, "MNIST": 28, "FashionMNIST": 28}
@@ -26,10 +26,10 @@ class Preprocessing:
     """
 
     def __init__(self, config: Config, model: nn.Module) -> None:
-        steps = test_pipeline(config)
+        steps = find_test_pipeline(config)
         self._loads = bool(steps) and _name(steps[0].get("type")) == "LoadImageFromFile"
         self._grey = self._loads and steps[0].get("color_type") in ("grayscale", "unchanged_gray")
-        dataset = test_dataset(config) or {}
+        dataset = find_test_dataset(config) or {}
         self._array_size = None if self._loads else _SIZES_OF_ARRAY_DATASETS.get(_name(dataset.get("type")))
         if not self._loads and self._array_size is None:
             raise ConfigError(

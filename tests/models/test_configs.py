@@ -39,7 +39,7 @@ def test_a_users_config_inherits_from_a_shipped_one(config_file: Write) -> None:
     path = config_file(f"_base_ = 'mmpretrain::{RESNET50}'\nmodel = dict(head=dict(num_classes=7))\n")
     loaded = load_config(path)
     assert (loaded.config.model.backbone.depth, loaded.config.model.head.num_classes) == (50, 7)
-    assert len(configs.test_pipeline(loaded.config)) == 4
+    assert len(configs.find_test_pipeline(loaded.config)) == 4
 
 
 def test_mmengines_own_lookup_is_put_back(config_file: Write) -> None:
@@ -68,7 +68,7 @@ def test_options_reach_nested_values_and_list_items() -> None:
     }
     config = load_config(LITE0, options).config
     assert config.model.head == {"type": "LinearClsHead", "num_classes": 10, "in_channels": 1280}
-    assert [step.get("scale") for step in configs.test_pipeline(config)] == [None, 300, None, None]
+    assert [step.get("scale") for step in configs.find_test_pipeline(config)] == [None, 300, None, None]
     assert config.data_preprocessor.mean == [1.0, 2.0, 3.0]
     assert config.model.backbone.checkpoint_path == "a.pth"
     assert config.load_from == "b.pth"
@@ -171,11 +171,11 @@ def test_the_test_pipeline_is_found_where_configs_keep_it(config_file: Write) ->
         f"test_pipeline = {step}",
     ):
         config = load_config(config_file(model + text)).config
-        assert configs.test_pipeline(config) == [{"type": "PackInputs"}], text
-        assert (configs.test_dataset(config) or {}).get("type") == ("ImageNet" if "ImageNet" in text else None), text
+        assert configs.find_test_pipeline(config) == [{"type": "PackInputs"}], text
+        assert (configs.find_test_dataset(config) or {}).get("type") == ("ImageNet" if "ImageNet" in text else None), text
 
 
 def test_a_config_without_a_test_pipeline_says_where_it_is_expected(config_file: Write) -> None:
     loaded = load_config(config_file("model = dict(type='ImageClassifier')"))
     with pytest.raises(ConfigError, match=r"no test pipeline; expected 'test_dataloader\.dataset\.pipeline' or 'test_pipeline'"):
-        configs.test_pipeline(loaded.config)
+        configs.find_test_pipeline(loaded.config)
