@@ -55,26 +55,26 @@ def figure(
     if len(cells) == 1 and style.kind != "panel":
         drawn = _drawn(picture, cells[0], style)
         notes = [text for text in (alarm, cells[0].remark) if text]
-        return _above(drawn, _lines(notes, drawn.shape[1], colour=_ALARM)) if notes else drawn
+        return _tile(drawn, [], notes) if notes else drawn
     if style.kind == "panel":
         grid: list[list[np.ndarray | None]] = [
             [
-                _tile(picture, [title], ""),
-                _tile(heatmap(cell.saliency, style.colormap), [cell.title, cell.subtitle], cell.remark),
-                _tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], cell.remark),
+                _tile(picture, [title]),
+                _tile(heatmap(cell.saliency, style.colormap), [cell.title, cell.subtitle], [cell.remark]),
+                _tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]),
             ]
             for cell in cells
         ]
     else:
         grid = [
             [
-                _tile(picture, [title], "") if index == 0 else None,
-                *(_tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], cell.remark) for cell in row),
+                _tile(picture, [title]) if index == 0 else None,
+                *(_tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]) for cell in row),
             ]
             for index, row in enumerate(rows)
         ]
     whole = _grid(grid)
-    return _above(whole, _lines([alarm], whole.shape[1], colour=_ALARM, scale=1.5)) if alarm else whole
+    return _above(whole, _lines([alarm], whole.shape[1], colour=_ALARM, scale=0.75)) if alarm else whole
 
 
 def _drawn(picture: UInt8[np.ndarray, "h w 3"], cell: Cell, style: Style) -> UInt8[np.ndarray, "h w 3"]:
@@ -83,11 +83,13 @@ def _drawn(picture: UInt8[np.ndarray, "h w 3"], cell: Cell, style: Style) -> UIn
     return overlay(picture, cell.saliency, style.colormap, style.opacity)
 
 
-def _tile(picture: UInt8[np.ndarray, "h w 3"], captions: Sequence[str], remark: str) -> UInt8[np.ndarray, "H W 3"]:
+def _tile(picture: UInt8[np.ndarray, "h w 3"], captions: Sequence[str], remarks: Sequence[str] = ()) -> UInt8[np.ndarray, "H W 3"]:
     factor = max(1, -(-_LEAST_WIDTH // picture.shape[1]))
-    shown = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) if factor > 1 else picture
-    tile = _above(shown, _lines(captions, shown.shape[1]))
-    return _above(tile, _lines([remark], shown.shape[1], colour=_ALARM)) if remark else tile
+    tile = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) if factor > 1 else picture
+    for texts, colour in ((captions, _INK), (remarks, _ALARM)):
+        if any(texts):
+            tile = _above(tile, _lines([text for text in texts if text], tile.shape[1], colour=colour))
+    return tile
 
 
 def _grid(rows: Sequence[Sequence[np.ndarray | None]]) -> UInt8[np.ndarray, "H W 3"]:

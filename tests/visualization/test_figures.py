@@ -134,3 +134,10 @@ def test_a_layer_path_is_broken_behind_its_dots() -> None:
     lines = figures._wrapped(LONG_LAYER, font, 220)
     assert len(lines) > 2
     assert all(line.endswith(".") for line in lines[:-1])
+
+
+def test_what_is_written_below_a_tiny_picture_has_room_to_be_read() -> None:
+    tiny = np.zeros((32, 32, 3), np.uint8)
+    drawn = figure(tiny, [[Cell(np.zeros((32, 32), np.float32), "", "", "no positive evidence for this target")]], Style())
+    assert drawn.shape[1] == 7 * 32  # at least 224 pixels, by a whole factor
+    assert 7 * 32 < drawn.shape[0] < 7 * 32 + 60  # two lines, not a column of letters
