@@ -41,11 +41,11 @@ class Capture:
 
     Args:
         layers: path -> module.
-        fit: returns the layout of a tensor or raises LayoutError.
+        fit: returns the layout of a tensor that a module gave, or raises LayoutError.
         differentiate: whether gradients with respect to the activations will be asked for.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[[Tensor], Layout], *, differentiate: bool) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[[Tensor, nn.Module], Layout], *, differentiate: bool) -> None:
         self.records = {path: CapturedLayer() for path in layers}
         self._layers = layers
         self._fit = fit
@@ -86,7 +86,7 @@ class Capture:
             for tensor in tensors_in(output):
                 record.shape = record.shape or tuple(tensor.shape)
                 try:
-                    record.layout = self._fit(tensor)
+                    record.layout = self._fit(tensor, module)
                 except LayoutError as misfit:
                     record.misfit = str(misfit)
                     continue
@@ -159,8 +159,18 @@ def eager(model: nn.Module) -> nn.Module:
         raise CamtoolError(f"Expected a torch.nn.Module, got {type(model).__name__}.")
     if isinstance(model, torch.jit.ScriptModule):
         raise CamtoolError("The model is scripted (torch.jit); hooks do not see its layers. Use the nn.Module it was scripted from.")
-    if any(module._compiled_call_impl is not None for module in model.modules()):
+    if any(_is_compiled(module) for module in model.modules()):
         raise CamtoolError(
             "The model was compiled in place (model.compile()); hooks do not see its layers. Use the model before compilation."
         )
     return model
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    # By name: importing torch._dynamo takes seconds.
+    forward = vars(module).get("forward")
+    return (
+        module._compiled_call_impl is not None
+        or type(module).__name__ == "OptimizedModule"
+        or hasattr(forward, "_torchdynamo_orig_callable")
+    )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from camtool.capture import Capture, eager, evaluating
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
+from camtool.functional import widened
 from camtool.heads import find_linear_head
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
@@ -83,7 +84,7 @@ class CAM:
         self._check_inputs(inputs)
         # A caller's inference mode would make tensors that no graph accepts; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
-            inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
+            inputs = inputs.detach().clone()  # a first layer may work in place
             if not self._layers:
                 self._derive_layer(inputs, targets)
             call = _Call(self, targets)
@@ -101,8 +102,8 @@ class CAM:
             fit = partial(self._fit, batch=1, input_size=one.shape[2:])
             return probe(self._model, one, fit, of_first_sample(targets))
 
-    def _fit(self, tensor: Tensor, batch: int, input_size: Sequence[int]) -> Layout:
-        return fit_layout(tensor, batch, input_size, self._layout)
+    def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
+        return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
         if target_layers is None:
@@ -111,6 +112,8 @@ class CAM:
         if given == [LAST_NORM]:
             self._derive_last_norm = True
             return {}
+        if LAST_NORM in given:
+            raise LayerError(f"'{LAST_NORM}' is a rule that finds one layer; give it alone, or name the layers.")
         if not given:
             raise LayerError("No target layer given; leave target_layers out to have one derived.")
         layers = dict(find_layer(self._model, path_of(self._model, one) if isinstance(one, nn.Module) else one) for one in given)
@@ -187,7 +190,8 @@ class _Call:
                 _warn_of_calls(capture, cam._aug_smooth)
             captured = {path: capture.activations(path) for path in cam._layers}
             gradients = self._gradients(logits, captured) if differentiate else None
-        raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
+        with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
+            raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
         explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
@@ -221,19 +225,19 @@ class _Call:
         size, cam = inputs.shape[2:], self._cam
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in cam.methods}
         for path, (tensor, layout) in captured.items():
-            activations = _widened(layout.to_maps(tensor.detach(), size))
+            activations = widened(layout.to_maps(tensor.detach(), size))
             if not activations.isfinite().all():
                 raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
             by_target: list[Tensor | None] = [None]
             if gradients is not None:
-                by_target = [self._checked(path, k, _widened(layout.to_maps(one[path], size))) for k, one in enumerate(gradients)]
+                by_target = [self._checked(path, k, widened(layout.to_maps(one[path], size))) for k, one in enumerate(gradients)]
             for name, method in cam.methods.items():
                 maps = []
                 for k, gradient in enumerate(by_target if method.needs_gradients else [None]):
                     maps.extend(self._one_method(method, activations, gradient, logits, k))
                 # A class-agnostic map is the same for every target.
                 stacked = torch.stack(maps, dim=1)
-                raws[name][path] = stacked.expand(-1, len(self.targets[0]), *stacked.shape[2:])
+                raws[name][path] = stacked.expand(-1, len(self.targets[0]), *stacked.shape[2:]).contiguous()
                 if not stacked.isfinite().all():
                     raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return raws
@@ -249,9 +253,9 @@ class _Call:
 
     def _class_weights(self, activations: Maps, logits: Tensor, k: int) -> Tensor:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
-        head = find_linear_head(self._cam._model, activations, _widened(logits))
+        head = find_linear_head(self._cam._model, activations, widened(logits))
         with torch.enable_grad():
-            leaf = _widened(logits).clone().requires_grad_()
+            leaf = widened(logits).clone().requires_grad_()
             score = scores([row[k] for row in self.targets], leaf).sum()
             (of_logits,) = torch.autograd.grad(score, leaf)
         return of_logits @ head.weight
@@ -280,16 +284,14 @@ def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
 
 
 def _disconnected(paths: Sequence[str]) -> str:
-    layers = f"Layer{'s' if len(paths) > 1 else ''} {_listed([repr(path) for path in paths])}"
-    return f"{layers}: the score does not depend on it, so there is no gradient; choose a layer on the way to the output."
+    return (
+        f"Layer {_listed([repr(path) for path in paths])}: the score does not depend on it, so there is no gradient; choose a layer on "
+        "the way to the output, or switch off activation checkpointing, or a torch.no_grad() in the model itself, around it."
+    )
 
 
 def _listed(items: Sequence[Any]) -> str:
     return ", ".join(map(str, items))
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _now(inputs: Tensor) -> float:

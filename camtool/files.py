@@ -32,6 +32,12 @@ def check_writable(path: Path) -> None:
     """Raise OutputError now, before any work is done, if `path` could not be written later."""
     if os.path.isdir(path):
         raise OutputError(f"Cannot write '{path}': it is a directory; expected a file name.")
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # a name that is too long
+        raise OutputError(f"Cannot write '{path}': {error.strerror}. Choose another path.") from error
     existing = path.parent
     while not os.path.exists(existing):  # of os.path: False, not an exception, for a name that is too long or a closed folder
         existing = existing.parent

@@ -13,6 +13,11 @@ EPS = 1e-7  # pytorch-grad-cam's scale_cam_image and xgradcam
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32, or in float64 if it is that already."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def spatial_axes(maps: Tensor) -> tuple[int, ...]:
     """Return the axes behind (n, c)."""
     return tuple(range(2, maps.ndim))

@@ -62,10 +62,11 @@ class Probe:
         Raises:
             LayerError: if no layer has both.
         """
-        layers = [layer for layer in self._usable() if not _is_projection_of_tokens(layer) and not _is_resampling(layer)]
+        usable = self._usable()
+        layers = [layer for layer in usable if not _is_projection_of_tokens(layer) and not _is_resampling(layer)] or usable
         deepest = max(layers, key=lambda layer: layer.record.order)
         # A block, its stage and the backbone may all return the same values: the innermost names them best.
-        same = [layer for layer in layers if _same_maps(layer, deepest, self.input_size)]
+        same = [layer for layer in layers if layer is deepest or _same_maps(layer, deepest, self.input_size)]
         chosen = min([layer for layer in same if not _is_elementwise(layer)] or same, key=lambda layer: layer.record.order)
         return chosen.path, f"the deepest layer with a gradient at its {_times(chosen.grid)} positions"
 
@@ -87,7 +88,7 @@ class Probe:
         return usable
 
 
-def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor], Layout], targets: Any = None) -> Probe:
+def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor, nn.Module], Layout], targets: Any = None) -> Probe:
     """Return what every layer gives on `inputs` (1, c, *spatial), and its gradient for the target (default: predicted class)."""
     modules = dict(walk(model))
     with evaluating(model), Capture(modules, fit, differentiate=True) as capture:

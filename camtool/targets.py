@@ -1,14 +1,16 @@
 """Targets: what a map explains, one scalar of the network's output per sample."""
 
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, SupportsIndex, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import TargetError
+from camtool.errors import CamtoolWarning, TargetError
 
 Target: TypeAlias = Callable[[Float[Tensor, "*output"]], Float[Tensor, ""]]
 """Anything that turns one sample's output into a scalar with a gradient."""
@@ -65,11 +67,17 @@ def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
         parts: Iterable[Any] = [output["logits"]] if "logits" in output else output.values()
     else:
         parts = output if isinstance(output, (tuple, list)) else ()
+    found_in_parts = []
     for part in parts:
-        try:
-            return find_logits(part, batch)
-        except TargetError:
-            continue
+        with suppress(TargetError):
+            found_in_parts.append(find_logits(part, batch))
+    if found_in_parts:
+        # Features may stand beside the scores, which are (n, classes) but for dense outputs.
+        flat = [scored for scored in found_in_parts if scored.ndim == 2]
+        if len({scored.shape[1] for scored in flat}) > 1:
+            widths = ", ".join(str(scored.shape[1]) for scored in flat)
+            warnings.warn(f"The network returns scores of {widths} classes; the first are explained.", CamtoolWarning, stacklevel=2)
+        return (flat or found_in_parts)[0]
     found = f"{output.dtype} of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise TargetError(f"No scores of {batch} samples in the network's output, {found}; expected floating-point numbers (n, classes).")
 
@@ -84,6 +92,8 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
         TargetError: if the number of targets is not the number of samples, or a class does not exist.
     """
     samples = logits.shape[0]
+    if logits.isnan().any():
+        raise TargetError("The network's scores are NaN on this input; check the weights and the precision.")
     if isinstance(targets, FromLogits):
         targets = targets.choose(logits.detach())
     if targets is None:
@@ -118,8 +128,9 @@ def scores(targets: Sequence[Target], logits: Float[Tensor, "n *output"]) -> Flo
     """Return each sample's scalar."""
     values = [target(sample) for target, sample in zip(targets, logits, strict=True)]
     for target, value in zip(targets, values, strict=True):
-        if value.ndim != 0:
-            raise TargetError(f"A target must give one number per sample; {target!r} gave shape {tuple(value.shape)}.")
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise TargetError(f"A target must give one number per sample, a tensor without axes; {target!r} gave {found}.")
     return torch.stack(values)
 
 

@@ -50,6 +50,6 @@ def seeded() -> None:
     import numpy as np
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # the networks are tiny: more threads wait for each other, fourfold where cores are shared
     torch.manual_seed(0)
     np.random.seed(0)  # libraries that draw from the global generator

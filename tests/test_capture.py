@@ -10,15 +10,19 @@ from torch import Tensor, nn
 
 from camtool.capture import Capture, evaluating, tensors_in
 from camtool.errors import LayerError, LayoutError
-from camtool.layouts import fit_layout
+from camtool.layouts import Layout, fit_layout
 from tests.networks import SIZES, autograd_evidence, images, small_net
 
-FIT = partial(fit_layout, batch=2, input_size=SIZES[2])
+
+def fit(tensor: Tensor, module: nn.Module) -> Layout:
+    return fit_layout(tensor, 2, SIZES[2], module=module)
+
+
 Pair = namedtuple("Pair", ["grid", "extra"])
 
 
 def capture(model: nn.Module, *paths: str, differentiate: bool = True) -> Capture:
-    return Capture({path: model.get_submodule(path) for path in paths}, FIT, differentiate=differentiate)
+    return Capture({path: model.get_submodule(path) for path in paths}, fit, differentiate=differentiate)
 
 
 class Recorder:
@@ -75,6 +79,25 @@ def test_a_layer_without_gradients_wanted_is_not_overwritten_either() -> None:
         model(inputs)
     assert torch.equal(c.activations("early.1")[0], expected)
     assert (expected < 0).any(), "else the in-place ReLU would change nothing"
+
+
+@pytest.mark.parametrize("differentiate", [False, True])
+def test_activations_that_share_memory_with_the_layers_input_are_not_overwritten_through_it(differentiate: bool) -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.same = nn.Identity()
+
+        def forward(self, stream: Tensor) -> Tensor:
+            branch = self.same(stream)
+            stream.add_(5)
+            return branch + stream
+
+    model, inputs = Residual(), images()
+    expected = inputs.clone()
+    with capture(model, "same", differentiate=differentiate) as c:
+        model(inputs.clone())
+    assert torch.equal(c.activations("same")[0].detach(), expected)
 
 
 def test_two_layers_one_behind_the_other_both_have_gradients() -> None:

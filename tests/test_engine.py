@@ -34,6 +34,21 @@ def test_the_callers_grad_mode_also_around_the_inputs_changes_nothing(caller: Ca
     assert torch.equal(result.maps, expected.maps)
 
 
+def test_inputs_made_under_inference_mode_may_be_read_again_behind_the_target_layer() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Conv2d(2, 2, 1)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return (self.gate(inputs) * inputs).mean((2, 3))
+
+    with torch.inference_mode():
+        inputs = images()
+    raw = CAM(Gated(), "gate", "layercam")(inputs, 1).raw["gate"]
+    assert raw.isfinite().all()
+
+
 def test_frozen_parameters_change_nothing() -> None:
     model = small_net().requires_grad_(False)
     assert torch.equal(CAM(model, "early", "layercam")(images(), 1).maps, explained(images(), 1).maps)
@@ -239,6 +254,13 @@ def test_other_precisions_give_the_map_of_float32_nearly(dtype: torch.dtype) -> 
     result = CAM(small_net().to(dtype), "early", "layercam")(images().to(dtype), 1)
     assert result.maps.dtype == torch.float32
     torch.testing.assert_close(result.maps, explained(images(), 1).maps, atol=0.05, rtol=0)
+
+
+def test_the_arithmetic_of_a_bfloat16_network_is_float32() -> None:
+    model, inputs = small_net().bfloat16(), images().bfloat16()
+    activations, gradients, _ = autograd_evidence(model, model.early, inputs, [1, 1])
+    result = CAM(model, "early", "hirescam")(inputs, 1)
+    torch.testing.assert_close(result.raw["early"], (activations.float() * gradients.float()).sum(1), rtol=1e-5, atol=1e-7)
 
 
 def test_autocast_to_bfloat16_gives_the_map_of_float32_nearly() -> None:

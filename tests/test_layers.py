@@ -90,6 +90,8 @@ def test_every_walked_path_leads_back_to_its_module(model: str, request: pytest.
         "layer4[]",
         "layer4[0",
         "layer4]0[",
+        "layer4[x].0",
+        "layer4 .0",
         "layer4..conv1",
         "layer4.",
         "layer4 ",

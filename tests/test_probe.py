@@ -17,12 +17,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 models = torchvision.models
 
 
+def timm_vit() -> nn.Module:
+    import timm
+
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, depth=3, num_classes=10)
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str, tuple[int, int]]] = {
     # network, derived layer, last norm, input
     "resnet18": (lambda: models.resnet18(weights=None), "layer4[1]", "layer4[1].bn2", (64, 64)),
     "vgg11": (lambda: models.vgg11(weights=None, num_classes=10), "features[20]", "", (64, 64)),
     "vgg11_bn": (lambda: models.vgg11_bn(weights=None), "features[28]", "features[26]", (64, 64)),
     "vit": (small_vit, "encoder.layers.encoder_layer_2.ln_1", "encoder.layers.encoder_layer_2.ln_1", (64, 64)),
+    "vit of timm": (timm_vit, "blocks[2].norm1", "blocks[2].norm1", (64, 64)),  # its queries, keys and values are one layer
     "swin_t": (lambda: models.swin_t(weights=None), "norm", "norm", (64, 96)),
     "convnext_tiny": (lambda: models.convnext_tiny(weights=None), "features[7][2]", "features[7][2].block[2]", (64, 64)),
     "densenet121": (lambda: models.densenet121(weights=None), "features.norm5", "features.norm5", (64, 64)),

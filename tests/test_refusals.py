@@ -107,8 +107,10 @@ def test_weights_that_are_not_finite(value: float) -> None:
     with torch.no_grad():
         model.early[0].weight[0] = value
     for method in ("gradcam", "eigencam"):
-        with pytest.raises(LayerError, match="Layer 'early' gives NaN or infinite values on this input"):
+        with pytest.raises(CamtoolError, match=r"(scores are NaN|Layer 'early' gives NaN or infinite values) on this input"):
             CAM(model, "early", method)(images(), 1)
+        with pytest.raises(CamtoolError, match="on this input"):
+            CAM(model, None, method)(images(), 1)
 
 
 def test_a_gradient_that_is_not_finite() -> None:

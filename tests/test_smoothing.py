@@ -10,8 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 METHODS = ["gradcam", "layercam", "eigencam"]
 
 
-@pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "rank"), [("layercam", rank) for rank in RANKS] + [("gradcam", 2), ("eigencam", 2)])
 def test_aug_smooth_is_the_mean_over_flips_of_the_last_axis_and_three_factors(method: str, rank: int) -> None:
     model, inputs = small_net(rank), images(rank)
     plain, smooth = CAM(model, "early", method), CAM(model, "early", method, aug_smooth=True)

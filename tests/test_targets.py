@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from camtool.errors import TargetError
+from camtool.errors import CamtoolWarning, TargetError
 from camtool.targets import ClassScore, FromLogits, find_logits, of_first_sample, resolve_targets, scores, top_k
 
 LOGITS = torch.tensor([[1.0, 5.0, 3.0], [9.0, 2.0, 4.0]])
@@ -68,6 +68,8 @@ def test_scores_are_one_number_per_sample_with_a_gradient() -> None:
     ("targets", "message"),
     [
         ([1], "2 samples, 1 targets"),
+        (torch.tensor([1]), "2 samples, 1 targets"),
+        (np.array([1]), "2 samples, 1 targets"),
         ([1, 1, 1], "2 samples, 3 targets"),
         ([[1, 1]], "2 samples, 1 targets"),
         ([], "2 samples, 0 targets"),
@@ -119,7 +121,8 @@ Pair = namedtuple("Pair", ["aux", "logits"])
     "output",
     [
         LOGITS,
-        (LOGITS, torch.zeros(2, 7)),
+        (LOGITS, torch.zeros(2, 3)),
+        (torch.zeros(2, 3, 4, 4), LOGITS),
         [LOGITS],
         (None, LOGITS),
         (torch.zeros(5), LOGITS),
@@ -136,6 +139,11 @@ Pair = namedtuple("Pair", ["aux", "logits"])
 )
 def test_scores_are_found_in_whatever_a_network_returns(output: Any) -> None:
     assert find_logits(output, 2) is LOGITS
+
+
+def test_scores_of_several_widths_are_remarked_on() -> None:
+    with pytest.warns(CamtoolWarning, match="scores of 3, 7 classes; the first are explained"):
+        assert find_logits((LOGITS, torch.zeros(2, 7)), 2) is LOGITS
 
 
 def test_a_batch_of_one_that_the_network_squeezed_away_is_put_back() -> None:

@@ -40,6 +40,8 @@ def expand_lists(args: list[str]) -> list[str]:
     while position < len(args):
         token = args[position]
         position += 1
+        if token.startswith("--") and option and not taken:
+            raise typer.BadParameter(f"Option '{option}' requires at least one value.")
         if token == "--":
             if not option:
                 return [*expanded, "--", *args[position:]]
@@ -81,6 +83,9 @@ class Session:
 @contextlib.contextmanager
 def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
     """Run a command's body: its errors become one message and exit code 2, its warnings one line each on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text, nor terminals Unicode
     running = Session(sys.stdout)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         if not debug:
@@ -102,7 +107,7 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
             if debug:
                 traceback.print_exc()
             _fail(running, str(error), as_json, code=2)
-        except (KeyboardInterrupt, typer.Exit):
+        except (KeyboardInterrupt, BrokenPipeError, typer.Exit):
             raise
         except Exception as error:  # noqa: BLE001 - the last boundary: nobody wants a traceback unasked
             if debug:
@@ -115,5 +120,5 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
 def _fail(running: Session, message: str, as_json: bool, code: int) -> None:
     running.remark(f"Error: {message}")
     if as_json:
-        running.result(json.dumps({"error": message}, ensure_ascii=False))
+        running.result(json.dumps({"error": message}))
     raise typer.Exit(code)

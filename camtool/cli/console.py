@@ -15,4 +15,4 @@ def results_console(running: Session) -> "Console":
     from rich.console import Console
 
     width = None if running.output.isatty() else WIDTH_WITHOUT_TERMINAL
-    return Console(file=running.output, highlight=False, markup=False, width=width)
+    return Console(file=running.output, highlight=False, markup=False, emoji=False, width=width)

@@ -1,5 +1,6 @@
 """The main job, step by step: picture, network, maps, figures, report."""
 
+import inspect
 import sys
 import time
 from collections.abc import Sequence
@@ -104,8 +105,8 @@ def explain(running: Session, request: Request) -> None:
     if request.show:
         from camtool.cli.terminal import show
 
-        captions = {" ".join(map(str, key)).strip(): picture for key, picture in drawn.single.items()}
-        show(drawn.whole, captions, sys.stderr if request.as_json else running.output)
+        by_caption = {" ".join(map(str, key)).strip(): single for key, single in drawn.single.items()}
+        show(drawn.whole, by_caption, sys.stderr if request.as_json else running.output)
 
 
 def _check_output(request: Request) -> None:
@@ -127,7 +128,7 @@ def _check_output(request: Request) -> None:
 def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: Any) -> Explained:
     from camtool import CAM
     from camtool.models.classes import find_class, probabilities
-    from camtool.targets import FromLogits
+    from camtool.targets import FromLogits, top_k
 
     inputs = inputs.to(next(network.model.parameters()).device)
     chosen: dict[str, Any] = {}
@@ -140,7 +141,7 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
         if request.categories:
             wanted = [find_class(category, chosen["names"], classes) for category in request.categories]
             return [list(dict.fromkeys(wanted))]
-        return logits.topk(min(request.top_k or 1, classes), dim=1).indices.tolist()
+        return top_k(request.top_k or 1).choose(logits)
 
     cam = CAM(network.model, **asked)
     results = cam(inputs, FromLogits(choose))
@@ -170,8 +171,19 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
     return {
         "target_layers": list(request.target_layers) or recipe.get("target_layers"),
-        "method": list(build_methods(request.methods or recipe.get("method") or "gradcam").values()),
+        "method": list(build_methods(_seeded(request) or recipe.get("method") or "gradcam").values()),
         "layout": build_layout(layout),
         "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
         "eigen_smooth": request.eigen_smooth or recipe.get("eigen_smooth", False),
     }
+
+
+def _seeded(request: Request) -> list[Any]:
+    """Return the methods of the command line, those that draw random numbers with its seed."""
+    from camtool.methods import find_method
+
+    seeded = []
+    for name in request.methods:
+        draws = "seed" in inspect.signature(find_method(name)).parameters
+        seeded.append({"type": name, "seed": request.network.seed} if draws else name)
+    return seeded

@@ -65,7 +65,7 @@ def preview(
     shown = [layer for layer in found.layers if _is_wanted(layer, depth, text)]
     described = [_described(layer, default) for layer in shown]
     if as_json:
-        running.result(json.dumps({"default": default, "why": why, "layers": described}, ensure_ascii=False))
+        running.result(json.dumps({"default": default, "why": why, "layers": described}))
         return
     _print(running, described, f"{type(network.model).__name__}, input {_times(inputs.shape)}")
     running.result(f"Default target layer: {default}, {why}." if default else f"No default target layer: {why}")

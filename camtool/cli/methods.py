@@ -31,7 +31,7 @@ def methods(
             for one in classes
         ]
         if as_json:
-            running.result(json.dumps({"methods": described}, ensure_ascii=False))
+            running.result(json.dumps({"methods": described}))
             return
         table = Table(box=None, pad_edge=False)
         for heading in ("method", "knows the class", "paper", "what it does"):

@@ -22,7 +22,7 @@ CFG_OPTIONS = typer.Option("--cfg-options", help="Overrides in the config: a.b=c
 RANDOM_WEIGHTS = typer.Option("--random-weights", help="No checkpoint: seeded initialisation plus 0.02 N(0, 1). Said on the picture.")
 VIT_LIKE = typer.Option("--vit-like", help="Read target layers as tokens. Accepted, rarely needed: the layout is found from the tensor.")
 EXTRA_TOKENS = typer.Option("--num-extra-tokens", help="Leading tokens that are no positions (class, distillation); 0 is a value.")
-SEED = typer.Option("--seed", help="Of everything random.")
+SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Of random weights and of random methods.")
 DEBUG = typer.Option("--debug", help="Show tracebacks and the logs of libraries.")
 JSON = typer.Option("--json", help="Standard output is one JSON object.")
 

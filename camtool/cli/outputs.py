@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ DEFAULT_FOLDER = Path("outputs/vis_cam")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Everything in one figure, and each map by itself: (method, class index, layer or "") -> picture."""
+    """Everything in one figure, and, where it is asked for, each map by itself: (method, class index, layer or "") -> picture."""
 
     whole: UInt8[np.ndarray, "H W 3"]
     single: dict[tuple[str, int, str], Picture]
@@ -33,7 +34,7 @@ class Drawn:
 
 def is_folder(save_path: str) -> bool:
     """Return whether `--save-path` means a directory: an existing one, a trailing slash, or no suffix."""
-    return save_path.endswith(("/", "\\")) or Path(save_path).is_dir() or not Path(save_path).suffix
+    return save_path.endswith(("/", "\\")) or os.path.isdir(save_path) or not Path(save_path).suffix
 
 
 def planned_paths(request: "Request") -> list[Path]:
@@ -83,10 +84,12 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
     keys = [(method, layer) for method in explained.results for layer in layers]
     style = Style(request.figure, request.colormap, request.opacity)
     alarm = "RANDOM WEIGHTS: this map means nothing" if network.checkpoint is None else ""
+    wants_single = request.show or (request.save_path is not None and is_folder(request.save_path))
     single = {
         (method, explained.targets[k], layer): figure(below, [[one]], style, alarm=alarm)
         for (method, layer), row in zip(keys, rows, strict=True)
         for k, one in enumerate(row)
+        if wants_single
     }
     return Drawn(figure(below, rows, style, alarm=alarm), single)
 

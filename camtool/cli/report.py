@@ -32,7 +32,7 @@ def print_json(running: Session, explained: "Explained", written: Sequence[Path]
                 "outputs": [str(path) for path in written],
                 "seconds": {name: round(seconds, 4) for name, seconds in explained.seconds.items()},
             },
-            ensure_ascii=False,
+            allow_nan=False,
         )
     )
 
@@ -60,7 +60,7 @@ def print_table(running: Session, explained: "Explained", written: Sequence[Path
     console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})", soft_wrap=True)
     agnostic = [method for method, result in explained.results.items() if not result.class_discriminative]
     if agnostic:
-        console.print(f"Not about a class: {', '.join(agnostic)} shows what is salient for the network as a whole.")
+        console.print(f"Not about a class: the map of {', '.join(agnostic)} is the same for every class.")
     seconds = explained.seconds
     console.print(f"Time: forward {seconds['forward']:.2f} s, maps {seconds['maps']:.2f} s, {seconds['total']:.1f} s in all")
     for path in written:

@@ -20,7 +20,7 @@ def show(whole: Any, single: Mapping[str, Any], file: TextIO) -> None:
     # Colours even into a pipe: whoever asks to be shown a picture wants them.
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=_COLUMNS + 1)
     for caption, picture in single.items():
-        console.print(caption, highlight=False, markup=False)
+        console.print(caption, highlight=False, markup=False, emoji=False)
         console.print(_half_blocks(picture, min(_COLUMNS, picture.shape[1])))
 
 

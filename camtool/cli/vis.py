@@ -1,5 +1,6 @@
 """`camtool vis`, the main job: one picture, one config, one checkpoint, one map."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,8 @@ def vis(
             img, config, checkpoint = _without_picture(img, config, checkpoint)
         if config is None or (img is None and not preview_model):
             raise ConfigError("Expected IMG and CONFIG: python tools/vis_cam.py demo/cat.jpg configs/… (--help says more).")
+        img, config, save_path = (text and os.path.expanduser(text) for text in (img, config, save_path))
+        assert config is not None
         wanted = options.Wanted(config, checkpoint, device, cfg_options or [], random_weights, seed)
         if preview_model:
             from camtool.cli.layers import preview
@@ -84,7 +87,7 @@ def vis(
             vit_like=vit_like,
             num_extra_tokens=num_extra_tokens,
             save_path=save_path,
-            save_raw=save_raw,
+            save_raw=save_raw and save_raw.expanduser(),
             figure=figure,
             colormap=colormap,
             opacity=opacity,

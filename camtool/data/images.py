@@ -119,6 +119,6 @@ def _to_eight_bits(levels: np.ndarray) -> np.ndarray:
         values = values * 255
     elif levels.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
         values = (values - values.min()) * (255 / max(float(values.max() - values.min()), 1e-12))
-    else:
+    elif levels.dtype.itemsize == 2 or values.max() > 255:
         values = values / 257
     return (values + 0.5).astype(np.uint8)

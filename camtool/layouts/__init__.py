@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from camtool.errors import ConfigError, LayoutError, closest
 from camtool.layouts._base import Layout as Layout
@@ -30,8 +30,12 @@ def build_layout(spec: str | dict[str, Any] | Layout | None) -> Layout | None:
         raise ConfigError(f"Layout {name}: {error}.") from error
 
 
-def fit_layout(tensor: Tensor, batch: int, input_size: Sequence[int], layout: Layout | None = None) -> Layout:
+def fit_layout(
+    tensor: Tensor, batch: int, input_size: Sequence[int], layout: Layout | None = None, *, module: nn.Module | None = None
+) -> Layout:
     """Return a layout that reads `tensor` as maps over an input of `input_size`: the given one, or the one its shape tells.
+
+    `module`, which gave the tensor, settles what the shape of a signal's features leaves open: (n, c, length) or (n, length, c).
 
     Raises:
         LayoutError: if the tensor is batch-folded, has no spatial extent, or fits no layout; the message says what was found.
@@ -41,7 +45,11 @@ def fit_layout(tensor: Tensor, batch: int, input_size: Sequence[int], layout: La
             f"{describe(tensor)} does not start with the batch of {batch}: "
             "its samples are folded into other axes, or it has none; choose a layer outside of that part."
         )
-    candidates = [layout] if layout is not None else [ChannelsFirst(), ChannelsLast(), Tokens()]
+    candidates: list[Layout] = [ChannelsFirst(), ChannelsLast(), Tokens()]
+    if layout is not None:
+        candidates = [layout]
+    elif module is not None and _works_on_last_axis(module, tensor.shape[-1]):
+        candidates.reverse()
     reasons = []
     for candidate in candidates:
         reason = candidate.misfit(tensor.shape, input_size, given=layout is not None)
@@ -49,6 +57,11 @@ def fit_layout(tensor: Tensor, batch: int, input_size: Sequence[int], layout: La
             return candidate
         reasons.append(reason)
     raise LayoutError(f"{describe(tensor)} is not a map over the {_times(input_size)} input: {'; '.join(dict.fromkeys(reasons))}.")
+
+
+def _works_on_last_axis(module: nn.Module, width: int) -> bool:
+    norms = (part for part in module.modules() if isinstance(part, nn.LayerNorm))
+    return (isinstance(module, nn.Linear) and module.out_features == width) or any(norm.normalized_shape == (width,) for norm in norms)
 
 
 def _times(size: Sequence[int]) -> str:

@@ -48,8 +48,8 @@ class Tokens(Layout):
     """
 
     def __init__(self, *, num_extra_tokens: int | None = None) -> None:
-        if num_extra_tokens is not None and num_extra_tokens < 0:
-            raise ConfigError(f"num_extra_tokens must be 0 or more, got {num_extra_tokens}.")
+        if num_extra_tokens is not None and (not isinstance(num_extra_tokens, int) or num_extra_tokens < 0):
+            raise ConfigError(f"num_extra_tokens must be a whole number, 0 or more, got {num_extra_tokens!r}.")
         self.num_extra_tokens = num_extra_tokens
 
     def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:

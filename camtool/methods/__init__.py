@@ -55,7 +55,7 @@ def build_method(spec: str | dict[str, Any] | Method) -> Method:
     method_class = find_method(str(arguments.pop("type")))
     try:
         return method_class(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise MethodError(f"Method '{method_class.name}': {error}.") from error
 
 
@@ -65,7 +65,12 @@ def build_methods(specs: str | dict[str, Any] | Method | Iterable[str | dict[str
     methods = [build_method(spec) for spec in several]
     if not methods:
         raise MethodError(f"No method given; expected one of: {', '.join(method_names())}.")
-    return {method.name: method for method in methods}
+    by_name: dict[str, Method] = {}
+    for method in methods:
+        first = by_name.setdefault(method.name, method)
+        if vars(first) != vars(method):
+            raise MethodError(f"Method '{method.name}' is asked for with different settings; make one call for each.")
+    return by_name
 
 
 def _folded(name: str) -> str:

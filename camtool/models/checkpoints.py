@@ -98,7 +98,7 @@ def _in_package(source: str) -> Path:
             "or give a CHECKPOINT."
         )
     path = Path(next(iter(spec.submodule_search_locations))) / relative
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"Checkpoint '{source}': the package '{package}' has no file '{relative}'.")
     return path
 

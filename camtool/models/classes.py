@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from camtool.errors import TargetError, closest
-from camtool.models.configs import find_test_dataset
+from camtool.models.configs import as_mapping, find_test_dataset
 
 
 def class_names(config: Config, meta: dict[str, Any], classes: int) -> tuple[list[str] | None, str]:
@@ -32,7 +32,7 @@ def _of_dataset(config: Config) -> list[str] | None:
     dataset = find_test_dataset(config)
     if not dataset:
         return None
-    names = _as_names((dataset.get("metainfo") or {}).get("classes") or dataset.get("classes"))
+    names = _as_names(as_mapping(dataset.get("metainfo"), "metainfo").get("classes") or dataset.get("classes"))
     if names is not None:
         return names
     from mmpretrain.registry import DATASETS

@@ -16,6 +16,12 @@ from camtool.errors import ConfigError, closest
 CAM_KEYS = ("method", "target_layers", "layout", "aug_smooth", "eigen_smooth", "checkpoint_keys")
 """What the `cam` key of a config may hold."""
 
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "method": ((str, Mapping), "a name, a dict with 'type', or a list of these"),
+    "target_layers": ((str,), "a layer path or a list of these"),
+    "layout": ((str, Mapping), "a name or a dict with 'type'"),
+}
+
 _SCOPE = "mmpretrain"
 
 
@@ -80,7 +86,7 @@ def _in_package(source: str) -> Path:
         raise ConfigError(f"Cannot read config '{source}': only configs of '{_SCOPE}::' are known.")
     root = _shipped_configs()
     path = root / relative
-    if not path.is_file():
+    if not os.path.isfile(path):
         shipped = [str(found.relative_to(root)) for found in root.glob("*/*.py")]
         raise ConfigError(f"{_SCOPE} ships no config '{relative}'{closest(relative, shipped)}.")
     return path
@@ -160,6 +166,11 @@ def _check_cam(config: Config, source: str) -> None:
     for key in cam:
         if key not in CAM_KEYS:
             raise ConfigError(f"'cam' of config '{source}' has no key '{key}'{closest(key, CAM_KEYS)}; expected {', '.join(CAM_KEYS)}.")
+    for key, (kinds, expected) in _KINDS.items():
+        values = cam.get(key)
+        several = isinstance(values, (list, tuple)) and key != "layout"
+        if values is not None and not all(isinstance(value, kinds) for value in (values if several else [values])):
+            raise ConfigError(f"'cam.{key}' of config '{source}' must be {expected}, got {values!r}.")
     for key in ("aug_smooth", "eigen_smooth"):
         if not isinstance(cam.get(key, False), bool):
             raise ConfigError(f"'cam.{key}' of config '{source}' must be True or False, got {cam[key]!r}.")
@@ -175,16 +186,19 @@ def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
             "The config has no test pipeline; expected 'test_dataloader.dataset.pipeline' or 'test_pipeline', "
             "a list of transforms such as dict(type='LoadImageFromFile')."
         )
+    if not isinstance(pipeline, (list, tuple)) or not all(isinstance(step, Mapping) for step in pipeline):
+        raise ConfigError(f"The config's test pipeline must be a list of dicts such as dict(type='LoadImageFromFile'), got {pipeline!r}.")
     return [dict(step) for step in pipeline]
 
 
 def find_test_dataset(config: Config) -> ConfigDict | None:
     """Return the test dataset's config, unwrapped from datasets around it."""
     for loader in ("test_dataloader", "val_dataloader"):
-        dataset = (config.get(loader) or {}).get("dataset")
-        while dataset and dataset.get("pipeline") is None and isinstance(dataset.get("dataset"), Mapping):
+        dataset = as_mapping(config.get(loader), loader).get("dataset")
+        while isinstance(dataset, Mapping) and dataset.get("pipeline") is None and isinstance(dataset.get("dataset"), Mapping):
             dataset = dataset["dataset"]
         if dataset:
+            as_mapping(dataset, f"{loader}.dataset")
             return dataset
     return None
 
@@ -192,3 +206,10 @@ def find_test_dataset(config: Config) -> ConfigDict | None:
 def _text(error: BaseException) -> str:
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return " ".join(message.split())[:400] or type(error).__name__
+
+
+def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a part of a config that must be a dict, or is left out; ConfigError if it is something else."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"'{name}' of the config must be a dict, got {value!r}.")
+    return value or {}

@@ -42,14 +42,13 @@ class Style:
 
 
 def figure(
-    picture: UInt8[np.ndarray, "h w 3"], rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "", title: str = "input"
+    picture: UInt8[np.ndarray, "h w 3"], rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = ""
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Return one picture in RGB of everything: plain for a single overlay or heatmap, else captioned, the input at the left.
 
     Args:
         rows: of cells, one row a method.
         alarm: written large below everything ("RANDOM WEIGHTS …").
-        title: caption of the input.
     """
     cells = [cell for row in rows for cell in row]
     if len(cells) == 1 and style.kind != "panel":
@@ -59,7 +58,7 @@ def figure(
     if style.kind == "panel":
         grid: list[list[np.ndarray | None]] = [
             [
-                _tile(picture, [title]),
+                _tile(picture, ["input"]),
                 _tile(heatmap(cell.saliency, style.colormap), [cell.title, cell.subtitle], [cell.remark]),
                 _tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]),
             ]
@@ -68,7 +67,7 @@ def figure(
     else:
         grid = [
             [
-                _tile(picture, [title]) if index == 0 else None,
+                _tile(picture, ["input"]) if index == 0 else None,
                 *(_tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]) for cell in row),
             ]
             for index, row in enumerate(rows)

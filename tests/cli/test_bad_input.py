@@ -63,6 +63,12 @@ def test_a_picture_that_does_not_exist_or_is_a_point(run: Run, tmp_path: Path) -
         (_RECIPE.replace("cam = dict(", "cam = dict(method='gradkam',"), "closest: 'gradcam'"),
         (_RECIPE.replace("cam = dict(", "cam = dict(layout='Token',"), "Unknown layout 'Token'"),
         ("raise RuntimeError('on purpose')\n", "on purpose"),
+        (_RECIPE.replace("cam = dict(", "cam = dict(method=3,"), "'cam.method' of config"),
+        (_RECIPE.replace("cam = dict(", "cam = dict(target_layers=[3],"), "'cam.target_layers' of config"),
+        (_RECIPE.replace("cam = dict(", "cam = dict(layout=3,"), "'cam.layout' of config"),
+        (_RECIPE + "test_dataloader = 5\n", "'test_dataloader' of the config must be a dict"),
+        (_RECIPE + "test_dataloader = dict(dataset=5)\n", "'test_dataloader.dataset' of the config must be a dict"),
+        (_RECIPE + "test_dataloader = dict(dataset=dict(pipeline=['LoadImageFromFile']))\n", "must be a list of dicts"),
     ],
 )
 def test_a_config_that_does_not_work(run: Run, tmp_path: Path, content: str, said: str) -> None:
@@ -97,6 +103,8 @@ def _saved(folder: Path, change: str) -> Path:
     from camtool.models.loading import load_network
 
     state = load_network(load_config(LITE0)).model.state_dict()
+    if change == "nan":
+        state["head.fc.weight"][5] = torch.nan
     if change == "missing":
         del state["head.fc.bias"]
     if change == "head":
@@ -179,11 +187,29 @@ def test_weights_that_cannot_be_downloaded(run: Run, tmp_path: Path, monkeypatch
         (["--device", "tpu9"], "Unknown device"),
         (["--cfg-options", "modle.head=1"], "closest: 'model'"),
         (["--cfg-options", "model.head.num_classes"], "KEY=VALUE"),
+        (["--method", "cam", "fem", "--target-layers", "last-norm", LAST], "give it alone"),
         (["--num-extra-tokens", "-1"], "0 or more"),
+        (["--save-path", "x" * 300], "Cannot write"),
+        (["--save-path", "x" * 300 + ".png"], "Cannot write"),
     ],
 )
 def test_an_option_that_does_not_work(run: Run, tmp_path: Path, options: list[str], said: str) -> None:
     _refused(run("vis", CAT, LITE0, *options), tmp_path, said)
+
+
+def test_scores_that_are_no_numbers_are_no_report(run: Run, tmp_path: Path) -> None:
+    _refused(run("vis", CAT, LITE0, _saved(tmp_path, "nan"), "--method", "eigencam", "--json"), tmp_path, "scores are NaN")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--target-layers", "--method", "gradcam"], "'--target-layers' requires at least one value"), (["--seed", "-1"], "--seed")],
+)
+def test_an_option_that_cannot_be_parsed(run: Run, options: list[str], said: str) -> None:
+    finished = run("vis", CAT, LITE0, *options)
+
+    assert finished.exit_code == 2
+    assert said in finished.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")

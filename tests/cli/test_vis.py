@@ -224,3 +224,18 @@ def test_show_leaves_json_alone(run: Run) -> None:
 
     assert finished.report["predicted"]["index"] == 282
     assert "▀" in finished.stderr
+
+
+def test_the_seed_is_that_of_random_methods_too(run: Run) -> None:
+    first, again, other = (_arrays(run, "a.npz", "--method", "randomcam", "--seed", seed)["map/randomcam"] for seed in ("1", "1", "2"))
+
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_a_tilde_is_the_home_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    assert run("vis", CAT, LITE0, "--save-path=~/map.png", "--save-raw=~/map.npz").exit_code == 0
+
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"map.png", "map.npz"}

@@ -166,3 +166,9 @@ def test_the_array_can_be_written_to(tmp_path: Path) -> None:
     picture = read_picture(tmp_path / "scene.png")
     picture[0, 0] = 0  # torch.from_numpy warns of arrays that cannot
     assert picture.flags.c_contiguous
+
+
+def test_a_32_bit_picture_that_holds_8_bit_levels_keeps_them(tmp_path: Path) -> None:
+    grey = Image.fromarray(scene()).convert("L")
+    grey.convert("I").save(tmp_path / "i.tif")
+    assert differs(read_picture(tmp_path / "i.tif"), np.repeat(np.asarray(grey)[..., None], 3, axis=2)) == 0

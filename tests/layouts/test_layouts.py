@@ -27,6 +27,7 @@ def read(tensor: Tensor, size: tuple[int, ...], layout: Layout | None = None) ->
         ((2, 64, 49, 1), (98, 2), ChannelsFirst, (2, 64, 49, 1)),
         # Swin
         ((2, 7, 7, 768), (224, 224), ChannelsLast, (2, 768, 7, 7)),
+        ((2, 7, 7, 112), (224, 224), ChannelsLast, (2, 112, 7, 7)),  # 7x112 has whole strides, but 7x7 has one
         ((2, 8, 10, 768), (256, 320), ChannelsLast, (2, 768, 8, 10)),
         # ViT, DeiT distilled, DINOv2 with registers, Swin of mmpretrain, not square
         ((2, 197, 192), (224, 224), Tokens, (2, 192, 14, 14)),
@@ -35,6 +36,10 @@ def read(tensor: Tensor, size: tuple[int, ...], layout: Layout | None = None) ->
         ((2, 49, 768), (224, 224), Tokens, (2, 768, 7, 7)),
         ((2, 321, 192), (256, 320), Tokens, (2, 192, 16, 20)),
         ((2, 320, 192), (320, 256), Tokens, (2, 192, 20, 16)),
+        # 3x3 and 8 more, 8x9 and 8 more, 7x27 and 8 more would fit too
+        ((2, 17, 192), (64, 64), Tokens, (2, 192, 4, 4)),
+        ((2, 80, 96), (256, 320), Tokens, (2, 96, 8, 10)),
+        ((2, 197, 192), (112, 448), Tokens, (2, 192, 7, 28)),
         ((2, 768, 196), (224, 224), Tokens, (2, 768, 14, 14)),  # channels before tokens
         # signals and volumes
         ((2, 16, 250), (1000,), ChannelsFirst, (2, 16, 250)),
@@ -167,7 +172,7 @@ def test_layouts_are_built_from_names_and_config_dicts() -> None:
         ({"num_extra_tokens": 1}, "Unknown layout None"),
         ({"type": "Tokens", "extra": 1}, "extra"),
         ({"type": "ChannelsLast", "num_extra_tokens": 1}, "ChannelsLast"),
-        ({"type": "Tokens", "num_extra_tokens": -1}, "must be 0 or more, got -1"),
+        ({"type": "Tokens", "num_extra_tokens": -1}, "must be a whole number, 0 or more, got -1"),
     ],
 )
 def test_wrong_layouts_are_refused_in_words(spec: str | dict[str, object], message: str) -> None:

@@ -53,21 +53,26 @@ def assert_same(before: dict[str, Any], after: dict[str, Any]) -> None:
         assert same, f"{key} has changed"
 
 
-@pytest.fixture(params=["plain", "requires_grad", "inference"])
-def inputs(request: pytest.FixtureRequest) -> Tensor:
-    given = images()
-    if request.param == "requires_grad":
-        return given.requires_grad_()
-    if request.param == "inference":
-        with torch.inference_mode():
-            return given.clone()
-    return given
+def plain() -> Tensor:
+    return images()
 
 
-@pytest.mark.parametrize("aug_smooth", [False, True], ids=["plain", "aug-smooth"])
-@pytest.mark.parametrize("name", method_names())
-def test_a_call_leaves_no_trace(name: str, aug_smooth: bool, inputs: Tensor) -> None:
-    model = worn_net()
+def requiring_grad() -> Tensor:
+    return images().requires_grad_()
+
+
+@torch.inference_mode()
+def inference() -> Tensor:
+    return images().clone()
+
+
+CASES = [(name, plain, False) for name in method_names()]
+CASES += [(name, make, aug_smooth) for name in ("gradcam", "cam") for make in (requiring_grad, inference) for aug_smooth in (False, True)]
+
+
+@pytest.mark.parametrize(("name", "make", "aug_smooth"), CASES)
+def test_a_call_leaves_no_trace(name: str, make: Callable[[], Tensor], aug_smooth: bool) -> None:
+    model, inputs = worn_net(), make()
     before, values, needs_grad = state(model), inputs.detach().clone(), inputs.requires_grad
     layer = "late" if name == "cam" else "early"
     result = CAM(model, layer, name, aug_smooth=aug_smooth)(inputs, 1)

@@ -17,7 +17,7 @@ class FEM(ActivationMethod):
     paper = "hal-02963298"
 
     def __init__(self, *, k: float = 2.0) -> None:
-        self.k = k
+        self.k = float(k)
 
     def weights(self, activations: Maps) -> Weights:
         spread = activations.std(dim=spatial_axes(activations), keepdim=True, correction=0)

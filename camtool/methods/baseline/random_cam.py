@@ -1,5 +1,7 @@
 """RandomCAM: activations under random weights, a baseline; as in pytorch-grad-cam."""
 
+import operator
+
 import torch
 
 from camtool.methods._base import ActivationMethod
@@ -15,7 +17,7 @@ class RandomCAM(ActivationMethod):
     paper = "pytorch-grad-cam 1.5, RandomCAM"
 
     def __init__(self, *, seed: int = 0) -> None:
-        self.seed = seed
+        self.seed = operator.index(seed)
 
     def weights(self, activations: Maps) -> Weights:
         # Drawn on the CPU: the same weights on every device.
