@@ -22,7 +22,7 @@ class Request:
     """What the command line asked for; see `camtool vis --help`."""
 
     image: Path
-    network: options.Wanted
+    wanted: options.Wanted
     target_layers: Sequence[str]
     methods: Sequence[str]
     categories: Sequence[str]
@@ -86,13 +86,13 @@ def explain(running: Session, request: Request) -> None:
     from camtool.data.images import read_picture
 
     picture = read_picture(request.image)
-    loaded = options.read_config(request.network, debug=request.debug)
+    loaded = options.read_config(request.wanted, debug=request.debug)
     asked = _asked(request, loaded.cam)  # a misspelt method or layout is found before a network is built
-    loading = time.perf_counter()
-    network = options.build(request.network, loaded)
-    loaded_after = time.perf_counter() - loading
+    building = time.perf_counter()
+    network = options.build(request.wanted, loaded)
+    seconds_building = time.perf_counter() - building
     explained = _maps(request, asked, network, network.preprocess(picture))
-    explained.seconds["load"] = loaded_after
+    explained.seconds["load"] = seconds_building
     from camtool.cli import outputs, report
 
     drawn = outputs.draw(explained, picture)
@@ -139,8 +139,8 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
         classes = logits.shape[1]
         chosen["names"], chosen["remark"] = network.class_names(classes)
         if request.categories:
-            wanted = [find_class(category, chosen["names"], classes) for category in request.categories]
-            return [list(dict.fromkeys(wanted))]
+            indices = [find_class(category, chosen["names"], classes) for category in request.categories]
+            return [list(dict.fromkeys(indices))]  # one named twice is taken once
         return top_k(request.top_k or 1).choose(logits)
 
     cam = CAM(network.model, **asked)
@@ -185,5 +185,5 @@ def _seeded(request: Request) -> list[Any]:
     seeded = []
     for name in request.methods:
         draws = "seed" in inspect.signature(find_method(name)).parameters
-        seeded.append({"type": name, "seed": request.network.seed} if draws else name)
+        seeded.append({"type": name, "seed": request.wanted.seed} if draws else name)
     return seeded

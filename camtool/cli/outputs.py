@@ -148,8 +148,8 @@ def _meta(explained: "Explained") -> dict[str, Any]:
     request, network = explained.request, explained.network
     return {
         "image": str(request.image),
-        "config": request.network.config,
-        "cfg_options": list(request.network.cfg_options),
+        "config": request.wanted.config,
+        "cfg_options": list(request.wanted.cfg_options),
         "checkpoint": network.checkpoint or "random weights",
         "checkpoint_sha256": network.digest,
         "layers": explained.first.layers,

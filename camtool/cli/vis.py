@@ -77,7 +77,7 @@ def vis(
 
         request = Request(
             image=Path(img),
-            network=wanted,
+            wanted=wanted,
             target_layers=target_layers or [],
             methods=method or [],
             categories=target_category or [],
