@@ -36,7 +36,7 @@ class ProbedLayer:
     gradient_share: float = 0.0
     """Share of positions, 0 to 1, at which the score has a gradient."""
     is_scores: bool = False
-    """Whether its channels are the classes, of which the score needs some only: a head that scores positions before it pools."""
+    """Whether one of its axes counts the classes, and the score needs some only: a head that scores positions before it pools."""
 
     @property
     def usable(self) -> bool:
@@ -123,8 +123,14 @@ def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor, nn.Module], L
         if gradient is not None:
             touched = layout.to_maps(gradient, input_size)[0] != 0
             layer.gradient_share = touched.any(dim=0).float().mean().item()
-            layer.is_scores = len(touched) == logits.shape[-1] and not touched.flatten(1).any(dim=1).all()
+            layer.is_scores = _holds_classes(gradient, logits.shape[-1])
     return Probe(layers, input_size, failure)
+
+
+def _holds_classes(gradient: Tensor, classes: int) -> bool:
+    # Of the tensor, not of its maps: (n, classes, positions) may be read as tokens before channels.
+    axes = [axis for axis in range(1, gradient.ndim) if gradient.shape[axis] == classes]
+    return any((gradient == 0).movedim(axis, 0).flatten(1).all(dim=1).any() for axis in axes)
 
 
 def _nothing_fits(layers: list[ProbedLayer]) -> str:

@@ -34,6 +34,16 @@ THIRD_PARTY = (
 DEPRECATIONS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-sweep", action="store_true", help="Sweep the zoo's backbones as wide as published: minutes, 8 GB of memory.")
+
+
+@pytest.fixture
+def full_sweep(request: pytest.FixtureRequest) -> bool:
+    """Whether networks as wide as published were asked for."""
+    return bool(request.config.getoption("--full-sweep"))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Later lines win. Only a library's own deprecations, raised from its own code, are let through.
     config.addinivalue_line("filterwarnings", "error")

@@ -169,6 +169,22 @@ def test_of_a_head_that_scores_positions_the_features_that_enter_it_are_derived(
     assert CAM(model)(images(), targets).layers == ["features"]
 
 
+class AttendsByClass(nn.Module):
+    """CSRA's head: a softmax over the positions for each class, here as many classes as tokens of a 64-pixel stride."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.scores, self.attention = nn.Conv2d(3, 8, 32, stride=32), nn.Conv2d(8, 20, 1), nn.Softmax(dim=2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        scores = self.scores(self.features(inputs)).flatten(2)
+        return (self.attention(scores) * scores).sum(2)
+
+
+def test_classes_are_not_taken_for_positions() -> None:
+    assert CAM(AttendsByClass().eval())(torch.randn(1, 3, 256, 320)).layers == ["features"]
+
+
 class LowRank(nn.Module):
     """A linear layer with a second one of low rank beside it, as LoRA wraps them."""
 

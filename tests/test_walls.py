@@ -13,6 +13,7 @@ FLOORS = [
     {"methods"},
     {"smoothing", "result", "probe", "engine"},
     {"data", "models", "visualization"},
+    {"sweep"},
     {"cli"},
 ]
 ROOMS_OF = {

@@ -5,6 +5,7 @@ import typer
 from camtool.cli.command import Command
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
+from camtool.cli.sweep import sweep
 from camtool.cli.vis import vis
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command("vis", cls=Command)(vis)
 app.command("layers", cls=Command)(layers)
 app.command("methods", cls=Command)(methods)
+app.command("sweep", cls=Command)(sweep)
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def read_config(wanted: Wanted, *, debug: bool) -> "LoadedConfig":
 
     check_device(wanted.device)
     if not debug:
-        _quieten()
+        quieten()
     return load_config(wanted.config, parse_options(wanted.cfg_options))
 
 
@@ -80,7 +80,8 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def _quieten() -> None:
+def quieten() -> None:
+    """Let the logs of libraries say errors only."""
     from mmengine.logging import MMLogger
 
     MMLogger.get_current_instance().setLevel(logging.ERROR)

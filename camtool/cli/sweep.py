@@ -1,0 +1,117 @@
+"""`camtool sweep`: whether every backbone of the zoo gives a map with no flags at all."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from camtool.cli import network as options
+from camtool.cli.command import Session, session
+from camtool.cli.console import results_console
+from camtool.errors import CamtoolError, OutputError
+from camtool.files import check_writable, write_atomically
+
+if TYPE_CHECKING:
+    from camtool.models.zoo import Example
+    from camtool.sweep import Measured
+
+MARKERS = ("<!-- camtool sweep: begin -->", "<!-- camtool sweep: end -->")
+
+
+def sweep(
+    text: Annotated[str, typer.Option("--filter", help="Only backbones with this text in class or config.")] = "",
+    full: Annotated[bool, typer.Option("--full", help="Networks as wide as published: minutes, and 8 GB of memory.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file too.", metavar="FILE")] = None,
+    markdown_file: Annotated[
+        Path | None,
+        typer.Option("--markdown", help=f"Write it between the lines '{MARKERS[0]}' and '{MARKERS[1]}' of this file.", metavar="FILE"),
+    ] = None,
+    debug: Annotated[bool, options.DEBUG] = False,
+) -> None:
+    """Explain every backbone class of the zoo, with random weights and default rules, at 224x224 and 256x320.
+
+    Exit code 1 if one that accepts the input gives no map.
+    """
+    with session(as_json=False, debug=debug) as running:
+        if not debug:
+            options.quieten()
+        examples = _chosen(text)
+        if json_file is not None:
+            check_writable(json_file)
+        around = None if markdown_file is None else _around_markers(markdown_file, text)
+        measured = _measure(examples, narrow=not full)
+        _print(running, measured)
+        if json_file is not None:
+            content = json.dumps([dataclasses.asdict(one) for one in measured], indent=1)
+            write_atomically(json_file, f"{content}\n".encode())
+        if markdown_file is not None and around is not None:
+            from camtool.sweep import markdown
+
+            write_atomically(markdown_file, f"\n\n{markdown(measured)}\n\n".join(around).encode())
+        failed = [one for one in measured if one.status == "failed"]
+        if failed:
+            running.remark(f"Error: no map of {', '.join(dict.fromkeys(one.backbone for one in failed))}.")
+            raise typer.Exit(1)
+
+
+def _chosen(text: str) -> "dict[str, Example]":
+    from camtool.models.zoo import BACKBONES
+
+    folded = text.casefold()
+    chosen = {name: one for name, one in BACKBONES.items() if folded in name.casefold() or folded in one.config.casefold()}
+    if not chosen:
+        raise CamtoolError(f"No backbone of the zoo has '{text}' in its class or config; expected one of: {', '.join(BACKBONES)}.")
+    return chosen
+
+
+def _around_markers(path: Path, text: str) -> tuple[str, str]:
+    if text:
+        raise OutputError("--markdown writes the table of all backbones; leave --filter out.")
+    check_writable(path)
+    try:
+        content = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OutputError(f"Cannot read '{path}': {error}. Expected a text file with the table's two marker lines.") from error
+    begin, end = MARKERS
+    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
+        raise OutputError(f"'{path}' must have the line '{begin}' once, and below it the line '{end}' once; the table goes between them.")
+    return content[: content.index(begin) + len(begin)], content[content.index(end) :]
+
+
+def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[Measured]":
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from camtool.sweep import sweep as sweep_one
+
+    measured = []
+    with Progress(console=Console(file=sys.stderr), transient=True) as progress:
+        task = progress.add_task("", total=sum(len(one.sizes) for one in examples.values()))
+        for name, example in examples.items():
+            progress.update(task, description=name)
+            for one in sweep_one(name, example, narrow=narrow):
+                measured.append(one)
+                progress.advance(task)
+    return measured
+
+
+def _print(running: Session, measured: "list[Measured]") -> None:
+    from rich.table import Table
+
+    from camtool.sweep import times
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("backbone", "config", "input", "default layer", "axes"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("extra tokens", "gradient", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("status", overflow="fold")
+    for one in measured:
+        found = (one.layer, one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %") if one.layer else ("-",) * 4
+        status = one.status if not one.words else f"{one.status}: {one.words}"
+        cells = (one.backbone, one.config, times(one.size), *found, f"{one.seconds:.1f}", status)
+        table.add_row(*cells, style={"failed": "bold red", "refused": "dim"}.get(one.status, ""))
+    results_console(running).print(table)
