@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -59,7 +60,7 @@ class Capture:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
             for path, module in self._layers.items():
-                handle = module.register_forward_hook(self._hook(self.records[path]))
+                handle = module.register_forward_hook(partial(self._record, self.records[path]))
                 stack.callback(handle.remove)
             self._stack = stack.pop_all()
         return self
@@ -76,27 +77,24 @@ class Capture:
             raise LayoutError(f"Layer '{path}': {record.misfit}")
         return record.activations, record.layout
 
-    def _hook(self, record: CapturedLayer) -> Callable[..., Any]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            record.calls += 1
-            if record.calls > 1:
-                return None
-            record.order = next(self._order)
-            record.input_shape = next((tuple(tensor.shape) for tensor in tensors_in(inputs)), None)
-            for tensor in tensors_in(output):
-                record.shape = record.shape or tuple(tensor.shape)
-                try:
-                    record.layout = self._fit(tensor, module)
-                except LayoutError as misfit:
-                    record.misfit = str(misfit)
-                    continue
-                record.shape = tuple(tensor.shape)
-                record.activations = self._take(tensor)
-                # Clone: an in-place ReLU downstream would overwrite the captured tensor.
-                return _replaced(output, tensor, record.activations.clone())
+    def _record(self, record: CapturedLayer, module: nn.Module, inputs: Any, output: Any) -> Any:
+        record.calls += 1
+        if record.calls > 1:
             return None
-
-        return hook
+        record.order = next(self._order)
+        record.input_shape = next((tuple(tensor.shape) for tensor in tensors_in(inputs)), None)
+        for tensor in tensors_in(output):
+            record.shape = record.shape or tuple(tensor.shape)
+            try:
+                record.layout = self._fit(tensor, module)
+            except LayoutError as misfit:
+                record.misfit = str(misfit)
+                continue
+            record.shape = tuple(tensor.shape)
+            record.activations = self._take(tensor)
+            # Clone: an in-place ReLU downstream would overwrite the captured tensor.
+            return _replaced(output, tensor, record.activations.clone())
+        return None
 
     def _take(self, tensor: Tensor) -> Tensor:
         if not self._differentiate:
