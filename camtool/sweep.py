@@ -57,13 +57,17 @@ def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measu
         narrow: as narrow as the class allows; else as published.
     """
     model: nn.Module | None = None
+    settled = False
     for size in example.sizes:
         started = time.perf_counter()
         outcome: dict[str, Any] = {"layer": "", "axes": "", "extra_tokens": 0, "gradient_share": 0.0}
         try:
             model = model or load_network(load_example(example, narrow=narrow), random_weights=True).model
             inputs = torch.randn(1, example.channels, *size, generator=torch.Generator().manual_seed(0))
-            outcome |= _refused(model, inputs) or _explained(_settled(model, inputs), inputs)
+            refused = _refused(model, inputs)
+            if not (refused or settled):
+                settled = _settle_norms(model, inputs)
+            outcome |= refused or _explained(model, inputs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
             outcome |= {"status": FAILED, "words": _words(error)}
         yield Measured(name, example.config, size, seconds=time.perf_counter() - started, **outcome)
@@ -78,17 +82,18 @@ def _refused(model: nn.Module, inputs: Tensor) -> dict[str, Any] | None:
     return None
 
 
-def _settled(model: nn.Module, inputs: Tensor) -> nn.Module:
+def _settle_norms(model: nn.Module, inputs: Tensor) -> bool:
     # Untrained, a BatchNorm has the statistics of no data: features shrink from layer to layer, LeViT's to rounding errors.
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.train()
         norm.momentum = 1.0
-    with torch.no_grad():
-        model(torch.cat([inputs, inputs.flip(-1)]))  # of one sample, a norm behind the pooling would see a single value
+    if norms:
+        with torch.no_grad():
+            model(torch.cat([inputs, inputs.flip(-1)]))  # of one sample, a norm behind the pooling would see a single value
     for norm in norms:
         norm.eval()
-    return model
+    return True
 
 
 def _explained(model: nn.Module, inputs: Tensor) -> dict[str, Any]:

@@ -51,6 +51,17 @@ def _twins(**arch: Any) -> dict[str, Any]:
     return _arch(128, **shared | {"mlp_ratios": [4] * 4} | arch)
 
 
+_HRNET = {
+    f"stage{stage}": {
+        "num_modules": 1,
+        "num_branches": stage,
+        "block": "BOTTLENECK" if stage == 1 else "BASIC",
+        "num_blocks": (1,) * stage,
+        "num_channels": (4, 8, 16, 32)[:stage],
+    }
+    for stage in range(1, 5)
+}
+
 BACKBONES: dict[str, Example] = {
     "AlexNet": Example("vgg/vgg11_8xb32_in1k", model={"backbone": {"_delete_": True, "type": "AlexNet", "num_classes": 10}}),
     "BEiTViT": Example("beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k", _VIT),
@@ -71,7 +82,7 @@ BACKBONES: dict[str, Example] = {
     "EfficientFormer": Example("efficientformer/efficientformer-l1_8xb128_in1k"),
     "EfficientNet": Example("efficientnet/efficientnet-b0_8xb32_in1k"),
     "EfficientNetV2": Example("efficientnet_v2/efficientnetv2-b0_8xb32_in1k"),
-    "HRNet": Example("hrnet/hrnet-w18_4xb32_in1k"),
+    "HRNet": Example("hrnet/hrnet-w18_4xb32_in1k", {"backbone.extra": _HRNET, "neck.0.in_channels": (4, 8, 16, 32)}),
     "HiViT": Example("hivit/hivit-tiny-p16_16xb64_in1k", _arch(96, embed_dims=96, depths=[1, 1, 10], num_heads=3)),
     "HorNet": Example(
         "hornet/hornet-tiny-gf_8xb128_in1k",
@@ -101,7 +112,10 @@ BACKBONES: dict[str, Example] = {
     "MoCoV3ViT": Example("mocov3/benchmarks/vit-small-p16_8xb128-linear-coslr-90e_in1k", _VIT),
     "MobileNetV2": Example("mobilenet_v2/mobilenet-v2_8xb32_in1k"),
     "MobileNetV3": Example("mobilenet_v3/mobilenet-v3-large_8xb128_in1k"),
-    "MobileOne": Example("mobileone/mobileone-s0_8xb32_in1k"),
+    "MobileOne": Example(
+        "mobileone/mobileone-s0_8xb32_in1k",
+        _arch(128, num_blocks=[2, 8, 10, 1], width_factor=[0.25] * 4, num_conv_branches=[2] * 4, num_se_blocks=[0] * 4),
+    ),
     "MobileViT": Example("mobilevit/mobilevit-xxsmall_8xb128_in1k"),
     "PCPVT": Example("twins/twins-pcpvt-small_8xb128_in1k", _twins(depths=[3, 4, 6, 3], num_heads=[1, 2, 4, 8], mlp_ratios=[8, 8, 4, 4])),
     "PoolFormer": Example("poolformer/poolformer-s12_32xb128_in1k", _arch(128, layers=[2, 2, 6, 2], embed_dims=[16, 32, 64, 128])),
@@ -124,7 +138,7 @@ BACKBONES: dict[str, Example] = {
     "ResNetV1c": Example("resnet/resnetv1c50_8xb32_in1k", _resnet(16, 512)),
     "ResNetV1d": Example("resnet/resnetv1d50_8xb32_in1k", _resnet(16, 512)),
     "ResNet_CIFAR": Example("resnet/resnet18_8xb16_cifar10", _resnet(8, 64), sizes=(*SIZES, (32, 32))),
-    "RevVisionTransformer": Example("revvit/revvit-small_8xb256_in1k"),
+    "RevVisionTransformer": Example("revvit/revvit-small_8xb256_in1k", _VIT | {"head.in_channels": 192}),  # two streams
     "SEResNeXt": Example("seresnet/seresnext50-32x4d_8xb32_in1k", _resnet(16, 512)),
     "SEResNet": Example("seresnet/seresnet50_8xb32_in1k", _resnet(16, 512)),
     "SVT": Example("twins/twins-svt-small_8xb128_in1k", _twins(depths=[2, 2, 10, 4], num_heads=[1, 2, 4, 8], window_sizes=[7] * 4)),
@@ -151,9 +165,14 @@ BACKBONES: dict[str, Example] = {
         "efficientnet/efficientnet-b0_8xb32_in1k",
         model={"backbone": {"_delete_": True, "type": "TIMMBackbone", "model_name": "resnet10t"}, "head.in_channels": 512},
     ),
-    "TNT": Example("tnt/tnt-s-p16_16xb64_in1k"),
-    "TinyViT": Example("tinyvit/tinyvit-5m_8xb256_in1k"),
-    "VAN": Example("van/van-tiny_8xb128_in1k"),
+    "TNT": Example(
+        "tnt/tnt-s-p16_16xb64_in1k",
+        _arch(96, embed_dims_outer=96, embed_dims_inner=8, num_layers=12, num_heads_outer=3, num_heads_inner=2),
+    ),
+    "TinyViT": Example(
+        "tinyvit/tinyvit-5m_8xb256_in1k", _arch(128, channels=[16, 32, 64, 128], num_heads=[1, 2, 4, 8], depths=[2, 2, 6, 2])
+    ),
+    "VAN": Example("van/van-tiny_8xb128_in1k", _arch(64, embed_dims=[8, 16, 32, 64], depths=[3, 3, 5, 2], ffn_ratios=[8, 8, 4, 4])),
     "VGG": Example("vgg/vgg11_8xb32_in1k"),
     "ViTEVA02": Example("eva02/eva02-tiny-p14_in1k"),
     "ViTSAM": Example(  # shipped without a head, and without a pipeline
