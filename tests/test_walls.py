@@ -21,9 +21,12 @@ ROOMS_OF = {
     "mmpretrain": {"models"},
     "timm": {"models"},
     "torchvision": {"models"},
+    "transformers": {"models"},
+    "huggingface_hub": {"models"},
+    "safetensors": {"models"},
     "mmengine": {"models", "registry", "cli"},
     "cv2": {"models", "visualization"},
-    "PIL": {"data", "visualization", "cli"},
+    "PIL": {"data", "models", "visualization", "cli"},
     "numpy": {"data", "models", "visualization", "cli"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

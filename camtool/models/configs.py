@@ -24,6 +24,11 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 _SCOPE = "mmpretrain"
 
+_SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}
+"""On the command line PREFIX/NAME stands for a config of one model, `dict(type=…, name=NAME)`."""
+
+_OTHERS = "'mmpretrain::family/name.py', 'timm/NAME', 'torchvision/NAME', 'hf/NAME'"
+
 
 @dataclass(frozen=True)
 class LoadedConfig:
@@ -40,13 +45,17 @@ class LoadedConfig:
 
 
 def load_config(source: str, options: Mapping[str, Any] | None = None) -> LoadedConfig:
-    """Return the config that `source` names, with `options` (`{"model.head.num_classes": 10}`) merged in.
+    """Return the config that `source` names, a file, `mmpretrain::…`, `timm/NAME`, … or a name of the zoo.
+
+    `options` (`{"model.head.num_classes": 10}`) are merged in.
 
     Raises:
         ConfigError: if there is none, it cannot be read, it has no `model`, or a key of `cam` or of `options` is misspelt.
     """
-    path, zoo_weights = _locate(source)
-    config = _read(path, source)
+    config, zoo_weights = _of_short_name(source), None
+    if config is None:
+        path, zoo_weights = _locate(source)
+        config = _read(path, source)
     _check_options(config, options or {})
     try:
         config.merge_from_dict(dict(options or {}))
@@ -58,6 +67,13 @@ def load_config(source: str, options: Mapping[str, Any] | None = None) -> Loaded
     return LoadedConfig(config, source, zoo_weights)
 
 
+def _of_short_name(source: str) -> Config | None:
+    prefix, _, name = source.partition("/")
+    if prefix not in _SHORT_FOR or not name or os.path.isfile(source) or (source.endswith(".py") and prefix != "hf"):
+        return None
+    return Config({"model": {"type": _SHORT_FOR[prefix], "name": name}})
+
+
 def _locate(source: str) -> tuple[Path, str | None]:
     path = Path(source)
     if "::" in source:
@@ -67,7 +83,7 @@ def _locate(source: str) -> tuple[Path, str | None]:
     if os.path.isdir(path):
         raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
     if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
-        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, 'mmpretrain::family/name.py' or a name of the zoo.")
+        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name of the zoo.")
     return _in_zoo(source)
 
 
