@@ -14,6 +14,7 @@ from camtool.capture import Capture, evaluating
 from camtool.errors import CamtoolWarning, LayerError, MethodError
 from camtool.functional import widened
 from camtool.heads import find_linear_head
+from camtool.inputs import Inputs
 from camtool.layouts import Layout
 from camtool.methods import Method
 from camtool.methods._base import Evidence
@@ -27,6 +28,7 @@ class Setting:
     """What is the same for every pass of a call."""
 
     model: nn.Module
+    inputs: Inputs
     layers: Mapping[str, nn.Module]
     """Target layers by path."""
     methods: Mapping[str, Method]
@@ -50,13 +52,13 @@ class Call:
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
     def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
-        """Return every method's maps, from one forward pass."""
+        """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass."""
         setting, model = self._setting, self._setting.model
         differentiate = any(method.needs_gradients for method in setting.methods.values())
         fit = partial(setting.fit, batch=len(inputs), input_size=inputs.shape[2:])
         started = _now(inputs)
         with evaluating(model), Capture(setting.layers, fit, differentiate=differentiate) as capture:
-            logits = find_logits(model(inputs), batch=len(inputs))
+            logits = find_logits(setting.inputs.run(model, inputs), batch=len(inputs))
             forwarded = _now(inputs)
             if self._is_first:
                 self.targets, self.nested = resolve_targets(self._asked, logits)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from camtool.call import Call, Setting
 from camtool.capture import eager
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError
+from camtool.inputs import find_inputs
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
 from camtool.methods import Method, build_methods
@@ -32,6 +33,7 @@ class CAM:
         layout: how the layer's tensor becomes maps; None: found from its shape.
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
+        input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
 
     Raises:
         CamtoolError: in words, for a layer, method or layout that does not exist or fit.
@@ -46,6 +48,7 @@ class CAM:
         layout: str | dict[str, Any] | Layout | None = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
+        input: str | int | None = None,  # noqa: A002 - the field's own word
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
@@ -53,6 +56,7 @@ class CAM:
         self._layout = build_layout(layout)
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
+        self._input = input
         self.reason = "as given"
         """Why these layers: "as given", or the rule that chose."""
         self._derive_last_norm = False
@@ -69,33 +73,34 @@ class CAM:
         """Canonical paths; empty until a derived layer is known, after the first call."""
         return list(self._layers)
 
-    def __call__(self, inputs: Tensor, targets: Any = None) -> Any:
+    def __call__(self, inputs: Any, targets: Any = None) -> Any:
         """Return a CAMResult, or one by method name if several methods were asked for; all share one forward pass.
 
         Args:
-            inputs: (n, c, *spatial), preprocessed.
+            inputs: (n, c, *spatial), preprocessed; or a tuple of arguments by position, or a dict by keyword, with such a tensor.
             targets: None (each sample's predicted class), one class index for all, one item per sample, or one list of k items
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
-        self._check_inputs(inputs)
+        self._check_model()
         # A caller's inference mode would make tensors that no graph accepts; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
-            inputs = inputs.detach().clone()  # a first layer may work in place
+            given = find_inputs(inputs, self._input).copied()
             if not self._layers:
                 self._derive_layer(inputs, targets)
-            call = Call(Setting(self._model, self._layers, self.methods, self._fit, self._aug_smooth, self._eigen_smooth), targets)
-            explained = augmented_mean(call.explain, inputs) if self._aug_smooth else call.explain(inputs)
+            setting = Setting(self._model, given, self._layers, self.methods, self._fit, self._aug_smooth, self._eigen_smooth)
+            call = Call(setting, targets)
+            explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
             results = {}
             for name, maps in explained.items():  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
                 results[name] = self._result(name, maps, call)
         return results if self._several_methods else next(iter(results.values()))
 
-    def probe(self, inputs: Tensor, targets: Any = None) -> Probe:
+    def probe(self, inputs: Any, targets: Any = None) -> Probe:
         """Return what every layer of the network gives on the first sample of `inputs`, and which can serve as target layer."""
-        self._check_inputs(inputs)
+        self._check_model()
         with torch.inference_mode(False):
-            one = inputs[:1].detach().clone()
-            fit = partial(self._fit, batch=1, input_size=one.shape[2:])
+            one = find_inputs(inputs, self._input).first_sample().copied()
+            fit = partial(self._fit, batch=1, input_size=one.picture.shape[2:])
             return probe(self._model, one, fit, of_first_sample(targets))
 
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
@@ -118,15 +123,12 @@ class CAM:
                 raise LayerError(f"Layer '{path}' is scripted; hooks do not see it. Use the nn.Module it was scripted from.")
         return layers
 
-    def _derive_layer(self, inputs: Tensor, targets: Any) -> None:
+    def _derive_layer(self, inputs: Any, targets: Any) -> None:
         found = self.probe(inputs, targets)
         path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
         self._layers = dict([find_layer(self._model, path)])
 
-    def _check_inputs(self, inputs: Tensor) -> None:
-        if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.ndim not in (3, 4, 5) or 0 in inputs.shape:
-            found = f"shape {tuple(inputs.shape)} of {inputs.dtype}" if isinstance(inputs, Tensor) else type(inputs).__name__
-            raise CamtoolError(f"Expected inputs (n, c, *spatial) of floating point with one to three spatial axes, got {found}.")
+    def _check_model(self) -> None:
         if any(parameter.is_inference() for parameter in self._model.parameters()):
             raise CamtoolError("The model was built under torch.inference_mode(); no gradient can be taken. Build it outside of it.")
 

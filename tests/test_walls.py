@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"capture", "heads", "layers", "layouts", "targets"},
+    {"capture", "heads", "inputs", "layers", "layouts", "targets"},
     {"methods"},
     {"smoothing", "result", "probe", "call", "engine"},
     {"data", "models", "visualization"},

@@ -143,8 +143,8 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
             return [list(dict.fromkeys(indices))]  # one named twice is taken once
         return top_k(request.top_k or 1).choose(logits)
 
-    cam = CAM(network.model, **asked)
-    results = cam(inputs, FromLogits(choose))
+    cam = CAM(network.model, **asked, input=network.source.picture_input)
+    results = cam(network.source.inputs(inputs), FromLogits(choose))
     first = next(iter(results.values()))
     of_classes, scale = network.probabilities(first.logits)
     return Explained(

@@ -60,6 +60,11 @@ class Source(ABC):
         """Return what the network is called with: the picture's tensor, or a tuple or dict with it."""
         return picture
 
+    @property
+    def picture_input(self) -> str | int | None:
+        """Where in `inputs()` the picture's tensor is: its key or position; None where it is all."""
+        return None
+
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
         """Return (names, whose they are), of the data that the network was trained on; None where they are not known."""
         return as_names(self.options.get("classes")), "config"

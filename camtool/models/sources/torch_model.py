@@ -73,20 +73,18 @@ class TorchModel(Source):
         return described(spec)
 
     def inputs(self, picture: Tensor) -> Any:
-        return self._filled(self._inputs, picture)
+        return _filled(self._inputs, picture)
 
-    def _filled(self, template: Any, picture: Tensor) -> Any:
-        if isinstance(template, dict):
-            return {key: self._filled(value, picture) for key, value in template.items()}
-        if isinstance(template, tuple):
-            return tuple(self._filled(value, picture) for value in template)
-        return template.to(picture.device) if isinstance(template, Tensor) else picture
+    @property
+    def picture_input(self) -> str | int | None:
+        place = _places(self._inputs)[0]
+        return place[-1] if place else None
 
     def _read_inputs(self, given: Any) -> Any:
         if not isinstance(given, (list, tuple, dict)):
             raise ConfigError(f"'model.inputs' must be a list or a dict with '{PICTURE}' in it, got {given!r}.")
         template = self._template(given)
-        if _count_pictures(template) != 1:
+        if len(_places(template)) != 1:
             raise ConfigError(f"'model.inputs' must have '{PICTURE}' in one place, got {given!r}.")
         alone = isinstance(template, tuple) and len(template) == 1
         return template[0] if alone and not isinstance(template[0], dict) else template
@@ -161,7 +159,17 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _count_pictures(template: Any) -> int:
+def _places(template: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return where the picture goes."""
     if isinstance(template, (dict, tuple)):
-        return sum(map(_count_pictures, template.values() if isinstance(template, dict) else template))
-    return int(template is None)
+        items = template.items() if isinstance(template, dict) else enumerate(template)
+        return [found for key, value in items for found in _places(value, (*place, key))]
+    return [place] if template is None else []
+
+
+def _filled(template: Any, picture: Tensor) -> Any:
+    if isinstance(template, dict):
+        return {key: _filled(value, picture) for key, value in template.items()}
+    if isinstance(template, tuple):
+        return tuple(_filled(value, picture) for value in template)
+    return template.to(picture.device) if isinstance(template, Tensor) else picture
