@@ -53,7 +53,8 @@ class HuggingFaceModel(Source):
         model, loading = self._asked(
             transformers.AutoModelForImageClassification.from_pretrained, config=self._config, output_loading_info=True, weights_only=True
         )
-        lost = sorted({*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # buffers may be computed, not stored
+        lost = sorted(parameters & {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
         if lost:
             raise CheckpointError(
                 f"'{self.published}' holds no weights of {', '.join(lost[:4])}: it is no image classifier with a trained head, "
