@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from camtool.errors import ConfigError, closest
+from camtool.models.awesome_backbones import is_awesome_backbones, to_mmpretrain
 
 CAM_KEYS = ("method", "target_layers", "layout", "aug_smooth", "eigen_smooth", "checkpoint_keys")
 """What the `cam` key of a config may hold."""
@@ -61,6 +62,8 @@ def load_config(source: str, options: Mapping[str, Any] | None = None) -> Loaded
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, IndexError, AssertionError) as error:
         raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
+    if is_awesome_backbones(config):
+        config = to_mmpretrain(config, source)
     if not isinstance(config.get("model"), Mapping):
         raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
     _check_cam(config, source)

@@ -22,9 +22,8 @@ class MMPretrainModel(Source):
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
         init = loaded.config.model.get("init_cfg")
-        test = (loaded.config.get("data_cfg") or {}).get("test") or {}
         of_model = init.get("checkpoint") if isinstance(init, Mapping) else None
-        weights = of_model or test.get("ckpt") or loaded.zoo_weights
+        weights = of_model or loaded.zoo_weights
         self.published = str(weights) if weights else None
 
     def build(self) -> nn.Module:
