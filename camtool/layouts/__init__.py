@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from camtool.errors import ConfigError, LayoutError, closest
 from camtool.layouts._base import Layout as Layout
+from camtool.layouts._base import Reading as Reading
 from camtool.layouts._base import describe
 from camtool.layouts.channels import ChannelsFirst as ChannelsFirst
 from camtool.layouts.channels import ChannelsLast as ChannelsLast

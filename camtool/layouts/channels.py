@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from camtool.layouts._base import Layout, has_one_scale, has_whole_strides
+from camtool.layouts._base import Layout, Reading, has_one_scale, has_one_scale_in_plane, has_whole_strides
 from camtool.layouts.tokens import token_grid
 from camtool.registry import LAYOUTS
 from camtool.types import Maps
@@ -39,6 +39,9 @@ class ChannelsFirst(Layout):
     def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
         return tensor
 
+    def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
+        return Reading(f"NC{_letters(shape)}")
+
 
 @LAYOUTS.register_module()
 class ChannelsLast(Layout):
@@ -52,12 +55,19 @@ class ChannelsLast(Layout):
             return "it has a single position, no spatial extent"
         if not given and math.prod(shape[2:]) == 1:
             return "its middle axis may be channels"  # pooled features of a signal, (n, c, 1)
-        if given or has_one_scale(grid, input_size):
+        if given or has_one_scale(grid, input_size) or has_one_scale_in_plane(grid, input_size):
             return None
         return f"its middle axes {tuple(grid)} are no grid of that input either"
 
     def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
         return tensor.movedim(-1, 1)
+
+    def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
+        return Reading(f"N{_letters(shape)}C")
+
+
+def _letters(shape: Sequence[int]) -> str:
+    return "DHW"[-(len(shape) - 2) :]
 
 
 def _is_attention(grid: Sequence[int], input_size: Sequence[int]) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from camtool.errors import ConfigError
-from camtool.layouts._base import Layout, stride_grids
+from camtool.layouts._base import Layout, Reading, stride_grids
 from camtool.registry import LAYOUTS
 from camtool.types import Maps
 
@@ -57,20 +57,26 @@ class Tokens(Layout):
             return f"expected tokens (n, length, c) with 3 axes, got {len(shape)}"
         if not given and len(input_size) == 1 and shape[2] == 1:
             return "its middle axis may be channels"  # pooled features of a signal, (n, c, 1)
-        if self._axis(shape, input_size) is None:
+        if self._find(shape, input_size) is None:
             extra = "" if self.num_extra_tokens is None else f" after {self.num_extra_tokens} extra tokens"
             return f"neither {shape[1]} nor {shape[2]} tokens{extra} make a grid of that input"
         return None
 
     def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
-        axis = self._axis(tensor.shape, input_size)
-        assert axis is not None, "misfit() is asked first"
+        axis, found = self._split(tensor.shape, input_size)
         tokens = tensor.movedim(axis, 2)  # (n, c, length)
-        found = token_grid(tokens.shape[2], input_size, self.num_extra_tokens)
-        assert found is not None
         return tokens[:, :, found.extra :].unflatten(2, found.grid)
 
-    def _axis(self, shape: Sequence[int], input_size: Sequence[int]) -> int | None:
+    def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
+        axis, found = self._split(shape, input_size)
+        return Reading("NLC" if axis == 1 else "NCL", found.extra)
+
+    def _split(self, shape: Sequence[int], input_size: Sequence[int]) -> tuple[int, TokenGrid]:
+        found = self._find(shape, input_size)
+        assert found is not None, "misfit() is asked first"
+        return found
+
+    def _find(self, shape: Sequence[int], input_size: Sequence[int]) -> tuple[int, TokenGrid] | None:
         # 448 channels of 49 tokens could be 21x21 tokens and 7 extra; the likelier grid tells which axis counts tokens.
-        found = [(grid.rank, axis) for axis in (1, 2) if (grid := token_grid(shape[axis], input_size, self.num_extra_tokens))]
-        return min(found)[1] if found else None
+        found = [(axis, grid) for axis in (1, 2) if (grid := token_grid(shape[axis], input_size, self.num_extra_tokens))]
+        return min(found, key=lambda one: (one[1].rank, one[0]), default=None)

@@ -98,6 +98,32 @@ def test_every_value_lands_at_its_place(grid: tuple[int, ...], size: tuple[int, 
     assert torch.equal(layout.to_maps(tokens.transpose(1, 2), size), maps)
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "reading"),
+    [
+        ((2, 512, 7, 7), (224, 224), "NCHW"),
+        ((2, 7, 7, 768), (224, 224), "NHWC"),
+        ((2, 49, 768), (224, 224), "NLC"),
+        ((2, 197, 768), (224, 224), "NLC + 1"),
+        ((2, 198, 768), (224, 224), "NLC + 2"),
+        ((2, 261, 384), (224, 224), "NLC + 5"),
+        ((2, 768, 196), (224, 224), "NCL"),
+        ((2, 768, 197), (224, 224), "NCL + 1"),
+        ((2, 16, 250), (1000,), "NCW"),
+        ((2, 64, 4, 8, 8), (32, 64, 64), "NCDHW"),
+        ((2, 8, 4, 4, 768), (16, 112, 112), "NDHWC"),  # video Swin: time has a stride of its own
+    ],
+)
+def test_a_layout_tells_the_axes_and_the_extra_tokens(shape: tuple[int, ...], size: tuple[int, ...], reading: str) -> None:
+    assert str(fit_layout(torch.zeros(shape), 2, size).reading(shape, size)) == reading
+
+
+def test_channels_of_a_video_are_not_taken_for_its_tokens() -> None:
+    # 3072 is 3x32x32, every seventh position; 393 is 8x7x7 or 2x14x14 and a class token: nothing tells.
+    with pytest.raises(LayoutError, match="neither 393 nor 3072 tokens make a grid"):
+        fit_layout(torch.zeros(1, 393, 3072), 1, (16, 224, 224))
+
+
 def test_channels_before_tokens_land_at_their_place() -> None:
     maps = torch.randn(1, 768, 14, 14)
     tokens = torch.cat([torch.zeros(1, 768, 1), maps.flatten(2)], dim=2)
