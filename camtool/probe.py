@@ -3,6 +3,7 @@
 Every layer is captured in one forward pass; one backward pass shows at how many positions of each the score has a gradient.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,12 @@ from camtool.capture import Capture, CapturedLayer, evaluating
 from camtool.errors import LayerError
 from camtool.inputs import Inputs
 from camtool.layers import walk
-from camtool.layouts import Layout
+from camtool.layouts import Layout, Reading
 from camtool.targets import find_logits, resolve_targets, scores
 
 LAST_NORM = "last-norm"
+
+_PARTS_OF_PROJECTIONS = (nn.Linear, nn.Dropout, nn.Identity)
 
 
 @dataclass
@@ -29,8 +32,12 @@ class ProbedLayer:
     record: CapturedLayer
     grid: tuple[int, ...] | None = None
     """Positions by axis, where the output is a map over the input."""
+    reading: Reading | None = None
+    """Its axes and extra tokens, where the output is a map over the input."""
     gradient_share: float = 0.0
     """Share of positions, 0 to 1, at which the score has a gradient."""
+    is_scores: bool = False
+    """Whether its channels are the classes, of which the score needs some only: a head that scores positions before it pools."""
 
     @property
     def usable(self) -> bool:
@@ -64,11 +71,11 @@ class Probe:
             LayerError: if no layer has both.
         """
         usable = self._usable()
-        layers = [layer for layer in usable if not _is_projection_of_tokens(layer) and not _is_resampling(layer)] or usable
+        layers = [layer for layer in usable if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores)] or usable
         deepest = max(layers, key=lambda layer: layer.record.order)
         # A block, its stage and the backbone may all return the same values: the innermost names them best.
         same = [layer for layer in layers if layer is deepest or _same_maps(layer, deepest, self.input_size)]
-        chosen = min([layer for layer in same if not _is_elementwise(layer)] or same, key=lambda layer: layer.record.order)
+        chosen = min([layer for layer in same if not _is_rearrangement(layer)] or same, key=lambda layer: layer.record.order)
         return chosen.path, f"the deepest layer with a gradient at its {_times(chosen.grid)} positions"
 
     def last_norm(self) -> tuple[str, str]:
@@ -101,7 +108,7 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
         failure = "" if score.requires_grad else "no layer's output is connected to the score"
         if not fitted:
-            failure = "no layer puts out a map over the input's positions, as the layout reads it"
+            failure = _nothing_fits(layers)
         tensors = [layer.record.activations for layer in fitted if layer.record.activations is not None]
         gradients: tuple[Tensor | None, ...] = (None,) * len(fitted)
         if score.requires_grad and tensors:
@@ -113,10 +120,19 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
         activations = layer.record.activations
         assert activations is not None
         layer.grid = tuple(layout.to_maps(activations, input_size).shape[2:])
+        layer.reading = layout.reading(activations.shape, input_size)
         if gradient is not None:
-            touched = (layout.to_maps(gradient, input_size) != 0).any(dim=1)
-            layer.gradient_share = touched.float().mean().item()
+            touched = layout.to_maps(gradient, input_size)[0] != 0
+            layer.gradient_share = touched.any(dim=0).float().mean().item()
+            layer.is_scores = len(touched) == logits.shape[-1] and not touched.flatten(1).any(dim=1).all()
     return Probe(layers, input_size, failure)
+
+
+def _nothing_fits(layers: list[ProbedLayer]) -> str:
+    called = [layer for layer in layers if layer.record.shape is not None]
+    found = max(called, key=lambda layer: (len(layer.record.shape or ()) > 2, layer.record.order), default=None)
+    example = "" if found is None else f" (the last to be called, '{found.path}': {found.record.misfit.rstrip('.')})"
+    return f"no layer puts out a map over the input's positions, as the layout reads it{example}"
 
 
 def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]) -> bool:
@@ -128,15 +144,17 @@ def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]
     return torch.equal(maps[0], maps[1])
 
 
-def _is_elementwise(layer: ProbedLayer) -> bool:
-    # Activations, dropout, identity: a leaf without parameters that keeps the shape.
+def _is_rearrangement(layer: ProbedLayer) -> bool:
+    # Activations, dropout, identity, windows put together: a leaf without parameters that gives as many numbers as it gets.
     leaf = next(layer.module.children(), None) is None and next(layer.module.parameters(), None) is None
-    return leaf and layer.record.input_shape == layer.record.shape
+    return leaf and math.prod(layer.record.input_shape or ()) == math.prod(layer.record.shape or ())
 
 
-def _is_projection_of_tokens(layer: ProbedLayer) -> bool:
+def _is_projection(module: nn.Module) -> bool:
     # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
-    return isinstance(layer.module, nn.Linear)
+    # Nothing but linear layers and dropout is still a projection: LoRA's sum of two.
+    leaves = [part for part in module.modules() if next(part.children(), None) is None]
+    return any(isinstance(leaf, nn.Linear) for leaf in leaves) and all(isinstance(leaf, _PARTS_OF_PROJECTIONS) for leaf in leaves)
 
 
 def _is_resampling(layer: ProbedLayer) -> bool:

@@ -124,6 +124,86 @@ def test_a_network_without_spatial_layers_is_told() -> None:
         CAM(model)(images())
 
 
+class Frames(nn.Module):
+    """A video network that folds time into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = small_net()
+
+    def forward(self, videos: Tensor) -> Tensor:
+        return self.net(videos.transpose(1, 2).flatten(0, 1)).mean(0, keepdim=True)
+
+
+def test_a_network_that_folds_its_samples_is_told_what_shape_was_found() -> None:
+    with pytest.raises(LayerError, match=r"'net.pool': An output of shape \(4, 6, 1, 1\) does not start with the batch of 1") as caught:
+        CAM(Frames())(torch.randn(1, 2, 4, 10, 14))
+    assert ".)" not in str(caught.value)
+
+
+def test_a_video_network_has_a_stride_of_its_own_in_time() -> None:
+    model = models.video.SwinTransformer3d([2, 4, 4], 16, [1, 1], [1, 1], [2, 4, 4], num_classes=5).eval()
+    probed_layers = {layer.path: layer for layer in probed(model, torch.randn(1, 3, 8, 32, 32)).layers}
+    assert str(probed_layers["norm"].reading) == "NDHWC"
+    assert probed_layers["norm"].grid == (4, 4, 4)
+    assert CAM(model)(torch.randn(1, 3, 8, 32, 32)).layers == ["norm"]
+
+
+class ScoresPositions(nn.Module):
+    """A head that scores every position before it pools: SqueezeNet's, CSRA's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = small_net().early
+        self.scores = nn.Sequential(nn.Dropout(), nn.Conv2d(5, 4, 1), nn.ReLU())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.scores(self.features(inputs)).add(1).mean((2, 3))
+
+
+@pytest.mark.parametrize("targets", [None, 1, [lambda logits: logits[0] - logits[1]] * 2])
+def test_of_a_head_that_scores_positions_the_features_that_enter_it_are_derived(targets: object) -> None:
+    torch.manual_seed(0)
+    model = ScoresPositions().eval()
+    nn.init.constant_(model.scores[1].bias, 3.0)
+    assert CAM(model)(images(), targets).layers == ["features"]
+
+
+class LowRank(nn.Module):
+    """A linear layer with a second one of low rank beside it, as LoRA wraps them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.original, self.dropout = nn.Linear(width, 3 * width), nn.Dropout()
+        self.down, self.up = nn.Linear(width, 2), nn.Linear(2, 3 * width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.original(tokens) + self.up(self.down(self.dropout(tokens)))
+
+
+def test_a_projection_wrapped_for_adaption_is_still_a_part_of_attention() -> None:
+    model = timm_vit().eval()
+    for block in model.blocks:
+        block.attn.qkv = LowRank(192)
+    assert CAM(model)(torch.randn(1, 3, 64, 64)).layers == ["blocks[2].norm1"]
+
+
+class Windows(nn.Module):
+    """Positions put back from windows: a leaf without parameters, of another shape, with the block's own values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(2, 4, 2, stride=2), nn.PixelShuffle(2))
+        self.fc = nn.Linear(1, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fc(self.block(inputs).mean((2, 3)))
+
+
+def test_a_block_is_named_and_not_the_rearrangement_that_ends_it() -> None:
+    assert CAM(Windows().eval())(images()).layers == ["block"]
+
+
 class Encoder(nn.Module):
     """torch's own transformer, whose eval mode has a fused path that calls none of its layers."""
 

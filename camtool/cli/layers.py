@@ -93,6 +93,8 @@ def _described(layer: "ProbedLayer", default: str | None) -> dict[str, Any]:
         "path": layer.path,
         "class": type(layer.module).__name__,
         "shape": list(layer.record.shape) if layer.record.shape else None,
+        "axes": layer.reading.axes if layer.reading else None,
+        "extra_tokens": layer.reading.extra_tokens if layer.reading else None,
         "parameters": sum(parameter.numel() for parameter in layer.module.parameters()),
         "usable": layer.usable,
         "problem": layer.problem,
@@ -104,8 +106,10 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
     from rich.table import Table
     from rich.text import Text
 
+    from camtool.layouts import Reading
+
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    for heading in ("layer", "class", "output"):
+    for heading in ("layer", "class", "output", "axes"):
         table.add_column(heading, overflow="fold")
     table.add_column("parameters", justify="right")
     table.add_column("target layer?", no_wrap=True)
@@ -118,6 +122,7 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
             path,
             one["class"],
             _times(one["shape"]) if one["shape"] else "-",
+            str(Reading(one["axes"], one["extra_tokens"])) if one["axes"] else "-",
             f"{one['parameters']:,}",
             f"{serves} (default)" if one["default"] else serves,
             style=style,

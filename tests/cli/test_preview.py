@@ -11,7 +11,7 @@ def test_the_tree_shows_path_class_shape_parameters_and_use(run: Run) -> None:
     printed = run("vis", CAT, LITE0, "--preview-model").stdout
 
     line = next(line for line in printed.splitlines() if line.split()[:1] == [LAST])
-    assert line.split() == [LAST, "BatchNormAct2d", "1x1280x7x7", "2,560", "yes", "(default)"]
+    assert line.split() == [LAST, "BatchNormAct2d", "1x1280x7x7", "NCHW", "2,560", "yes", "(default)"]
     assert "no: no spatial extent" in printed
     assert "no: not called" in printed
     assert "backbone.timm_model.blocks[6][0].conv_pwl" in printed
@@ -39,6 +39,14 @@ def test_depth_and_filter_choose_what_is_shown(run: Run) -> None:
         *("neck", "neck.gap", "head", "head.loss_module", "head.fc"),
     ]
     assert [one["path"] for one in filtered] == ["backbone.timm_model.conv_head"]
+
+
+def test_axes_and_extra_tokens_are_those_that_the_layout_sees(run: Run) -> None:
+    arguments = ["layers", "deit-tiny-distilled_3rdparty_in1k", "--random-weights", "--filter", "layers[11].ln1"]
+    (layer,) = run(*arguments, "--json").report["layers"]
+
+    assert (layer["axes"], layer["extra_tokens"], layer["default"]) == ("NLC", 2, True)
+    assert "NLC + 2" in run(*arguments).stdout
 
 
 def test_every_path_shown_as_usable_is_a_target_layer(run: Run) -> None:
