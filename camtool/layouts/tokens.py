@@ -57,6 +57,8 @@ class Tokens(Layout):
             return f"expected tokens (n, length, c) with 3 axes, got {len(shape)}"
         if not given and len(input_size) == 1 and shape[2] == 1:
             return "its middle axis may be channels"  # pooled features of a signal, (n, c, 1)
+        if not given and shape[1] == 1:
+            return "it has a single token, no spatial extent"  # a class token by itself, (n, 1, c)
         if self._find(shape, input_size) is None:
             extra = "" if self.num_extra_tokens is None else f" after {self.num_extra_tokens} extra tokens"
             return f"neither {shape[1]} nor {shape[2]} tokens{extra} make a grid of that input"

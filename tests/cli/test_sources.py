@@ -55,7 +55,7 @@ def test_an_input_that_the_network_refuses_is_one_line(run: Run, at_root: Path) 
     [
         ("timm/vit_tiny_patch16_224", "blocks[11].norm1"),
         ("configs/timm/vit_small_patch16_224.py", "blocks[11].norm1"),
-        ("torchvision/squeezenet1_1", "classifier[2]"),
+        ("torchvision/squeezenet1_1", "features[12]"),
         ("configs/torchvision/resnet50.py", "layer4[2]"),
     ],
 )

@@ -61,6 +61,7 @@ def test_layout_is_found_from_the_shape(shape: tuple[int, ...], size: tuple[int,
         ((2, 512, 1, 1), (224, 224), "single position, no spatial extent; choose a layer before the pooling"),
         ((2, 512, 1), (1000,), "single position"),
         ((2, 250, 1), (1000,), "single position"),
+        ((2, 1, 448), (240, 240), "single token, no spatial extent"),  # the class token of CrossViT: 21x21 and 7 more would fit
         ((2, 1000), (224, 224), r"got 2"),
         ((6, 49, 96), (224, 224), "does not start with the batch of 2"),
         ((128, 49, 96), (224, 224), "does not start with the batch of 2: its samples are folded"),
