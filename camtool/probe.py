@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from camtool.capture import Capture, CapturedLayer, evaluating
 from camtool.errors import LayerError
+from camtool.inputs import Inputs
 from camtool.layers import walk
 from camtool.layouts import Layout, Reading
 from camtool.targets import find_logits, resolve_targets, scores
@@ -95,11 +96,11 @@ class Probe:
         return usable
 
 
-def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor, nn.Module], Layout], targets: Any = None) -> Probe:
-    """Return what every layer gives on `inputs` (1, c, *spatial), and its gradient for the target (default: predicted class)."""
+def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], Layout], targets: Any = None) -> Probe:
+    """Return what every layer gives on one sample, and its gradient for the target (default: predicted class)."""
     modules = dict(walk(model))
     with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
-        logits = find_logits(model(inputs), batch=1)
+        logits = find_logits(inputs.run(model, inputs.picture), batch=1)
         with torch.enable_grad():
             resolved, _ = resolve_targets(targets, logits)
             score = scores([row[0] for row in resolved], logits).sum()
@@ -112,7 +113,7 @@ def probe(model: nn.Module, inputs: Tensor, fit: Callable[[Tensor, nn.Module], L
         gradients: tuple[Tensor | None, ...] = (None,) * len(fitted)
         if score.requires_grad and tensors:
             gradients = torch.autograd.grad(score, tensors, allow_unused=True)
-    input_size = tuple(inputs.shape[2:])
+    input_size = tuple(inputs.picture.shape[2:])
     for layer, gradient in zip(fitted, gradients, strict=True):
         layout = layer.record.layout
         assert layout is not None, "a record with activations has a layout"

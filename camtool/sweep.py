@@ -45,7 +45,7 @@ class _Remembering(CAM):
 
     probed: Probe
 
-    def probe(self, inputs: Tensor, targets: Any = None) -> Probe:
+    def probe(self, inputs: Any, targets: Any = None) -> Probe:
         self.probed = super().probe(inputs, targets)
         return self.probed
 

@@ -69,10 +69,13 @@ def test_the_picture_is_what_the_tool_makes(clone: Path) -> None:
 
 
 def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, library, method = PROGRAMS
+    recipe, own, library, method = PROGRAMS
     (clone / "recipe.py").write_text(recipe, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg recipe.py")
     assert (clone / "outputs/vis_cam/cat_fem.jpg").exists()
+
+    (clone / "network.py").write_text(own, encoding="utf-8")
+    _run("python tools/vis_cam.py demo/cat.jpg network.py --target-category broken --random-weights")
 
     names: dict[str, object] = {}
     exec(compile(library, "README.md", "exec"), names)

@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"capture", "heads", "layers", "layouts", "targets"},
+    {"capture", "heads", "inputs", "layers", "layouts", "targets"},
     {"methods"},
-    {"smoothing", "result", "probe", "engine"},
+    {"smoothing", "result", "probe", "call", "engine"},
     {"data", "models", "visualization"},
     {"sweep"},
     {"cli"},
@@ -22,9 +22,12 @@ ROOMS_OF = {
     "mmpretrain": {"models"},
     "timm": {"models"},
     "torchvision": {"models"},
+    "transformers": {"models"},
+    "huggingface_hub": {"models"},
+    "safetensors": {"models"},
     "mmengine": {"models", "registry", "cli"},
     "cv2": {"models", "visualization"},
-    "PIL": {"data", "visualization", "cli"},
+    "PIL": {"data", "models", "visualization", "cli"},
     "numpy": {"data", "models", "visualization", "cli"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

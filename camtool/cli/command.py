@@ -113,6 +113,9 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
             if debug:
                 traceback.print_exc()
             text = " ".join(str(error).split())[:600]
+            notes = " ".join(getattr(error, "__notes__", ()))
+            if notes:  # the engine says so of what the network itself raised
+                _fail(running, f"{type(error).__name__}: {text}. {notes}", as_json, code=2)
             hint = "" if debug else " This is a defect of camtool or of a library under it; --debug shows where."
             _fail(running, f"{type(error).__name__}: {text}.{hint}", as_json, code=1)
 

@@ -127,7 +127,7 @@ def _check_output(request: Request) -> None:
 
 def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: Any) -> Explained:
     from camtool import CAM
-    from camtool.models.classes import find_class, probabilities
+    from camtool.models.classes import find_class
     from camtool.targets import FromLogits, top_k
 
     inputs = inputs.to(next(network.model.parameters()).device)
@@ -143,10 +143,10 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
             return [list(dict.fromkeys(indices))]  # one named twice is taken once
         return top_k(request.top_k or 1).choose(logits)
 
-    cam = CAM(network.model, **asked)
-    results = cam(inputs, FromLogits(choose))
+    cam = CAM(network.model, **asked, input=network.source.picture_input)
+    results = cam(network.source.inputs(inputs), FromLogits(choose))
     first = next(iter(results.values()))
-    of_classes, scale = probabilities(network.model, first.logits)
+    of_classes, scale = network.probabilities(first.logits)
     return Explained(
         request,
         network,

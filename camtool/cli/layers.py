@@ -60,7 +60,7 @@ def preview(
 
     inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
     layout = options.layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
-    found = CAM(network.model, layout=layout).probe(inputs)
+    found = CAM(network.model, layout=layout, input=network.source.picture_input).probe(network.source.inputs(inputs))
     default, why = _default(found)
     shown = [layer for layer in found.layers if _is_wanted(layer, depth, text)]
     described = [_described(layer, default) for layer in shown]

@@ -55,8 +55,10 @@ class Tokens(Layout):
     def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         if len(shape) != 3:
             return f"expected tokens (n, length, c) with 3 axes, got {len(shape)}"
-        if not given and 1 in shape[1:]:
-            return "one of its axes is 1: a single token, or pooled channels"  # a class token (n, 1, c), pooled features (n, c, 1)
+        if not given and shape[2] == 1:
+            return "its middle axis may be channels"  # pooled features, (n, c, 1)
+        if not given and shape[1] == 1:
+            return "it has a single token, no spatial extent"  # a class token by itself, (n, 1, c)
         if self._find(shape, input_size) is None:
             extra = "" if self.num_extra_tokens is None else f" after {self.num_extra_tokens} extra tokens"
             return f"neither {shape[1]} nor {shape[2]} tokens{extra} make a grid of that input"

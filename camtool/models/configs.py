@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from camtool.errors import ConfigError, closest
+from camtool.models.awesome_backbones import is_awesome_backbones, to_mmpretrain
 
 CAM_KEYS = ("method", "target_layers", "layout", "aug_smooth", "eigen_smooth", "checkpoint_keys")
 """What the `cam` key of a config may hold."""
@@ -23,6 +24,11 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 _SCOPE = "mmpretrain"
+
+_SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}
+"""On the command line PREFIX/NAME stands for a config of one model, `dict(type=…, name=NAME)`."""
+
+_OTHERS = "'mmpretrain::family/name.py', 'timm/NAME', 'torchvision/NAME', 'hf/NAME'"
 
 
 @dataclass(frozen=True)
@@ -40,22 +46,35 @@ class LoadedConfig:
 
 
 def load_config(source: str, options: Mapping[str, Any] | None = None) -> LoadedConfig:
-    """Return the config that `source` names, with `options` (`{"model.head.num_classes": 10}`) merged in.
+    """Return the config that `source` names, a file, `mmpretrain::…`, `timm/NAME`, … or a name of the zoo.
+
+    `options` (`{"model.head.num_classes": 10}`) are merged in.
 
     Raises:
         ConfigError: if there is none, it cannot be read, it has no `model`, or a key of `cam` or of `options` is misspelt.
     """
-    path, zoo_weights = _locate(source)
-    config = _read(path, source)
+    config, zoo_weights = _of_short_name(source), None
+    if config is None:
+        path, zoo_weights = _locate(source)
+        config = _read(path, source)
     _check_options(config, options or {})
     try:
         config.merge_from_dict(dict(options or {}))
     except (KeyError, TypeError, IndexError, AssertionError) as error:
         raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
+    if is_awesome_backbones(config):
+        config = to_mmpretrain(config, source)
     if not isinstance(config.get("model"), Mapping):
         raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
     _check_cam(config, source)
     return LoadedConfig(config, source, zoo_weights)
+
+
+def _of_short_name(source: str) -> Config | None:
+    prefix, _, name = source.partition("/")
+    if prefix not in _SHORT_FOR or not name or os.path.isfile(source) or (source.endswith(".py") and prefix != "hf"):
+        return None
+    return Config({"model": {"type": _SHORT_FOR[prefix], "name": name}})
 
 
 def _locate(source: str) -> tuple[Path, str | None]:
@@ -67,7 +86,7 @@ def _locate(source: str) -> tuple[Path, str | None]:
     if os.path.isdir(path):
         raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
     if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
-        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, 'mmpretrain::family/name.py' or a name of the zoo.")
+        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name of the zoo.")
     return _in_zoo(source)
 
 

@@ -1,23 +1,17 @@
 """From config and checkpoint to a network that is ready to be asked."""
 
-import copy
-import re
-import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from camtool.data.images import Picture
-from camtool.errors import CamtoolError, CheckpointError, ConfigError, closest
-from camtool.models.checkpoints import Checkpoint, load_into, map_keys, read_checkpoint
-from camtool.models.classes import class_names
+from camtool.errors import CamtoolError, CheckpointError
+from camtool.models.checkpoints import Checkpoint, load_into, map_keys
+from camtool.models.classes import fitting_names, names_in_checkpoint, probabilities
 from camtool.models.configs import LoadedConfig
-from camtool.models.preprocessing import Preprocessing
+from camtool.models.sources import Source, find_source
+from camtool.models.sources._base import Preprocess
 
 RANDOM_SPREAD = 0.02  # zero-initialised heads (MAE, DeiT) would leave no gradient at all
 
@@ -27,24 +21,27 @@ class Network:
     """A model in eval mode on its device, and what belongs to it."""
 
     model: nn.Module
-    preprocess: Callable[[Picture], Tensor]
-    """Picture uint8 (h, w, 3) in RGB to the input (1, c, h, w), on the CPU."""
+    preprocess: Preprocess
     checkpoint: str | None
     """None: random weights."""
     digest: str | None
     """The checkpoint's sha256."""
-    _config: Config = field(repr=False)
+    source: Source = field(repr=False)
     _meta: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def class_names(self, classes: int) -> tuple[list[str] | None, str]:
         """Return (names, remark); names are None where none fit `classes`, and the remark says why."""
-        return class_names(self._config, self._meta, classes)
+        return fitting_names([(names_in_checkpoint(self._meta), "checkpoint"), self.source.class_names(self.model)], classes)
+
+    def probabilities(self, logits: Tensor) -> tuple[Tensor, str]:
+        """Return (probabilities (n, classes) in [0, 1], "softmax" or "sigmoid")."""
+        return probabilities(logits, decides_each_class=self.source.decides_each_class(self.model))
 
 
 def load_network(
     loaded: LoadedConfig, checkpoint: str | None = None, *, random_weights: bool = False, seed: int = 0, device: str = "cpu"
 ) -> Network:
-    """Return the network of a config with the weights of `checkpoint`, else of the config, else of the zoo.
+    """Return the network of a config with the weights of `checkpoint`, else of the config, else those published with it.
 
     Args:
         random_weights: no checkpoint: the seeded initialisation plus 0.02 N(0, 1) on every parameter.
@@ -55,19 +52,20 @@ def load_network(
         CheckpointError: if the weights are missing, unsafe, unreadable or another network's.
     """
     where = check_device(device)
-    source = None if random_weights else _checkpoint_of(loaded, checkpoint)
-    read = None if source is None else read_checkpoint(source)
+    source = find_source(loaded)
+    weights = None if random_weights else _weights_of(source, checkpoint)
+    read = None if weights is None else source.read(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # constructors draw too, and not all is drawn anew by init_weights
-        model = _build(loaded)
+        model = source.build()
         if read is None:
-            _randomise(model)
-    preprocess = Preprocessing(loaded.config, model)
+            _randomise(model, source)
+    preprocess = source.preprocessing(model)
     if read is not None:
-        _load(model, read, loaded)
+        _load(model, read, source)
     model.eval().requires_grad_(False)
     meta = {} if read is None else read.meta
-    return Network(model.to(where), preprocess, source, read.digest if read else None, loaded.config, meta)
+    return Network(model.to(where), preprocess, weights, read.digest if read else None, source, meta)
 
 
 def check_device(device: str) -> torch.device:
@@ -85,93 +83,25 @@ def check_device(device: str) -> torch.device:
     return found
 
 
-def _checkpoint_of(loaded: LoadedConfig, given: str | None) -> str:
-    config = loaded.config
-    init = config.model.get("init_cfg")
-    test = (config.get("data_cfg") or {}).get("test") or {}
-    candidates = [
-        given,
-        config.get("load_from"),
-        init.get("checkpoint") if isinstance(init, Mapping) else None,
-        test.get("ckpt"),
-        loaded.zoo_weights,
-    ]
-    for candidate in candidates:
-        if candidate:
-            return str(candidate)
-    raise CheckpointError(
-        f"Config '{loaded.source}' names no checkpoint; give one as the third argument, as 'load_from' in the config, "
-        "or go without weights by --random-weights."
-    )
-
-
-def _build(loaded: LoadedConfig) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mmcv-lite remarks on what it leaves out
-        import mmpretrain.models  # noqa: F401 - registers the networks
-        from mmpretrain.registry import MODELS
-
-    config = _without_pretrained(copy.deepcopy(loaded.config.model))
-    shared = loaded.config.get("data_preprocessor")
-    if shared and not config.get("data_preprocessor"):
-        config["data_preprocessor"] = copy.deepcopy(shared)
-    try:
-        with DefaultScope.overwrite_default_scope("mmpretrain"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = MODELS.build(config)
-    except Exception as error:
-        raise ConfigError(f"Cannot build the model of '{loaded.source}': {_explained(error)}") from error
-    if not isinstance(getattr(model, "data_preprocessor", None), nn.Module) or getattr(model, "head", None) is None:
-        raise ConfigError(
-            f"The model of '{loaded.source}', a {type(model).__name__}, is no classifier: it has no head. "
-            "Expected an ImageClassifier with a head."
+def _weights_of(source: Source, given: str | None) -> str:
+    named = given or source.loaded.config.get("load_from") or source.published
+    if not named:
+        raise CheckpointError(
+            f"Config '{source.loaded.source}' names no checkpoint; give one as the third argument, as 'load_from' in the config, "
+            "or go without weights by --random-weights."
         )
-    return model
+    return str(named)
 
 
-_UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the ([\w:]+) registry")
-
-
-def _explained(error: Exception) -> str:
-    from mmpretrain.registry import MODELS
-
-    text = " ".join(str(error).replace("\\n", " ").split())
-    unknown = _UNKNOWN_TYPE.search(text)
-    if unknown:
-        known = {*MODELS.module_dict, *(MODELS.parent.module_dict if MODELS.parent else ())}
-        return f"unknown model type '{unknown[1]}'{closest(unknown[1], known)}."
-    return text[:400] or type(error).__name__
-
-
-def _without_pretrained(config: Any) -> Any:
-    # A config to start training from names weights of a part; every weight comes from the checkpoint here, or is random.
-    if isinstance(config, dict):
-        for key, value in list(config.items()):
-            if key == "init_cfg" and "Pretrained" in str(value):
-                config[key] = None
-            elif key == "pretrained" and value:
-                config[key] = False if value is True else None
-            else:
-                _without_pretrained(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            _without_pretrained(value)
-    return config
-
-
-def _randomise(model: nn.Module) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        initialise: Any = getattr(model, "init_weights", None)
-        if initialise is not None:
-            initialise()
+def _randomise(model: nn.Module, source: Source) -> None:
+    source.initialise(model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=RANDOM_SPREAD)
 
 
-def _load(model: nn.Module, checkpoint: Checkpoint, loaded: LoadedConfig) -> None:
-    rules = loaded.cam.get("checkpoint_keys")
+def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> None:
+    rules = source.loaded.cam.get("checkpoint_keys")
     state = checkpoint.state
     if rules:
         mapped = map_keys(state, rules)
@@ -179,4 +109,4 @@ def _load(model: nn.Module, checkpoint: Checkpoint, loaded: LoadedConfig) -> Non
         # The rules are for the checkpoint that the config names; one saved from this very network needs none.
         if len(own & mapped.keys()) >= len(own & state.keys()):
             state = mapped
-    load_into(model, state, checkpoint.source)
+    load_into(model, source.convert(model, state), checkpoint.source)

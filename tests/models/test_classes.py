@@ -8,8 +8,9 @@ from torch import nn
 
 from camtool.errors import TargetError
 from camtool.models import Network, load_network
-from camtool.models.classes import class_names, find_class, probabilities, short_name
+from camtool.models.classes import find_class, fitting_names, names_in_checkpoint, probabilities, short_name
 from camtool.models.configs import LoadedConfig, load_config
+from camtool.models.sources.mmpretrain_models import MMPretrainModel
 
 NAMES = ["tench, Tinca tinca", "tiger cat", "crane", "sports car, sport car", "crane", "CD player", "cat"]
 
@@ -79,6 +80,11 @@ def of_dataset(**dataset: Any) -> Config:
     return Config({"model": {}, "test_dataloader": {"dataset": dataset}})
 
 
+def class_names(config: Config, meta: dict, classes: int) -> tuple[list[str] | None, str]:
+    of_data = MMPretrainModel(LoadedConfig(config, "test")).class_names(nn.Identity())
+    return fitting_names([(names_in_checkpoint(meta), "checkpoint"), of_data], classes)
+
+
 @pytest.mark.parametrize(
     "meta",
     [{"dataset_meta": {"classes": ("a", "b")}}, {"CLASSES": ["a", "b"]}, {"dataset_meta": {"classes": ("a", "b")}, "CLASSES": ["x"]}],
@@ -125,13 +131,13 @@ def test_a_checkpoints_names_reach_the_network(small: LoadedConfig, state: dict,
 
 
 def test_probabilities_are_softmax_over_several_classes() -> None:
-    shares, kind = probabilities(nn.Identity(), torch.tensor([[0.0, torch.log(torch.tensor(3.0))]]))
+    shares, kind = probabilities(torch.tensor([[0.0, torch.log(torch.tensor(3.0))]]))
     assert kind == "softmax"
     torch.testing.assert_close(shares, torch.tensor([[0.25, 0.75]]))
 
 
 def test_a_single_logit_is_a_sigmoid() -> None:
-    shares, kind = probabilities(nn.Identity(), torch.tensor([[0.0], [torch.log(torch.tensor(3.0))]]))
+    shares, kind = probabilities(torch.tensor([[0.0], [torch.log(torch.tensor(3.0))]]))
     assert kind == "sigmoid"
     torch.testing.assert_close(shares, torch.tensor([[0.5], [0.75]]))
 
@@ -141,11 +147,11 @@ def test_a_multi_label_head_is_a_sigmoid_of_each_class(small_path: Any, head: st
     options: dict[str, Any] = {"model.head.type": head}
     if head == "CSRAClsHead":
         options |= {"model.head.num_heads": 1, "model.head.lam": 0.1, "model.neck": None}
-    model = load_network(load_config(str(small_path), options), random_weights=True).model
-    shares, kind = probabilities(model, torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0]]))
+    network = load_network(load_config(str(small_path), options), random_weights=True)
+    shares, kind = network.probabilities(torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0]]))
     assert kind == "sigmoid"
     torch.testing.assert_close(shares, torch.full((1, 5), 0.5))
 
 
 def test_half_precision_logits_give_float_probabilities() -> None:
-    assert probabilities(nn.Identity(), torch.zeros(1, 4, dtype=torch.float16))[0].dtype == torch.float32
+    assert probabilities(torch.zeros(1, 4, dtype=torch.float16))[0].dtype == torch.float32

@@ -9,7 +9,6 @@ from torch import nn
 
 from camtool.data.images import read_picture
 from camtool.models import Network
-from camtool.models.classes import probabilities
 from tests.models.conftest import ROOT
 
 FILE = "models/efficientnet-lite0-57934424.pth"
@@ -58,7 +57,7 @@ def test_the_demo_pictures_are_recognised(lite0: Network, name: str, classes: se
     with torch.no_grad():
         logits = lite0.model(lite0.preprocess(read_picture(ROOT / f"demo/{name}.jpg")), mode="tensor")
     assert int(logits.argmax()) in classes
-    shares, kind = probabilities(lite0.model, logits)
+    shares, kind = lite0.probabilities(logits)
     assert kind == "softmax"
     assert shares.sum().item() == pytest.approx(1, abs=1e-5)
 

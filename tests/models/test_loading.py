@@ -126,16 +126,12 @@ def test_a_configs_rules_serve_its_foreign_checkpoint_and_its_own_kind_alike(sma
 
 
 def test_the_argument_beats_load_from_beats_init_cfg(config_file: Callable[..., str], state: State, saved: Save) -> None:
-    argument, load_from, init, test = (
-        saved({**state, "head.fc.bias": torch.full((5,), float(value))}, f"{value}.pth") for value in range(4)
-    )
+    argument, load_from, init = (saved({**state, "head.fc.bias": torch.full((5,), float(value))}, f"{value}.pth") for value in range(3))
     init_cfg = f"model['init_cfg'] = dict(type='Pretrained', checkpoint='{init}')\n"
-    old = f"data_cfg = dict(test=dict(ckpt='{test}'))\n"
     for text, given, expected in (
-        (SMALL + old, None, 3),
-        (SMALL + old + init_cfg, None, 2),
-        (SMALL + old + init_cfg + f"load_from = '{load_from}'\n", None, 1),
-        (SMALL + old + init_cfg + f"load_from = '{load_from}'\n", argument, 0),
+        (SMALL + init_cfg, None, 2),
+        (SMALL + init_cfg + f"load_from = '{load_from}'\n", None, 1),
+        (SMALL + init_cfg + f"load_from = '{load_from}'\n", argument, 0),
     ):
         network = load_network(load_config(config_file(text)), given)
         assert network.model.get_parameter("head.fc.bias").unique().tolist() == [expected]

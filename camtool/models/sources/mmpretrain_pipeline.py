@@ -1,4 +1,4 @@
-"""Preprocessing: a picture to the network's input by the config's own test pipeline, as mmpretrain's inferencer does it."""
+"""Pipeline: a picture to the network's input by the config's own test pipeline, as mmpretrain's inferencer does it."""
 
 import copy
 from typing import Any
@@ -18,7 +18,7 @@ from camtool.models.configs import find_test_dataset, find_test_pipeline
 _SIZES_OF_ARRAY_DATASETS = {"CIFAR10": 32, "CIFAR100": 32, "MNIST": 28, "FashionMNIST": 28}
 
 
-class Preprocessing:
+class Pipeline:
     """Turns a picture into the input (1, c, h, w) of a network of mmpretrain.
 
     Raises:

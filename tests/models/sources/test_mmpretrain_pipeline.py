@@ -14,7 +14,7 @@ from camtool.data.images import read_picture
 from camtool.errors import ConfigError
 from camtool.models import load_network
 from camtool.models.configs import load_config
-from camtool.models.preprocessing import Preprocessing
+from camtool.models.sources.mmpretrain_pipeline import Pipeline
 from camtool.models.view import seen_picture
 from tests.models.conftest import ROOT, SMALL
 from tests.models.pipelines import FAMILIES, build, with_small_network
@@ -24,7 +24,7 @@ MNIST = "mmpretrain::lenet/lenet5_mnist.py"
 
 
 @pytest.fixture(scope="module", params=FAMILIES.values(), ids=FAMILIES)
-def pair(request: pytest.FixtureRequest) -> tuple[Preprocessing, Any]:
+def pair(request: pytest.FixtureRequest) -> tuple[Pipeline, Any]:
     """A family's preprocessing, and mmpretrain's inferencer for the same config."""
     from mmpretrain.apis import ImageClassificationInferencer
 
@@ -44,7 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return paths
 
 
-def test_the_input_equals_the_inferencers_bit_for_bit(pair: tuple[Preprocessing, Any], pictures: list[str]) -> None:
+def test_the_input_equals_the_inferencers_bit_for_bit(pair: tuple[Pipeline, Any], pictures: list[str]) -> None:
     preprocess, inferencer = pair
     for path in pictures:
         (data,) = inferencer.preprocess([path])
@@ -52,7 +52,7 @@ def test_the_input_equals_the_inferencers_bit_for_bit(pair: tuple[Preprocessing,
         assert torch.equal(preprocess(read_picture(Path(path))), expected), path
 
 
-def test_the_seen_picture_is_the_pipelines_before_normalisation(pair: tuple[Preprocessing, Any], pictures: list[str]) -> None:
+def test_the_seen_picture_is_the_pipelines_before_normalisation(pair: tuple[Pipeline, Any], pictures: list[str]) -> None:
     preprocess, inferencer = pair
     for path in pictures:
         (data,) = inferencer.preprocess([path])
@@ -60,7 +60,7 @@ def test_the_seen_picture_is_the_pipelines_before_normalisation(pair: tuple[Prep
         np.testing.assert_array_equal(seen_picture(preprocess(read_picture(Path(path))), preprocess), cropped)
 
 
-def test_the_callers_picture_is_not_changed(pair: tuple[Preprocessing, Any]) -> None:
+def test_the_callers_picture_is_not_changed(pair: tuple[Pipeline, Any]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (80, 60, 3), dtype=np.uint8)
     before = picture.copy()
     pair[0](picture)

@@ -1,0 +1,101 @@
+"""Inputs: what a network is called with, and the one tensor in it that maps lie over."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from camtool.errors import CamtoolError
+
+_Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A network's arguments: a tensor, a tuple (by position) or a dict (by keyword), perhaps with tuples and dicts inside."""
+
+    arguments: Any
+    place: _Place
+    """Where in `arguments` the tensor is that the maps lie over; () where it is all."""
+
+    @property
+    def picture(self) -> Tensor:
+        """(n, c, *spatial): the tensor that the maps lie over."""
+        return next(tensor for place, tensor in _tensors(self.arguments) if place == self.place)
+
+    def first_sample(self) -> "Inputs":
+        """Return the inputs of the first sample alone: every tensor with the batch in front is cut."""
+        batch = len(self.picture)
+        return Inputs(_mapped(self.arguments, lambda _, tensor: tensor[:1] if tensor.shape[:1] == (batch,) else tensor), self.place)
+
+    def copied(self) -> "Inputs":
+        """Return the same values in new tensors without a graph: a first layer may work in place."""
+        return Inputs(_mapped(self.arguments, lambda _, tensor: tensor.detach().clone()), self.place)
+
+    def run(self, model: nn.Module, picture: Tensor) -> Any:
+        """Return the network's output with `picture` in its place."""
+        arguments = _mapped(self.arguments, lambda place, tensor: picture if place == self.place else tensor)
+        try:
+            if isinstance(arguments, dict):
+                return model(**arguments)
+            return model(*arguments) if isinstance(arguments, tuple) else model(arguments)
+        except CamtoolError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(f"{_named(place)}{tuple(tensor.shape)}" for place, tensor in _tensors(arguments))
+            error.add_note(f"Raised by the network itself, called with {shapes}.")
+            raise
+
+
+def find_inputs(inputs: Any, name: str | int | None = None) -> Inputs:
+    """Return the inputs with the tensor that `name` (a key, or a position) means; None: the only one that can be a picture.
+
+    Raises:
+        CamtoolError: if there is none (n, c, *spatial) with one to three spatial axes, or several and no name.
+    """
+    arguments = _mapped(inputs, lambda _, tensor: tensor)
+    tensors = dict(_tensors(arguments))
+    fitting = [place for place, tensor in tensors.items() if _is_picture(tensor)]
+    if name is not None and not isinstance(inputs, Tensor):
+        fitting = [place for place in tensors if place[-1] == name]
+        if not fitting:
+            raise CamtoolError(f"No input {name!r}; expected one of: {', '.join(map(_quoted, tensors)) or 'none, there is no tensor'}.")
+    if len(fitting) > 1:
+        raise CamtoolError(f"Several inputs can be what the maps lie over: {', '.join(map(_quoted, fitting))}; name one by input=….")
+    if not fitting or not _is_picture(tensors[fitting[0]]):
+        tensor = next((tensors[place] for place in fitting or tensors), None)
+        found = f"shape {tuple(tensor.shape)} of {tensor.dtype}" if tensor is not None else type(inputs).__name__
+        raise CamtoolError(f"Expected inputs (n, c, *spatial) of floating point with one to three spatial axes, got {found}.")
+    return Inputs(arguments, fitting[0])
+
+
+def _is_picture(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim in (3, 4, 5) and 0 not in tensor.shape
+
+
+def _tensors(arguments: Any, place: _Place = ()) -> Iterator[tuple[_Place, Tensor]]:
+    if isinstance(arguments, Tensor):
+        yield place, arguments
+    elif isinstance(arguments, (dict, tuple)):
+        for key, value in arguments.items() if isinstance(arguments, dict) else enumerate(arguments):
+            yield from _tensors(value, (*place, key))
+
+
+def _mapped(arguments: Any, change: Callable[[_Place, Tensor], Tensor], place: _Place = ()) -> Any:
+    """Return `arguments` as dicts and tuples, with every tensor changed and everything else as it is."""
+    if isinstance(arguments, Tensor):
+        return change(place, arguments)
+    if isinstance(arguments, Mapping):
+        return {key: _mapped(value, change, (*place, key)) for key, value in arguments.items()}
+    if isinstance(arguments, (list, tuple)):
+        return tuple(_mapped(value, change, (*place, key)) for key, value in enumerate(arguments))
+    return arguments
+
+
+def _named(place: _Place) -> str:
+    return f"{'.'.join(map(str, place))} " if place else ""
+
+
+def _quoted(place: _Place) -> str:
+    return repr(place[-1]) if place else "the tensor"
