@@ -74,7 +74,8 @@ class Probe:
         layers = [layer for layer in usable if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores)] or usable
         deepest = max(layers, key=lambda layer: layer.record.order)
         # A block, its stage and the backbone may all return the same values: the innermost names them best.
-        same = [layer for layer in layers if layer is deepest or _same_maps(layer, deepest, self.input_size)]
+        alike = [layer for layer in layers if layer.grid == deepest.grid]
+        same = [layer for layer in alike if layer is deepest or _same_maps(layer, deepest, self.input_size)]
         chosen = min([layer for layer in same if not _is_rearrangement(layer)] or same, key=lambda layer: layer.record.order)
         return chosen.path, f"the deepest layer with a gradient at its {_times(chosen.grid)} positions"
 

@@ -129,6 +129,9 @@ def test_a_frozen_model_has_gradients_all_the_same() -> None:
         lambda grid: OrderedDict(extra=torch.ones(2, 3), grid=grid),
         lambda grid: Pair(grid, 3),
         lambda grid: (torch.arange(2), grid),
+        lambda grid: (grid, (5, 7)),  # Swin's stages
+        lambda grid: (grid, grid + 1),  # RevViT's two streams
+        lambda grid: [grid, *(grid[..., ::step, ::step] for step in (2, 4, 5))],  # HRNet's four branches
     ],
 )
 def test_the_grid_is_found_in_nested_outputs_whose_types_stay(wrap: Any) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from camtool.models.zoo import Example
     from camtool.sweep import Measured
 
+WIDE = 140  # columns from which on the table has room for the configs
+
 MARKERS = ("<!-- camtool sweep: begin -->", "<!-- camtool sweep: end -->")
 
 
@@ -103,15 +105,25 @@ def _print(running: Session, measured: "list[Measured]") -> None:
 
     from camtool.sweep import times
 
+    console = results_console(running)
     table = Table(box=None, pad_edge=False)
-    for heading in ("backbone", "config", "input", "default layer", "axes"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("extra tokens", "gradient", "seconds"):
-        table.add_column(heading, justify="right")
-    table.add_column("status", overflow="fold")
+    table.add_column("backbone", overflow="fold", max_width=None if console.width >= WIDE else 20)
+    if console.width >= WIDE:
+        table.add_column("config", overflow="fold")
+    for heading, justify in (
+        ("input", "left"),
+        ("axes", "left"),
+        ("extra", "right"),
+        ("gradient", "right"),
+        ("s", "right"),
+        ("status", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # a literal each
+    table.add_column("default layer, or why none", overflow="fold")
     for one in measured:
-        found = (one.layer, one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %") if one.layer else ("-",) * 4
-        status = one.status if not one.words else f"{one.status}: {one.words}"
-        cells = (one.backbone, one.config, times(one.size), *found, f"{one.seconds:.1f}", status)
-        table.add_row(*cells, style={"failed": "bold red", "refused": "dim"}.get(one.status, ""))
-    results_console(running).print(table)
+        found = (one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %") if one.layer else ("-",) * 3
+        name = (one.backbone, one.config) if console.width >= WIDE else (one.backbone,)
+        said = ": ".join(filter(None, (one.layer, one.words)))
+        style = {"failed": "bold red", "refused": "dim"}.get(one.status, "")
+        table.add_row(*name, times(one.size), *found, f"{one.seconds:.1f}", one.status, said, style=style)
+    console.print(table)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from torch import Tensor
@@ -29,9 +30,14 @@ def token_grid(length: int, input_size: Sequence[int], num_extra_tokens: int | N
     The grid is one that a whole-number stride makes of the input, so it need not be square. Where the number of extra tokens is
     not given, it is the smallest that leaves a grid of the likeliest kind: a property of the tensor, not of the model.
     """
+    return _likeliest(length, tuple(input_size), num_extra_tokens)
+
+
+@cache  # a probe asks of every layer, and many are alike
+def _likeliest(length: int, input_size: tuple[int, ...], num_extra_tokens: int | None) -> TokenGrid | None:
     counts = range(MAX_EXTRA_TOKENS + 1) if num_extra_tokens is None else [num_extra_tokens]
     found = []
-    for grid, rank in stride_grids(tuple(input_size)).items():
+    for grid, rank in stride_grids(input_size).items():
         cells = math.prod(grid)
         extra = length - cells
         if cells > 1 and extra in counts and (num_extra_tokens is not None or extra < cells):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from camtool import sweep as room
+from camtool.cli import console
 from camtool.cli.sweep import MARKERS
 from camtool.models.zoo import BACKBONES, Example
 from camtool.sweep import FAILED, OK, REFUSED, Measured
@@ -35,10 +36,23 @@ def test_a_real_network_is_measured_and_the_table_is_a_result_while_progress_is_
 
     assert finished.exit_code == 0
     rows = [line.split() for line in finished.stdout.splitlines()]
-    assert rows[1][:6] == ["PoolFormer", "poolformer/poolformer-s12_32xb128_in1k", "224x224", "backbone.norm6", "NCHW", "0"]
+    assert rows[0][:6] == ["backbone", "config", "input", "axes", "extra", "gradient"]
+    assert rows[1][:7] == ["PoolFormer", "poolformer/poolformer-s12_32xb128_in1k", "224x224", "NCHW", "0", "100", "%"]
     assert rows[2][2] == "256x320"
-    assert [row[-1] for row in rows[1:]] == ["ok", "ok"]
+    assert [row[-2:] for row in rows[1:]] == [["ok", "backbone.norm6"]] * 2
     assert "PoolFormer" not in finished.stderr
+
+
+def test_in_a_narrow_terminal_the_configs_are_left_out_and_nothing_is_cut(
+    run: Run, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "WIDTH_WITHOUT_TERMINAL", 80)
+    printed = run("sweep", "--filter", "DistilledVisionTransformer").stdout
+
+    assert "deit/" not in printed
+    assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80
+    assert "DistilledVisionTransformer" in "".join(line.split("  ")[0].strip() for line in printed.splitlines())
+    assert "…" not in printed
 
 
 @pytest.mark.parametrize("text", ["RegNet", "regnetX-400"])
@@ -61,7 +75,7 @@ def test_a_backbone_without_a_map_is_an_error_of_its_own_exit_code(run: Run, mea
 
     assert finished.exit_code == 1
     assert "Error: no map of VGG." in finished.stderr
-    assert "failed: ValueError: [no] way" in finished.stdout
+    assert any(line.split()[-4:] == ["failed", "ValueError:", "[no]", "way"] for line in finished.stdout.splitlines())
     written = json.loads((tmp_path / "out/sweep.json").read_text())
     assert {one["backbone"] for one in written} == BACKBONES.keys()
     assert [one["size"] for one in written if one["backbone"] == "LeNet5"] == [[224, 224], [256, 320], [32, 32]]

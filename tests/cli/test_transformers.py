@@ -1,9 +1,12 @@
 """Transformers of the zoo by name: the layout is found, with and without `--vit-like`."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, Run
+from tests.cli.conftest import CAT, ROOT, Run
 
 _ZOO = {
     "deit-tiny_4xb256_in1k": ("backbone.layers[11].ln1", (14, 14)),
@@ -56,3 +59,28 @@ def test_a_layer_behind_the_last_attention_of_a_class_token_is_refused(run: Run)
     assert finished.exit_code == 2
     assert "gradient of exactly zero" in finished.stderr
     assert "first norm of the last block" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "layer", "grid"),
+    [
+        ("swin_transformer/swin-tiny_16xb64_in1k.py --vit-like", "backbone.norm3", (7, 7)),
+        (
+            "vision_transformer/vit-base-p16_32xb128-mae_in1k.py --vit-like --target-layers 'backbone.layers[-1].ln1'",
+            "backbone.layers[11].ln1",
+            (14, 14),
+        ),
+        ("t2t_vit/t2t-vit-t-14_8xb64_in1k.py --vit-like --target-layers 'backbone.encoder[-1].ln1'", "backbone.encoder[13].ln1", (14, 14)),
+    ],
+)
+def test_mmpretrains_own_examples_run_as_they_are_typed(run: Run, command: str, layer: str, grid: tuple[int, int]) -> None:
+    config, *options = shlex.split(command)
+
+    report = run("vis", CAT, ROOT / "configs" / config, *options, "--random-weights", "--save-raw", "a.npz", "--json").report
+
+    assert report["layers"] == [layer]
+    assert [Path(path).exists() for path in report["outputs"]] == [True] * len(report["outputs"])
+    with np.load("a.npz") as arrays:
+        raw = arrays[f"raw/gradcam/{layer}"]
+    assert raw.shape == (1, *grid)
+    assert raw.std() > 1e-4 * np.abs(raw).max()
