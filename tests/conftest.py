@@ -35,7 +35,7 @@ DEPRECATIONS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarnin
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full-sweep", action="store_true", help="Sweep the zoo's backbones as wide as published: minutes, 8 GB of memory.")
+    parser.addoption("--full-sweep", action="store_true", help="Sweep the zoo's backbones as wide as published: minutes, 5 GB of memory.")
 
 
 @pytest.fixture

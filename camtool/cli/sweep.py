@@ -25,7 +25,7 @@ MARKERS = ("<!-- camtool sweep: begin -->", "<!-- camtool sweep: end -->")
 
 def sweep(
     text: Annotated[str, typer.Option("--filter", help="Only backbones with this text in class or config.")] = "",
-    full: Annotated[bool, typer.Option("--full", help="Networks as wide as published: minutes, and 8 GB of memory.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Networks as wide as published: minutes, and 5 GB of memory.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file too.", metavar="FILE")] = None,
     markdown_file: Annotated[
         Path | None,
