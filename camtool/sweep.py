@@ -64,12 +64,11 @@ def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measu
         try:
             model = model or load_network(load_example(example, narrow=narrow), random_weights=True).model
             inputs = torch.randn(1, example.channels, *size, generator=torch.Generator().manual_seed(0))
-            refused = _refused(model, inputs)
-            if not (refused or settled):
-                settled = _settle_norms(model, inputs)
-            outcome |= refused or _explained(model, inputs)
+            settled = settled or _settle_norms(model, inputs)
+            outcome |= _explained(model, inputs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
-            outcome |= {"status": FAILED, "words": _words(error)}
+            refused = None if model is None else _refused(model, inputs)
+            outcome |= refused or {"status": FAILED, "words": _words(error)}
         yield Measured(name, example.config, size, seconds=time.perf_counter() - started, **outcome)
 
 
@@ -88,11 +87,13 @@ def _settle_norms(model: nn.Module, inputs: Tensor) -> bool:
     for norm in norms:
         norm.train()
         norm.momentum = 1.0
-    if norms:
-        with torch.no_grad():
-            model(torch.cat([inputs, inputs.flip(-1)]))  # of one sample, a norm behind the pooling would see a single value
-    for norm in norms:
-        norm.eval()
+    try:
+        if norms:
+            with torch.no_grad():
+                model(torch.cat([inputs, inputs.flip(-1)]))  # of one sample, a norm behind the pooling would see a single value
+    finally:
+        for norm in norms:
+            norm.eval()
     return True
 
 
