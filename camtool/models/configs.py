@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from camtool.errors import ConfigError, closest
-from camtool.models.awesome_backbones import is_awesome_backbones, to_mmpretrain
+from camtool.models.awesome_backbones import in_their_words, is_awesome_backbones, to_mmpretrain
 
 CAM_KEYS = ("method", "target_layers", "layout", "aug_smooth", "eigen_smooth", "checkpoint_keys")
 """What the `cam` key of a config may hold."""
@@ -57,9 +57,10 @@ def load_config(source: str, options: Mapping[str, Any] | None = None) -> Loaded
     if config is None:
         path, zoo_weights = _locate(source)
         config = _read(path, source)
-    _check_options(config, options or {})
+    options = in_their_words(options or {}) if is_awesome_backbones(config) else options or {}
+    _check_options(config, options)
     try:
-        config.merge_from_dict(dict(options or {}))
+        config.merge_from_dict(dict(options))
     except (KeyError, TypeError, IndexError, AssertionError) as error:
         raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
     if is_awesome_backbones(config):

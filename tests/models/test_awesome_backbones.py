@@ -76,8 +76,16 @@ def test_options_are_spelt_as_the_config_is(config_file: Write) -> None:
     config = load_config(path, {"load_from": "b.pth", "data_preprocessor.to_rgb": False, "cam.method": "layercam"}).config
     assert (config.load_from, config.data_preprocessor.to_rgb, config.cam.method) == ("b.pth", False, "layercam")
     assert config.data_preprocessor.mean == [123.675, 116.28, 103.53]
-    with pytest.raises(ConfigError, match=r"the config has no 'model'; closest: 'model_cfg'"):
-        load_config(path, {"model.head.num_classes": 7})
+    with pytest.raises(ConfigError, match=r"the config has no 'val_pipelin'; closest: 'val_pipeline'"):
+        load_config(path, {"val_pipelin.1.size": 96})
+
+
+def test_what_the_error_about_a_head_of_another_size_tells_to_set_can_be_set(config_file: Write, saved: Save) -> None:
+    state = load_network(load_config(config_file(text())), random_weights=True).model.state_dict()
+    path = config_file(text(MOBILENET.replace("num_classes=5", "num_classes=7"), test=f"ckpt='{saved(trained(state))}'"))
+    with pytest.raises(CheckpointError, match=r"--cfg-options model\.head\.num_classes=5 makes one of that size"):
+        load_network(load_config(path))
+    assert load_network(load_config(path, {"model.head.num_classes": 5})).checkpoint is not None
 
 
 def test_a_config_with_a_model_is_not_of_this_form(config_file: Write) -> None:
@@ -200,6 +208,8 @@ def test_names_come_from_the_annotations_where_their_tools_look(
         (MOBILENET.replace("MobileNetV3'", "MobilNetV3'"), r"unknown backbone 'MobilNetV3'; closest: 'MobileNetV3'"),
         (MOBILENET.replace("GlobalAveragePooling", "GlobalAvgPooling"), "unknown neck 'GlobalAvgPooling'; closest: 'GlobalAveragePooling'"),
         (SWIN.replace("LinearClsHead", "LinerClsHead"), "unknown head 'LinerClsHead'; closest: 'LinearClsHead'"),
+        (MOBILENET.replace("arch=", "topk=(1,), arch="), "backbone MobileNetV3 has no argument 'topk'"),
+        (MOBILENET.replace("head=dict(", "head=[dict(")[:-1] + "])", r"model_cfg\.head must be a dict with 'type', got \[\{"),
         (MOBILENET.replace("arch=", "archi="), "backbone MobileNetV3 has no argument 'archi'; closest: 'arch'"),
         (SWIN.replace("in_channels=96", "in_chanels=96"), "head LinearClsHead has no argument 'in_chanels'; closest: 'in_channels'"),
         (T2T.replace("t2t_cfg", "t2t"), "backbone T2T_ViT has no argument 't2t'"),
@@ -230,6 +240,16 @@ def test_a_network_that_mmpretrain_does_not_have_is_named(config_file: Write, mo
         (f"[dict(type='CenterCrop', size=224), {NORMALIZE}]", "CenterCrop has no argument 'size'; closest: 'crop_size' in val_pipeline"),
         (f"[dict(type='Resize'), {NORMALIZE}]", "Resize needs 'size' in val_pipeline"),
         (f"[dict(type='Resize', size='224'), {NORMALIZE}]", r"size must be a whole number or \(height, width\), got '224'"),
+        (f"[dict(type='Resize', size=(-1, 224)), {NORMALIZE}]", r"size must be a whole number or \(height, width\), got \(-1, 224\)"),
+        (f"[dict(type='Resize', size=(0, -1)), {NORMALIZE}]", r"size must be a whole number or \(height, width\), got 0"),
+        (
+            f"[dict(type='Resize', size=8, interpolation='cubic'), {NORMALIZE}]",
+            "interpolation='cubic' is not known here; closest: 'bicubic'",
+        ),
+        (
+            f"[dict(type='Resize', size=8, backend='PIL'), {NORMALIZE}]",
+            "backend='PIL' is not known here; closest: 'pillow'; expected one of cv2, pillow",
+        ),
         (f"[{NORMALIZE}, dict(type='Resize', size=224)]", "Resize after Normalize in val_pipeline; expected all resizing before it"),
         ("[dict(type='Normalize', mean=1, std=[1.0])]", "Normalize in val_pipeline: mean must be a list of numbers, one a channel, got 1"),
         (
