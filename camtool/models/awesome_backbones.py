@@ -68,7 +68,7 @@ def to_mmpretrain(config: Config, source: str) -> Config:
             "data_preprocessor": normalisation,
             "test_pipeline": pipeline,
             "test_dataloader": {"dataset": dataset},
-            "load_from": test.get("ckpt") or None,
+            "load_from": test.get("ckpt"),
         }
     )
     translated.merge_from_dict({key: config[key] for key in _MMPRETRAIN_KEYS if key in config})

@@ -186,8 +186,8 @@ def test_names_come_from_the_annotations_where_their_tools_look(
 
     (tmp_path / "datas").mkdir()
     annotations = tmp_path / "datas/annotations.txt"
-    annotations.write_text('"tulips,tulipa" 4\nroses 2\ndaisy 0\ndandelion 1\n\nsun flower 3\n', encoding="utf-8")
-    assert _names(path) == (["daisy", "dandelion", "roses", "sun flower", "tulips,tulipa"], "")
+    annotations.write_text('"tulips,tulipa" 4\nroses 2\ndaisy 0\ndandelion 1\n\n向日葵 3\n', encoding="utf-8")
+    assert _names(path) == (["daisy", "dandelion", "roses", "向日葵", "tulips,tulipa"], "")
     annotations.rename(tmp_path / "flowers.txt")
     assert _names(config_file(text(test="classes='flowers.txt'"), "flowers.py"))[0] is not None
 

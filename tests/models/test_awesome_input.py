@@ -18,6 +18,7 @@ from tests.models.pipelines import build
 
 SMALL = "dict(backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), head=dict(type='ClsHead'))"
 BGR = "dict(type='Normalize', mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], to_rgb=False)"
+DEFAULT_ORDER = "dict(type='Normalize', mean=[90, 80, 70], std=[30.0, 40.0, 50.0])"
 LOAD = "dict(type='LoadImageFromFile')"
 PIPELINES = {
     "MobileNetV3": f"[{LOAD}, dict(type='Resize', size=(256, -1), backend='pillow'), dict(type='CenterCrop', crop_size=224), {NORMALIZE}]",
@@ -32,7 +33,7 @@ PIPELINES = {
     "height and width": f"[{LOAD}, dict(type='Resize', size=(120, 90), interpolation='area'), {NORMALIZE}]",
     "crop of height and width, after Normalize": f"""[{LOAD}, dict(type='Resize', size=(128, -1), adaptive_side='long'), {NORMALIZE},
         dict(type='CenterCrop', crop_size=(100, 60))]""",
-    "by width, not loaded": f"[dict(type='Resize', size=(128, -1), adaptive_side='width'), {NORMALIZE}]",
+    "by width, not loaded": f"[dict(type='Resize', size=(128, -1), adaptive_side='width'), {DEFAULT_ORDER}]",
     "by height": f"[{LOAD}, dict(type='Resize', size=(128, -1), adaptive_side='height'), dict(type='CenterCrop', crop_size=64), {BGR}]",
 }
 
