@@ -11,7 +11,7 @@ FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
     {"capture", "heads", "layers", "layouts", "targets"},
     {"methods"},
-    {"smoothing", "result", "probe", "engine"},
+    {"smoothing", "result", "probe", "call", "engine"},
     {"data", "models", "visualization"},
     {"cli"},
 ]

@@ -1,0 +1,174 @@
+"""One call of the engine: forward pass, gradients, layout, methods, and the raw maps they give."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtool.capture import Capture, evaluating
+from camtool.errors import CamtoolWarning, LayerError, MethodError
+from camtool.functional import widened
+from camtool.heads import find_linear_head
+from camtool.layouts import Layout
+from camtool.methods import Method
+from camtool.methods._base import Evidence
+from camtool.result import MethodMaps, finished
+from camtool.targets import Target, find_logits, resolve_targets, scores
+from camtool.types import Maps
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every pass of a call."""
+
+    model: nn.Module
+    layers: Mapping[str, nn.Module]
+    """Target layers by path."""
+    methods: Mapping[str, Method]
+    fit: Callable[..., Layout]
+    """`fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave."""
+    aug_smooth: bool
+    eigen_smooth: bool
+
+
+class Call:
+    """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
+
+    targets: list[list[Target]]
+    logits: Tensor
+
+    def __init__(self, setting: Setting, targets: Any) -> None:
+        self._setting = setting
+        self._asked: Any = targets
+        self._is_first = True
+        self.nested = False
+        self.seconds = {"forward": 0.0, "maps": 0.0}
+
+    def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
+        """Return every method's maps, from one forward pass."""
+        setting, model = self._setting, self._setting.model
+        differentiate = any(method.needs_gradients for method in setting.methods.values())
+        fit = partial(setting.fit, batch=len(inputs), input_size=inputs.shape[2:])
+        started = _now(inputs)
+        with evaluating(model), Capture(setting.layers, fit, differentiate=differentiate) as capture:
+            logits = find_logits(model(inputs), batch=len(inputs))
+            forwarded = _now(inputs)
+            if self._is_first:
+                self.targets, self.nested = resolve_targets(self._asked, logits)
+                self.logits, self._is_first = logits.detach(), False
+                _warn_of_calls(capture, setting.aug_smooth)
+            captured = {path: capture.activations(path) for path in setting.layers}
+            gradients = self._gradients(logits, captured) if differentiate else None
+        with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
+            raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
+        explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+        self.seconds["forward"] += forwarded - started
+        self.seconds["maps"] += _now(inputs) - forwarded
+        return explained
+
+    def _gradients(self, logits: Tensor, captured: dict[str, tuple[Tensor, Layout]]) -> list[dict[str, Tensor]]:
+        """Return for each of the k targets the gradient at each layer, as the layer shaped it."""
+        tensors = [activations for activations, _ in captured.values()]
+        count = len(self.targets[0])
+        gradients = []
+        for k in range(count):
+            with torch.enable_grad():
+                score = scores([row[k] for row in self.targets], logits).sum()
+            if not score.requires_grad:
+                raise LayerError(_disconnected(list(captured)))
+            found = torch.autograd.grad(score, tensors, retain_graph=k < count - 1, allow_unused=True)
+            of_layer = {path: gradient for path, gradient in zip(captured, found, strict=True) if gradient is not None}
+            if len(of_layer) < len(captured):
+                raise LayerError(_disconnected([path for path in captured if path not in of_layer]))
+            gradients.append(of_layer)
+        return gradients
+
+    def _raw_maps(
+        self,
+        inputs: Tensor,
+        logits: Tensor,
+        captured: dict[str, tuple[Tensor, Layout]],
+        gradients: list[dict[str, Tensor]] | None,
+    ) -> dict[str, dict[str, Tensor]]:
+        """Return by method and layer the signed raw maps (n, k, *feature)."""
+        size, methods = inputs.shape[2:], self._setting.methods
+        raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
+        for path, (tensor, layout) in captured.items():
+            activations = widened(layout.to_maps(tensor.detach(), size))
+            if not activations.isfinite().all():
+                raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
+            by_target: list[Tensor | None] = [None]
+            if gradients is not None:
+                by_target = [self._checked(path, k, widened(layout.to_maps(one[path], size))) for k, one in enumerate(gradients)]
+            for name, method in methods.items():
+                maps = []
+                for k, gradient in enumerate(by_target if method.needs_gradients else [None]):
+                    maps.extend(self._one_method(method, activations, gradient, logits, k))
+                # A class-agnostic map is the same for every target.
+                stacked = torch.stack(maps, dim=1)
+                raws[name][path] = stacked.expand(-1, len(self.targets[0]), *stacked.shape[2:]).contiguous()
+                if not stacked.isfinite().all():
+                    raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+        return raws
+
+    def _one_method(self, method: Method, activations: Maps, gradient: Maps | None, logits: Tensor, k: int) -> list[Tensor]:
+        targets = [k] if method.needs_gradients or not method.class_discriminative else range(len(self.targets[0]))
+        maps = []
+        for target in targets:
+            class_weights = partial(self._class_weights, activations, logits, target)
+            contributions = method.contributions(Evidence(activations, gradient, class_weights))
+            maps.append(method.collapse_smoothly(contributions) if self._setting.eigen_smooth else method.collapse(contributions))
+        return maps
+
+    def _class_weights(self, activations: Maps, logits: Tensor, k: int) -> Tensor:
+        """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
+        head = find_linear_head(self._setting.model, activations, widened(logits))
+        with torch.enable_grad():
+            leaf = widened(logits).clone().requires_grad_()
+            score = scores([row[k] for row in self.targets], leaf).sum()
+            (of_logits,) = torch.autograd.grad(score, leaf)
+        return of_logits @ head.weight
+
+    def _checked(self, path: str, k: int, gradient: Maps) -> Maps:
+        dead = (gradient == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
+        if dead:
+            targets = [getattr(self.targets[sample][k], "index", self.targets[sample][k]) for sample in dead[:5]]
+            raise LayerError(
+                f"Layer '{path}': the score of target {_listed(targets)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
+                "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
+                "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
+                "load trained weights."
+            )
+        return gradient
+
+
+def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
+    for path, record in capture.records.items():
+        if record.calls > 1:
+            warnings.warn(
+                f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
+                CamtoolWarning,
+                stacklevel=5 if aug_smooth else 4,  # the caller of CAM
+            )
+
+
+def _disconnected(paths: Sequence[str]) -> str:
+    return (
+        f"Layer {_listed([repr(path) for path in paths])}: the score does not depend on it, so there is no gradient; choose a layer on "
+        "the way to the output, or switch off activation checkpointing, or a torch.no_grad() in the model itself, around it."
+    )
+
+
+def _listed(items: Sequence[Any]) -> str:
+    return ", ".join(map(str, items))
+
+
+def _now(inputs: Tensor) -> float:
+    if inputs.device.type == "cuda":
+        torch.cuda.synchronize(inputs.device)
+    return time.perf_counter()
