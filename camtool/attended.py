@@ -62,7 +62,8 @@ class Attended:
         `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n). None if no method asks for it.
 
         All layers' tokens go through the network's tail as one batch, put in place of the last block's output in a second forward
-        pass: of one sample and without graph, so that the first pass, which all methods share, stays what the network is.
+        pass: without graph, and of one sample where the network lets it, so that the first pass, which all methods share, stays
+        what the network is.
         """
         asking = [name for name, method in self._methods.items() if method.needs_layer_gradients]
         if not asking:
@@ -75,7 +76,7 @@ class Attended:
         blocks = find_blocks(layers, asking[0])
         tokens = [layer.outputs[block] for layer, block in zip(layers, blocks, strict=True)]
         axis = 0 if tokens[-1].shape[0] == n else 1  # nn.TransformerEncoder may have the length in front
-        stacked = torch.cat([one.detach() for one in tokens], dim=axis).requires_grad_()
+        stacked = _stacked(tokens, axis).requires_grad_()
         logits = self._tail(model, blocks[-1], stacked, len(layers), asking[0])
         by_target = []
         for score in scores_of:
@@ -90,30 +91,26 @@ class Attended:
         return by_target
 
     def _tail(self, model: nn.Module, path: str, stacked: Tensor, layers: int, method: str) -> Float[Tensor, "layers_n *output"]:
+        """Return the logits that the network's tail makes of `stacked`; those of the last layer must be what the network gave."""
         _, last = find_layer(model, path)
-
-        def put_in_place(module: nn.Module, inputs: object, output: object) -> object:
-            old = next(tensor for tensor in tensors_in(output) if tensor.ndim == 3)
-            torch.set_grad_enabled(True)
-            return replaced(output, old, stacked.clone())
-
-        refusal = (
+        expected = self._logits.detach()
+        tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.abs().amax()
+        repeats = [layers, *[1] * (self._inputs.ndim - 1)]
+        failure = ""
+        # One sample is enough to get to the tail, unless the tail takes the number of samples, or a skip, from what lies before it.
+        for inputs in (self._inputs[:1], self._inputs.repeat(repeats)):
+            try:
+                logits = _put_through(model, last, inputs, stacked, layers * len(expected))
+            except (RuntimeError, TargetError) as error:
+                failure = f" ({error})"
+                continue
+            again = logits[-len(expected) :].detach()
+            if (again - expected).abs().amax() <= tolerance:
+                return logits
+        raise MethodError(
             f"Method '{method}' scores each layer's tokens by what follows the last block, '{path}'; in this network that is no function "
-            "of these tokens alone, sample by sample{}. Use 'genericattention', which needs none."
+            f"of these tokens, sample by sample{failure}. Use 'genericattention', which needs none."
         )
-        handle = last.register_forward_hook(put_in_place)
-        try:
-            with torch.no_grad():
-                logits = find_logits(model(self._inputs[:1]), batch=layers * len(self._inputs))
-        except (RuntimeError, TargetError) as error:
-            raise MethodError(refusal.format(f" ({error})")) from error
-        finally:
-            handle.remove()
-        again, expected = logits[-len(self._inputs) :].detach(), self._logits.detach()
-        tolerance = torch.finfo(expected.dtype).eps ** 0.5
-        if again.shape != expected.shape or (again - expected).abs().amax() > tolerance * expected.abs().amax():
-            raise MethodError(refusal.format(""))
-        return logits
 
     def raw_maps(self, gradients: list[list[Tensor]], layer_gradients: list[list[Tensor]] | None) -> dict[str, Float[Tensor, "n k *grid"]]:
         """Return by method the raw maps of all k targets, from the gradients of `wanted` and `layer_gradients` by target."""
@@ -142,6 +139,29 @@ class Attended:
 
     def _folded(self, relevance: Float[Tensor, "n length"]) -> Float[Tensor, "n *grid"]:
         return relevance[:, self.found.tokens.extra :].unflatten(1, self.found.tokens.grid)
+
+
+def _put_through(model: nn.Module, last: nn.Module, inputs: Tensor, tokens: Tensor, batch: int) -> Tensor:
+    """Return the logits of a forward pass in which `last` puts out `tokens`; the graph begins there."""
+
+    def put_in_place(module: nn.Module, arguments: object, output: object) -> object:
+        (old,) = tensors_in(output)
+        torch.set_grad_enabled(True)
+        return replaced(output, old, tokens.clone())
+
+    handle = last.register_forward_hook(put_in_place)
+    try:
+        with torch.no_grad():
+            return find_logits(model(inputs), batch=batch)
+    finally:
+        handle.remove()
+
+
+def _stacked(tokens: Sequence[Tensor], axis: int) -> Tensor:
+    """Return the tokens as one batch, in memory as they lie there: a `view` behind them works on no other."""
+    order = sorted(range(3), key=lambda one: -tokens[-1].stride()[one])
+    joined = torch.cat([one.detach().permute(order) for one in tokens], dim=order.index(axis))
+    return joined.permute([order.index(one) for one in range(3)])
 
 
 def _by_head(weights: Tensor) -> Float[Tensor, "n heads length length"]:

@@ -101,9 +101,10 @@ class AttentionRecorder:
         if not self._keep_outputs or len(frame.taken) != 1:
             return None
         (record,) = frame.taken
-        tokens = next((tensor for tensor in tensors_in(output) if _are_tokens(tensor, record.weights)), None)
-        if tokens is None:
+        given = list(tensors_in(output))
+        if len(given) != 1 or not _are_tokens(given[0], record.weights):  # a second stream would be lost
             return None
+        tokens = given[0]
         record.outputs[path] = tokens
         # Clone: an in-place addition of the next block would change the kept tensor, and its place in the graph.
         return replaced(output, tokens, tokens.clone())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from camtool.attended import ATTENTION, Attended
 from camtool.attention import AttentionRecorder
@@ -114,7 +115,13 @@ class Call:
             if score.requires_grad:
                 # What each layer makes of its own tokens is asked for afterwards.
                 keep = attended is not None or k < len(self.targets[0]) - 1
-                found = torch.autograd.grad(score, [*layers.values(), *attention], retain_graph=keep, allow_unused=True)
+                try:
+                    found = torch.autograd.grad(score, [*layers.values(), *attention], retain_graph=keep, allow_unused=True)
+                except CheckpointError as error:  # what is computed again in the backward pass is the fused kernel
+                    raise MethodError(
+                        "The network checkpoints its activations, so the attention that is recorded is not what its backward pass sees. "
+                        "Switch activation checkpointing off, or use a method of activations, such as 'gradcam'."
+                    ) from error
             of_layer = {path: gradient for path, gradient in zip(layers, found, strict=False) if gradient is not None}
             if len(of_layer) < len(layers):
                 raise LayerError(_disconnected([path for path in layers if path not in of_layer]))

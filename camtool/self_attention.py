@@ -62,7 +62,9 @@ def find_self_attention(
 
 def _problem(record: Attention, batch: int) -> str:
     shape, given = record.weights.shape, record.input_shape
-    if shape[0] != batch or len(shape) not in (3, 4):
+    if len(shape) > 4:
+        return "it has more axes than that, so it lies within windows or groups"
+    if shape[0] != batch:
         return f"it does not start with the batch of {batch}, so it lies within windows or patches, or heads are folded into the batch"
     if shape[-2] != shape[-1]:
         return f"its {shape[-2]} queries and {shape[-1]} keys differ, so keys or queries are pooled, or of another kind"

@@ -196,16 +196,49 @@ class Mixing(nn.Module):
 
 
 class Reshaping(Mixing):
-    """A tail that has the number of images from elsewhere."""
+    """A tail that has the number of images from what lies before the blocks."""
 
     def forward(self, images: Tensor) -> Tensor:
         return self.inner(images).reshape(len(images), CLASSES)
 
 
-@pytest.mark.parametrize("make", [Mixing, Reshaping])
-def test_legrad_with_a_tail_that_is_no_function_of_each_samples_tokens_is_refused(make: type[Mixing]) -> None:
+class Skipping(Mixing):
+    """A tail that adds something of the image itself."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images) + images.mean(dim=(1, 2, 3)).unsqueeze(1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("make", [Reshaping, Skipping])
+def test_legrad_with_a_tail_that_takes_more_than_tokens_from_before_it(make: type[Mixing], count: int) -> None:
+    model = make()
+    raw, plain = (CAM(one, method="legrad")(picture(count), 1).raw["attention"] for one in (model, model.inner))
+    torch.testing.assert_close(raw, plain)
+
+
+class TwoStreams(Mixing):
+    """Blocks that put out two streams, as reversible ones do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for block in self.inner.blocks:
+            block.register_forward_hook(lambda *call: (call[2], call[2]))
+            block.register_forward_pre_hook(lambda *call: call[1][0][:1] if isinstance(call[1][0], tuple) else None)
+        self.inner.norm.register_forward_pre_hook(lambda *call: call[1][0][0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+def test_legrad_with_blocks_that_put_out_more_than_tokens_is_refused() -> None:
+    with pytest.raises(MethodError, match="needs blocks with one attention each that put out tokens"):
+        CAM(TwoStreams(), method="legrad")(picture(), 0)
+
+
+def test_legrad_with_a_tail_that_is_no_function_of_each_samples_tokens_is_refused() -> None:
     with pytest.raises(MethodError, match=r"'legrad' scores each layer's tokens by what follows the last block, 'inner.blocks\[2\]'"):
-        CAM(make(), method="legrad")(picture(), 0)
+        CAM(Mixing(), method="legrad")(picture(), 0)
 
 
 class Tupled(nn.Module):
@@ -235,6 +268,48 @@ def test_legrad_takes_tokens_out_of_tuples_and_with_the_length_in_front() -> Non
     other.load_state_dict(one.state_dict())
     raws = [CAM(model, method="legrad")(inputs, 1).raw["attention"] for model in (one, other)]
     torch.testing.assert_close(*raws, rtol=1e-4, atol=1e-7)
+
+
+class Viewing(nn.Module):
+    """Pools (n, c, length) as a view of itself: tokens lie in memory channel by channel."""
+
+    def __init__(self, *, copied: bool) -> None:
+        super().__init__()
+        self.blocks = timm_vit(pool="avg").blocks
+        self.patches, self.head = nn.Conv2d(3, 16, 8, 8), nn.Linear(16, CLASSES)
+        self.copied = copied
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            tokens = block(tokens)
+        maps = tokens.transpose(1, 2)
+        n, c, _ = maps.shape
+        maps = maps.reshape(n, c, 4, 4) if self.copied else maps.view(n, c, 4, 4)
+        return self.head(maps.mean(dim=(2, 3)))
+
+
+def test_legrad_keeps_the_order_in_memory_that_a_view_in_the_tail_needs() -> None:
+    viewing, copying = spread(Viewing(copied=False)), spread(Viewing(copied=True))
+    copying.load_state_dict(viewing.state_dict())
+    one, other = (CAM(model, method="legrad")(picture(), 1).raw["attention"] for model in (viewing, copying))
+    torch.testing.assert_close(one, other)
+
+
+def test_activation_checkpointing_is_said() -> None:
+    model = timm_vit()
+    model.set_grad_checkpointing(True)
+    with pytest.raises(MethodError, match="checkpoints its activations"):
+        CAM(model, method="genericattention")(picture(), 0)
+
+
+def test_groups_of_windows_on_an_axis_of_their_own_are_refused() -> None:
+    class Grouped(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.unfold(2, 8, 8).softmax(dim=-1).flatten(1)[:, :CLASSES]
+
+    with pytest.raises(MethodError, match=r"\(2, 3, 4, 32, 8\): it has more axes than that"):
+        CAM(Grouped(), method="rollout")(picture(), 0)
 
 
 def peers_legrad(model: nn.Module, inputs: Tensor, targets: list[int], **options: object) -> np.ndarray:
