@@ -76,7 +76,7 @@ class Attended:
         blocks = find_blocks(layers, asking[0])
         tokens = [layer.outputs[block] for layer, block in zip(layers, blocks, strict=True)]
         axis = 0 if tokens[-1].shape[0] == n else 1  # nn.TransformerEncoder may have the length in front
-        stacked = _stacked(tokens, axis).requires_grad_()
+        stacked = torch.cat([one.detach() for one in tokens], dim=axis).requires_grad_()
         logits = self._tail(model, blocks[-1], stacked, len(layers), asking[0])
         by_target = []
         for score in scores_of:
@@ -116,8 +116,8 @@ class Attended:
         """Return by method the raw maps of all k targets, from the gradients of `wanted` and `layer_gradients` by target."""
         layers = self.found.layers
         last = torch.stack([_by_head(one[-1]) for one in gradients])  # (k, n, heads, length, length)
-        rows = (last != 0).any(dim=4).any(dim=2).any(dim=0)
-        dead = (~rows.any(dim=1)).nonzero().flatten().tolist()
+        rows = (last != 0).any(dim=4).any(dim=2)  # (k, n, length)
+        dead = (~rows.any(dim=2)).any(dim=0).nonzero().flatten().tolist()
         if dead:
             raise MethodError(
                 f"The attention of layer '{layers[-1].path}' has a gradient of exactly zero (sample {', '.join(map(str, dead[:5]))}): the "
@@ -130,7 +130,9 @@ class Attended:
             for k in range(len(gradients) if method.class_discriminative else 1):
                 of_layers = [_by_head(one) for one in gradients[k]] if method.needs_gradients else None
                 own = [_by_head(one) for one in layer_gradients[k]] if method.needs_layer_gradients and layer_gradients else None
-                maps.append(self._folded(method.relevance(AttentionEvidence(weights, scores, rows, of_layers, own))))
+                # A map that is the same for every target is that of all tokens which any of them reads.
+                read = rows[k] if method.class_discriminative else rows.any(dim=0)
+                maps.append(self._folded(method.relevance(AttentionEvidence(weights, scores, read, of_layers, own))))
             stacked = torch.stack(maps, dim=1)
             raws[name] = stacked.expand(-1, len(gradients), *stacked.shape[2:]).contiguous()
             if not stacked.isfinite().all():
@@ -155,13 +157,6 @@ def _put_through(model: nn.Module, last: nn.Module, inputs: Tensor, tokens: Tens
             return find_logits(model(inputs), batch=batch)
     finally:
         handle.remove()
-
-
-def _stacked(tokens: Sequence[Tensor], axis: int) -> Tensor:
-    """Return the tokens as one batch, in memory as they lie there: a `view` behind them works on no other."""
-    order = sorted(range(3), key=lambda one: -tokens[-1].stride()[one])
-    joined = torch.cat([one.detach().permute(order) for one in tokens], dim=order.index(axis))
-    return joined.permute([order.index(one) for one in range(3)])
 
 
 def _by_head(weights: Tensor) -> Float[Tensor, "n heads length length"]:

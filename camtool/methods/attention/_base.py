@@ -24,7 +24,7 @@ class AttentionEvidence:
     scores: Sequence[PerHead]
     """Before the softmax, scale and masks included."""
     rows: Bool[Tensor, "n length"]
-    """The queries of the last layer that the network's scores read: the class token, or all patches where these are pooled."""
+    """The queries of the last layer that the target's scalar reads: the class token, or all patches where these are pooled."""
     gradients: Sequence[PerHead] | None = None
     """Of the target's scalar with respect to the weights; None unless the method asked for them."""
     layer_gradients: Sequence[PerHead] | None = None

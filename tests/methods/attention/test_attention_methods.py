@@ -153,6 +153,28 @@ def test_class_agnostic_methods_say_so_and_give_one_map_for_all_classes(name: st
     assert same is not result.class_discriminative
 
 
+class TwoReaders(PlainViT):
+    """Classes 0 and 1 are read from the class token, 2 and 3 from the patch behind it."""
+
+    def tail(self, tokens: Tensor) -> Tensor:
+        scores = self.head(self.norm(tokens))
+        return torch.cat([scores[:, 0, :2], scores[:, 1, 2:]], dim=1)
+
+
+@pytest.mark.parametrize("name", OF_ATTENTION)
+def test_classes_that_read_other_tokens_are_explained_as_if_asked_for_alone(name: str) -> None:
+    torch.manual_seed(7)
+    model, inputs = TwoReaders().eval().double(), images(double=True)
+    both = CAM(model, method=name)(inputs, [[0, 3]] * 2)
+    turned = CAM(model, method=name)(inputs, [[3, 0]] * 2)
+    torch.testing.assert_close(both.raw["attention"], turned.raw["attention"].flip(1))
+    alone = [CAM(model, method=name)(inputs, target).raw["attention"] for target in (0, 3)]
+    if both.class_discriminative:
+        torch.testing.assert_close(both.raw["attention"], torch.stack(alone, dim=1))
+    else:  # one map, of both tokens
+        torch.testing.assert_close(both.raw["attention"][:, 0], (alone[0] + alone[1]) / 2)
+
+
 def test_attention_and_layer_methods_share_one_forward_pass_and_give_what_each_gives_alone() -> None:
     model, inputs = plain_vit(), images(double=True)
     passes: list[int] = []
