@@ -183,7 +183,7 @@ def test_attention_and_layer_methods_share_one_forward_pass_and_give_what_each_g
     names = ["gradcam", "eigencam", "cdam", *OF_ATTENTION]
     layer = "blocks[2].norm1"
     alone = {name: CAM(model, None if name in OF_ATTENTION else layer, name)(inputs, [0, 1]) for name in names}
-    for several in (names, ["eigencam", "rollout"]):
+    for several in (names, ["eigencam", "rollout"], ["eigencam", "genericattention"]):
         passes.clear()
         results = CAM(model, layer, several)(inputs, [0, 1])
         for name in several:
@@ -191,7 +191,7 @@ def test_attention_and_layer_methods_share_one_forward_pass_and_give_what_each_g
         # legrad's tail is a second pass, of one sample and without graph
         assert len(passes) == (2 if "legrad" in several else 1)
     assert results["eigencam"].source == "at blocks[2].norm1"
-    assert results["rollout"].layers == ["blocks[0]", "blocks[1]", "blocks[2]"]
+    assert results["genericattention"].layers == ["blocks[0]", "blocks[1]", "blocks[2]"]
 
 
 @pytest.mark.parametrize("name", OF_ATTENTION)
