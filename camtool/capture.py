@@ -93,7 +93,7 @@ class Capture:
             record.shape = tuple(tensor.shape)
             record.activations = self._take(tensor)
             # Clone: an in-place ReLU downstream would overwrite the captured tensor.
-            return _replaced(output, tensor, record.activations.clone())
+            return replaced(output, tensor, record.activations.clone())
         return None
 
     def _take(self, tensor: Tensor) -> Tensor:
@@ -119,16 +119,17 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
-def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """Return `output` with one of its tensors exchanged, as a hook may return it; the given one is left as it is."""
     if output is old:
         return new
     if isinstance(output, Mapping):
         changed = copy.copy(output)
         for key, value in output.items():
-            changed[key] = _replaced(value, old, new)  # type: ignore[index]  # dicts and their kin
+            changed[key] = replaced(value, old, new)  # type: ignore[index]  # dicts and their kin
         return changed
     if isinstance(output, (tuple, list)):
-        values = [_replaced(value, old, new) for value in output]
+        values = [replaced(value, old, new) for value in output]
         return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
     return output
 

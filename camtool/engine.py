@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from camtool.call import Call, Setting
 from camtool.capture import eager
-from camtool.errors import CamtoolError, CamtoolWarning, LayerError
-from camtool.inputs import find_inputs
+from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
+from camtool.inputs import Inputs, find_inputs
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
-from camtool.methods import Method, build_methods
+from camtool.methods import AttentionMethod, BaseMethod, Method, build_methods
 from camtool.probe import LAST_NORM, Probe, probe
-from camtool.result import OK, CAMResult, MethodMaps, map_status
+from camtool.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
 from camtool.smoothing import augmented_mean
 from camtool.targets import of_first_sample
 
@@ -28,7 +28,8 @@ class CAM:
     Args:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
         target_layers: paths ("layer4[-1]") or modules, one or several (fused by their mean); None: derived by probing the network
-            once; "last-norm": the last normalisation layer that can serve.
+            once; "last-norm": the last normalisation layer that can serve. Methods of attention read every layer's and no target
+            layer; beside others they leave it to these.
         method: a name, a config dict, or several of them.
         layout: how the layer's tensor becomes maps; None: found from its shape.
         aug_smooth: mean over six flipped and brightened copies.
@@ -43,7 +44,7 @@ class CAM:
         self,
         model: nn.Module,
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
-        method: str | dict[str, Any] | Method | Iterable[str | dict[str, Any] | Method] = "gradcam",
+        method: str | dict[str, Any] | BaseMethod | Iterable[str | dict[str, Any] | BaseMethod] = "gradcam",
         *,
         layout: str | dict[str, Any] | Layout | None = None,
         aug_smooth: bool = False,
@@ -52,12 +53,19 @@ class CAM:
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
-        self._several_methods = not isinstance(method, (str, dict, Method))
+        self._several_methods = not isinstance(method, (str, dict, BaseMethod))
+        self._layer_methods = {name: one for name, one in self.methods.items() if isinstance(one, Method)}
+        self._attention_methods = {name: one for name, one in self.methods.items() if isinstance(one, AttentionMethod)}
         self._layout = build_layout(layout)
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
         self._input = input
-        self.reason = "as given"
+        if eigen_smooth and self._attention_methods:
+            raise MethodError(
+                f"eigen-smooth is a principal component over channels; {_named(self._attention_methods)} has none. Leave it out, or use a "
+                "method of activations, such as 'gradcam'."
+            )
+        self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose."""
         self._derive_last_norm = False
         self._layers: dict[str, nn.Module] = self._find_layers(target_layers)
@@ -70,7 +78,7 @@ class CAM:
 
     @property
     def target_layers(self) -> list[str]:
-        """Canonical paths; empty until a derived layer is known, after the first call."""
+        """Canonical paths; empty until a derived layer is known, after the first call, and where no method reads any."""
         return list(self._layers)
 
     def __call__(self, inputs: Any, targets: Any = None) -> Any:
@@ -85,10 +93,9 @@ class CAM:
         # A caller's inference mode would make tensors that no graph accepts; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
             given = find_inputs(inputs, self._input).copied()
-            if not self._layers:
+            if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
-            setting = Setting(self._model, given, self._layers, self.methods, self._fit, self._aug_smooth, self._eigen_smooth)
-            call = Call(setting, targets)
+            call = Call(self._setting(given), targets)
             explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
             results = {}
             for name, maps in explained.items():  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
@@ -106,9 +113,18 @@ class CAM:
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
+    def _setting(self, given: Inputs) -> Setting:
+        smooth = (self._aug_smooth, self._eigen_smooth)
+        return Setting(self._model, given, self._layers, self._layer_methods, self._attention_methods, self._layout, self._fit, *smooth)
+
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
         if target_layers is None:
             return {}
+        if not self._layer_methods:
+            raise MethodError(
+                f"Target layers are given, but {_named(self._attention_methods)} reads the attention of all layers and no target layer; "
+                "leave them out, or add a method that reads them, such as 'gradcam'."
+            )
         given = [target_layers] if isinstance(target_layers, (str, nn.Module)) else list(target_layers)
         if given == [LAST_NORM]:
             self._derive_last_norm = True
@@ -154,7 +170,12 @@ class CAM:
             logits=call.logits,
             predicted=call.logits.argmax(dim=1).tolist() if call.logits.ndim == 2 else None,
             targets=shaped(targets),
-            layers=self.target_layers,
+            layers=call.attention_layers if name in self._attention_methods else self.target_layers,
+            source=attention_source(call.attention_layers) if name in self._attention_methods else layers_source(self.target_layers),
             class_discriminative=self.methods[name].class_discriminative,
             seconds=dict(call.seconds),
         )
+
+
+def _named(methods: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in methods)

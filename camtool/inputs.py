@@ -24,18 +24,29 @@ class Inputs:
         """(n, c, *spatial): the tensor that the maps lie over."""
         return next(tensor for place, tensor in _tensors(self.arguments) if place == self.place)
 
+    def with_picture(self, picture: Tensor) -> "Inputs":
+        """Return these inputs with another tensor for the maps to lie over."""
+        return Inputs(_mapped(self.arguments, lambda place, tensor: picture if place == self.place else tensor), self.place)
+
     def first_sample(self) -> "Inputs":
         """Return the inputs of the first sample alone: every tensor with the batch in front is cut."""
+        return self._by_sample(lambda tensor: tensor[:1])
+
+    def repeated(self, times: int) -> "Inputs":
+        """Return the inputs of the whole batch several times over."""
+        return self._by_sample(lambda tensor: tensor.repeat(times, *[1] * (tensor.ndim - 1)))
+
+    def _by_sample(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
         batch = len(self.picture)
-        return Inputs(_mapped(self.arguments, lambda _, tensor: tensor[:1] if tensor.shape[:1] == (batch,) else tensor), self.place)
+        return Inputs(_mapped(self.arguments, lambda _, tensor: change(tensor) if tensor.shape[:1] == (batch,) else tensor), self.place)
 
     def copied(self) -> "Inputs":
         """Return the same values in new tensors without a graph: a first layer may work in place."""
         return Inputs(_mapped(self.arguments, lambda _, tensor: tensor.detach().clone()), self.place)
 
-    def run(self, model: nn.Module, picture: Tensor) -> Any:
-        """Return the network's output with `picture` in its place."""
-        arguments = _mapped(self.arguments, lambda place, tensor: picture if place == self.place else tensor)
+    def run(self, model: nn.Module) -> Any:
+        """Return the network's output; what it raises itself has a note that says so."""
+        arguments = self.arguments
         try:
             if isinstance(arguments, dict):
                 return model(**arguments)

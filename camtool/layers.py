@@ -56,6 +56,11 @@ def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield path, module
 
 
+def enclosing(path: str) -> list[str]:
+    """Return the paths of the modules that a canonical path leads through, outermost first, itself last: "a", "a.b", "a.b[0]"."""
+    return [path[: step.end()] for step in _STEP.finditer(path)]
+
+
 def _join(prefix: str, child: str) -> str:
     if child.isdigit():
         return f"{prefix}[{child}]"

@@ -101,7 +101,7 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
     """Return what every layer gives on one sample, and its gradient for the target (default: predicted class)."""
     modules = dict(walk(model))
     with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
-        logits = find_logits(inputs.run(model, inputs.picture), batch=1)
+        logits = find_logits(inputs.run(model), batch=1)
         with torch.enable_grad():
             resolved, _ = resolve_targets(targets, logits)
             score = scores([row[0] for row in resolved], logits).sum()

@@ -30,7 +30,7 @@ class CAMResult:
     maps: Tensor
     """float32 (n, *spatial of the input) or (n, k, *spatial), in [0, 1] per sample and target."""
     raw: dict[str, Tensor]
-    """By layer path: (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised."""
+    """By layer path, or "attention": (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised."""
     layer_maps: dict[str, Tensor]
     """By layer path: what that layer alone gives, as `maps`."""
     status: list[Any]
@@ -42,9 +42,22 @@ class CAMResult:
     targets: list[Any]
     """Per sample (and target): the class index, or the callable given."""
     layers: list[str]
+    """Paths of the target layers, or of those whose attention was read."""
+    source: str
+    """In words, where the map comes from: "at layer4[1]", "at the mean of …", "from the attention of 12 layers"."""
     class_discriminative: bool
     seconds: dict[str, float] = field(default_factory=dict)
     """`forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
+
+
+def layers_source(layers: Sequence[str]) -> str:
+    """Return in words where a map of these target layers comes from."""
+    return f"at {'the mean of ' if len(layers) > 1 else ''}{', '.join(layers)}"
+
+
+def attention_source(layers: Sequence[str]) -> str:
+    """Return in words where a map of these layers' attention comes from."""
+    return f"from the attention of {len(layers)} layer{'s' if len(layers) > 1 else ''}"
 
 
 def map_status(explained: MethodMaps, sample: int, k: int) -> str:

@@ -135,7 +135,7 @@ def test_what_is_no_tensor_is_passed_on() -> None:
             seen.update(arguments)
             return arguments["image"]
 
-    given.run(Seeing(), IMAGE)
+    given.run(Seeing())
     assert seen == {"image": IMAGE, "mode": "tensor", "sizes": (1, None)}
 
 

@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 
 from camtool.errors import LayerError
-from camtool.layers import find_layer, path_of, walk
+from camtool.layers import enclosing, find_layer, path_of, walk
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +150,9 @@ def test_a_shared_module_has_one_path() -> None:
     assert [path for path, _ in walk(model)] == ["[0]", "[1]"]
     assert path_of(model, shared) == "[0]"
     assert find_layer(model, "[2]") == ("[2]", shared)
+
+
+def test_the_layers_around_a_layer_are_named_outermost_first() -> None:
+    assert enclosing("backbone.layers[2].attn") == ["backbone", "backbone.layers", "backbone.layers[2]", "backbone.layers[2].attn"]
+    assert enclosing("[0][1]") == ["[0]", "[0][1]"]
+    assert enclosing("") == []

@@ -9,9 +9,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"capture", "heads", "inputs", "layers", "layouts", "targets"},
+    {"attention", "capture", "heads", "inputs", "layers", "layouts", "products", "self_attention", "targets"},
     {"methods"},
-    {"smoothing", "result", "probe", "call", "engine"},
+    {"smoothing", "result", "probe", "attended", "call", "engine"},
     {"data", "models", "visualization"},
     {"sweep"},
     {"cli"},

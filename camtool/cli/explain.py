@@ -58,6 +58,8 @@ class Explained:
     probabilities: list[float]
     scale: str
     """softmax or sigmoid."""
+    layers: list[str]
+    """Target layers; empty where no method reads any."""
     reason: str
     """Why these target layers."""
     aug_smooth: bool
@@ -66,7 +68,7 @@ class Explained:
 
     @property
     def first(self) -> "CAMResult":
-        """Any method's result: targets, logits and layers are the same for all."""
+        """Any method's result: targets and logits are the same for all."""
         return next(iter(self.results.values()))
 
     @property
@@ -156,6 +158,7 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
         chosen["remark"],
         of_classes[0].tolist(),
         scale,
+        cam.target_layers,
         cam.reason,
         asked["aug_smooth"],
         asked["eigen_smooth"],
@@ -166,12 +169,15 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
 def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.layouts import build_layout
-    from camtool.methods import build_methods
+    from camtool.methods import Method, build_methods
 
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
+    methods = list(build_methods(_seeded(request) or recipe.get("method") or "gradcam").values())
+    if not any(isinstance(method, Method) for method in methods):  # what the recipe says of target layers is not about these
+        recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
     return {
         "target_layers": list(request.target_layers) or recipe.get("target_layers"),
-        "method": list(build_methods(_seeded(request) or recipe.get("method") or "gradcam").values()),
+        "method": methods,
         "layout": build_layout(layout),
         "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
         "eigen_smooth": request.eigen_smooth or recipe.get("eigen_smooth", False),

@@ -68,20 +68,20 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
         result = explained.results[method]
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
         status = result.status[0][k]
-        layers = [layer] if layer else result.layers
         discriminative = "" if result.class_discriminative else " (any class)"
         return Cell(
             geometry.to_original(maps) if geometry is not None else maps,
             _class_caption(explained, explained.targets[k]),
-            f"{method}{discriminative} at {'the mean of ' if len(layers) > 1 else ''}{', '.join(layers)}",
+            f"{method}{discriminative} {f'at {layer}' if layer else result.source}",
             "" if status == "ok" else status,
         )
 
-    layers = [""]
-    if request.per_layer and len(explained.first.layers) > 1:
-        layers += explained.first.layers
-    rows = [[cell(method, k, layer) for k in range(len(explained.targets))] for method in explained.results for layer in layers]
-    keys = [(method, layer) for method in explained.results for layer in layers]
+    keys = []
+    for method, result in explained.results.items():
+        keys.append((method, ""))
+        if request.per_layer and len(result.layer_maps) > 1:
+            keys += [(method, layer) for layer in result.layer_maps]
+    rows = [[cell(method, k, layer) for k in range(len(explained.targets))] for method, layer in keys]
     style = Style(request.figure, request.colormap, request.opacity)
     alarm = "RANDOM WEIGHTS: this map means nothing" if network.checkpoint is None else ""
     wants_single = request.show or (request.save_path is not None and is_folder(request.save_path))
@@ -152,8 +152,9 @@ def _meta(explained: "Explained") -> dict[str, Any]:
         "cfg_options": list(request.wanted.cfg_options),
         "checkpoint": network.checkpoint or "random weights",
         "checkpoint_sha256": network.digest,
-        "layers": explained.first.layers,
+        "layers": explained.layers,
         "methods": list(explained.results),
+        "sources": {method: result.source for method, result in explained.results.items()},
         "aug_smooth": explained.aug_smooth,
         "eigen_smooth": explained.eigen_smooth,
         "status": {method: result.status[0] for method, result in explained.results.items()},

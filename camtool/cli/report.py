@@ -24,8 +24,9 @@ def print_json(running: Session, explained: "Explained", written: Sequence[Path]
                 "targets": [_class(explained, index) for index in explained.targets],
                 "probabilities": explained.scale,
                 "methods": list(explained.results),
-                "layers": first.layers,
+                "layers": explained.layers,
                 "layers_reason": explained.reason,
+                "sources": {method: result.source for method, result in explained.results.items()},
                 "status": {method: result.status[0] for method, result in explained.results.items()},
                 "checkpoint": explained.network.checkpoint or "random weights",
                 "warnings": running.warnings,
@@ -56,8 +57,12 @@ def print_table(running: Session, explained: "Explained", written: Sequence[Path
         table.add_row(explained.name(index) or "-", str(index), f"{100 * explained.probabilities[index]:.1f} %", mark)
     console = results_console(running)
     console.print(table)
-    layers = explained.first.layers
-    console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})", soft_wrap=True)
+    layers = explained.layers
+    if layers:
+        console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})", soft_wrap=True)
+    for method, result in explained.results.items():
+        if result.layers != layers:
+            console.print(f"{method}: {result.source}")
     agnostic = [method for method, result in explained.results.items() if not result.class_discriminative]
     if agnostic:
         console.print(f"Not about a class: the map of {', '.join(agnostic)} is the same for every class.")

@@ -5,10 +5,18 @@ from typing import Any
 
 from camtool.errors import MethodError, closest
 from camtool.methods._base import ActivationMethod as ActivationMethod
+from camtool.methods._base import BaseMethod as BaseMethod
 from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Method as Method
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
 from camtool.methods.activation.fem import FEM as FEM
+from camtool.methods.attention._base import AttentionMethod as AttentionMethod
+from camtool.methods.attention.ag_cam import AGCAM as AGCAM
+from camtool.methods.attention.cdam import CDAM as CDAM
+from camtool.methods.attention.generic_attention import GenericAttention as GenericAttention
+from camtool.methods.attention.grad_rollout import GradRollout as GradRollout
+from camtool.methods.attention.le_grad import LeGrad as LeGrad
+from camtool.methods.attention.rollout import Rollout as Rollout
 from camtool.methods.baseline.random_cam import RandomCAM as RandomCAM
 from camtool.methods.gradient.eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from camtool.methods.gradient.grad_cam import GradCAM as GradCAM
@@ -27,7 +35,7 @@ def method_names() -> list[str]:
     return sorted({method_class.name for method_class in METHODS.module_dict.values()})
 
 
-def find_method(name: str) -> type[Method]:
+def find_method(name: str) -> type[BaseMethod]:
     """Return the class that `name` means: any case, `gradcam++`, `GradCAMPlusPlus`, `grad-cam` alike.
 
     Raises:
@@ -41,13 +49,13 @@ def find_method(name: str) -> type[Method]:
     raise MethodError(f"Unknown method '{name}'{closest(name, names)}; expected one of: {', '.join(names)}.")
 
 
-def build_method(spec: str | dict[str, Any] | Method) -> Method:
+def build_method(spec: str | dict[str, Any] | BaseMethod) -> BaseMethod:
     """Return the method that a name or a config dict (`dict(type='FEM', k=2.0)`) describes.
 
     Raises:
         MethodError: if the type is unknown, or a keyword is not one of its hyper-parameters.
     """
-    if isinstance(spec, Method):
+    if isinstance(spec, BaseMethod):
         return spec
     arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" not in arguments:
@@ -59,13 +67,13 @@ def build_method(spec: str | dict[str, Any] | Method) -> Method:
         raise MethodError(f"Method '{method_class.name}': {error}.") from error
 
 
-def build_methods(specs: str | dict[str, Any] | Method | Iterable[str | dict[str, Any] | Method]) -> dict[str, Method]:
+def build_methods(specs: str | dict[str, Any] | BaseMethod | Iterable[str | dict[str, Any] | BaseMethod]) -> dict[str, BaseMethod]:
     """Return methods by name, in the order asked; one named twice is taken once."""
-    several = [specs] if isinstance(specs, (str, dict, Method)) else specs
+    several = [specs] if isinstance(specs, (str, dict, BaseMethod)) else specs
     methods = [build_method(spec) for spec in several]
     if not methods:
         raise MethodError(f"No method given; expected one of: {', '.join(method_names())}.")
-    by_name: dict[str, Method] = {}
+    by_name: dict[str, BaseMethod] = {}
     for method in methods:
         first = by_name.setdefault(method.name, method)
         if vars(first) != vars(method):

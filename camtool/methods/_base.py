@@ -1,4 +1,4 @@
-"""What a method is: contributions of every channel at every position, and how they collapse to one map."""
+"""What a method is, and one of a target layer: contributions of every channel at every position, and how they collapse to one map."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,14 +24,21 @@ class Evidence:
     """The final linear layer's weights for the target; raises MethodError where the head is not global average pooling + linear."""
 
 
-class Method(ABC):
-    """Base of every method. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys."""
+class BaseMethod(ABC):
+    """What every method says of itself. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys."""
 
     name: ClassVar[str]
     """As typed on the command line."""
     paper: ClassVar[str]
     needs_gradients: ClassVar[bool] = False
     class_discriminative: ClassVar[bool] = True
+
+
+class Method(BaseMethod):
+    """Base of methods that read the activations of a target layer."""
+
+    needs_tokens: ClassVar[bool] = False
+    """Whether the method is defined for layers of tokens only."""
 
     @abstractmethod
     def contributions(self, evidence: Evidence) -> Maps:

@@ -38,6 +38,8 @@ EXAMPLES: dict[str, Example] = {
     "layercam": Example([[2.0, 1.0], [0.0, 12.0]]),
     # g1 A1 = 2 0 / 3 12, g2 A2 = -4 1 / 0 -2
     "hirescam": Example([[-2.0, 1.0], [3.0, 10.0]]),
+    # the same sum, of tokens
+    "cdam": Example([[-2.0, 1.0], [3.0, 10.0]]),
     # the same two products, each without its negatives
     "gradcamelementwise": Example([[2.0, 1.0], [3.0, 12.0]]),
     # the sum over channels is 3 p: the projection that grows with p

@@ -149,6 +149,12 @@ def hirescam(sample: Sample) -> np.ndarray:
     return elementwise(sample, lambda a, g: g * a)
 
 
+@method("cdam")
+def cdam(sample: Sample) -> np.ndarray:
+    """Brocki 2023: T_ij df/dT_ij of token i and feature j."""
+    return elementwise(sample, lambda a, g: g * a)
+
+
 @method("gradcamelementwise")
 def gradcamelementwise(sample: Sample) -> np.ndarray:
     """pytorch-grad-cam: relu(g_ij A_ij)."""

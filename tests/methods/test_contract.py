@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from camtool import CAM
-from camtool.methods import Method, build_method, method_names
+from camtool.methods import Method, build_method
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_LAYERS, OF_MAPS
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, autograd_evidence, images, small_net
 
 # Maps without positive evidence occur among the seeded networks; what is said of them is tested in tests/test_engine.py.
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
-NAMES = method_names()
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}
 
 
@@ -46,8 +46,9 @@ def raw_map(method: Method, given: Evidence) -> Tensor:
 
 
 def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
-    assert set(NAMES) == set(REPLICAS)
-    assert set(NAMES) == set(EXAMPLES)
+    assert set(OF_LAYERS) == set(REPLICAS)
+    assert set(OF_LAYERS) == set(EXAMPLES)
+    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION}  # the latter's are in tests/methods/attention
 
 
 def test_every_method_names_its_paper_and_has_a_docstring() -> None:
@@ -57,7 +58,7 @@ def test_every_method_names_its_paper_and_has_a_docstring() -> None:
 
 
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_raw_map_equals_the_replica(name: str, rank: int) -> None:
     given, samples = evidence(rank)
     expected = np.stack([REPLICAS[name](sample) for sample in samples])
@@ -67,7 +68,7 @@ def test_raw_map_equals_the_replica(name: str, rank: int) -> None:
 
 
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_eigen_smooth_equals_the_replica(name: str, rank: int) -> None:
     given, samples = evidence(rank)
     method = build_method(name)
@@ -77,7 +78,7 @@ def test_eigen_smooth_equals_the_replica(name: str, rank: int) -> None:
     np.testing.assert_allclose(method.collapse_smoothly(method.contributions(given)).numpy(), expected, **TIGHT)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
     example = EXAMPLES[name]
     activations, gradients, weights = (
@@ -94,7 +95,7 @@ def layer_for(name: str) -> str:
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["sum", "eigen-smooth"])
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, smooth: bool) -> None:
     model, inputs, classes = small_net(rank, double=True), images(rank, double=True), [1, 3]
     layer = layer_for(name)
@@ -128,7 +129,7 @@ def test_several_layers_are_fused_by_the_mean_of_their_scaled_maps(rank: int) ->
 
 
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_batch_equals_single_and_maps_are_finite_and_within_0_and_1(name: str, rank: int) -> None:
     model, inputs = small_net(rank), images(rank, count=3)
     cam = CAM(model, layer_for(name), name)
@@ -143,7 +144,7 @@ def test_batch_equals_single_and_maps_are_finite_and_within_0_and_1(name: str, r
         torch.testing.assert_close(single.raw[cam.target_layers[0]][0], batch.raw[cam.target_layers[0]][sample], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_the_same_map_comes_twice_whatever_was_drawn_between(name: str) -> None:
     cam, inputs = CAM(small_net(), layer_for(name), name), images()
     first = cam(inputs, 2)
@@ -160,7 +161,7 @@ def test_another_seed_gives_another_random_map() -> None:
     assert not torch.equal(one.raw["late"], other.raw["late"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_LAYERS)
 def test_raw_map_is_signed(name: str) -> None:
     given, _ = evidence(2, count=4)
     raw = raw_map(build_method(name), given)
@@ -177,7 +178,7 @@ def test_fem_takes_its_k_from_the_config(k: float) -> None:
     np.testing.assert_allclose(raw_map(build_method({"type": "FEM", "k": k}), given).numpy(), expected, **TIGHT)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_MAPS)
 def test_class_agnostic_methods_say_so_and_give_one_map_for_all_classes(name: str) -> None:
     result = CAM(small_net(), layer_for(name), name)(images(), [list(range(CLASSES))] * 2)
     same = all(torch.equal(result.maps[:, 0], result.maps[:, k]) for k in range(1, CLASSES))

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from camtool import CAM
 from camtool.errors import LayerError, LayoutError
-from camtool.methods import GradCAM, Method, build_method, method_names
+from camtool.methods import GradCAM, Method, build_method
 from camtool.methods._base import Evidence
 from camtool.types import Maps
+from tests.methods.attention.networks import PlainViT, plain_vit
+from tests.methods.kinds import OF_ATTENTION, OF_MAPS, OF_TOKENS
 from tests.networks import SmallNet, images, small_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
@@ -29,6 +31,17 @@ def worn_net() -> SmallNet:
     model.early[0].weight.requires_grad_(False)
     model.fc.bias.grad = torch.full_like(model.fc.bias, 7.0)
     model.late[0].register_forward_hook(lambda *_: None)
+    return model
+
+
+def worn_vit() -> PlainViT:
+    """Return a transformer in such a state."""
+    model = plain_vit(double=False)
+    model.blocks[1].train()
+    model.dropout.train()
+    model.patches.weight.requires_grad_(False)
+    model.head.bias.grad = torch.full_like(model.head.bias, 7.0)
+    model.blocks[2].norm1.register_forward_hook(lambda *_: None)
     return model
 
 
@@ -66,7 +79,7 @@ def inference() -> Tensor:
     return images().clone()
 
 
-CASES = [(name, plain, False) for name in method_names()]
+CASES = [(name, plain, False) for name in OF_MAPS]
 CASES += [(name, make, aug_smooth) for name in ("gradcam", "cam") for make in (requiring_grad, inference) for aug_smooth in (False, True)]
 
 
@@ -82,6 +95,51 @@ def test_a_call_leaves_no_trace(name: str, make: Callable[[], Tensor], aug_smoot
     assert inputs.grad is None
     assert not result.maps.requires_grad
     assert not result.logits.requires_grad
+
+
+@pytest.mark.parametrize("aug_smooth", [False, True])
+@pytest.mark.parametrize("make", [plain, requiring_grad, inference])
+@pytest.mark.parametrize("name", [*OF_TOKENS, *OF_ATTENTION])
+def test_a_call_on_a_transformer_leaves_no_trace(name: str, make: Callable[[], Tensor], aug_smooth: bool) -> None:
+    model, inputs = worn_vit(), make()
+    before, values = state(model), inputs.detach().clone()
+    result = CAM(model, method=name, aug_smooth=aug_smooth)(inputs, 1)
+    assert_same(before, state(model))
+    assert torch.equal(inputs, values)
+    assert inputs.grad is None
+    assert not result.maps.requires_grad
+    assert not next(iter(result.raw.values())).requires_grad
+
+
+@pytest.mark.parametrize("name", OF_ATTENTION)
+@pytest.mark.parametrize("place", ["patches", "blocks.0", "blocks.2", "blocks.2.mlp", "head"])
+def test_an_exception_inside_a_transformer_leaves_no_trace_and_is_not_swallowed(place: str, name: str) -> None:
+    model = worn_vit()
+
+    def forward(tokens: Tensor) -> Tensor:
+        raise UsersError
+
+    model.get_submodule(place).forward = forward  # type: ignore[method-assign]
+    before = state(model)
+    with pytest.raises(UsersError):
+        CAM(model, method=name)(images(), 1)
+    assert_same(before, state(model))
+
+
+def test_an_exception_in_the_second_pass_of_legrad_leaves_no_trace() -> None:
+    model = worn_vit()
+    passes: list[int] = []
+
+    def once(module: nn.Module, inputs: object) -> None:
+        passes.append(1)
+        if len(passes) == 2:
+            raise UsersError
+
+    model.head.register_forward_pre_hook(once)
+    before = state(model)
+    with pytest.raises(UsersError):
+        CAM(model, method="legrad")(images(), 1)
+    assert_same(before, state(model))
 
 
 def test_deriving_the_layer_and_probing_leave_no_trace() -> None:

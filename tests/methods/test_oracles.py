@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from camtool import CAM
-from camtool.methods import method_names
+from tests.methods.kinds import OF_MAPS
 from tests.networks import CONV, GAP, RANKS, SIZES, images, small_net
 
-POSITIONED = [name for name in method_names() if name != "randomcam"]
+POSITIONED = [name for name in OF_MAPS if name != "randomcam"]
 GRADIENT = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcamelementwise"]
 PATTERN = {1: [1.0, -1.0, 2.0], 2: [[1.0, -1.0], [0.0, 2.0]], 3: [[[1.0, 0.0], [-1.0, 0.0]], [[0.0, 2.0], [0.0, 0.0]]]}
 
@@ -84,7 +84,7 @@ def lifted(model: nn.Module, rank: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", OF_MAPS)
 @pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 def test_map_equals_that_of_one_rank_more_with_one_position_on_the_new_axis(name: str, rank: int) -> None:
     low, inputs = small_net(rank), images(rank)
@@ -168,7 +168,7 @@ def test_gradcam_on_independent_cells_is_its_own_channel_and_no_other(quarter: i
     torch.testing.assert_close(raw, weight * own)
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", OF_MAPS)
 @pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 def test_flipping_the_input_flips_the_map_of_a_flip_equivariant_network(name: str) -> None:
     model = small_net()

@@ -1,0 +1,1 @@
+"""Methods defined by the attention of a transformer."""

@@ -1,0 +1,26 @@
+"""AG-CAM: Leem & Seo 2024, "Attention Guided CAM: Visual Explanations of Vision Transformer Guided by Self-Attention",
+AAAI 2024, arXiv:2402.04563."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camtool.methods.attention._base import AttentionEvidence, AttentionMethod
+from camtool.registry import METHODS
+
+
+@METHODS.register_module()
+class AGCAM(AttentionMethod):
+    """Sums over layers and heads the positive gradient of the attention, guided by the sigmoid of its scores before the softmax.
+
+    The gradient is that of the weights behind the softmax; the sigmoid takes the softmax's place in what it is multiplied with.
+    """
+
+    name = "agcam"
+    paper = "arXiv:2402.04563"
+    needs_gradients = True
+
+    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+        pairs = zip(evidence.scores, self.gradients(evidence), strict=True)
+        layers = [(gradients.clamp(min=0) * scores.sigmoid()).sum(dim=1) for scores, gradients in pairs]
+        return evidence.read(torch.stack(layers).sum(dim=0))
