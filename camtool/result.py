@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from camtool.functional import fuse, min_max, resize
@@ -11,6 +12,9 @@ from camtool.functional import fuse, min_max, resize
 OK = "ok"
 NO_EVIDENCE = "no positive evidence for this target at this layer"
 FLAT = "flat map: the same evidence at every position"
+
+FLAT_SHARE = 1e-5  # float32 rounds a constant map's sums over channels to less
+"""Differences below this share of the largest value are no map; stretched to [0, 1] they would look like one."""
 
 
 @dataclass
@@ -69,11 +73,14 @@ def map_status(explained: MethodMaps, sample: int, k: int) -> str:
 
 
 def finished(raw: dict[str, Tensor], size: Sequence[int]) -> MethodMaps:
-    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers."""
+    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers; a flat raw map becomes zeros."""
     layer_maps = {}
     for path, maps in raw.items():
-        flat = maps.flatten(0, 1).clamp(min=0)  # (n k, *feature)
-        layer_maps[path] = resize(min_max(flat), size).clamp(min=0)
+        positive = maps.flatten(0, 1).clamp(min=0)  # (n k, *feature)
+        axes = tuple(range(1, positive.ndim))
+        highest, lowest = positive.amax(dim=axes, keepdim=True), positive.amin(dim=axes, keepdim=True)
+        positive = torch.where(highest - lowest > FLAT_SHARE * highest, positive, 0)
+        layer_maps[path] = resize(min_max(positive), size).clamp(min=0)
     shape = next(iter(raw.values())).shape[:2]
     fused = fuse(list(layer_maps.values())).unflatten(0, shape)
     by_layer = {path: min_max(maps).unflatten(0, shape).float() for path, maps in layer_maps.items()}

@@ -14,10 +14,9 @@ from camtool.errors import CamtoolWarning
 from camtool.models.loading import load_network
 from camtool.models.zoo import SIZES, WITHOUT_MAP, Example, load_example
 from camtool.probe import Probe
+from camtool.result import FLAT_SHARE
 
 OK, REFUSED, FAILED = "ok", "refused", "failed"
-
-LEAST_CONTRAST = 1e-5  # of a map to its largest value; float32 rounds a constant map to less
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _explained(model: nn.Module, inputs: Tensor) -> dict[str, Any]:
     layer = next(layer for layer in cam.probed.layers if layer.path == path)
     assert layer.reading is not None, "a target layer was read as maps"
     raw = result.raw[path]
-    varies = bool(raw.amax() - raw.amin() > LEAST_CONTRAST * raw.abs().amax())
+    varies = bool(raw.amax() - raw.amin() > FLAT_SHARE * raw.abs().amax())
     return {
         "status": OK if varies else FAILED,
         "words": "" if varies else "the map is the same everywhere",

@@ -143,3 +143,30 @@ def test_an_error_of_the_networks_own_says_what_it_was_called_with() -> None:
     with pytest.raises(RuntimeError) as raised:
         CAM(Aged(), "features")((IMAGE, torch.ones(2, 7)), 0)
     assert raised.value.__notes__ == ["Raised by the network itself, called with 0 (2, 3, 8, 8), 1 (2, 7)."]
+
+
+class Conditioned(nn.Module):
+    """A transformer of two blocks over 4x4 patches, whose pooled tokens another input scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 2, 2)
+        self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(2))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, image: Tensor, age: Tensor) -> Tensor:
+        tokens = self.patches(image).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(tokens.mean(dim=1) * age)
+
+
+@pytest.mark.parametrize("method", ["rollout", "genericattention", "legrad"])
+def test_attention_methods_take_each_samples_own_other_inputs(method: str) -> None:
+    model = Conditioned()
+    both = CAM(model, method=method)({"image": IMAGE, "age": AGE}, 2).raw["attention"]
+    for sample in range(2):
+        one = CAM(model, method=method)({"image": IMAGE[sample : sample + 1], "age": AGE[sample : sample + 1]}, 2)
+        torch.testing.assert_close(both[sample], one.raw["attention"][0])
+    other = CAM(model, method=method)({"image": IMAGE, "age": -AGE}, 2).raw["attention"]
+    assert torch.equal(both, other) == (method == "rollout")
