@@ -200,7 +200,7 @@ def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
     """Return the transforms of the config's test pipeline; ConfigError if it has none."""
     dataset = find_test_dataset(config)
     pipeline = dataset.get("pipeline") if dataset else None
-    pipeline = pipeline or config.get("test_pipeline") or config.get("val_pipeline")
+    pipeline = pipeline or config.get("test_pipeline")
     if not pipeline:
         raise ConfigError(
             "The config has no test pipeline; expected 'test_dataloader.dataset.pipeline' or 'test_pipeline', "
