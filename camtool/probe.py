@@ -4,7 +4,7 @@ Every layer is captured in one forward pass; one backward pass shows at how many
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camtool.capture import Capture, CapturedLayer, evaluating
 from camtool.errors import LayerError
 from camtool.inputs import Inputs
-from camtool.layers import walk
+from camtool.layers import enclosing, walk
 from camtool.layouts import Layout, Reading
 from camtool.targets import find_logits, resolve_targets, scores
 
@@ -107,6 +107,7 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
             score = scores([row[0] for row in resolved], logits).sum()
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
+        fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records)]
         failure = "" if score.requires_grad else "no layer's output is connected to the score"
         if not fitted:
             failure = _nothing_fits(layers)
@@ -140,6 +141,13 @@ def _nothing_fits(layers: list[ProbedLayer]) -> str:
     found = max(called, key=lambda layer: (len(layer.record.shape or ()) > 2, layer.record.order), default=None)
     example = "" if found is None else f" (the last to be called, '{found.path}': {found.record.misfit.rstrip('.')})"
     return f"no layer puts out a map over the input's positions, as the layout reads it{example}"
+
+
+def _is_split_into_heads(layer: ProbedLayer, records: Mapping[str, CapturedLayer]) -> bool:
+    # Queries and keys are (n, heads, length, width); PiT's 50 tokens by 48 numbers could be a grid of 224x224, all but the border.
+    shape = layer.record.shape or ()
+    given = [records[outer].input_shape or () for outer in enclosing(layer.path)]
+    return len(shape) == 4 and any(len(tokens) == 3 and tokens[2] == shape[1] * shape[3] for tokens in given)
 
 
 def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]) -> bool:

@@ -204,6 +204,23 @@ def test_a_projection_wrapped_for_adaption_is_still_a_part_of_attention() -> Non
     assert CAM(model)(torch.randn(1, 3, 64, 64)).layers == ["blocks[2].norm1"]
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_queries_and_keys_split_into_heads_are_no_map(qk_norm: bool) -> None:
+    # (n, 12, 50, 48): 50x48 would be a grid of 224x224, but for a lost border.
+    import timm
+
+    model = timm.create_model("pit_s_224", num_classes=7).eval()
+    attention = model.transformers[2].blocks[-1].attn
+    if qk_norm:
+        attention.q_norm, attention.k_norm = nn.LayerNorm(attention.head_dim), nn.LayerNorm(attention.head_dim)
+    cam = CAM(model)
+    found = cam.probe(torch.randn(1, 3, 224, 224))
+    (keys,) = [layer for layer in found.layers if layer.path == "transformers[2].blocks[3].attn.k_norm"]
+    assert keys.problem == "no spatial extent"
+    assert found.default_layer()[0] == "transformers[2].blocks[3].norm1"
+    assert found.last_norm()[0] == "transformers[2].blocks[3].norm1"
+
+
 class Windows(nn.Module):
     """Positions put back from windows: a leaf without parameters, of another shape, with the block's own values."""
 
