@@ -203,7 +203,7 @@ def test_a_file_without_named_tensors_is_refused(saved: Save, content: Any) -> N
 def test_a_missing_checkpoint_names_the_nearest(saved: Save) -> None:
     path = saved(WEIGHTS, "best_epoch_90.pth")
     with pytest.raises(
-        CheckpointError, match=r"No checkpoint '.*epoch_91\.pth'; closest: '.*best_epoch_90\.pth'; expected a file, a URL or"
+        CheckpointError, match=r"No checkpoint '.*epoch_91\.pth'; closest: '.*best_epoch_90\.pth'; expected a file, a URL, "
     ):
         locate(path.replace("90", "91"))
 
