@@ -98,8 +98,8 @@ class CAM:
             call = Call(self._setting(given), targets)
             explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
             results = {}
-            for name, maps in explained.items():  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
-                results[name] = self._result(name, maps, call)
+            for name in self.methods:  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
+                results[name] = self._result(name, explained[name], call)
         return results if self._several_methods else next(iter(results.values()))
 
     def probe(self, inputs: Any, targets: Any = None) -> Probe:

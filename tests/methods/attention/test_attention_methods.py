@@ -183,9 +183,10 @@ def test_attention_and_layer_methods_share_one_forward_pass_and_give_what_each_g
     names = ["gradcam", "eigencam", "cdam", *OF_ATTENTION]
     layer = "blocks[2].norm1"
     alone = {name: CAM(model, None if name in OF_ATTENTION else layer, name)(inputs, [0, 1]) for name in names}
-    for several in (names, ["eigencam", "rollout"], ["eigencam", "genericattention"]):
+    for several in (names, ["rollout", "eigencam"], ["eigencam", "genericattention"]):
         passes.clear()
         results = CAM(model, layer, several)(inputs, [0, 1])
+        assert list(results) == several
         for name in several:
             torch.testing.assert_close(results[name].maps, alone[name].maps, rtol=1e-4, atol=1e-5)
         # legrad's tail is a second pass, of one sample and without graph
