@@ -36,6 +36,10 @@ class Source(ABC):
         self.loaded = loaded
         self.options: dict[str, Any] = loaded.config.model.to_dict()
         """The config's `model`."""
+        if "classes" in self.options and as_names(self.options["classes"]) is None:
+            raise ConfigError(f"'model.classes' of '{loaded.source}' must be a list of names, got {self.options['classes']!r}.")
+        if not isinstance(self.options.get("multi_label", False), bool):
+            raise ConfigError(f"'model.multi_label' of '{loaded.source}' must be True or False, got {self.options['multi_label']!r}.")
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -71,7 +75,7 @@ class Source(ABC):
 
     def decides_each_class(self, model: nn.Module) -> bool:
         """Return whether the scores are of independent classes: sigmoid, not softmax."""
-        return bool(self.options.get("multi_label", False))
+        return self.options.get("multi_label", False)
 
     def arguments(self) -> dict[str, Any]:
         """Return the keys of `model` that are meant for the constructor."""

@@ -40,7 +40,7 @@ def of_pil(transform: Callable[[Image.Image], Any]) -> Preprocess:
     return preprocess
 
 
-def described(spec: Mapping[str, Any]) -> Preprocess:
+def described(spec: Any) -> Preprocess:
     """Return the preprocessing that a dict describes; every key may be left out.
 
     `resize` (the short edge, or (height, width)), then `crop` from the centre (a side, or (height, width)); `interpolation` as
@@ -49,6 +49,8 @@ def described(spec: Mapping[str, Any]) -> Preprocess:
     Raises:
         ConfigError: if a key is misspelt, or a value is not of this kind.
     """
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f"'preprocess' must be a dict such as dict(resize=256, crop=224), got {spec!r}.")
     for key in spec:
         if key not in KEYS:
             raise ConfigError(f"'preprocess' has no key '{key}'{closest(key, KEYS)}; expected {', '.join(KEYS)}.")

@@ -168,6 +168,8 @@ def test_other_inputs_stand_beside_the_picture(folder: Path, inputs: Any, expect
         ({"preproces": {}}, "'model' of .* has no key 'preproces'; closest: 'preprocess'"),
         ({"preprocess": None}, r"needs 'preprocess', such as dict\(resize=256"),
         ({"preprocess": "network:gone"}, "'model.preprocess': 'network' has no function or class 'gone'"),
+        ({"classes": 3}, "'model.classes' of .* must be a list of names, got 3"),
+        ({"multi_label": "yes"}, "'model.multi_label' of .* must be True or False, got 'yes'"),
         ({"inputs": "picture"}, "'model.inputs' must be a list or a dict with 'picture' in it"),
         ({"inputs": [[1.0]]}, "'model.inputs' must have 'picture' in one place"),
         ({"inputs": ["picture", "picture"]}, "'model.inputs' must have 'picture' in one place"),

@@ -54,6 +54,7 @@ def test_the_crop_is_the_centre() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        (3, r"'preprocess' must be a dict such as dict\(resize=256, crop=224\), got 3"),
         ({"crops": 1}, "'preprocess' has no key 'crops'; closest: 'crop'"),
         ({"crop": 0}, "'preprocess.crop' must be a number of pixels or"),
         ({"resize": (1, 2, 3)}, "'preprocess.resize' must be a number of pixels or"),
@@ -65,7 +66,7 @@ def test_the_crop_is_the_centre() -> None:
         ({"std": [1, 0, 1]}, "'preprocess.std' must not be 0"),
     ],
 )
-def test_a_wrong_description_is_refused(spec: dict[str, Any], message: str) -> None:
+def test_a_wrong_description_is_refused(spec: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         described(spec)
 
