@@ -124,6 +124,12 @@ class Attended:
                 "score reads none of its tokens. A head with weights of zero gives that: load trained weights."
             )
         weights, scores = [_by_head(layer.weights) for layer in layers], [_by_head(layer.scores) for layer in layers]
+        extra = self.found.tokens.extra
+        if extra and bool(rows[..., -extra:].any()) and not rows[..., :-extra].any():
+            raise MethodError(
+                f"The score reads the last {extra} of {rows.shape[-1]} tokens only; expected tokens that are no positions (class, "
+                "distillation) in front of the others. Use a method of activations with a layer of patches alone."
+            )
         raws = {}
         for name, method in self._methods.items():
             maps = []

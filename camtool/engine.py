@@ -49,7 +49,7 @@ class CAM:
         layout: str | dict[str, Any] | Layout | None = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
-        input: str | int | None = None,  # noqa: A002 - the field's own word
+        input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)

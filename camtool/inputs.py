@@ -59,8 +59,10 @@ class Inputs:
             raise
 
 
-def find_inputs(inputs: Any, name: str | int | None = None) -> Inputs:
-    """Return the inputs with the tensor that `name` (a key, or a position) means; None: the only one that can be a picture.
+def find_inputs(inputs: Any, name: str | int | _Place | None = None) -> Inputs:
+    """Return the inputs with the tensor that `name` means: a key, a position, or several, outermost first.
+
+    None: the only one that can be a picture.
 
     Raises:
         CamtoolError: if there is none (n, c, *spatial) with one to three spatial axes, or several and no name.
@@ -69,7 +71,7 @@ def find_inputs(inputs: Any, name: str | int | None = None) -> Inputs:
     tensors = dict(_tensors(arguments))
     fitting = [place for place, tensor in tensors.items() if _is_picture(tensor)]
     if name is not None and not isinstance(inputs, Tensor):
-        fitting = [place for place in tensors if place[-1] == name]
+        fitting = [place for place in tensors if place == name] or [place for place in tensors if place[-1] == name]
         if not fitting:
             raise CamtoolError(f"No input {name!r}; expected one of: {', '.join(map(_quoted, tensors)) or 'none, there is no tensor'}.")
     if len(fitting) > 1:
@@ -88,19 +90,20 @@ def _is_picture(tensor: Tensor) -> bool:
 def _tensors(arguments: Any, place: _Place = ()) -> Iterator[tuple[_Place, Tensor]]:
     if isinstance(arguments, Tensor):
         yield place, arguments
-    elif isinstance(arguments, (dict, tuple)):
+    elif isinstance(arguments, (dict, list, tuple)):
         for key, value in arguments.items() if isinstance(arguments, dict) else enumerate(arguments):
             yield from _tensors(value, (*place, key))
 
 
 def _mapped(arguments: Any, change: Callable[[_Place, Tensor], Tensor], place: _Place = ()) -> Any:
-    """Return `arguments` as dicts and tuples, with every tensor changed and everything else as it is."""
+    """Return `arguments` as dicts, tuples and, inside, lists, with every tensor changed and everything else as it is."""
     if isinstance(arguments, Tensor):
         return change(place, arguments)
     if isinstance(arguments, Mapping):
         return {key: _mapped(value, change, (*place, key)) for key, value in arguments.items()}
     if isinstance(arguments, (list, tuple)):
-        return tuple(_mapped(value, change, (*place, key)) for key, value in enumerate(arguments))
+        values = [_mapped(value, change, (*place, key)) for key, value in enumerate(arguments)]
+        return values if isinstance(arguments, list) and place else tuple(values)
     return arguments
 
 

@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from camtool.attention import Attention
 from camtool.errors import MethodError
 from camtool.layers import enclosing
@@ -26,7 +28,7 @@ def find_self_attention(
     """Return the layers that `methods` (in words, for messages) can read.
 
     All attention must be between all tokens of a sample. Where earlier layers have other tokens than later ones (the tokens module
-    of T2T-ViT), the last run of layers over one number of tokens is used: maps show its tokens.
+    of T2T-ViT), the last run of layers over one number of tokens is used: maps show its tokens. Each must follow from the one before.
 
     Raises:
         MethodError: for attention within windows, to pooled keys, between channels, between other things than samples' tokens, or
@@ -57,7 +59,30 @@ def find_self_attention(
             f"{tuple(records[-1].weights.shape)}){extra} make no grid of the {'x'.join(map(str, input_size))} input. If some of them "
             "are no positions, say how many: layout=Tokens(num_extra_tokens=…), '--num-extra-tokens'."
         )
-    return SelfAttention(list(records[first:]), found)
+    layers = list(records[first:])
+    for before, after in itertools.pairwise(layers):
+        if not _leads_to(before.weights, after.weights):
+            raise MethodError(
+                f"Not defined for this network: {methods}. The attention of layer '{after.path}' does not follow from that of "
+                f"'{before.path}', recorded before it: they lie side by side, in two branches or of two inputs. Expected one chain of "
+                "layers. Use a method of activations, such as 'gradcam'."
+            )
+    return SelfAttention(layers, found)
+
+
+def _leads_to(source: Tensor, result: Tensor) -> bool:
+    """Return whether `result` was computed from `source`, as the graph of autograd tells; nothing is computed."""
+    origin = source.grad_fn
+    waiting, seen = [result.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node is origin or (origin is None and getattr(node, "variable", None) is source):  # a leaf stands in a node of its own
+            return True
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+    return False
 
 
 def _problem(record: Attention, batch: int) -> str:

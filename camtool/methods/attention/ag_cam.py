@@ -13,7 +13,8 @@ from camtool.registry import METHODS
 class AGCAM(AttentionMethod):
     """Sums over layers and heads the positive gradient of the attention, guided by the sigmoid of its scores before the softmax.
 
-    The gradient is that of the weights behind the softmax; the sigmoid takes the softmax's place in what it is multiplied with.
+    The gradient is that of the weights behind the softmax; the sigmoid takes the softmax's place in what it is multiplied with. So the
+    map depends on how a network writes its softmax: scores that it shifts first, by their maximum say, have another sigmoid.
     """
 
     name = "agcam"

@@ -65,8 +65,8 @@ class Source(ABC):
         return picture
 
     @property
-    def picture_input(self) -> str | int | None:
-        """Where in `inputs()` the picture's tensor is: its key or position; None where it is all."""
+    def picture_input(self) -> tuple[str | int, ...] | None:
+        """Where in `inputs()` the picture's tensor is: keys and positions, outermost first; None where it is all."""
         return None
 
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
@@ -88,7 +88,7 @@ class Source(ABC):
             model = constructor()
         except ConfigError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = " ".join(str(error).split())[:400]
             raise ConfigError(f"Cannot build the model of '{self.loaded.source}': {type(error).__name__}: {text}") from error
         if not isinstance(model, nn.Module):

@@ -36,8 +36,9 @@ class HuggingFaceModel(Source):
 
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
-        self.published = str(Path(self.options["name"]).expanduser()) if self.options.get("name") else ""
-        if not self.published:
+        name = self.options.get("name")
+        self.published = str(Path(name).expanduser()) if isinstance(name, str) else ""
+        if not name or not self.published:
             raise ConfigError(
                 f"The model of '{loaded.source}' needs 'name': a directory, or a name of the hub such as google/vit-base-patch16-224."
             )

@@ -76,9 +76,8 @@ class TorchModel(Source):
         return _filled(self._inputs, picture)
 
     @property
-    def picture_input(self) -> str | int | None:
-        place = _places(self._inputs)[0]
-        return place[-1] if place else None
+    def picture_input(self) -> tuple[str | int, ...] | None:
+        return _places(self._inputs)[0] or None
 
     def _read_inputs(self, given: Any) -> Any:
         if not isinstance(given, (list, tuple, dict)):
@@ -99,9 +98,10 @@ class TorchModel(Source):
             return tuple(self._template(value, depth + 1) for value in given)
         try:
             if isinstance(given, str):
-                return torch.from_numpy(np.load(self._path(given), allow_pickle=False))
+                values = torch.from_numpy(np.load(self._path(given), allow_pickle=False))
+                return values.float() if values.is_floating_point() else values  # numpy's default is float64, a network's float32
             return torch.tensor(given)
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of numpy, of zip files, of the system
             raise ConfigError(
                 f"'model.inputs': expected '{PICTURE}', numbers, lists of numbers or a .npy file, got {given!r} ({error})."
             ) from error
@@ -120,7 +120,7 @@ class TorchModel(Source):
         try:
             with _importable(self._folders):
                 module = _from_file(self._path(place)) if place.endswith(".py") else importlib.import_module(place)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that parses arguments as it is imported
             raise ConfigError(f"'model.{key}': cannot import '{place}': {type(error).__name__}: {error}.") from error
         found = getattr(module, name, None)
         if not callable(found):
@@ -144,13 +144,12 @@ def _from_file(path: Path) -> ModuleType:
 @contextmanager
 def _importable(folders: list[Path]) -> Iterator[None]:
     # `python tools/vis_cam.py` has tools/ on the path, not the folder that the user stands in.
-    added = [str(folder) for folder in folders]
-    sys.path[:0] = added
+    before = list(sys.path)
+    sys.path[:0] = [str(folder) for folder in folders]
     try:
         yield
     finally:
-        for folder in added:
-            sys.path.remove(folder)
+        sys.path[:] = before
 
 
 def _is_numbers(value: Any) -> bool:

@@ -29,7 +29,7 @@ class TorchvisionModel(Source):
         if self._name not in names:
             raise ConfigError(f"torchvision {torchvision.__version__} has no classifier '{self._name}'{closest(self._name, names)}.")
         choices = torchvision.models.get_model_weights(self._name)
-        tag = self.options.get("weights", "DEFAULT")
+        tag = str(self.options.get("weights", "DEFAULT"))
         if tag not in choices.__members__:
             raise ConfigError(f"torchvision has no weights '{tag}' of '{self._name}'; expected one of: {', '.join(choices.__members__)}.")
         self._weights = choices[tag]

@@ -87,7 +87,7 @@ def _size(spec: Mapping[str, Any], key: str) -> list[int] | None:
 
 def _choice(spec: Mapping[str, Any], key: str, default: str, choices: Mapping[str, Any]) -> str:
     value = spec.get(key, default)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ConfigError(f"'preprocess.{key}' must be one of {', '.join(choices)}, got {value!r}.")
     return str(value)
 

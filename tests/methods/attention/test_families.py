@@ -12,6 +12,7 @@ from torchcam.methods import LeGrad as PeersLeGrad
 from camtool import CAM
 from camtool.errors import MethodError
 from camtool.layouts import Tokens
+from tests.methods.attention.networks import PlainViT
 from tests.methods.kinds import OF_ATTENTION
 from tests.transformers import (
     CLASSES,
@@ -359,3 +360,40 @@ def test_cdam_is_hirescam_at_the_first_norm_of_the_last_block(family: str, batch
 def test_cdam_at_a_layer_without_tokens_is_refused() -> None:
     with pytest.raises(MethodError, match=r"'cdam' is defined for tokens; layer 'layer4\[1\]' gives \(2, 512, 2, 2\), which is read as Ch"):
         CAM(torchvision.models.resnet18(num_classes=CLASSES), "layer4[-1]", "cdam")(picture(size=(64, 64)), 0)
+
+
+class LastToken(PlainViT):
+    """The class token behind the patches."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens, self.token.expand(len(tokens), -1, -1)], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens)[:, -1])
+
+
+@pytest.mark.parametrize("name", OF_ATTENTION)
+def test_a_class_token_behind_the_patches_is_refused_and_not_taken_for_one(name: str) -> None:
+    with pytest.raises(MethodError, match=r"reads the last 1 of 17 tokens only; expected tokens that are no positions .* in front"):
+        CAM(LastToken().eval(), method=name)(torch.randn(2, 2, 8, 8), 0)
+
+
+class Towers(nn.Module):
+    """Two transformers side by side, or one that sees two pictures."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.left = PlainViT()
+        self.right = self.left if shared else PlainViT()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.left(images) - self.right(images.flip(-1))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", OF_ATTENTION)
+def test_attention_in_two_branches_is_refused_since_it_is_no_chain(name: str, shared: bool) -> None:
+    message = r"'(right|left)\.blocks\[0\]' does not follow from that of 'left\.blocks\[2\]', recorded before it"
+    with pytest.raises(MethodError, match=message):
+        CAM(Towers(shared=shared).eval(), method=name)(torch.randn(2, 2, 8, 8), 0)

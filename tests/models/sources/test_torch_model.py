@@ -10,6 +10,7 @@ import torch
 
 from camtool.data.images import read_picture
 from camtool.errors import CheckpointError, ConfigError
+from camtool.inputs import find_inputs
 from camtool.models import load_network
 from camtool.models.configs import load_config
 
@@ -48,6 +49,10 @@ def halves(image):
 
 def nothing():
     return 'no module'
+
+
+def leaving():
+    raise SystemExit(3)
 
 
 def broken():
@@ -145,12 +150,15 @@ PICTURE = torch.zeros(1, 3, 16, 16)
         ({"picture": "picture", "age": [[7]]}, {"picture": PICTURE, "age": torch.tensor([[7]])}),
         ([{"image": "picture", "mask": [[True]]}], ({"image": PICTURE, "mask": torch.tensor([[True]])},)),
         (["picture", "prior.npy"], (PICTURE, torch.arange(3.0))),
+        (["picture", ["prior.npy", "prior.npy"]], (PICTURE, (torch.arange(3.0), torch.arange(3.0)))),
     ],
 )
 def test_other_inputs_stand_beside_the_picture(folder: Path, inputs: Any, expected: Any) -> None:
-    np.save(folder / "prior.npy", np.arange(3, dtype=np.float32))
+    np.save(folder / "prior.npy", np.arange(3, dtype=np.float64))
     network = load_network(load_config(configure(folder, inputs=inputs)), random_weights=True)
-    torch.testing.assert_close(network.source.inputs(PICTURE), expected)
+    given = network.source.inputs(PICTURE)
+    torch.testing.assert_close(given, expected)
+    assert find_inputs(given, network.source.picture_input).picture.shape == PICTURE.shape
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,7 @@ def test_other_inputs_stand_beside_the_picture(folder: Path, inputs: Any, expect
         ({"factory": "no_such.py:build"}, "'model.factory': cannot import 'no_such.py': FileNotFoundError"),
         ({"factory": "network:biuld"}, "'network' has no function or class 'biuld'; closest: 'build'"),
         ({"factory": "network:nothing"}, "must be a torch.nn.Module, got a str"),
+        ({"factory": "network:leaving"}, "Cannot build the model of .*: SystemExit: 3"),
         ({"factory": "network:broken"}, "Cannot build the model of .*: RuntimeError: out of memory"),
         ({"kwargs": {"width": 3}}, "Cannot build the model of .*: TypeError.*width"),
         ({"kwargs": [3]}, r"'model.kwargs' of .* must be a dict, got \[3\]"),
