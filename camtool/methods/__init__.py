@@ -6,6 +6,7 @@ from typing import Any
 from camtool.errors import MethodError, closest
 from camtool.methods._base import ActivationMethod as ActivationMethod
 from camtool.methods._base import BaseMethod as BaseMethod
+from camtool.methods._base import ChannelMethod as ChannelMethod
 from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Method as Method
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
@@ -27,6 +28,9 @@ from camtool.methods.gradient.layer_cam import LayerCAM as LayerCAM
 from camtool.methods.gradient.seg_eigen_cam import SegEigenCAM as SegEigenCAM
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
+from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
+from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
+from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
 from camtool.registry import METHODS
 
 
