@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from camtool.benchmark import measure as room
 from camtool.benchmark.agreement import Agreement
 from camtool.benchmark.cases import CASES, Case
 from camtool.benchmark.measure import FAILED, OK, Effort, Measured, Timing
+from camtool.cli.benchmark import _turns
 from camtool.cli.markers import markers
 from tests.cli.conftest import Run
 
@@ -36,7 +38,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
 
 def test_a_tiny_network_is_measured_and_the_tables_are_results_while_progress_is_not(run: Run) -> None:
-    finished = run("benchmark", "--quick", "--model", "tiny", "--filter", "gradcam tiny", "--json", "out/benchmark.json")
+    finished = run("benchmark", "--quick", "--model", "tiny", "--filter", "gradcam tiny 1", "--json", "out/benchmark.json")
 
     assert finished.exit_code == 0, finished.stderr
     assert finished.stderr == ""
@@ -73,8 +75,17 @@ def test_quick_has_some_of_the_cases_and_a_filter_fewer(run: Run, measured: dict
 def test_a_quick_run_starts_nothing_after_its_time(run: Run, measured: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "QUICK_SECONDS", 0.0)
 
-    assert "out of time" in run("benchmark", "--quick", "--filter", "gradcam resnet50").stdout
+    finished = run("benchmark", "--quick", "--filter", "gradcam resnet50")
+    assert finished.exit_code == 0
+    assert "out of time" in finished.stdout
     assert "out of time" not in run("benchmark", "--filter", "gradcam resnet50").stdout
+
+
+def test_a_quick_run_measures_one_case_of_every_line_before_a_second_of_any() -> None:
+    first, second, third = (replace(CASES[0], methods=(method,)) for method in ("gradcam", "layercam", "hirescam"))
+    other = replace(first, batch=8)
+
+    assert _turns([first, second, third, other]) == [first, other, second, third]
 
 
 def test_a_figure_that_is_not_reached_is_said_and_is_no_failure(run: Run, measured: dict[str, dict[str, Any]]) -> None:
