@@ -63,7 +63,7 @@ def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measu
         try:
             model = model or load_network(load_example(example, narrow=narrow), random_weights=True).model
             inputs = torch.randn(1, example.channels, *size, generator=torch.Generator().manual_seed(0))
-            settled = settled or _settle_norms(model, inputs)
+            settled = settled or settle_norms(model, inputs)
             outcome |= _explained(model, inputs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
             refused = None if model is None else _refused(model, inputs)
@@ -80,7 +80,8 @@ def _refused(model: nn.Module, inputs: Tensor) -> dict[str, Any] | None:
     return None
 
 
-def _settle_norms(model: nn.Module, inputs: Tensor) -> bool:
+def settle_norms(model: nn.Module, inputs: Tensor) -> bool:
+    """Give every BatchNorm the statistics of `inputs` (n, c, *spatial) and their mirror images; return True."""
     # Untrained, a BatchNorm has the statistics of no data: features shrink from layer to layer, LeViT's to rounding errors.
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:

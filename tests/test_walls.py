@@ -14,6 +14,7 @@ FLOORS = [
     {"smoothing", "result", "probe", "attended", "call", "engine", "evidence", "inquiry"},
     {"data", "models", "visualization"},
     {"sweep"},
+    {"benchmark"},
     {"cli"},
 ]
 ROOMS_OF = {
@@ -25,6 +26,8 @@ ROOMS_OF = {
     "transformers": {"models"},
     "huggingface_hub": {"models"},
     "safetensors": {"models"},
+    "pytorch_grad_cam": {"benchmark"},
+    "torchcam": {"benchmark"},
     "mmengine": {"models", "registry", "cli"},
     "cv2": {"models", "visualization"},
     "PIL": {"data", "models", "visualization", "cli"},
