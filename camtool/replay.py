@@ -202,7 +202,7 @@ class Replay:
         if not self.words:
             self._try()
         if self.words != "replay":
-            return self._whole(sample, activations)
+            return self.whole(sample, activations)
         return self._tail(sample, activations)
 
     def _try(self) -> None:
@@ -227,7 +227,9 @@ class Replay:
         with self._recording.answering(sample, self._batch, self._output(sample, activations), self._manner):
             return inputs.run(self._recording.model)
 
-    def _whole(self, sample: int, activations: Tensor) -> Any:
+    def whole(self, sample: int, activations: Tensor) -> Any:
+        """Return the same from whole forward passes of the network, in which the layer's output is replaced."""
+
         called = False
 
         def put_in_place(module: nn.Module, arguments: Any, output: Any) -> Any:

@@ -189,7 +189,7 @@ def test_replay_equals_whole_forward_passes(make: Callable[[], nn.Module], batch
     for sample in range(batch):
         own = replay.given[sample : sample + 1]
         changed = own + torch.randn(5, *own.shape[1:], generator=torch.Generator().manual_seed(sample))
-        found, expected = (next(tensors_in(run(sample, changed.clone()))) for run in (replay, replay._whole))
+        found, expected = (next(tensors_in(run(sample, changed.clone()))) for run in (replay, replay.whole))
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         assert found.std(dim=0).min() > 1e-3, "the copies differ"
     assert replay.words == "replay"
@@ -232,7 +232,7 @@ def test_a_layer_called_by_a_stranger_gets_whole_forward_passes_and_says_so() ->
     model, inputs = Hidden().eval(), torch.randn(2, 3, 8, 8)
     replay = bound(model, inputs)
     changed = replay._recording.layer(model.stem(inputs[:1])) + torch.randn(3, 4, 8, 8)
-    torch.testing.assert_close(replay._whole(0, changed), model.head(changed))
+    torch.testing.assert_close(replay.whole(0, changed), model.head(changed))
     assert replay.words.startswith("full forward passes: the layer is called inside a module that does not hold it")
 
 
@@ -263,7 +263,7 @@ def test_gradients_flow_through_a_replay() -> None:
         replay = bound(model, inputs)
     changed = (replay.given + 0.1).requires_grad_()
     (found,) = torch.autograd.grad(replay(0, changed.clone())[:, 1].sum(), changed)
-    (expected,) = torch.autograd.grad(replay._whole(0, changed.clone())[:, 1].sum(), changed)
+    (expected,) = torch.autograd.grad(replay.whole(0, changed.clone())[:, 1].sum(), changed)
     torch.testing.assert_close(found, expected)
 
 
@@ -281,5 +281,5 @@ def test_a_resnet_is_replayed_from_anywhere(layer: str) -> None:
             output = model(inputs)
         replay = Replay(recording, 0, find_inputs(inputs), output)
         changed = replay.given[1:] * torch.rand(4, *replay.given.shape[1:])
-        torch.testing.assert_close(replay(1, changed.clone()), replay._whole(1, changed.clone()), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(replay(1, changed.clone()), replay.whole(1, changed.clone()), rtol=1e-5, atol=1e-5)
     assert replay.words == "replay"

@@ -108,13 +108,18 @@ def _print(running: Session, measured: "list[Measured]") -> None:
         ("axes", "left"),
         ("extra", "right"),
         ("gradient", "right"),
+        ("perturbed by", "left"),
         ("s", "right"),
         ("status", "left"),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # a literal each
     table.add_column("default layer, or why none", overflow="fold")
     for one in measured:
-        found = (one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %") if one.layer else ("-",) * 3
+        found = (
+            (one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %", one.replay.partition(":")[0])
+            if one.layer
+            else ("-",) * 4
+        )
         name = (one.backbone, one.config) if console.width >= WIDE else (one.backbone,)
         said = ": ".join(filter(None, (one.layer, one.words)))
         style = {"failed": "bold red", "refused": "dim"}.get(one.status, "")
