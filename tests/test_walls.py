@@ -9,14 +9,28 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"attention", "capture", "full_gradients", "guided", "heads", "inputs", "layers", "layouts", "products", "self_attention", "targets"},
+    {
+        "attention",
+        "capture",
+        "factorization",
+        "full_gradients",
+        "guided",
+        "heads",
+        "inputs",
+        "layers",
+        "layouts",
+        "products",
+        "self_attention",
+        "targets",
+    },
     {"methods"},
-    {"smoothing", "result", "probe", "attended", "call", "engine"},
+    {"smoothing", "result", "probe", "attended", "call", "engine", "concepts"},
     {"data", "models", "visualization"},
     {"sweep"},
     {"cli"},
 ]
 ROOMS_OF = {
+    "sklearn": {"factorization"},
     "typer": {"cli"},
     "rich": {"cli"},
     "mmpretrain": {"models"},
@@ -28,7 +42,7 @@ ROOMS_OF = {
     "mmengine": {"models", "registry", "cli"},
     "cv2": {"models", "visualization"},
     "PIL": {"data", "models", "visualization", "cli"},
-    "numpy": {"data", "models", "visualization", "cli"},
+    "numpy": {"data", "models", "visualization", "cli", "factorization"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
