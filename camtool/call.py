@@ -18,9 +18,10 @@ from camtool.capture import Capture, evaluating
 from camtool.errors import CamtoolWarning, LayerError, MethodError
 from camtool.functional import widened
 from camtool.heads import find_linear_head
+from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
 from camtool.layouts import Layout, Tokens
-from camtool.methods import AttentionMethod, Method
+from camtool.methods import AttentionMethod, InputMethod, Method
 from camtool.methods._base import Evidence
 from camtool.result import MethodMaps, finished
 from camtool.targets import Target, find_logits, resolve_targets, scores
@@ -38,6 +39,7 @@ class Setting:
     methods: Mapping[str, Method]
     """Those that read target layers."""
     attention_methods: Mapping[str, AttentionMethod]
+    input_methods: Mapping[str, InputMethod]
     layout: Layout | None
     """As the user gave it."""
     fit: Callable[..., Layout]
@@ -66,8 +68,8 @@ class Call:
         setting, model = self._setting, self._setting.model
         given = setting.inputs.with_picture(inputs)
         readers = setting.attention_methods
-        # A layer that is cut from the graph would cut the attention before it from the score.
-        differentiate = bool(readers) or any(method.needs_gradients for method in setting.methods.values())
+        # A layer that is cut from the graph would cut the attention before it, and the input, from the score.
+        differentiate = bool(readers or setting.input_methods) or any(method.needs_gradients for method in setting.methods.values())
         fit = partial(setting.fit, batch=len(inputs), input_size=inputs.shape[2:])
         started = _now(inputs)
         with evaluating(model), ExitStack() as stack:
@@ -75,9 +77,11 @@ class Call:
             recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
             if readers:
                 stack.enter_context(recorder)
-            logits = find_logits(given.run(model), batch=len(inputs))
+            at_input = InputGradients(setting.input_methods, model, given, fit)
+            logits = find_logits(stack.enter_context(at_input).run(model), batch=len(inputs))
             forwarded = _now(inputs)
-            if self._is_first:
+            is_first = self._is_first
+            if is_first:
                 self.targets, self.nested = resolve_targets(self._asked, logits)
                 self.logits, self._is_first = logits.detach(), False
                 _warn_of_calls(capture, setting.aug_smooth)
@@ -86,12 +90,14 @@ class Call:
             attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
             gradients, of_attention = self._gradients(logits, captured, attended)
             of_layers = attended.layer_gradients(model, self._scores()) if attended else None
+            at_input.read(self._scores(), logits, check=is_first)
         with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
             raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
             if attended:
                 raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                 self.attention_layers = [layer.path for layer in attended.found.layers]
-        explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+            explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+            explained |= at_input.maps(explained)
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
@@ -116,8 +122,8 @@ class Call:
                 score = scores_of(logits).sum()
             found: Sequence[Tensor | None] = [None] * (len(layers) + len(attention))
             if score.requires_grad:
-                # What each layer makes of its own tokens is asked for afterwards.
-                keep = attended is not None or k < len(self.targets[0]) - 1
+                # What each layer makes of its own tokens, and what reaches the input, is asked for afterwards.
+                keep = attended is not None or bool(self._setting.input_methods) or k < len(self.targets[0]) - 1
                 try:
                     found = torch.autograd.grad(score, [*layers.values(), *attention], retain_graph=keep, allow_unused=True)
                 except CheckpointError as error:  # what is computed again in the backward pass is the fused kernel

@@ -24,7 +24,7 @@ FLOORS = [
         "targets",
     },
     {"methods"},
-    {"smoothing", "result", "probe", "attended", "call", "engine", "concepts"},
+    {"smoothing", "result", "probe", "attended", "call", "engine", "concepts", "input_gradients"},
     {"data", "models", "visualization"},
     {"sweep"},
     {"cli"},

@@ -169,11 +169,11 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
 def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.layouts import build_layout
-    from camtool.methods import Method, build_methods
+    from camtool.methods import build_methods, reads_layers
 
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
     methods = list(build_methods(_seeded(request) or recipe.get("method") or "gradcam").values())
-    if not any(isinstance(method, Method) for method in methods):  # what the recipe says of target layers is not about these
+    if not any(reads_layers(method) for method in methods):  # what the recipe says of target layers is not about these
         recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
     return {
         "target_layers": list(request.target_layers) or recipe.get("target_layers"),

@@ -10,7 +10,7 @@ from camtool.methods import Method, build_method
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
-from tests.methods.kinds import NAMES, OF_ATTENTION, OF_LAYERS, OF_MAPS
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_INPUT, OF_LAYERS, OF_MAPS
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, autograd_evidence, images, small_net
 
@@ -48,7 +48,7 @@ def raw_map(method: Method, given: Evidence) -> Tensor:
 def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
     assert set(OF_LAYERS) == set(REPLICAS)
     assert set(OF_LAYERS) == set(EXAMPLES)
-    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION}  # the latter's are in tests/methods/attention
+    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION, *OF_INPUT}  # the latter two's are in tests/methods/attention and …/input
 
 
 def test_every_method_names_its_paper_and_has_a_docstring() -> None:
