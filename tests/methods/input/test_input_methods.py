@@ -96,7 +96,7 @@ def test_maps_have_the_inputs_size_and_a_batch_equals_singles(name: str, rank: i
     batch = cam(inputs, 1)
     assert batch.maps.shape == batch.raw["input"].shape == (3, *SIZES[rank])
     assert batch.maps.amin() >= 0
-    assert batch.maps.amax() == pytest.approx(1, abs=1e-5)
+    assert batch.maps.amax() <= 1
     assert batch.source.startswith("at the input")
     for sample in range(3):
         single = cam(inputs[sample : sample + 1], 1)
