@@ -1,31 +1,32 @@
-"""One call of the engine: forward pass, gradients, layout, methods, and the raw maps they give."""
+"""One call of the engine: the forward pass that all methods share, what they ask beyond it, and the raw maps they give."""
 
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointError
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camtool.attended import ATTENTION, Attended
 from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
-from camtool.errors import CamtoolWarning, LayerError, MethodError
-from camtool.functional import widened
-from camtool.heads import find_linear_head
+from camtool.chunks import Progress, chunk_size, in_chunks
+from camtool.errors import CamtoolWarning, MethodError
+from camtool.evidence import Captured, Pass, parts
 from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
+from camtool.inquiry import Asked, NetworkInquiry
 from camtool.layouts import Layout, Tokens
 from camtool.methods import AttentionMethod, InputMethod, Method
 from camtool.methods._base import Evidence
+from camtool.replay import Recording, Replay
 from camtool.result import MethodMaps, finished
-from camtool.targets import Target, find_logits, resolve_targets, scores
-from camtool.types import Maps
+from camtool.targets import Target, find_logits, resolve_targets
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Setting:
     """`fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave."""
     aug_smooth: bool
     eigen_smooth: bool
+    progress: Progress | None
 
 
 class Call:
@@ -61,147 +63,137 @@ class Call:
         self.nested = False
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
+        self.replays: dict[str, str] = {}
+        """By path: how scores of other activations were found, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
     def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
         """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass."""
         setting, model = self._setting, self._setting.model
         given = setting.inputs.with_picture(inputs)
-        readers = setting.attention_methods
-        # A layer that is cut from the graph would cut the attention before it, and the input, from the score.
-        differentiate = bool(readers or setting.input_methods) or any(method.needs_gradients for method in setting.methods.values())
-        fit = partial(setting.fit, batch=len(inputs), input_size=inputs.shape[2:])
+        methods, readers = setting.methods.values(), setting.attention_methods
+        needs_gradients = any(method.needs_gradients for method in methods)
+        curved = any(method.needs_curvature for method in methods)
+        recorded = setting.layers if any(method.replays for method in methods) else {}
+        recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
         started = _now(inputs)
-        with evaluating(model), ExitStack() as stack:
-            capture = stack.enter_context(Capture(setting.layers, fit, differentiate=differentiate))
-            recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
-            if readers:
-                stack.enter_context(recorder)
-            at_input = InputGradients(setting.input_methods, model, given, fit)
-            logits = find_logits(stack.enter_context(at_input).run(model), batch=len(inputs))
-            forwarded = _now(inputs)
-            is_first = self._is_first
-            if is_first:
-                self.targets, self.nested = resolve_targets(self._asked, logits)
-                self.logits, self._is_first = logits.detach(), False
-                _warn_of_calls(capture, setting.aug_smooth)
-            captured = {path: capture.activations(path) for path in setting.layers}
-            stack.close()  # from here on nothing is recorded
+        with evaluating(model):
+            with ExitStack() as stack:
+                # A layer that is cut from the graph would cut the attention before it, and the input, from the score.
+                whole = bool(readers or setting.input_methods)
+                capture = self._capturing(setting.layers, inputs, differentiate=whole or needs_gradients)
+                stack.enter_context(capture)
+                recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
+                if readers:
+                    stack.enter_context(recorder)
+                if curved:  # the fused kernels have no second derivative
+                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                for recording in recordings.values():
+                    stack.enter_context(recording.recording())
+                at_input = InputGradients(setting.input_methods, model, given, setting.fit, check=self._is_first)
+                output = stack.enter_context(at_input).run(model)
+                logits = find_logits(output, batch=len(inputs))
+                forwarded = _now(inputs)
+                if self._is_first:
+                    self.targets, self.nested = resolve_targets(self._asked, logits)
+                    self.logits, self._is_first = logits.detach(), False
+                    _warn_of_calls(capture, setting.aug_smooth)
+                captured = {path: capture.activations(path) for path in setting.layers}
+            # From here on nothing is recorded.
+            replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
             attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            gradients, of_attention = self._gradients(logits, captured, attended)
-            of_layers = attended.layer_gradients(model, self._scores()) if attended else None
-            at_input.read(self._scores(), logits, check=is_first)
-        with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
-            raws = self._raw_maps(inputs, logits.detach(), captured, gradients)
-            if attended:
-                raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
-                self.attention_layers = [layer.path for layer in attended.found.layers]
-            explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
-            explained |= at_input.maps(explained)
+            seen = Pass(model, given, logits, captured, self.targets)
+            of_attention: list[list[Tensor]] = []
+            if needs_gradients or attended:
+                wanted = attended.wanted if attended else []
+                found = seen.differentiate(layers=needs_gradients, curved=curved, beside=wanted, keep=whole)
+                of_attention = [attended.checked(one) for one in found] if attended else []
+            of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
+            at_input.read(seen.scores(), logits)
+            asked = Asked(model, given, logits.detach(), self.targets, self._evidence_of, setting.progress, _callers_autocast(inputs))
+            with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
+                raws = self._raw_maps(seen, captured, replays, asked)
+                if attended:
+                    raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
+                    self.attention_layers = [layer.path for layer in attended.found.layers]
+        self.replays = {path: replay.words for path, replay in replays.items() if replay.words}
+        explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+        explained |= at_input.maps(explained)
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
 
-    def _scores(self) -> list[Callable[[Tensor], Tensor]]:
-        """Return for each of the k targets what turns the logits of the batch into its scores (n)."""
-        return [partial(scores, [row[k] for row in self.targets]) for k in range(len(self.targets[0]))]
-
-    def _gradients(
-        self, logits: Tensor, captured: dict[str, tuple[Tensor, Layout]], attended: Attended | None
-    ) -> tuple[list[dict[str, Tensor]] | None, list[list[Tensor]]]:
-        """Return for each of the k targets the gradient at each layer, as the layer shaped it, and of the attention wanted."""
-        needed = any(method.needs_gradients for method in self._setting.methods.values())
-        layers = {path: activations for path, (activations, _) in captured.items()} if needed else {}
-        attention = attended.wanted if attended else []
-        by_layer: list[dict[str, Tensor]] = []
-        of_attention: list[list[Tensor]] = []
-        if not layers and not attention:
-            return None, of_attention
-        for k, scores_of in enumerate(self._scores()):
-            with torch.enable_grad():
-                score = scores_of(logits).sum()
-            found: Sequence[Tensor | None] = [None] * (len(layers) + len(attention))
-            if score.requires_grad:
-                # What each layer makes of its own tokens, and what reaches the input, is asked for afterwards.
-                keep = attended is not None or bool(self._setting.input_methods) or k < len(self.targets[0]) - 1
-                try:
-                    found = torch.autograd.grad(score, [*layers.values(), *attention], retain_graph=keep, allow_unused=True)
-                except CheckpointError as error:  # what is computed again in the backward pass is the fused kernel
-                    raise MethodError(
-                        "The network checkpoints its activations, so the attention that is recorded is not what its backward pass sees. "
-                        "Switch activation checkpointing off, or use a method of activations, such as 'gradcam'."
-                    ) from error
-            of_layer = {path: gradient for path, gradient in zip(layers, found, strict=False) if gradient is not None}
-            if len(of_layer) < len(layers):
-                raise LayerError(_disconnected([path for path in layers if path not in of_layer]))
-            by_layer.append(of_layer)
-            if attended:
-                of_attention.append(attended.checked(found[len(layers) :]))
-        return (by_layer if layers else None), of_attention
+    def _capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
+        fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])
+        return Capture(layers, fit, differentiate=differentiate)
 
     def _raw_maps(
-        self,
-        inputs: Tensor,
-        logits: Tensor,
-        captured: dict[str, tuple[Tensor, Layout]],
-        gradients: list[dict[str, Tensor]] | None,
+        self, seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
     ) -> dict[str, dict[str, Tensor]]:
         """Return by method and layer the signed raw maps (n, k, *feature)."""
-        size, methods = inputs.shape[2:], self._setting.methods
+        methods, count = self._setting.methods, len(self.targets[0])
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
         for path, (tensor, layout) in captured.items():
-            activations = widened(layout.to_maps(tensor.detach(), size))
             for name, method in methods.items():
                 if method.needs_tokens and not isinstance(layout, Tokens):
                     raise MethodError(
                         f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
                         f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
                     )
-            if not activations.isfinite().all():
-                raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
-            by_target: list[Tensor | None] = [None]
-            if gradients is not None:
-                by_target = [self._checked(path, k, widened(layout.to_maps(one[path], size))) for k, one in enumerate(gradients)]
+            by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
             for name, method in methods.items():
+                remembered: list[Tensor] | None = [] if method.asks_alike else None
                 maps = []
-                for k, gradient in enumerate(by_target if method.needs_gradients else [None]):
-                    maps.extend(self._one_method(method, activations, gradient, logits, k))
-                # A class-agnostic map is the same for every target.
+                for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
+                    inquiry = NetworkInquiry(asked, name, path, k, layout, replays.get(path), remembered)
+                    evidence = replace(by_target[k], inquiry=inquiry)
+                    maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
                 stacked = torch.stack(maps, dim=1)
-                raws[name][path] = stacked.expand(-1, len(self.targets[0]), *stacked.shape[2:]).contiguous()
+                raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
                 if not stacked.isfinite().all():
                     raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return raws
 
-    def _one_method(self, method: Method, activations: Maps, gradient: Maps | None, logits: Tensor, k: int) -> list[Tensor]:
-        targets = [k] if method.needs_gradients or not method.class_discriminative else range(len(self.targets[0]))
-        maps = []
-        for target in targets:
-            class_weights = partial(self._class_weights, activations, logits, target)
-            contributions = method.contributions(Evidence(activations, gradient, class_weights))
-            maps.append(method.collapse_smoothly(contributions) if self._setting.eigen_smooth else method.collapse(contributions))
-        return maps
+    def _evidence_of(self, path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
+        """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
+        setting, evidence = self._setting, list[Evidence]()
+        targets = [[row[k]] for row in self.targets]
 
-    def _class_weights(self, activations: Maps, logits: Tensor, k: int) -> Tensor:
-        """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
-        head = find_linear_head(self._setting.model, activations, widened(logits))
-        with torch.enable_grad():
-            leaf = widened(logits).clone().requires_grad_()
-            score = scores([row[k] for row in self.targets], leaf).sum()
-            (of_logits,) = torch.autograd.grad(score, leaf)
-        return of_logits @ head.weight
+        def run(start: int, stop: int) -> None:
+            together = torch.cat([picture.to(setting.inputs.picture.dtype) for picture in pictures[start:stop]])
+            given = setting.inputs.repeated(stop - start).with_picture(together)
+            with self._capturing({path: setting.layers[path]}, together, differentiate=True) as capture:
+                logits = find_logits(given.run(setting.model), batch=len(together))
+                captured = {path: capture.activations(path)}
+            seen = Pass(setting.model, given, logits, captured, targets * (stop - start))
+            seen.differentiate()
+            for part, one in enumerate(parts(seen.evidence(path, 0), stop - start)):
+                picture = pictures[start + part]
+                asked = Asked(
+                    setting.model,
+                    setting.inputs.with_picture(picture),
+                    logits[part * len(targets) : (part + 1) * len(targets)].detach(),
+                    self.targets,
+                    self._evidence_of,
+                    setting.progress,
+                    _callers_autocast(picture),
+                )
+                layout = captured[path][1]
+                evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
 
-    def _checked(self, path: str, k: int, gradient: Maps) -> Maps:
-        dead = (gradient == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
-        if dead:
-            targets = [getattr(self.targets[sample][k], "index", self.targets[sample][k]) for sample in dead[:5]]
-            raise LayerError(
-                f"Layer '{path}': the score of target {_listed(targets)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
-                "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
-                "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
-                "load trained weights."
-            )
-        return gradient
+        in_chunks(len(pictures), chunk_size(setting.inputs.picture), run)
+        return evidence
+
+
+def _by_target(method: Method) -> bool:
+    return method.class_discriminative or method.needs_gradients
+
+
+def _callers_autocast(inputs: Tensor) -> Callable[[], Any]:
+    """Return what restores the caller's autocast around further passes of the network."""
+    kind = inputs.device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)
 
 
 def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
@@ -212,17 +204,6 @@ def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
                 CamtoolWarning,
                 stacklevel=5 if aug_smooth else 4,  # the caller of CAM
             )
-
-
-def _disconnected(paths: Sequence[str]) -> str:
-    return (
-        f"Layer {_listed([repr(path) for path in paths])}: the score does not depend on it, so there is no gradient; choose a layer on "
-        "the way to the output, or switch off activation checkpointing, or a torch.no_grad() in the model itself, around it."
-    )
-
-
-def _listed(items: Sequence[Any]) -> str:
-    return ", ".join(map(str, items))
 
 
 def _now(inputs: Tensor) -> float:

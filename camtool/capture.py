@@ -33,6 +33,8 @@ class CapturedLayer:
     activations: Tensor | None = None
     """As the layer gave it, not yet laid out; part of the graph where gradients are wanted."""
     layout: Layout | None = None
+    index: int = 0
+    """Which of the floating-point tensors it put out the activations are."""
     misfit: str = "its output holds no tensor of floating-point numbers"
     """Why there are no activations, where there are none."""
 
@@ -83,7 +85,7 @@ class Capture:
             return None
         record.order = next(self._order)
         record.input_shape = next((tuple(tensor.shape) for tensor in tensors_in(inputs)), None)
-        for tensor in tensors_in(output):
+        for index, tensor in enumerate(tensors_in(output)):
             record.shape = record.shape or tuple(tensor.shape)
             try:
                 record.layout = self._fit(tensor, module)
@@ -91,6 +93,7 @@ class Capture:
                 record.misfit = str(misfit)
                 continue
             record.shape = tuple(tensor.shape)
+            record.index = index
             record.activations = self._take(tensor)
             # Clone: an in-place ReLU downstream would overwrite the captured tensor.
             return replaced(output, tensor, record.activations.clone())
@@ -119,19 +122,24 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
-def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
-    """Return `output` with one of its tensors exchanged, as a hook may return it; the given one is left as it is."""
-    if output is old:
-        return new
+def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return `output` with every tensor in nested tuples, lists and dicts changed; the given one is left as it is."""
+    if isinstance(output, Tensor):
+        return change(output)
     if isinstance(output, Mapping):
         changed = copy.copy(output)
         for key, value in output.items():
-            changed[key] = replaced(value, old, new)  # type: ignore[index]  # dicts and their kin
+            changed[key] = mapped(value, change)  # type: ignore[index]  # dicts and their kin
         return changed
     if isinstance(output, (tuple, list)):
-        values = [replaced(value, old, new) for value in output]
+        values = [mapped(value, change) for value in output]
         return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
     return output
+
+
+def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """Return `output` with one of its tensors exchanged, as a hook may return it; the given one is left as it is."""
+    return mapped(output, lambda tensor: new if tensor is old else tensor)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from camtool.call import Call, Setting
 from camtool.capture import eager
+from camtool.chunks import Progress
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
 from camtool.input_gradients import input_source
 from camtool.inputs import Inputs, find_inputs
@@ -36,6 +37,7 @@ class CAM:
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
+        progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
 
     Raises:
         CamtoolError: in words, for a layer, method or layout that does not exist or fit.
@@ -51,6 +53,7 @@ class CAM:
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
+        progress: Progress | None = None,
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
@@ -66,6 +69,7 @@ class CAM:
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
         self._input = input
+        self._progress = progress
         without_channels = [*self._attention_methods, *self._input_methods]
         if eigen_smooth and without_channels:
             raise MethodError(
@@ -121,9 +125,19 @@ class CAM:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
     def _setting(self, given: Inputs) -> Setting:
-        smooth = (self._aug_smooth, self._eigen_smooth)
-        families = (self._layer_methods, self._attention_methods, self._input_methods)
-        return Setting(self._model, given, self._layers, *families, self._layout, self._fit, *smooth)
+        return Setting(
+            self._model,
+            given,
+            self._layers,
+            self._layer_methods,
+            self._attention_methods,
+            self._input_methods,
+            self._layout,
+            self._fit,
+            self._aug_smooth,
+            self._eigen_smooth,
+            self._progress,
+        )
 
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
         if target_layers is None:

@@ -40,10 +40,10 @@ def min_max(maps: RawMap) -> RawMap:
     return shifted / (shifted.amax(dim=axes, keepdim=True) + EPS)
 
 
-def resize(maps: RawMap, size: Sequence[int]) -> Float[Tensor, "n *size"]:
-    """Return the maps interpolated linearly to `size`; pixel centres are aligned, as in cv2.resize."""
+def resize(maps: RawMap, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n *size"]:
+    """Return the maps interpolated linearly to `size`; cells are aligned, as in cv2.resize, unless the centres of the corners are."""
     mode = _INTERPOLATION[maps.ndim - 1]
-    return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode=mode, align_corners=False).squeeze(1)
+    return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode=mode, align_corners=align_corners).squeeze(1)
 
 
 def fuse(layers: Sequence[RawMap]) -> RawMap:

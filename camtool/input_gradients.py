@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -30,16 +32,26 @@ MISSING_SHARE = 1e-2
 class InputGradients:
     """Makes the graph of one forward pass start at the input, and reads the gradients there; entered, it is the pass's inputs.
 
+    Args:
+        fit: `fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave.
+        check: warn where the bias terms do not sum to the score.
+
     Raises:
         MethodError: where the methods are not defined for this network.
     """
 
-    def __init__(self, methods: Mapping[str, InputMethod], model: nn.Module, inputs: Inputs, fit: Callable[..., Layout]) -> None:
+    def __init__(
+        self, methods: Mapping[str, InputMethod], model: nn.Module, inputs: Inputs, fit: Callable[..., Layout], *, check: bool
+    ) -> None:
         picture = inputs.picture
+        batch, size = len(picture), picture.shape[2:]
         self._methods = methods
         self._inputs = inputs
+        self._check = check
         self._leaf = picture.detach().clone()
-        self._biases = BiasRecorder(model, fit, len(picture), picture.shape[2:]) if self._any("needs_bias_terms") else None
+        self._biases = (
+            BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("needs_bias_terms") else None
+        )
         self._relus = GuidedReLUs() if self._any("needs_guided") else None
         self._evidence: list[InputEvidence] = []
         self._stack = ExitStack()
@@ -60,11 +72,8 @@ class InputGradients:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def read(self, scores_of: Sequence[Callable[[Tensor], Tensor]], logits: Tensor, *, check: bool) -> None:
-        """Take the gradients of all targets' scores; `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n).
-
-        `check`: warn where the bias terms do not sum to the score.
-        """
+    def read(self, scores_of: Sequence[Callable[[Tensor], Tensor]], logits: Tensor) -> None:
+        """Take the gradients of all targets' scores; `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n)."""
         for score_of in scores_of if self._methods else ():
             with torch.enable_grad():
                 scores = score_of(logits)
@@ -77,7 +86,7 @@ class InputGradients:
                 gradients, terms = self._biases.terms(total, self._leaf, retain_graph=True)
                 if not gradients.flatten(1).any(dim=1).all():
                     raise MethodError(_dead(self._methods))
-                if check:
+                if self._check:
                     _warn_if_incomplete(widened(scores.detach()), widened(self._leaf.detach()) * gradients, terms)
             if self._relus is not None:
                 with self._relus.guiding():
@@ -90,22 +99,22 @@ class InputGradients:
 
     def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
         """Return every input method's maps; `explained` has those of the methods that some are based on."""
-        size = self._leaf.shape[2:]
-        found = {}
-        for name, method in self._methods.items():
-            raws, attributions = [], []
-            for k, evidence in enumerate(self._evidence):
-                given = _with_map(evidence, explained[method.base].maps[:, k]) if method.base else evidence
-                raws.append(method.raw_map(given))
-                of_channels = method.attributions(given)
-                if of_channels is not None:
-                    attributions.append(of_channels)
-            raw = torch.stack(raws, dim=1)
-            if not raw.isfinite().all():
-                raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
-            one = finished({INPUT: raw}, size)
-            one.attributions = torch.stack(attributions, dim=1).float() if attributions else None
-            found[name] = one
+        with torch.autocast(self._leaf.device.type, enabled=False):  # the arithmetic of maps is float32 or wider
+            return {name: self._maps_of(name, method, explained) for name, method in self._methods.items()}
+
+    def _maps_of(self, name: str, method: InputMethod, explained: Mapping[str, MethodMaps]) -> MethodMaps:
+        raws, attributions = [], []
+        for k, evidence in enumerate(self._evidence):
+            given = replace(evidence, map=explained[method.base].maps[:, k].to(evidence.inputs.dtype)) if method.base else evidence
+            raws.append(method.raw_map(given))
+            of_channels = method.attributions(given)
+            if of_channels is not None:
+                attributions.append(of_channels)
+        raw = torch.stack(raws, dim=1)
+        if not raw.isfinite().all():
+            raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
+        found = finished({INPUT: raw}, self._leaf.shape[2:])
+        found.attributions = torch.stack(attributions, dim=1).float() if attributions else None
         return found
 
     def _any(self, need: str) -> bool:
@@ -115,10 +124,6 @@ class InputGradients:
 def input_source(base: str, layers: str) -> str:
     """Return in words where a map of an input method comes from; `layers` says so for its base."""
     return f"at the input, times {base} {layers}" if base else "at the input"
-
-
-def _with_map(evidence: InputEvidence, found: Float[Tensor, "n *spatial"]) -> InputEvidence:
-    return InputEvidence(evidence.inputs, evidence.gradients, evidence.bias_terms, evidence.guided, found.to(evidence.inputs.dtype))
 
 
 def _warn_if_incomplete(scores: Float[Tensor, " n"], products: Maps, terms: Sequence[BiasTerm]) -> None:

@@ -30,7 +30,15 @@ class Inputs:
 
     def first_sample(self) -> "Inputs":
         """Return the inputs of the first sample alone: every tensor with the batch in front is cut."""
-        return self._by_sample(lambda tensor: tensor[:1])
+        return self.sample(0)
+
+    def sample(self, index: int) -> "Inputs":
+        """Return the inputs of one sample alone."""
+        return self._by_sample(lambda tensor: tensor[index : index + 1])
+
+    def expanded(self, times: int) -> "Inputs":
+        """Return the inputs of one sample several times over, as views of one."""
+        return self._by_sample(lambda tensor: tensor.expand(times, *tensor.shape[1:]))
 
     def repeated(self, times: int) -> "Inputs":
         """Return the inputs of the whole batch several times over."""

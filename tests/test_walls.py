@@ -9,22 +9,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {
-        "attention",
-        "capture",
-        "factorization",
-        "full_gradients",
-        "guided",
-        "heads",
-        "inputs",
-        "layers",
-        "layouts",
-        "products",
-        "self_attention",
-        "targets",
-    },
+    {"attention", "capture", "chunks", "factorization", "full_gradients", "guided", "heads", "inputs", "layers", "layouts", "products"}
+    | {"replay", "self_attention", "targets"},
     {"methods"},
-    {"smoothing", "result", "probe", "attended", "call", "engine", "concepts", "input_gradients"},
+    {"smoothing", "result", "probe", "attended", "call", "concepts", "engine", "evidence", "input_gradients", "inquiry"},
     {"data", "models", "visualization"},
     {"sweep"},
     {"cli"},

@@ -37,6 +37,13 @@ class Layout(ABC):
         """Return maps (n, c, *spatial), spatial axes in the order of the input's."""
 
     @abstractmethod
+    def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
+        """Return the tensor of which `to_maps` makes these maps; what is no position (extra tokens) is that of `like`.
+
+        `like` is a tensor of the layer with one sample, or as many as the maps have.
+        """
+
+    @abstractmethod
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         """Return the axes and the extra tokens that this layout sees in a tensor of `shape`, which it fits."""
 

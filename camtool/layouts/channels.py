@@ -39,6 +39,9 @@ class ChannelsFirst(Layout):
     def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
         return tensor
 
+    def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
+        return maps
+
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         return Reading(f"NC{_letters(shape)}")
 
@@ -61,6 +64,9 @@ class ChannelsLast(Layout):
 
     def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
         return tensor.movedim(-1, 1)
+
+    def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
+        return maps.movedim(1, -1)
 
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         return Reading(f"N{_letters(shape)}C")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from camtool.errors import ConfigError
@@ -74,6 +75,14 @@ class Tokens(Layout):
         axis, found = self._split(tensor.shape, input_size)
         tokens = tensor.movedim(axis, 2)  # (n, c, length)
         return tokens[:, :, found.extra :].unflatten(2, found.grid)
+
+    def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
+        axis, found = self._split(like.shape, input_size)
+        patches = maps.flatten(2).movedim(2, axis)
+        if not found.extra:
+            return patches
+        extra = like.narrow(axis, 0, found.extra)
+        return torch.cat([extra.expand(len(maps), *extra.shape[1:]), patches], dim=axis)
 
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         axis, found = self._split(shape, input_size)

@@ -6,6 +6,7 @@ from typing import Any
 from camtool.errors import MethodError, closest
 from camtool.methods._base import ActivationMethod as ActivationMethod
 from camtool.methods._base import BaseMethod as BaseMethod
+from camtool.methods._base import ChannelMethod as ChannelMethod
 from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Method as Method
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
@@ -31,6 +32,9 @@ from camtool.methods.input.full_grad import FullGrad as FullGrad
 from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackprop
 from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
+from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
+from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
+from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
 from camtool.registry import METHODS
 
 

@@ -1,9 +1,9 @@
-"""What a method is, and one of a target layer: contributions of every channel at every position, and how they collapse to one map."""
+"""What a method is, and what one of a target layer is given: activations, their gradients, and an inquiry of the network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,34 @@ from torch import Tensor
 from camtool.errors import MethodError
 from camtool.functional import first_component
 from camtool.types import Maps, RawMap, Weights
+
+Copies: TypeAlias = Callable[[int, int], Float[Tensor, "n copies channels *size"]]
+"""`copies(start, stop)` returns that range of a sequence of altered copies of every sample."""
+
+
+@runtime_checkable
+class Inquiry(Protocol):
+    """What a method may ask of the network beyond one forward pass: always the score of the target that is explained.
+
+    A method never sees the network. How many copies go through it at once is not the method's to decide: results do not depend on it.
+    """
+
+    inputs: Float[Tensor, "n channels *size"]
+    """The picture, as the network gets it."""
+    scores: Float[Tensor, " n"]
+    """Of the inputs as they are."""
+
+    def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
+        """Return the scores of `count` copies of the layer's activations (n, c, *spatial); only what lies downstream is run."""
+
+    def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
+        """Return the scores of `count` copies of the inputs."""
+
+    def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
+        """Return the scores of other inputs, and the scores' gradients with respect to these inputs."""
+
+    def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> "list[Evidence]":
+        """Return the evidence, gradients included, of other inputs at the same layer."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +50,16 @@ class Evidence:
     """Of the target's scalar with respect to the activations; None unless the method asked for them."""
     class_weights: Callable[[], Float[Tensor, "n c"]]
     """The final linear layer's weights for the target; raises MethodError where the head is not global average pooling + linear."""
+    curvature: Maps | None = None
+    """The scalar's Hessian in the activations times the activations; None unless the method asked for it."""
+    inquiry: Inquiry | None = None
+    """For methods that ask more of the network."""
+
+    def ask(self, method: str) -> Inquiry:
+        """Return the inquiry; MethodError if there is none."""
+        if self.inquiry is None:
+            raise MethodError(f"Method '{method}' asks the network again, which is not possible here.")
+        return self.inquiry
 
 
 class BaseMethod(ABC):
@@ -39,10 +77,36 @@ class Method(BaseMethod):
 
     needs_tokens: ClassVar[bool] = False
     """Whether the method is defined for layers of tokens only."""
+    needs_curvature: ClassVar[bool] = False
+    replays: ClassVar[bool] = False
+    """Whether it asks for scores of other activations."""
+    asks_alike: ClassVar[bool] = False
+    """Whether the copies it asks for are the same for every target, so that one run of the network serves them all."""
+
+    @abstractmethod
+    def raw_map(self, evidence: Evidence) -> RawMap:
+        """Return the raw map (n, *spatial), signed."""
+
+    def eigen_smooth_map(self, evidence: Evidence) -> RawMap:
+        """Return the raw map with eigen-smooth; MethodError where the method is no sum over channels."""
+        raise MethodError(
+            f"Eigen-smooth is a principal component over channels; '{self.name}' is no sum over channels. Leave it out, or use a method "
+            "that is, such as 'gradcam'."
+        )
+
+
+class ChannelMethod(Method):
+    """Base of methods that sum, over channels, what each contributes at each position."""
 
     @abstractmethod
     def contributions(self, evidence: Evidence) -> Maps:
         """Return what each channel contributes at each position, (n, c, *spatial), signed."""
+
+    def raw_map(self, evidence: Evidence) -> RawMap:
+        return self.collapse(self.contributions(evidence))
+
+    def eigen_smooth_map(self, evidence: Evidence) -> RawMap:
+        return self.collapse_smoothly(self.contributions(evidence))
 
     def collapse(self, contributions: Maps) -> RawMap:
         """Return the raw map (n, *spatial), signed: the sum over channels unless the method says otherwise."""
@@ -53,7 +117,7 @@ class Method(BaseMethod):
         return first_component(contributions)
 
 
-class GradientMethod(Method):
+class GradientMethod(ChannelMethod):
     """Weights activations with something made of their gradients."""
 
     needs_gradients = True
@@ -68,7 +132,7 @@ class GradientMethod(Method):
         """Return channel weights (n, c, 1, ...) or position weights (n, c, *spatial)."""
 
 
-class ActivationMethod(Method):
+class ActivationMethod(ChannelMethod):
     """Weights activations by themselves: one forward pass, no class."""
 
     class_discriminative = False

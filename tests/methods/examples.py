@@ -13,6 +13,8 @@ class Example:
     gradients: list[Grid] = field(default_factory=lambda: [[[2.0, 0.0], [-1.0, 3.0]], [[-2.0, 1.0], [0.0, -1.0]]])
     class_weights: list[float] = field(default_factory=lambda: [2.0, -1.0])
     arguments: dict[str, Any] = field(default_factory=dict)
+    curvature: list[Grid] = field(default_factory=lambda: [[[1.0, 0.0], [0.0, -1.0]], [[0.0, 2.0], [0.0, 0.0]]])
+    picture: list[Grid] = field(default_factory=lambda: [[[1.0, 0.0], [0.0, 2.0]]])
 
 
 # The shared example:  A1 = 1 2   g1 = 2 0   A2 = 2 1   g2 = -2  1   w = 2, -1
@@ -51,6 +53,13 @@ EXAMPLES: dict[str, Example] = {
     # k = 1. A1: mean 1, variance (0 + 1 + 16 + 9) / 4 = 6.5: only 4 > 1 + 2.55, so 1/4.
     # A2: mean 1.25, variance (9 + 1 + 25 + 9) / 64 = 0.6875: nothing exceeds 2.08, so 0.
     "fem": Example([[0.25, 0.5], [-0.75, 1.0]], arguments={"k": 1.0}),
+    # `ByHand` scores 2 sum(A1) - sum(A2) = 8 - 5 = 3; without A1 -5, without A2 8: falls of 8 and -5: 8 A1 - 5 A2
+    "ablationcam": Example([[-2.0, 11.0], [-24.0, 22.0]]),
+    # one position alone scores 2 A1 - A2 there, none scores 0
+    "reciprocam": Example([[0.0, 3.0], [-6.0, 6.0]]),
+    # A1 scaled is (4, 5, 0, 7) / 7, A2 (1, 0.5, 0, 1); the picture 1 0 / 0 2 times these, at weights 1 2 / 3 4: 4/7 + 8 and 1 + 8.
+    # softmax of a difference of 3/7: e^(-3/7) = 0.6514391, weights 0.3944674 and 0.6055326: 0.3944674 A1 + 0.6055326 A2
+    "scorecam": Example([[1.6055326, 1.3944674], [-1.1834022, 2.7889348]]),
     # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
     "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
 }

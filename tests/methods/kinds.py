@@ -1,6 +1,6 @@
 """Which methods read what; from the registry, so that a new one is in every test."""
 
-from camtool.methods import InputMethod, Method, find_method, method_names
+from camtool.methods import ChannelMethod, InputMethod, Method, find_method, method_names
 
 NAMES = method_names()
 OF_LAYERS = [name for name in NAMES if issubclass(find_method(name), Method)]
@@ -9,3 +9,5 @@ OF_ATTENTION = [name for name in NAMES if name not in OF_LAYERS + OF_INPUT]
 OF_TOKENS = [name for name in OF_LAYERS if getattr(find_method(name), "needs_tokens", False)]
 OF_MAPS = [name for name in OF_LAYERS if name not in OF_TOKENS]
 """Those that a convolutional network can be asked for."""
+OF_CHANNELS = [name for name in OF_LAYERS if issubclass(find_method(name), ChannelMethod)]
+"""Those that sum over channels, so that eigen-smooth is defined."""

@@ -1,18 +1,22 @@
 """What every registered method must satisfy. The registry is the list: a method without a replica fails here."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 
 from camtool import CAM
-from camtool.methods import Method, build_method
+from camtool.errors import MethodError
+from camtool.methods import build_method
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
-from tests.methods.kinds import NAMES, OF_ATTENTION, OF_INPUT, OF_LAYERS, OF_MAPS
+from tests.methods.inquiries import ByHand, Formula, score_of_activations, score_of_input
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
-from tests.networks import CLASSES, RANKS, SIZES, autograd_evidence, images, small_net
+from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
 
 # Maps without positive evidence occur among the seeded networks; what is said of them is tested in tests/test_engine.py.
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
@@ -35,14 +39,15 @@ def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, li
     activations[:, 0].view(count, -1)[:, 3] = 40.0
     gradients[:, 1].view(count, -1)[:, 2] = 0.0
     class_weights = torch.randn(count, channels, generator=generator, dtype=torch.float64)
+    curvature = torch.randn(count, channels, *grid, generator=generator, dtype=torch.float64)
+    pictures = torch.randn(count, 2, *SIZES[rank], generator=generator, dtype=torch.float64)
+    formula = Formula(pictures, activations, gradients, class_weights)
+    formula.scores = torch.tensor([score_of_activations(one.numpy()) for one in activations], dtype=torch.float64)
     samples = [
-        Sample(a.numpy(), g.numpy(), w.numpy(), draws(channels)) for a, g, w in zip(activations, gradients, class_weights, strict=True)
+        Sample(a.numpy(), g.numpy(), w.numpy(), draws(channels), h.numpy(), x.numpy(), score_of_activations, score_of_input)
+        for a, g, w, h, x in zip(activations, gradients, class_weights, curvature, pictures, strict=True)
     ]
-    return Evidence(activations, gradients, lambda: class_weights), samples
-
-
-def raw_map(method: Method, given: Evidence) -> Tensor:
-    return method.collapse(method.contributions(given))
+    return Evidence(activations, gradients, lambda: class_weights, curvature, formula), samples
 
 
 def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
@@ -62,40 +67,63 @@ def test_every_method_names_its_paper_and_has_a_docstring() -> None:
 def test_raw_map_equals_the_replica(name: str, rank: int) -> None:
     given, samples = evidence(rank)
     expected = np.stack([REPLICAS[name](sample) for sample in samples])
-    actual = raw_map(build_method(name), given)
+    actual = build_method(name).raw_map(given)
     assert actual.dtype == torch.float64
     np.testing.assert_allclose(actual.numpy(), expected, **TIGHT)
 
 
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", OF_LAYERS)
+@pytest.mark.parametrize("name", OF_CHANNELS)
 def test_eigen_smooth_equals_the_replica(name: str, rank: int) -> None:
     given, samples = evidence(rank)
     method = build_method(name)
     # Seg-Eigen-CAM keeps its own rule for the sign; for the others eigen-smooth is the component of what they would sum.
     collapse = REPLICAS[name] if name == "segeigencam" else lambda sample: principal_component(TERMS[name](sample))
     expected = np.stack([collapse(sample) for sample in samples])
-    np.testing.assert_allclose(method.collapse_smoothly(method.contributions(given)).numpy(), expected, **TIGHT)
+    np.testing.assert_allclose(method.eigen_smooth_map(given).numpy(), expected, **TIGHT)
 
 
 @pytest.mark.parametrize("name", OF_LAYERS)
 def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
     example = EXAMPLES[name]
-    activations, gradients, weights = (
-        torch.tensor([values], dtype=torch.float64) for values in (example.activations, example.gradients, example.class_weights)
+    activations, gradients, weights, curvature, picture = (
+        torch.tensor([values], dtype=torch.float64)
+        for values in (example.activations, example.gradients, example.class_weights, example.curvature, example.picture)
     )
-    actual = raw_map(build_method({"type": name, **example.arguments}), Evidence(activations, gradients, lambda: weights))
+    inquiry = ByHand(picture, activations, gradients, weights)
+    inquiry.scores = torch.tensor([inquiry.score_of_activations(activations[0].numpy())], dtype=torch.float64)
+    given = Evidence(activations, gradients, lambda: weights, curvature, inquiry)
+    actual = build_method({"type": name, **example.arguments}).raw_map(given)
     # The epsilons of 1e-6 and 1e-7 in some denominators are left out by hand.
     torch.testing.assert_close(actual[0], torch.tensor(example.expected, dtype=torch.float64), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in OF_LAYERS if name not in OF_CHANNELS])
+def test_eigen_smooth_of_a_method_that_is_no_sum_over_channels_is_refused(name: str) -> None:
+    given, _ = evidence(2)
+    with pytest.raises(MethodError, match="no sum over channels"):
+        build_method(name).eigen_smooth_map(given)
 
 
 def layer_for(name: str) -> str:
     return "late" if name == "cam" else "early"  # cam is defined at the pooled layer only; elsewhere the tail is not linear
 
 
-@pytest.mark.parametrize("smooth", [False, True], ids=["sum", "eigen-smooth"])
+def tail_of(model: SmallNet, layer: str) -> nn.Module:
+    behind = [model.late] if layer == "early" else []
+    return nn.Sequential(*behind, model.pool, nn.Flatten(1), model.fc)
+
+
+def score_through(network: nn.Module, index: int, values: np.ndarray) -> float:
+    with torch.no_grad():
+        return network(torch.from_numpy(values).unsqueeze(0))[0, index].item()
+
+
+SUMMED_OR_SMOOTHED = [(name, smooth) for name in OF_MAPS for smooth in (False, True) if not smooth or name in OF_CHANNELS]
+
+
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("name", OF_MAPS)
+@pytest.mark.parametrize(("name", "smooth"), SUMMED_OR_SMOOTHED)
 def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, smooth: bool) -> None:
     model, inputs, classes = small_net(rank, double=True), images(rank, double=True), [1, 3]
     layer = layer_for(name)
@@ -104,6 +132,9 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     raws = []
     for sample, index in enumerate(classes):
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
+        given.picture = inputs[sample].numpy()
+        given.score_of_input = partial(score_through, model, index)
+        given.score_of_activations = partial(score_through, tail_of(model, layer), index)
         raws.append(principal_component(TERMS[name](given)) if smooth and name != "segeigencam" else REPLICAS[name](given))
     result = CAM(model, layer, name, eigen_smooth=smooth)(inputs, classes)
     np.testing.assert_allclose(result.raw[layer].numpy(), np.stack(raws), rtol=1e-5, atol=1e-7)
@@ -164,7 +195,7 @@ def test_another_seed_gives_another_random_map() -> None:
 @pytest.mark.parametrize("name", OF_LAYERS)
 def test_raw_map_is_signed(name: str) -> None:
     given, _ = evidence(2, count=4)
-    raw = raw_map(build_method(name), given)
+    raw = build_method(name).raw_map(given)
     if name == "gradcamelementwise":  # its formula has the ReLU inside
         assert raw.amin() >= 0
     else:
@@ -175,7 +206,7 @@ def test_raw_map_is_signed(name: str) -> None:
 def test_fem_takes_its_k_from_the_config(k: float) -> None:
     given, samples = evidence(2)
     expected = np.stack([fem_of(sample, k).sum(axis=0) for sample in samples])
-    np.testing.assert_allclose(raw_map(build_method({"type": "FEM", "k": k}), given).numpy(), expected, **TIGHT)
+    np.testing.assert_allclose(build_method({"type": "FEM", "k": k}).raw_map(given).numpy(), expected, **TIGHT)
 
 
 @pytest.mark.parametrize("name", OF_MAPS)

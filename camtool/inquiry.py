@@ -1,0 +1,124 @@
+"""Inquiry: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from camtool.chunks import Progress, chunk_size, in_chunks
+from camtool.errors import MethodError
+from camtool.functional import widened
+from camtool.inputs import Inputs
+from camtool.layouts import Layout
+from camtool.methods._base import Copies, Evidence
+from camtool.replay import Replay
+from camtool.targets import Target, find_logits, scores
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What all inquiries of one forward pass share."""
+
+    model: nn.Module
+    inputs: Inputs
+    logits: Tensor
+    targets: Sequence[Sequence[Target]]
+    """n lists of k."""
+    evidence_of: Callable[[str, int, Sequence[Tensor]], list[Evidence]]
+    """`evidence_of(path, k, pictures)`."""
+    progress: Progress | None
+    autocast: Callable[[], AbstractContextManager[Any]]
+    """The caller's, for further passes of the network."""
+
+
+class NetworkInquiry:
+    """What one method asks about one target at one layer; see `camtool.methods._base.Inquiry`.
+
+    Args:
+        remembered: scores of all k targets by question, where the questions are the same for every target; None: where they are not.
+    """
+
+    def __init__(
+        self, asked: Asked, method: str, path: str, k: int, layout: Layout, replay: Replay | None, remembered: list[Tensor] | None
+    ) -> None:
+        self._asked = asked
+        self._method = method
+        self._path = path
+        self._k = k
+        self._replay = replay
+        self._layout = layout
+        self._remembered = remembered
+        self._questions = 0
+        self.inputs: Tensor = asked.inputs.picture.detach()
+        self.scores: Tensor = widened(scores([row[k] for row in asked.targets], asked.logits).detach())
+
+    def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
+        """Return the scores of copies of the layer's activations, from the layer on."""
+        replay = self._replay
+        if replay is None:
+            raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
+        given, size = replay.given, self.inputs.shape[2:]
+
+        def of_sample(sample: int, maps: Tensor) -> Tensor:
+            tensor = self._layout.from_maps(maps.to(given.dtype), given[sample : sample + 1], size)
+            return find_logits(replay(sample, tensor), batch=len(maps))
+
+        def logits_of(altered: Tensor) -> list[Tensor]:
+            return [of_sample(sample, maps) for sample, maps in enumerate(altered)]
+
+        return self._scores(count, copies, logits_of, given[:1])
+
+    def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
+        """Return the scores of copies of the inputs."""
+
+        def logits_of(altered: Tensor) -> list[Tensor]:
+            # (copies, n, ...): the other inputs of the network are repeated batch by batch.
+            pictures = altered.transpose(0, 1).flatten(0, 1).to(self.inputs.dtype)
+            given = self._asked.inputs.repeated(altered.shape[1]).with_picture(pictures)
+            logits = find_logits(given.run(self._asked.model), batch=len(pictures))
+            return list(logits.unflatten(0, (altered.shape[1], altered.shape[0])).transpose(0, 1))
+
+        return self._scores(count, copies, logits_of, self.inputs)
+
+    def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
+        """Return the scores of other inputs, and their gradients with respect to these inputs."""
+        leaf = inputs.detach().to(self.inputs.dtype).clone().requires_grad_()
+        with torch.enable_grad(), self._asked.autocast():
+            logits = find_logits(self._asked.inputs.with_picture(leaf).run(self._asked.model), batch=len(leaf))
+            found = scores([row[self._k] for row in self._asked.targets], logits)
+            (gradients,) = torch.autograd.grad(found.sum(), leaf)
+        return widened(found.detach()), widened(gradients)
+
+    def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> list[Evidence]:
+        """Return the evidence of other inputs at the same layer."""
+        with self._asked.autocast():
+            return self._asked.evidence_of(self._path, self._k, inputs)
+
+    def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Tensor]], copy: Tensor) -> Tensor:
+        """Return (n, count); `logits_of` gives the logits of every sample's copies, `copy` is one of each sample."""
+        targets, remembered, question = self._asked.targets, self._remembered, self._questions
+        self._questions += 1
+        if remembered is not None and len(remembered) > question:
+            return remembered[question][:, self._k]
+        wanted = range(len(targets[0])) if remembered is not None else [self._k]
+        found = torch.empty(len(targets), len(wanted), count, dtype=self.scores.dtype, device=self.scores.device)
+
+        def run(start: int, stop: int) -> None:
+            with torch.no_grad(), self._asked.autocast():
+                for sample, logits in enumerate(logits_of(copies(start, stop))):
+                    for place, k in enumerate(wanted):
+                        found[sample, place, start:stop] = widened(scores([targets[sample][k]] * len(logits), logits))
+
+        progress = self._asked.progress and partial(self._asked.progress, f"{self._method} at {self._path}")
+        in_chunks(count, chunk_size(copy), run, progress)
+        if not found.isfinite().all():
+            raise MethodError(f"Method '{self._method}' at layer '{self._path}': the network gives scores of NaN or infinity.")
+        if remembered is None:
+            return found[:, 0]
+        remembered.append(found)
+        return found[:, self._k]

@@ -1,0 +1,1 @@
+"""Methods that look at how scores change when activations or inputs do."""

@@ -1,0 +1,26 @@
+"""Ablation-CAM: Desai & Ramaswamy 2020, "Visual Explanations for Deep Convolutional Network via Gradient-free Localization"."""
+
+from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods.perturbation._copies import OneChannelZero
+from camtool.registry import METHODS
+from camtool.types import Maps
+
+
+@METHODS.register_module()
+class AblationCAM(ChannelMethod):
+    """Weights each channel by how far the score falls when the channel is set to zero.
+
+    Differs from the paper: the fall is not divided by the score, a constant that normalising cancels, and that inverts the map where
+    the score is negative. Extra tokens (class, distillation) keep the channel.
+    """
+
+    name = "ablationcam"
+    paper = "doi:10.1109/WACV45572.2020.9093360"
+    replays = True
+    asks_alike = True
+
+    def contributions(self, evidence: Evidence) -> Maps:
+        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        without = inquiry.scores_of_activations(activations.shape[1], OneChannelZero(activations))
+        weights = inquiry.scores.unsqueeze(1) - without  # (n, c)
+        return weights.reshape(*weights.shape, *[1] * (activations.ndim - 2)) * activations

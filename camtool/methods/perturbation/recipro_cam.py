@@ -1,0 +1,29 @@
+"""Recipro-CAM: Byun & Lee 2022, arXiv:2209.14074; on tokens ViT-ReciproCAM, arXiv:2310.02588."""
+
+import torch
+
+from camtool.methods._base import Evidence, Method
+from camtool.methods.perturbation._copies import OnePositionKept
+from camtool.registry import METHODS
+from camtool.types import RawMap
+
+
+@METHODS.register_module()
+class ReciproCAM(Method):
+    """Scores each position by what the network says when all others of the layer are zero.
+
+    Differs from the papers: one position is kept, not a Gaussian around it, and what the network says when none is kept is taken off,
+    so that the sign means something. Extra tokens (class, distillation) are kept always.
+    """
+
+    name = "reciprocam"
+    paper = "arXiv:2209.14074"
+    replays = True
+    asks_alike = True
+
+    def raw_map(self, evidence: Evidence) -> RawMap:
+        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        grid = activations.shape[2:]
+        kept = inquiry.scores_of_activations(grid.numel(), OnePositionKept(activations))
+        none = inquiry.scores_of_activations(1, lambda *_: torch.zeros_like(activations).unsqueeze(1))
+        return (kept - none).unflatten(1, grid)

@@ -1,0 +1,253 @@
+"""Replay: run again only what lies downstream of a layer, for copies of one sample with other activations there.
+
+The network's own Python runs again, but every module that had finished before the layer answers from memory: an expanded view, so
+that nothing upstream is computed or copied. Functional code in between, and all that comes after the layer, runs as it is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from camtool.capture import mapped, tensors_in
+from camtool.errors import CamtoolError
+from camtool.inputs import Inputs
+
+
+class _ResistedError(CamtoolError):
+    """The network does not run the same way twice."""
+
+
+@dataclass
+class _Answer:
+    """What one module call gave."""
+
+    module: nn.Module
+    output: Any
+    has_inputs: bool
+    """Whether it was called with a tensor; one without, as a table of position biases, belongs to no sample."""
+
+
+class Manner(NamedTuple):
+    """How a recorded tensor stands for copies of one sample. What does not fit a manner is computed again."""
+
+    views: bool
+    """Expanded views; else copies, for networks that work in place on what modules return."""
+    folded: bool
+    """Whether a first axis that is a multiple of the batch holds samples by parts, as windows do."""
+
+
+_MANNERS = (Manner(views=True, folded=False), Manner(views=False, folded=True), Manner(views=False, folded=False))
+
+
+class Recording:
+    """What a network's modules gave before `layer` was first called, recorded while `recording()` is entered."""
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        self.model = model
+        self.layer = layer
+        self.answers: list[_Answer] = []
+        """Of the outermost calls, in order; the last is the layer's own."""
+        self.resists = ""
+        """Why it cannot be replayed, if it cannot."""
+        # Whatever holds the layer was not finished before it; its Python must run.
+        self._enclosing = {module for module in model.modules() if any(part is layer for part in module.modules())} - {layer}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the layer was called."""
+        return bool(self.answers) and self.answers[-1].module is self.layer
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record the calls of one forward pass."""
+
+        def remember(module: nn.Module, arguments: Any, output: Any) -> None:
+            if not self.complete:
+                # Clone: an in-place layer behind it may overwrite what it returned.
+                copied = mapped(output, lambda tensor: tensor.detach().clone())
+                self.answers.append(_Answer(module, copied, next(tensors_in(arguments), None) is not None))
+
+        def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+            output = forward(*arguments, **keywords)
+            remember(module, (arguments, keywords), output)
+            return output
+
+        self.answers.clear()
+        with self._intercepting(run):
+            yield
+        if not self.complete:
+            self.resists = "the layer is called inside a module that does not hold it"
+
+    @contextmanager
+    def answering(self, sample: int, batch: int, output: Any, manner: "Manner") -> Iterator[None]:
+        """Answer from memory what was recorded of one sample of `batch`, and with `output` where the layer is called."""
+        rest = iter(self.answers)
+        copies = next(tensors_in(output)).shape[0]
+
+        def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+            answer = next(rest, None)
+            if answer is None:  # downstream
+                return forward(*arguments, **keywords)
+            if answer.module is not module:
+                raise _ResistedError("its modules are not called in the same order again")
+            if module is self.layer:
+                return output
+            if answer.has_inputs and (recalled := _of_sample(answer.output, sample, batch, copies, manner)) is not None:
+                return recalled
+            return forward(*arguments, **keywords)
+
+        with self._intercepting(run):
+            yield
+
+    @contextmanager
+    def _intercepting(self, run: Any) -> Iterator[None]:
+        """Send every outermost module call, but those of the modules that hold the layer, through `run`."""
+        inside = False
+        own: list[tuple[nn.Module, Any]] = []
+
+        def wrapper(module: nn.Module) -> Any:
+            forward = module.forward
+
+            def intercepted(*arguments: Any, **keywords: Any) -> Any:
+                nonlocal inside
+                if inside:
+                    return forward(*arguments, **keywords)
+                inside = True
+                try:
+                    return run(module, forward, arguments, keywords)
+                finally:
+                    inside = False
+
+            return intercepted
+
+        try:
+            for module in self.model.modules():
+                if module not in self._enclosing and not isinstance(module, torch.jit.ScriptModule):
+                    changed = wrapper(module)
+                    own.append((module, vars(module).get("forward")))
+                    vars(module)["forward"] = changed
+            yield
+        finally:
+            for module, forward in own:
+                if forward is None:
+                    del vars(module)["forward"]
+                else:
+                    vars(module)["forward"] = forward
+
+
+def _of_sample(output: Any, sample: int, batch: int, copies: int, manner: Manner) -> Any:
+    """Return what a module gave for one sample, for several copies of it; None where the batch is not found in the shape."""
+    fits = True
+
+    def change(tensor: Tensor) -> Tensor:
+        nonlocal fits
+        axis = next((axis for axis in range(min(tensor.ndim, 2)) if tensor.shape[axis] == batch), None)
+        if axis is not None:
+            shape = list(tensor.shape)
+            shape[axis] = copies
+            view = tensor.narrow(axis, sample, 1).expand(shape)
+            return view if manner.views else view.contiguous()
+        if manner.folded and tensor.ndim > 1 and tensor.shape[0] % batch == 0:
+            share = tensor.shape[0] // batch
+            return tensor.narrow(0, sample * share, share).repeat(copies, *[1] * (tensor.ndim - 1))
+        fits = False
+        return tensor
+
+    changed = mapped(output, change)
+    return changed if fits else None
+
+
+class Replay:
+    """The scores of copies of a sample with other activations at a layer, from the layer on.
+
+    Where the network resists (it calls modules in another order, or gives other scores for the same activations), every copy is
+    a whole forward pass, with the same result; `words` says so and why.
+    """
+
+    def __init__(self, recording: Recording, index: int, inputs: Inputs, output: Any) -> None:
+        """Bind what was recorded in a forward pass of `inputs`, which ended in `output`.
+
+        Args:
+            index: which of the layer's floating-point tensors is replaced.
+        """
+        self._recording = recording
+        self._index = index
+        self._inputs = inputs
+        self._batch = len(inputs.picture)
+        self._expected = next(tensors_in(output)).detach()
+        self._manner = _MANNERS[0]
+        self.words = recording.resists and f"full forward passes: {recording.resists}"
+        """"" until it was tried, "replay", or why whole forward passes are made."""
+
+    @property
+    def given(self) -> Tensor:
+        """The layer's own tensor, of all samples."""
+        tensors = list(tensors_in(self._recording.answers[-1].output))
+        return tensors[self._index]
+
+    def __call__(self, sample: int, activations: Tensor) -> Any:
+        """Return the network's output for copies of one sample with `activations` (copies, ...) at the layer."""
+        if not self.words:
+            self._try()
+        if self.words != "replay":
+            return self._whole(sample, activations)
+        return self._tail(sample, activations)
+
+    def _try(self) -> None:
+        """Replay what is known, twice the first sample's own activations, and believe the replay if the output is the same."""
+        twice = self.given[:1].expand(2, *self.given.shape[1:]).contiguous()
+        failure = ""
+        for self._manner in _MANNERS:
+            try:
+                with torch.no_grad():
+                    output = next(tensors_in(self._tail(0, twice)))
+            except (_ResistedError, RuntimeError, TypeError, ValueError) as error:
+                failure = " ".join(str(error).split())[:200]
+                continue
+            failure = "its output is another for the same activations"
+            if output.shape[1:] == self._expected.shape[1:] and _agree(output, self._expected[:1]):
+                self.words = "replay"
+                return
+        self.words = f"full forward passes: {failure}"
+
+    def _tail(self, sample: int, activations: Tensor) -> Any:
+        inputs = self._inputs.sample(sample).expanded(len(activations))
+        with self._recording.answering(sample, self._batch, self._output(sample, activations), self._manner):
+            return inputs.run(self._recording.model)
+
+    def _whole(self, sample: int, activations: Tensor) -> Any:
+        called = False
+
+        def put_in_place(module: nn.Module, arguments: Any, output: Any) -> Any:
+            nonlocal called
+            if called:
+                return None
+            called = True
+            return _exchanged(output, self._index, activations)
+
+        handle = self._recording.layer.register_forward_hook(put_in_place)
+        try:
+            return self._inputs.sample(sample).repeated(len(activations)).run(self._recording.model)
+        finally:
+            handle.remove()
+
+    def _output(self, sample: int, activations: Tensor) -> Any:
+        output = _of_sample(self._recording.answers[-1].output, sample, self._batch, len(activations), _MANNERS[0])
+        if output is None:
+            raise _ResistedError("the layer puts out tensors without an axis for the batch")
+        return _exchanged(output, self._index, activations)
+
+
+def _exchanged(output: Any, index: int, activations: Tensor) -> Any:
+    old = list(tensors_in(output))[index]
+    return mapped(output, lambda tensor: activations if tensor is old else tensor)
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    scale = expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
+    tolerance = torch.finfo(expected.dtype).eps ** 0.5  # 3e-4 of float32: other kernels for another batch, not other mathematics
+    return bool((found - expected).abs().amax() <= tolerance * scale)
