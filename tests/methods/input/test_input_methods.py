@@ -237,3 +237,13 @@ def test_aug_smooth_takes_the_mean_of_six_unflipped_attributions() -> None:
         passes.append(CAM(model, method="guidedbackprop")(inputs * factor, 1).attributions)
         passes.append(CAM(model, method="guidedbackprop")(inputs.flip(-1) * factor, 1).attributions.flip(-1))
     torch.testing.assert_close(smooth.attributions, torch.stack(passes).mean(dim=0))
+
+
+@pytest.mark.parametrize("name", OF_INPUT)
+def test_a_first_layer_may_work_in_place(name: str) -> None:
+    inner = small_net()
+    inputs = images()
+    in_place = nn.Sequential(nn.ReLU(inplace=True), inner)
+    plain_relu = nn.Sequential(nn.ReLU(), inner)
+    one, other = (CAM(model, method=name)(inputs, 1) for model in (in_place, plain_relu))
+    torch.testing.assert_close(one.raw["input"], other.raw["input"])
