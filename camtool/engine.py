@@ -13,10 +13,11 @@ from camtool.call import Call, Setting
 from camtool.capture import eager
 from camtool.chunks import Progress
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
+from camtool.input_gradients import input_source
 from camtool.inputs import Inputs, find_inputs
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
-from camtool.methods import AttentionMethod, BaseMethod, Method, build_methods
+from camtool.methods import AttentionMethod, BaseMethod, InputMethod, Method, build_method, build_methods, reads_layers
 from camtool.probe import LAST_NORM, Probe, probe
 from camtool.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
 from camtool.smoothing import augmented_mean
@@ -30,7 +31,7 @@ class CAM:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
         target_layers: paths ("layer4[-1]") or modules, one or several (fused by their mean); None: derived by probing the network
             once; "last-norm": the last normalisation layer that can serve. Methods of attention read every layer's and no target
-            layer; beside others they leave it to these.
+            layer, nor do fullgrad and guidedbackprop, which read the input's gradient; beside others they leave it to these.
         method: a name, a config dict, or several of them.
         layout: how the layer's tensor becomes maps; None: found from its shape.
         aug_smooth: mean over six flipped and brightened copies.
@@ -59,14 +60,20 @@ class CAM:
         self._several_methods = not isinstance(method, (str, dict, BaseMethod))
         self._layer_methods = {name: one for name, one in self.methods.items() if isinstance(one, Method)}
         self._attention_methods = {name: one for name, one in self.methods.items() if isinstance(one, AttentionMethod)}
+        self._input_methods = {name: one for name, one in self.methods.items() if isinstance(one, InputMethod)}
+        for base in (one.base for one in self._input_methods.values() if one.base):
+            needed = build_method(base)
+            assert isinstance(needed, Method), "what is multiplied with the input's gradients is a map of a target layer"
+            self._layer_methods.setdefault(base, needed)
         self._layout = build_layout(layout)
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
         self._input = input
         self._progress = progress
-        if eigen_smooth and self._attention_methods:
+        without_channels = [*self._attention_methods, *self._input_methods]
+        if eigen_smooth and without_channels:
             raise MethodError(
-                f"eigen-smooth is a principal component over channels; {_named(self._attention_methods)} has none. Leave it out, or use a "
+                f"eigen-smooth is a principal component over channels; {_named(without_channels)} has none. Leave it out, or use a "
                 "method of activations, such as 'gradcam'."
             )
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
@@ -124,6 +131,7 @@ class CAM:
             self._layers,
             self._layer_methods,
             self._attention_methods,
+            self._input_methods,
             self._layout,
             self._fit,
             self._aug_smooth,
@@ -136,8 +144,8 @@ class CAM:
             return {}
         if not self._layer_methods:
             raise MethodError(
-                f"Target layers are given, but {_named(self._attention_methods)} reads the attention of all layers and no target layer; "
-                "leave them out, or add a method that reads them, such as 'gradcam'."
+                f"Target layers are given, but {self._reading()} and no target layer; leave them out, or "
+                "add a method that reads them, such as 'gradcam'."
             )
         given = [target_layers] if isinstance(target_layers, (str, nn.Module)) else list(target_layers)
         if given == [LAST_NORM]:
@@ -184,11 +192,28 @@ class CAM:
             logits=call.logits,
             predicted=call.logits.argmax(dim=1).tolist() if call.logits.ndim == 2 else None,
             targets=shaped(targets),
-            layers=call.attention_layers if name in self._attention_methods else self.target_layers,
-            source=attention_source(call.attention_layers) if name in self._attention_methods else layers_source(self.target_layers),
+            layers=self._layers_of(name, call),
+            source=self._source(name, call),
             class_discriminative=self.methods[name].class_discriminative,
+            attributions=None if explained.attributions is None else shaped(explained.attributions),
             seconds=dict(call.seconds),
         )
+
+    def _layers_of(self, name: str, call: Call) -> list[str]:
+        if name in self._attention_methods:
+            return call.attention_layers
+        return self.target_layers if reads_layers(self.methods[name]) else []
+
+    def _source(self, name: str, call: Call) -> str:
+        if name in self._attention_methods:
+            return attention_source(call.attention_layers)
+        of_layers = layers_source(self.target_layers)
+        return input_source(self._input_methods[name].base, of_layers) if name in self._input_methods else of_layers
+
+    def _reading(self) -> str:
+        """Return in words what methods without target layers read instead."""
+        families = ((self._attention_methods, "the attention of all layers"), (self._input_methods, "the gradient at the input"))
+        return " and ".join(f"{_named(methods)} reads {what}" for methods, what in families if methods)
 
 
 def _named(methods: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ class Request:
     methods: Sequence[str]
     categories: Sequence[str]
     top_k: int | None
+    components: int | None
     aug_smooth: bool
     eigen_smooth: bool
     vit_like: bool
@@ -83,8 +84,13 @@ class Explained:
 
 def explain(running: Session, request: Request) -> None:
     """Make the maps, write the files, print the report."""
+    from camtool.cli import concepts
+
     started = time.perf_counter()
     _check_output(request)
+    if concepts.wanted(request):
+        concepts.show_concepts(running, request)
+        return
     from camtool.data.images import read_picture
 
     picture = read_picture(request.image)
@@ -169,11 +175,11 @@ def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: A
 def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.layouts import build_layout
-    from camtool.methods import Method, build_methods
+    from camtool.methods import build_methods, reads_layers
 
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
-    methods = list(build_methods(_seeded(request) or recipe.get("method") or "gradcam").values())
-    if not any(isinstance(method, Method) for method in methods):  # what the recipe says of target layers is not about these
+    methods = _with_parts(build_methods(_seeded(request) or recipe.get("method") or "gradcam"))
+    if not any(reads_layers(method) for method in methods):  # what the recipe says of target layers is not about these
         recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
     return {
         "target_layers": list(request.target_layers) or recipe.get("target_layers"),
@@ -182,6 +188,19 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
         "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
         "eigen_smooth": request.eigen_smooth or recipe.get("eigen_smooth", False),
     }
+
+
+def _with_parts(methods: dict[str, Any]) -> list[Any]:
+    """Return the methods, before each that is a product what it is a product of: they are shown together."""
+    from camtool.methods import InputMethod, build_method
+
+    shown: dict[str, Any] = {}
+    for name, method in methods.items():
+        if isinstance(method, InputMethod) and method.base:
+            for part in (method.base, "guidedbackprop"):
+                shown.setdefault(part, methods.get(part) or build_method(part))
+        shown.setdefault(name, method)
+    return list(shown.values())
 
 
 def _seeded(request: Request) -> list[Any]:

@@ -17,6 +17,7 @@ from camtool.errors import OutputError
 from camtool.files import write_atomically
 from camtool.visualization.encode import check_format, encode
 from camtool.visualization.figures import Cell, Style, figure
+from camtool.visualization.signed import around_grey
 
 if TYPE_CHECKING:
     from camtool.cli.explain import Explained, Request
@@ -56,7 +57,7 @@ def planned_paths(request: "Request") -> list[Path]:
 
 def draw(explained: "Explained", picture: Picture) -> Drawn:
     """Return the figures: on what the network saw, or on the original picture."""
-    from camtool.models.view import measure_geometry, seen_picture
+    from camtool.models.view import channel_order, measure_geometry, seen_picture
 
     request, network = explained.request, explained.network
     below = seen_picture(explained.inputs, network.preprocess)
@@ -69,11 +70,16 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
         status = result.status[0][k]
         discriminative = "" if result.class_discriminative else " (any class)"
+        portrait = None
+        if result.attributions is not None:
+            values = result.attributions[0, k].cpu().numpy()[channel_order(network.preprocess)]
+            portrait = around_grey(values if geometry is None else np.stack([geometry.to_original(one) for one in values]))
         return Cell(
             geometry.to_original(maps) if geometry is not None else maps,
             _class_caption(explained, explained.targets[k]),
             f"{method}{discriminative} {f'at {layer}' if layer else result.source}",
             "" if status == "ok" else status,
+            portrait,
         )
 
     keys = []
@@ -91,7 +97,9 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
         for k, one in enumerate(row)
         if wants_single
     }
-    return Drawn(figure(below, rows, style, alarm=alarm), single)
+    # Methods of one class stand side by side, as the original and its maps do in a paper.
+    grid = [[one for row in rows for one in row]] if len(explained.targets) == 1 else rows
+    return Drawn(figure(below, grid, style, alarm=alarm), single)
 
 
 def _class_caption(explained: "Explained", index: int) -> str:
@@ -131,6 +139,8 @@ def _arrays(explained: "Explained") -> bytes:
     arrays: dict[str, Any] = {}
     for method, result in explained.results.items():
         arrays[f"map/{method}"] = result.maps[0].float().cpu().numpy()
+        if result.attributions is not None:
+            arrays[f"attributions/{method}"] = result.attributions[0].float().cpu().numpy()
         for layer, raw in result.raw.items():
             arrays[f"raw/{method}/{layer}"] = raw[0].float().cpu().numpy()
     assert first.predicted is not None

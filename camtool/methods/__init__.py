@@ -27,6 +27,10 @@ from camtool.methods.gradient.hires_cam import HiResCAM as HiResCAM
 from camtool.methods.gradient.layer_cam import LayerCAM as LayerCAM
 from camtool.methods.gradient.seg_eigen_cam import SegEigenCAM as SegEigenCAM
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
+from camtool.methods.input._base import InputMethod as InputMethod
+from camtool.methods.input.full_grad import FullGrad as FullGrad
+from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackprop
+from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
 from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
 from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
@@ -83,6 +87,11 @@ def build_methods(specs: str | dict[str, Any] | BaseMethod | Iterable[str | dict
         if vars(first) != vars(method):
             raise MethodError(f"Method '{method.name}' is asked for with different settings; make one call for each.")
     return by_name
+
+
+def reads_layers(method: BaseMethod) -> bool:
+    """Return whether the method has target layers, by itself or through the method it is based on."""
+    return isinstance(method, Method) or (isinstance(method, InputMethod) and bool(method.base))
 
 
 def _folded(name: str) -> str:

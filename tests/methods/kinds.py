@@ -1,10 +1,11 @@
 """Which methods read what; from the registry, so that a new one is in every test."""
 
-from camtool.methods import ChannelMethod, Method, find_method, method_names
+from camtool.methods import ChannelMethod, InputMethod, Method, find_method, method_names
 
 NAMES = method_names()
 OF_LAYERS = [name for name in NAMES if issubclass(find_method(name), Method)]
-OF_ATTENTION = [name for name in NAMES if name not in OF_LAYERS]
+OF_INPUT = [name for name in NAMES if issubclass(find_method(name), InputMethod)]
+OF_ATTENTION = [name for name in NAMES if name not in OF_LAYERS + OF_INPUT]
 OF_TOKENS = [name for name in OF_LAYERS if getattr(find_method(name), "needs_tokens", False)]
 OF_MAPS = [name for name in OF_LAYERS if name not in OF_TOKENS]
 """Those that a convolutional network can be asked for."""

@@ -14,7 +14,7 @@ from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
 from tests.methods.inquiries import ByHand, Formula, score_of_activations, score_of_input
-from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_LAYERS, OF_MAPS
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
 
@@ -53,7 +53,7 @@ def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, li
 def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
     assert set(OF_LAYERS) == set(REPLICAS)
     assert set(OF_LAYERS) == set(EXAMPLES)
-    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION}  # the latter's are in tests/methods/attention
+    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION, *OF_INPUT}  # the latter two's are in tests/methods/attention and …/input
 
 
 def test_every_method_names_its_paper_and_has_a_docstring() -> None:
