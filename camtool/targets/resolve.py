@@ -1,38 +1,16 @@
-"""Targets: what a map explains, one scalar of the network's output per sample."""
+"""What may be given as targets, and what becomes of it: one list of callables per sample, and their scalars."""
 
 import operator
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import Any, SupportsIndex, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import CamtoolWarning, TargetError
-
-Target: TypeAlias = Callable[[Float[Tensor, "*output"]], Float[Tensor, ""]]
-"""Anything that turns one sample's output into a scalar with a gradient."""
-
-
-class ClassScore:
-    """The score before softmax (logit) of one class. Range of the index: 0 to classes - 1."""
-
-    def __init__(self, index: SupportsIndex) -> None:
-        self.index = operator.index(index)
-
-    def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
-        return logits[self.index]
-
-    def __repr__(self) -> str:
-        return f"ClassScore({self.index})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ClassScore) and other.index == self.index
-
-    def __hash__(self) -> int:
-        return hash(self.index)
+from camtool.errors import TargetError
+from camtool.targets._base import Target
+from camtool.targets.class_score import ClassScore
 
 
 class FromLogits:
@@ -48,38 +26,6 @@ class FromLogits:
 def top_k(count: int) -> FromLogits:
     """Return the `count` classes with the highest scores of each sample, best first, as targets."""
     return FromLogits(lambda logits: logits.topk(min(count, logits.shape[1]), dim=1).indices.tolist())
-
-
-def find_logits(output: Any, batch: int) -> Float[Tensor, "n *output"]:
-    """Return the scores in a network's output: a tensor, `.logits`, `["logits"]`, or the first tensor with the batch in front.
-
-    Raises:
-        TargetError: if there is none.
-    """
-    if isinstance(output, Tensor) and output.is_floating_point():
-        if output.shape[:1] == (batch,):
-            return output.unsqueeze(1) if output.ndim == 1 else output
-        if batch == 1 and output.ndim == 1:
-            return output.unsqueeze(0)  # a network that squeezes away a batch of one, as LeNet-5 of mmpretrain
-    if isinstance(getattr(output, "logits", None), Tensor):
-        return find_logits(output.logits, batch)
-    if isinstance(output, dict):
-        parts: Iterable[Any] = [output["logits"]] if "logits" in output else output.values()
-    else:
-        parts = output if isinstance(output, (tuple, list)) else ()
-    found_in_parts = []
-    for part in parts:
-        with suppress(TargetError):
-            found_in_parts.append(find_logits(part, batch))
-    if found_in_parts:
-        # Features may stand beside the scores, which are (n, classes) but for dense outputs.
-        flat = [scored for scored in found_in_parts if scored.ndim == 2]
-        if len({scored.shape[1] for scored in flat}) > 1:
-            widths = ", ".join(str(scored.shape[1]) for scored in flat)
-            warnings.warn(f"The network returns scores of {widths} classes; the first are explained.", CamtoolWarning, stacklevel=2)
-        return (flat or found_in_parts)[0]
-    found = f"{output.dtype} of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    raise TargetError(f"No scores of {batch} samples in the network's output, {found}; expected floating-point numbers (n, classes).")
 
 
 def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[list[list[Target]], bool]:
@@ -109,8 +55,8 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
     if any(nested) and not all(nested):
         raise TargetError("Give either one target or one list of targets for each sample, not a mixture.")
     if not any(nested):
-        return [[_target(row, logits)] for row in rows], False
-    lists = [[_target(item, logits) for item in _items(row)] for row in rows]
+        return [[_target(row, logits, sample)] for sample, row in enumerate(rows)], False
+    lists = [[_target(item, logits, sample) for item in _items(row)] for sample, row in enumerate(rows)]
     lengths = {len(row) for row in lists}
     if len(lengths) != 1 or lengths == {0}:
         raise TargetError(f"Every sample needs the same number of targets, at least one; got {sorted(lengths)}.")
@@ -126,6 +72,10 @@ def of_first_sample(targets: Any) -> Any:
 
 def scores(targets: Sequence[Target], logits: Float[Tensor, "n *output"]) -> Float[Tensor, " n"]:
     """Return each sample's scalar."""
+    if all(type(target) is ClassScore for target in targets) and logits.ndim == 2 and len(targets) == len(logits):
+        # One kernel, not one for each sample, on the way there and on the way back.
+        indices = torch.tensor([target.index for target in targets], device=logits.device)  # type: ignore[attr-defined]  # ClassScore
+        return logits.gather(1, indices.unsqueeze(1)).squeeze(1)
     values = [target(sample) for target, sample in zip(targets, logits, strict=True)]
     for target, value in zip(targets, values, strict=True):
         if not isinstance(value, Tensor) or value.ndim != 0:
@@ -153,21 +103,11 @@ def _items(several: Any) -> list[Any]:
         raise TargetError(f"A target is a class index or a callable, or a list of these, got {several!r}.") from error
 
 
-def _target(item: Any, logits: Tensor) -> Target:
-    if callable(item) and not isinstance(item, ClassScore):
-        return item
-    if not isinstance(item, ClassScore):
+def _target(item: Any, logits: Tensor, sample: int) -> Target:
+    if not callable(item):
         try:
             item = ClassScore(item)
         except TypeError as error:
             raise TargetError(f"A target is a class index or a callable, got {item!r}.") from error
-    if logits.ndim != 2:
-        raise TargetError(
-            f"Class {item.index} of an output of shape {tuple(logits.shape)}: a class index needs (n, classes); "
-            "give a callable that turns one sample's output into a number."
-        )
-    if not 0 <= item.index < logits.shape[1]:
-        raise TargetError(
-            f"Class index {item.index} is out of range: the network has {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}."
-        )
-    return item
+    fitted = getattr(item, "fitted", None)
+    return item if fitted is None else fitted(logits, sample)
