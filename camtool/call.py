@@ -23,7 +23,7 @@ from camtool.layouts import Layout, Tokens
 from camtool.methods import AttentionMethod, Method
 from camtool.methods._base import Evidence
 from camtool.result import MethodMaps, finished
-from camtool.targets import Target, find_logits, resolve_targets, scores
+from camtool.targets import Output, Target, find_logits, resolve_targets, scores
 from camtool.types import Maps
 
 
@@ -50,7 +50,7 @@ class Call:
     """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
 
     targets: list[list[Target]]
-    logits: Tensor
+    logits: Output
 
     def __init__(self, setting: Setting, targets: Any) -> None:
         self._setting = setting
@@ -96,12 +96,12 @@ class Call:
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
 
-    def _scores(self) -> list[Callable[[Tensor], Tensor]]:
+    def _scores(self) -> list[Callable[[Output], Tensor]]:
         """Return for each of the k targets what turns the logits of the batch into its scores (n)."""
         return [partial(scores, [row[k] for row in self.targets]) for k in range(len(self.targets[0]))]
 
     def _gradients(
-        self, logits: Tensor, captured: dict[str, tuple[Tensor, Layout]], attended: Attended | None
+        self, logits: Output, captured: dict[str, tuple[Tensor, Layout]], attended: Attended | None
     ) -> tuple[list[dict[str, Tensor]] | None, list[list[Tensor]]]:
         """Return for each of the k targets the gradient at each layer, as the layer shaped it, and of the attention wanted."""
         needed = any(method.needs_gradients for method in self._setting.methods.values())
@@ -136,7 +136,7 @@ class Call:
     def _raw_maps(
         self,
         inputs: Tensor,
-        logits: Tensor,
+        logits: Output,
         captured: dict[str, tuple[Tensor, Layout]],
         gradients: list[dict[str, Tensor]] | None,
     ) -> dict[str, dict[str, Tensor]]:
@@ -167,7 +167,7 @@ class Call:
                     raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return raws
 
-    def _one_method(self, method: Method, activations: Maps, gradient: Maps | None, logits: Tensor, k: int) -> list[Tensor]:
+    def _one_method(self, method: Method, activations: Maps, gradient: Maps | None, logits: Output, k: int) -> list[Tensor]:
         targets = [k] if method.needs_gradients or not method.class_discriminative else range(len(self.targets[0]))
         maps = []
         for target in targets:
@@ -176,8 +176,10 @@ class Call:
             maps.append(method.collapse_smoothly(contributions) if self._setting.eigen_smooth else method.collapse(contributions))
         return maps
 
-    def _class_weights(self, activations: Maps, logits: Tensor, k: int) -> Tensor:
+    def _class_weights(self, activations: Maps, logits: Output, k: int) -> Tensor:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
+        if not isinstance(logits, Tensor):
+            raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
         head = find_linear_head(self._setting.model, activations, widened(logits))
         with torch.enable_grad():
             leaf = widened(logits).clone().requires_grad_()

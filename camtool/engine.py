@@ -168,7 +168,7 @@ class CAM:
             layer_maps={path: shaped(maps) for path, maps in explained.layer_maps.items()},
             status=shaped(status),
             logits=call.logits,
-            predicted=call.logits.argmax(dim=1).tolist() if call.logits.ndim == 2 else None,
+            predicted=call.logits.argmax(dim=1).tolist() if isinstance(call.logits, Tensor) and call.logits.ndim == 2 else None,
             targets=shaped(targets),
             layers=call.attention_layers if name in self._attention_methods else self.target_layers,
             source=attention_source(call.attention_layers) if name in self._attention_methods else layers_source(self.target_layers),

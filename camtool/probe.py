@@ -126,7 +126,7 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
         if gradient is not None:
             touched = layout.to_maps(gradient, input_size)[0] != 0
             layer.gradient_share = touched.any(dim=0).float().mean().item()
-            layer.is_scores = _holds_classes(gradient, logits.shape[-1])
+            layer.is_scores = isinstance(logits, Tensor) and _holds_classes(gradient, logits.shape[1])
     return Probe(layers, input_size, failure)
 
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"attention", "capture", "heads", "inputs", "layers", "layouts", "products", "self_attention", "targets"},
+    {"attention", "capture", "embedding", "heads", "inputs", "layers", "layouts", "products", "self_attention", "targets"},
     {"methods"},
     {"smoothing", "result", "probe", "attended", "call", "engine"},
     {"data", "models", "visualization"},

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import TargetError
+from camtool.targets.output import Output, described
 
 Target: TypeAlias = Callable[[Any], Float[Tensor, ""]]
 """Anything that turns one sample's output into a scalar with a gradient.
@@ -31,7 +32,7 @@ class ClassTarget(ABC):
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
         """Return the scalar of one sample's scores."""
 
-    def fitted(self, output: Float[Tensor, "n *output"], sample: int) -> "ClassTarget":
+    def fitted(self, output: Output, sample: int) -> "ClassTarget":
         """Return the target as it stays for every pass; TargetError if the output has no such class."""
         check_class(self.index, output)
         return self
@@ -51,11 +52,11 @@ class ClassTarget(ABC):
         return hash((type(self), *vars(self).values()))
 
 
-def check_class(index: int, output: Float[Tensor, "n *output"]) -> None:
+def check_class(index: int, output: Output) -> None:
     """Raise TargetError unless the output is (n, classes) and has class `index`."""
-    if output.ndim != 2:
+    if not isinstance(output, Tensor) or output.ndim != 2:
         raise TargetError(
-            f"Class {index} of an output of shape {tuple(output.shape)}: a class index needs (n, classes); "
+            f"Class {index} of an output {described(output)}: a class index needs (n, classes); "
             "give a callable that turns one sample's output into a number."
         )
     classes = output.shape[1]

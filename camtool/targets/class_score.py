@@ -5,9 +5,11 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from camtool.registry import TARGETS
 from camtool.targets._base import ClassTarget
 
 
+@TARGETS.register_module()
 class ClassScore(ClassTarget):
     """The score before softmax (logit) of one class. Range of the index: 0 to classes - 1."""
 

@@ -11,24 +11,31 @@ from torch import Tensor
 from camtool.errors import TargetError
 from camtool.targets._base import Target
 from camtool.targets.class_score import ClassScore
+from camtool.targets.output import Output, described
 
 
 class FromLogits:
-    """Targets that depend on the scores: `choose` gets the logits (n, classes) and returns what `targets` may be otherwise.
+    """Targets that depend on the scores: `choose` gets the network's output, as (n, classes), and returns what `targets` may be otherwise.
 
     So that classes can be chosen, and their names be checked, with the one forward pass that the map needs anyway.
     """
 
-    def __init__(self, choose: Callable[[Float[Tensor, "n classes"]], Any]) -> None:
+    def __init__(self, choose: Callable[[Any], Any]) -> None:
         self.choose = choose
 
 
 def top_k(count: int) -> FromLogits:
     """Return the `count` classes with the highest scores of each sample, best first, as targets."""
-    return FromLogits(lambda logits: logits.topk(min(count, logits.shape[1]), dim=1).indices.tolist())
+
+    def choose(logits: Output) -> list[list[int]]:
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise TargetError(f"The network's output is {described(logits)}; the best classes are chosen of (n, classes).")
+        return logits.topk(min(count, logits.shape[1]), dim=1).indices.tolist()
+
+    return FromLogits(choose)
 
 
-def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[list[list[Target]], bool]:
+def resolve_targets(targets: Any, logits: Output) -> tuple[list[list[Target]], bool]:
     """Return (n lists of k targets, whether the caller asked for the k axis).
 
     `targets` is None (predicted class), one class for every sample, one item per sample, or one list of items per sample, all of
@@ -38,13 +45,13 @@ def resolve_targets(targets: Any, logits: Float[Tensor, "n *output"]) -> tuple[l
         TargetError: if the number of targets is not the number of samples, or a class does not exist.
     """
     samples = logits.shape[0]
-    if logits.isnan().any():
+    if logits.isnan().any() if isinstance(logits, Tensor) else logits.has_nan():
         raise TargetError("The network's scores are NaN on this input; check the weights and the precision.")
     if isinstance(targets, FromLogits):
         targets = targets.choose(logits.detach())
     if targets is None:
-        if logits.ndim != 2:
-            raise TargetError(f"The network's output has shape {tuple(logits.shape)}, not (n, classes): give targets.")
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise TargetError(f"The network's output is {described(logits)}, not (n, classes): give targets.")
         targets = logits.argmax(dim=1).tolist()
     if _is_item(targets):
         targets = [targets] * samples
@@ -70,9 +77,9 @@ def of_first_sample(targets: Any) -> Any:
     return _items(targets)[:1]
 
 
-def scores(targets: Sequence[Target], logits: Float[Tensor, "n *output"]) -> Float[Tensor, " n"]:
+def scores(targets: Sequence[Target], logits: Output) -> Float[Tensor, " n"]:
     """Return each sample's scalar."""
-    if all(type(target) is ClassScore for target in targets) and logits.ndim == 2 and len(targets) == len(logits):
+    if isinstance(logits, Tensor) and logits.ndim == 2 and all(type(target) is ClassScore for target in targets):
         # One kernel, not one for each sample, on the way there and on the way back.
         indices = torch.tensor([target.index for target in targets], device=logits.device)  # type: ignore[attr-defined]  # ClassScore
         return logits.gather(1, indices.unsqueeze(1)).squeeze(1)
@@ -103,7 +110,7 @@ def _items(several: Any) -> list[Any]:
         raise TargetError(f"A target is a class index or a callable, or a list of these, got {several!r}.") from error
 
 
-def _target(item: Any, logits: Tensor, sample: int) -> Target:
+def _target(item: Any, logits: Output, sample: int) -> Target:
     if not callable(item):
         try:
             item = ClassScore(item)
