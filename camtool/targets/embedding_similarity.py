@@ -23,7 +23,7 @@ class EmbeddingSimilarity:
             reference points: similarity is greatest there and has no gradient.
     """
 
-    def __init__(self, reference: Float[Tensor, " c"]) -> None:
+    def __init__(self, reference: Tensor) -> None:
         if reference.ndim != 1:
             raise TargetError(f"A reference embedding is one vector (c), got shape {tuple(reference.shape)}.")
         if not reference.isfinite().all() or not reference.any():
