@@ -1,5 +1,6 @@
 """Targets: what a map explains, one scalar of the network's output per sample; one file each."""
 
+from camtool.targets._base import ClassTarget as ClassTarget
 from camtool.targets._base import Target as Target
 from camtool.targets.binary_score import BinaryScore as BinaryScore
 from camtool.targets.box_score import BoxScore as BoxScore
