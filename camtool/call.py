@@ -26,7 +26,7 @@ from camtool.methods import AttentionMethod, InputMethod, Method
 from camtool.methods._base import Evidence
 from camtool.replay import Recording, Replay
 from camtool.result import MethodMaps, finished
-from camtool.targets import Target, find_logits, resolve_targets
+from camtool.targets import Output, Target, find_logits, resolve_targets, samples_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Call:
     """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
 
     targets: list[list[Target]]
-    logits: Tensor
+    logits: Output
 
     def __init__(self, setting: Setting, targets: Any) -> None:
         self._setting = setting
@@ -172,7 +172,7 @@ class Call:
                 asked = Asked(
                     setting.model,
                     setting.inputs.with_picture(picture),
-                    logits[part * len(targets) : (part + 1) * len(targets)].detach(),
+                    samples_of(logits, slice(part * len(targets), (part + 1) * len(targets))).detach(),
                     self.targets,
                     self._evidence_of,
                     setting.progress,

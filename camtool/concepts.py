@@ -18,7 +18,7 @@ from camtool.inputs import Inputs, find_inputs
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
 from camtool.probe import probe
-from camtool.targets import find_logits
+from camtool.targets import Output, find_logits
 from camtool.types import Maps
 
 
@@ -36,7 +36,7 @@ class Concepts:
     """The logits of a picture that is the concept everywhere; None where the head is not global average pooling and one linear layer."""
     remark: str
     """Why there are no scores; "" where there are."""
-    logits: Float[Tensor, "n classes"]
+    logits: Output
     """The network's scores of the pictures themselves."""
     layer: str
     """Path of the layer that was factorized."""
@@ -89,7 +89,7 @@ def deep_feature_factorization(
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         factors = factorize(activations, n_components, seed=seed, iterations=iterations)
         vectors = factors.vectors + factors.offset
-        scores, remark = _scores(model, activations, widened(logits), vectors)
+        scores, remark = _scores(model, activations, logits, vectors)
     maps = resize(min_max(factors.maps.flatten(0, 1)), size).unflatten(0, factors.maps.shape[:2])
     return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason)
 
@@ -108,9 +108,11 @@ def _fit(tensor: Tensor, module: nn.Module, layout: Layout | None, batch: int, i
     return fit_layout(tensor, batch, input_size, layout, module=module)
 
 
-def _scores(model: nn.Module, activations: Maps, logits: Tensor, vectors: Tensor) -> tuple[Tensor | None, str]:
+def _scores(model: nn.Module, activations: Maps, logits: Output, vectors: Tensor) -> tuple[Tensor | None, str]:
     try:
-        head = find_linear_head(model, activations, logits)
+        if not isinstance(logits, Tensor):
+            raise MethodError("A detector has no linear head.")
+        head = find_linear_head(model, activations, widened(logits))
     except MethodError:
         return None, (
             "a concept has class scores where the network ends in global average pooling and one linear layer, applied to this layer's "

@@ -190,7 +190,7 @@ class CAM:
             layer_maps={path: shaped(maps) for path, maps in explained.layer_maps.items()},
             status=shaped(status),
             logits=call.logits,
-            predicted=call.logits.argmax(dim=1).tolist() if call.logits.ndim == 2 else None,
+            predicted=call.logits.argmax(dim=1).tolist() if isinstance(call.logits, Tensor) and call.logits.ndim == 2 else None,
             targets=shaped(targets),
             layers=self._layers_of(name, call),
             source=self._source(name, call),

@@ -14,7 +14,7 @@ from camtool.heads import find_linear_head
 from camtool.inputs import Inputs
 from camtool.layouts import Layout
 from camtool.methods._base import Evidence
-from camtool.targets import Target, scores
+from camtool.targets import Output, Target, scores
 from camtool.types import Maps
 
 Captured: TypeAlias = tuple[Tensor, Layout]
@@ -33,7 +33,7 @@ class Pass:
     """What one forward pass of `inputs` gave, for n lists of k targets."""
 
     def __init__(
-        self, model: nn.Module, inputs: Inputs, logits: Tensor, captured: Mapping[str, Captured], targets: Sequence[Sequence[Target]]
+        self, model: nn.Module, inputs: Inputs, logits: Output, captured: Mapping[str, Captured], targets: Sequence[Sequence[Target]]
     ) -> None:
         self.inputs = inputs
         self.logits = logits
@@ -42,7 +42,7 @@ class Pass:
         self._captured = captured
         self._derivatives: list[dict[str, _Derivatives]] = []
 
-    def scores(self) -> list[Callable[[Tensor], Tensor]]:
+    def scores(self) -> list[Callable[[Output], Tensor]]:
         """Return for each of the k targets what turns the logits of the batch into its scores (n)."""
         return [partial(scores, [row[k] for row in self.targets]) for k in range(len(self.targets[0]))]
 
@@ -104,6 +104,8 @@ class Pass:
 
     def _class_weights(self, activations: Maps, k: int) -> Tensor:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
+        if not isinstance(self.logits, Tensor):
+            raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
         logits = widened(self.logits.detach())
         head = find_linear_head(self._model, activations, logits)
         with torch.enable_grad():

@@ -20,6 +20,7 @@ from camtool.inputs import Inputs
 from camtool.layouts import Layout
 from camtool.methods.input._base import InputEvidence, InputMethod
 from camtool.result import MethodMaps, finished
+from camtool.targets import Output
 from camtool.types import Maps
 
 INPUT = "input"
@@ -72,7 +73,7 @@ class InputGradients:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def read(self, scores_of: Sequence[Callable[[Tensor], Tensor]], logits: Tensor) -> None:
+    def read(self, scores_of: Sequence[Callable[[Output], Tensor]], logits: Output) -> None:
         """Take the gradients of all targets' scores; `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n)."""
         for score_of in scores_of if self._methods else ():
             with torch.enable_grad():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from camtool.functional import fuse, min_max, resize
+from camtool.targets import Output
 
 OK = "ok"
 NO_EVIDENCE = "no positive evidence for this target at this layer"
@@ -41,8 +42,8 @@ class CAMResult:
     """By layer path: what that layer alone gives, as `maps`."""
     status: list[Any]
     """Per sample (and target): "ok", or what is to be known about this map."""
-    logits: Tensor
-    """The network's scores (n, classes)."""
+    logits: Output
+    """The network's scores (n, classes), or a detector's list of dicts."""
     predicted: list[int] | None
     """Per sample the class with the highest score; None where the output is not (n, classes)."""
     targets: list[Any]

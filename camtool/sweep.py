@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.capture import evaluating
+from camtool.capture import evaluating, tensors_in
 from camtool.engine import CAM
 from camtool.errors import CamtoolWarning
 from camtool.inputs import find_inputs
@@ -18,7 +18,6 @@ from camtool.models.zoo import SIZES, WITHOUT_MAP, Example, load_example
 from camtool.probe import Probe, ProbedLayer
 from camtool.replay import Recording, Replay
 from camtool.result import FLAT_SHARE
-from camtool.targets import find_logits
 
 OK, REFUSED, FAILED = "ok", "refused", "failed"
 REPLAY_TOLERANCE = 1e-5  # of the largest score; it is the same arithmetic on the same numbers
@@ -137,7 +136,7 @@ def _replayed(model: nn.Module, inputs: Tensor, layer: ProbedLayer) -> tuple[str
             output = model(inputs)
         replay = Replay(recording, layer.record.index, find_inputs(inputs), output)
         drawn = torch.rand(2, *replay.given.shape[1:], generator=torch.Generator().manual_seed(0))
-        found, expected = [find_logits(run(0, replay.given * 2 * drawn), batch=2) for run in (replay, replay.whole)]
+        found, expected = [next(tensors_in(run(0, replay.given * 2 * drawn))) for run in (replay, replay.whole)]
     return replay.words, ((found - expected).abs().amax() / expected.abs().amax()).item()
 
 

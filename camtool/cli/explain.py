@@ -13,6 +13,7 @@ from camtool.cli.command import Session
 from camtool.errors import OutputError, TargetError, closest
 
 if TYPE_CHECKING:
+    from camtool.cli.questions import Answers, Question
     from camtool.models import Network
     from camtool.result import CAMResult
 
@@ -26,6 +27,9 @@ class Request:
     target_layers: Sequence[str]
     methods: Sequence[str]
     categories: Sequence[str]
+    target: str | None
+    against: str | None
+    target_image: Path | None
     top_k: int | None
     components: int | None
     aug_smooth: bool
@@ -52,13 +56,8 @@ class Explained:
     network: "Network"
     inputs: Any
     """(1, c, h, w): what the network saw."""
-    results: dict[str, "CAMResult"]
-    names: list[str] | None
-    remark: str
-    """On class names."""
-    probabilities: list[float]
-    scale: str
-    """softmax or sigmoid."""
+    question: "Question"
+    answers: "Answers"
     layers: list[str]
     """Target layers; empty where no method reads any."""
     reason: str
@@ -68,18 +67,33 @@ class Explained:
     seconds: dict[str, float]
 
     @property
-    def first(self) -> "CAMResult":
-        """Any method's result: targets and logits are the same for all."""
-        return next(iter(self.results.values()))
+    def results(self) -> dict[str, "CAMResult"]:
+        """By method."""
+        return self.answers.results
 
     @property
-    def targets(self) -> list[int]:
-        """Class indices explained."""
-        return list(self.first.targets[0])
+    def predicted(self) -> int:
+        """The class that the network prefers."""
+        return self.answers.ranking[0]
 
     def name(self, index: int) -> str | None:
         """Return a class's whole name; None where the classes have none."""
-        return self.names[index] if self.names else None
+        return self.answers.names[index] if self.answers.names else None
+
+    def shown(self, index: int) -> str:
+        """Return a class's probability, or the number that it is, as text."""
+        value = self.answers.by_class[index]
+        return f"{value:.4g}" if self.answers.scale == "value" else f"{100 * value:.1f} %"
+
+    def target_facts(self) -> dict[str, Any]:
+        """Return what was asked of the network, as JSON and arrays tell it."""
+        aims = self.answers.aims
+        return {
+            "name": self.question.name,
+            **self.question.facts,
+            "explains": [aim.words for aim in aims],
+            "values": [round(aim.value, 6) for aim in aims],
+        }
 
 
 def explain(running: Session, request: Request) -> None:
@@ -91,15 +105,17 @@ def explain(running: Session, request: Request) -> None:
     if concepts.wanted(request):
         concepts.show_concepts(running, request)
         return
+    from camtool.cli.questions import read_question
     from camtool.data.images import read_picture
 
     picture = read_picture(request.image)
     loaded = options.read_config(request.wanted, debug=request.debug)
-    asked = _asked(request, loaded.cam)  # a misspelt method or layout is found before a network is built
+    asked = _asked(request, loaded.cam)  # a misspelt method, layout or target is found before a network is built
+    question = read_question(request, loaded.cam)
     building = time.perf_counter()
     network = options.build(request.wanted, loaded)
     seconds_building = time.perf_counter() - building
-    explained = _maps(request, asked, network, network.preprocess(picture))
+    explained = _maps(request, asked, question, network, network.preprocess(picture))
     explained.seconds["load"] = seconds_building
     from camtool.cli import outputs, report
 
@@ -133,42 +149,23 @@ def _check_output(request: Request) -> None:
         check_writable(path)
 
 
-def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: Any) -> Explained:
+def _maps(request: Request, asked: dict[str, Any], question: "Question", network: "Network", inputs: Any) -> Explained:
     from camtool import CAM
-    from camtool.models.classes import find_class
-    from camtool.targets import FromLogits, top_k
 
     inputs = inputs.to(next(network.model.parameters()).device)
-    chosen: dict[str, Any] = {}
-
-    def choose(logits: Any) -> list[list[int]]:
-        if logits.ndim != 2:
-            raise TargetError(f"The network gives scores of shape {tuple(logits.shape)}; expected one per class.")
-        classes = logits.shape[1]
-        chosen["names"], chosen["remark"] = network.class_names(classes)
-        if request.categories:
-            indices = [find_class(category, chosen["names"], classes) for category in request.categories]
-            return [list(dict.fromkeys(indices))]  # one named twice is taken once
-        return top_k(request.top_k or 1).choose(logits)
-
     cam = CAM(network.model, **asked, input=network.source.picture_input)
-    results = cam(network.source.inputs(inputs), FromLogits(choose))
-    first = next(iter(results.values()))
-    of_classes, scale = network.probabilities(first.logits)
+    answers = question.ask(cam, network, inputs)
     return Explained(
         request,
         network,
         inputs.cpu(),
-        results,
-        chosen["names"],
-        chosen["remark"],
-        of_classes[0].tolist(),
-        scale,
+        question,
+        answers,
         cam.target_layers,
         cam.reason,
         asked["aug_smooth"],
         asked["eigen_smooth"],
-        dict(first.seconds),
+        dict(next(iter(answers.results.values())).seconds),
     )
 
 

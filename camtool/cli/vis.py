@@ -35,6 +35,19 @@ def vis(
     target_category: Annotated[
         list[str] | None, typer.Option("--target-category", metavar="CLASS…", help="Indices or names. Left out: the predicted class.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="KIND",
+            help="What is explained of each class: logit (default), probability, contrast (with --against), finer (against its closest "
+            "classes), binary (one output: classes 0 and 1), raw (a number: regression).",
+        ),
+    ] = None,
+    against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
+    target_image: Annotated[
+        Path | None, typer.Option("--target-image", metavar="FILE", help="No class: what makes the picture like this one, to the network.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="The K classes with the highest scores.")] = None,
     n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: how many concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
@@ -83,6 +96,9 @@ def vis(
             target_layers=target_layers or [],
             methods=method or [],
             categories=target_category or [],
+            target=target,
+            against=against,
+            target_image=target_image and target_image.expanduser(),
             top_k=top_k,
             components=n_components,
             aug_smooth=aug_smooth,
