@@ -24,7 +24,7 @@ from camtool.inquiry import Asked, NetworkInquiry
 from camtool.layouts import Layout, Tokens
 from camtool.methods import AttentionMethod, InputMethod, Method
 from camtool.methods._base import Evidence
-from camtool.replay import Recording, Replay
+from camtool.replay import REPLAYED, Recording, Replay
 from camtool.result import MethodMaps, finished
 from camtool.targets import Output, Target, find_logits, resolve_targets, samples_of
 
@@ -116,12 +116,18 @@ class Call:
                 if attended:
                     raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
-        self.replays = {path: replay.words for path, replay in replays.items() if replay.words}
+        self._note_replays(replays)
         explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
         explained |= at_input.maps(explained)
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
+
+    def _note_replays(self, replays: Mapping[str, Replay]) -> None:
+        for path, replay in replays.items():
+            if replay.words not in ("", REPLAYED, self.replays.get(path)):
+                warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
+            self.replays[path] = replay.words
 
     def _capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
         fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])

@@ -16,7 +16,7 @@ class EigenCAM(ActivationMethod):
     paper = "arXiv:2008.00299"
 
     def weights(self, activations: Maps) -> Weights:
-        return torch.ones_like(activations)
+        return torch.ones_like(activations[:1, :1])
 
     def collapse(self, contributions: Maps) -> RawMap:
         return first_component(contributions)
