@@ -27,7 +27,7 @@ PEERS = {
     "gradcamelementwise": peer.GradCAMElementWise,
     "fem": peer.FEM,
 }
-EIGEN = {"eigencam": peer.EigenCAM, "eigengradcam": peer.EigenGradCAM}
+EIGEN = {"eigencam": peer.EigenCAM, "eigengradcam": peer.EigenGradCAM, "kpcacam": peer.KPCA_CAM}
 CLASSES = [2, 7]
 
 

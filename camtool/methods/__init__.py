@@ -11,6 +11,7 @@ from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Method as Method
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
 from camtool.methods.activation.fem import FEM as FEM
+from camtool.methods.activation.kpca_cam import KPCACAM as KPCACAM
 from camtool.methods.attention._base import AttentionMethod as AttentionMethod
 from camtool.methods.attention.ag_cam import AGCAM as AGCAM
 from camtool.methods.attention.cdam import CDAM as CDAM

@@ -24,6 +24,7 @@ class Example:
 COLLINEAR: list[Grid] = [[[1.0, 2.0], [3.0, 6.0]], [[2.0, 4.0], [6.0, 12.0]]]
 NEGATED: list[Grid] = [[[-1.0, -2.0], [-3.0, -6.0]], [[-2.0, -4.0], [-6.0, -12.0]]]
 OPPOSED: list[Grid] = [[[1.0, 1.0], [1.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]]
+ROOT2 = 1.4142135623730951
 ROOT5 = 2.23606797749979
 
 EXAMPLES: dict[str, Example] = {
@@ -46,6 +47,12 @@ EXAMPLES: dict[str, Example] = {
     "gradcamelementwise": Example([[2.0, 1.0], [3.0, 12.0]]),
     # the sum over channels is 3 p: the projection that grows with p
     "eigencam": Example([[-2 * ROOT5, -ROOT5], [0.0, 3 * ROOT5]], activations=COLLINEAR),
+    # Less their means the channels are r r / -r -r with r = sqrt 2, and 0: <a, b> / 2 + 1 is 2 on one side and 0 across, so the kernel
+    # is T = tanh 2 or 0, centred T/2 or -T/2: eigenvector (1 1 / -1 -1) / 2, eigenvalue 2 T, and sqrt(2 T) / 2 = sqrt(tanh(2) / 2)
+    "kpcacam": Example(
+        [[0.6942721, 0.6942721], [-0.6942721, -0.6942721]],
+        activations=[[[1 + ROOT2, 1 + ROOT2], [1 - ROOT2, 1 - ROOT2]], [[5.0, 5.0], [5.0, 5.0]]],
+    ),
     # g A = p, -2 p sums to -p: the projection that falls with p
     "eigengradcam": Example([[2 * ROOT5, ROOT5], [0.0, -3 * ROOT5]], activations=COLLINEAR, gradients=OPPOSED),
     # |g| A = -p, -2 p; the projection that grows with their sum has min -3, max 2 (times sqrt 5): |min| > |max|, flipped

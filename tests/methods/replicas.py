@@ -182,6 +182,32 @@ def eigencam(sample: Sample) -> np.ndarray:
     return elementwise(sample, lambda a, _: a)
 
 
+@whole_map("kpcacam")
+def kpcacam(sample: Sample) -> np.ndarray:
+    """Karmani 2024, as in pytorch-grad-cam: KernelPCA of scikit-learn, kernel tanh(<a, b> / C + 1), of the channels less their means.
+
+    The sign: positive correlation with the plain sum over channels.
+    """
+    where = list(positions(sample.activations[0]))
+    matrix = np.array([[channel[p] for channel in sample.activations] for p in where])
+    for k in range(matrix.shape[1]):
+        matrix[:, k] = matrix[:, k] - sum(matrix[:, k]) / len(where)
+    kernel = np.array([[math.tanh(np.dot(a, b) / matrix.shape[1] + 1) for b in matrix] for a in matrix])
+    means = [sum(row) / len(where) for row in kernel]
+    centred = np.zeros_like(kernel)
+    for i in range(len(where)):
+        for j in range(len(where)):
+            centred[i, j] = kernel[i, j] - means[i] - means[j] + sum(means) / len(where)
+    values, vectors = np.linalg.eigh(centred)
+    coordinates = vectors[:, -1] * math.sqrt(values[-1])
+    if sum(coordinate * sum(row) for coordinate, row in zip(coordinates, matrix, strict=True)) < 0:
+        coordinates = -coordinates
+    component = np.zeros(sample.activations.shape[1:])
+    for p, coordinate in zip(where, coordinates, strict=True):
+        component[p] = coordinate
+    return component
+
+
 @method("eigengradcam", principal_component)
 def eigengradcam(sample: Sample) -> np.ndarray:
     """pytorch-grad-cam: the first component of gradient * activation."""
