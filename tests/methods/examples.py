@@ -37,6 +37,8 @@ EXAMPLES: dict[str, Example] = {
     "gradcam++": Example([[49 / 70, 68 / 70], [-87 / 70, 136 / 70]]),
     # sum g1 A1 = 2 + 0 + 3 + 12 = 17, over 4 = 4.25; sum g2 A2 = -4 + 1 + 0 - 2 = -5, over 5 = -1: 4.25 A1 - A2
     "xgradcam": Example([[2.25, 7.5], [-12.75, 15.0]]),
+    # H A is 1 0 / 0 -1 with mean 0, and 0 2 / 0 0 with mean 0.5: weights 1 - 0 and -0.5 - 0.25: A1 - 0.75 A2
+    "shapleycam": Example([[-0.5, 1.25], [-3.0, 2.5]]),
     # relu(g1) A1 = 2 0 / 0 12, relu(g2) A2 = 0 1 / 0 0
     "layercam": Example([[2.0, 1.0], [0.0, 12.0]]),
     # g1 A1 = 2 0 / 3 12, g2 A2 = -4 1 / 0 -2

@@ -220,6 +220,17 @@ def segeigencam(sample: Sample) -> np.ndarray:
     return elementwise(sample, lambda a, g: abs(g) * a)
 
 
+@method("shapleycam")
+def shapleycam(sample: Sample) -> np.ndarray:
+    """Cai 2025, as in pytorch-grad-cam: the mean over positions of g - (H A) / 2."""
+    terms = np.zeros_like(sample.activations)
+    for k, (gradient, curvature) in enumerate(zip(sample.gradients, sample.curvature, strict=True)):
+        weight = sum(gradient[p] - curvature[p] / 2 for p in positions(gradient)) / gradient.size
+        for p in positions(gradient):
+            terms[k][p] = weight * sample.activations[k][p]
+    return terms
+
+
 @method("fem")
 def fem(sample: Sample) -> np.ndarray:
     """Fuad 2020: the share of positions above mean + k standard deviations, k = 2 (see `fem_of`)."""

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from camtool import CAM
 from camtool.errors import MethodError
@@ -119,6 +119,12 @@ def score_through(network: nn.Module, index: int, values: np.ndarray) -> float:
         return network(torch.from_numpy(values).unsqueeze(0))[0, index].item()
 
 
+def curvature_at(tail: nn.Module, index: int, activations: Tensor) -> np.ndarray:
+    """Return the Hessian of the score in the activations, times these."""
+    _, product = torch.autograd.functional.hvp(lambda values: tail(values.unsqueeze(0))[0, index], activations, activations)
+    return product.numpy()
+
+
 SUMMED_OR_SMOOTHED = [(name, smooth) for name in OF_MAPS for smooth in (False, True) if not smooth or name in OF_CHANNELS]
 
 
@@ -132,6 +138,7 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     raws = []
     for sample, index in enumerate(classes):
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
+        given.curvature = curvature_at(tail_of(model, layer), index, activations[sample])
         given.picture = inputs[sample].numpy()
         given.score_of_input = partial(score_through, model, index)
         given.score_of_activations = partial(score_through, tail_of(model, layer), index)
