@@ -19,6 +19,8 @@ from camtool.methods.attention.generic_attention import GenericAttention as Gene
 from camtool.methods.attention.grad_rollout import GradRollout as GradRollout
 from camtool.methods.attention.le_grad import LeGrad as LeGrad
 from camtool.methods.attention.rollout import Rollout as Rollout
+from camtool.methods.baseline.center_cam import CenterCAM as CenterCAM
+from camtool.methods.baseline.edge_cam import EdgeCAM as EdgeCAM
 from camtool.methods.baseline.random_cam import RandomCAM as RandomCAM
 from camtool.methods.gradient.eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from camtool.methods.gradient.grad_cam import GradCAM as GradCAM

@@ -69,6 +69,11 @@ EXAMPLES: dict[str, Example] = {
     # A1 scaled is (4, 5, 0, 7) / 7, A2 (1, 0.5, 0, 1); the picture 1 0 / 0 2 times these, at weights 1 2 / 3 4: 4/7 + 8 and 1 + 8.
     # softmax of a difference of 3/7: e^(-3/7) = 0.6514391, weights 0.3944674 and 0.6055326: 0.3944674 A1 + 0.6055326 A2
     "scorecam": Example([[1.6055326, 1.3944674], [-1.1834022, 2.7889348]]),
+    # A quarter of the length from the middle on both axes, with sigma a quarter: exp(-1/2) twice
+    "centercam": Example([[0.36787944, 0.36787944], [0.36787944, 0.36787944]]),
+    # Of 1 0 / 0 2: behind less before, halved, down each column is -1/2 1 in both rows; smoothed along the rows, with the border
+    # repeated, (3 * -1/2 + 1) / 4 = -1/8 and (-1/2 + 3) / 4 = 5/8. The picture is symmetric: the other axis is the transpose.
+    "edgecam": Example([[2**0.5 / 8, 26**0.5 / 8], [26**0.5 / 8, 50**0.5 / 8]]),
     # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
     "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
 }

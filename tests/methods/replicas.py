@@ -257,6 +257,39 @@ def randomcam(sample: Sample) -> np.ndarray:
     return terms
 
 
+@whole_map("centercam")
+def centercam(sample: Sample) -> np.ndarray:
+    """A Gaussian of distance from the middle, in shares of each axis' length, standard deviation a quarter."""
+    raw = np.zeros(sample.activations.shape[1:])
+    for p in positions(raw):
+        squared = sum(((index + 0.5) / length - 0.5) ** 2 for index, length in zip(p, raw.shape, strict=True))
+        raw[p] = math.exp(-squared / (2 * 0.25**2))
+    return raw
+
+
+@whole_map("edgecam")
+def edgecam(sample: Sample) -> np.ndarray:
+    """Root of the sum of squared Sobel derivatives, averaged over the input's positions that a cell of the grid touches."""
+    size, grid = sample.picture.shape[1:], sample.activations.shape[1:]
+    magnitude = np.zeros(size)
+    for p in positions(magnitude):
+        total = 0.0
+        for colour in sample.picture:
+            for axis in range(len(size)):
+                derivative = 0.0
+                for step in itertools.product((-1, 0, 1), repeat=len(size)):
+                    kernel = math.prod(s / 2 if a == axis else (2 - abs(s)) / 4 for a, s in enumerate(step))
+                    derivative += kernel * colour[tuple(min(max(i + s, 0), n - 1) for i, s, n in zip(p, step, size, strict=True))]
+                total += derivative**2
+        magnitude[p] = math.sqrt(total)
+    raw = np.zeros(grid)
+    for p in positions(raw):
+        touched = [range(i * n // g, -(-(i + 1) * n // g)) for i, n, g in zip(p, size, grid, strict=True)]
+        values = [magnitude[q] for q in itertools.product(*touched)]
+        raw[p] = sum(values) / len(values)
+    return raw
+
+
 @method("ablationcam")
 def ablationcam(sample: Sample) -> np.ndarray:
     """Desai 2020: the score less the score with channel k set to zero."""
