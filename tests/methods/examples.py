@@ -35,6 +35,12 @@ EXAMPLES: dict[str, Example] = {
     # sum A1 = 4, sum A2 = 5; alpha g = g^3 / (2 g^2 + sum(A) g^3) = g / (2 + sum(A) g), and only g > 0 counts:
     # w1 = 2 / (2 + 4*2) + 3 / (2 + 4*3) = 29/70, w2 = 1 / (2 + 5*1) = 10/70: (29 A1 + 10 A2) / 70
     "gradcam++": Example([[49 / 70, 68 / 70], [-87 / 70, 136 / 70]]),
+    # No noise: the example's picture, of mean 0.75, so that `Formula` gives gradients times 1.75: 3.5 0 / -1.75 5.25, -3.5 1.75 / 0 -1.75
+    # w1 = 3.5 / (2 + 4*3.5) + 5.25 / (2 + 4*5.25) = 7/32 + 21/92, w2 = 1.75 / (2 + 5*1.75) = 7/43
+    "smoothgradcam++": Example(
+        [[7 / 32 + 21 / 92 + 14 / 43, 7 / 16 + 21 / 46 + 7 / 43], [-21 / 32 - 63 / 92, 7 / 8 + 21 / 23 + 14 / 43]],
+        arguments={"samples": 2, "sigma": 0.0},
+    ),
     # sum g1 A1 = 2 + 0 + 3 + 12 = 17, over 4 = 4.25; sum g2 A2 = -4 + 1 + 0 - 2 = -5, over 5 = -1: 4.25 A1 - A2
     "xgradcam": Example([[2.25, 7.5], [-12.75, 15.0]]),
     # H A is 1 0 / 0 -1 with mean 0, and 0 2 / 0 0 with mean 0.5: weights 1 - 0 and -0.5 - 0.25: A1 - 0.75 A2

@@ -24,6 +24,9 @@ class Sample:
     picture: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (channels, *size)
     score_of_activations: Callable[[np.ndarray], float] = lambda _: 0.0
     score_of_input: Callable[[np.ndarray], float] = lambda _: 0.0
+    evidence_of_input: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = lambda picture: (picture, picture)
+    """Activations and gradients of another picture."""
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, channels, *size), of a standard deviation of 1
 
 
 REPLICAS: dict[str, Callable[[Sample], np.ndarray]] = {}
