@@ -80,6 +80,10 @@ EXAMPLES: dict[str, Example] = {
     # Of 1 0 / 0 2: behind less before, halved, down each column is -1/2 1 in both rows; smoothed along the rows, with the border
     # repeated, (3 * -1/2 + 1) / 4 = -1/8 and (-1/2 + 3) / 4 = 5/8. The picture is symmetric: the other axis is the transpose.
     "edgecam": Example([[2**0.5 / 8, 26**0.5 / 8], [26**0.5 / 8, 50**0.5 / 8]]),
+    # Around gradcam, no noise: `Formula` adds the picture's mean 0.75 to A and gives 1.75 g: 1.75 (A1 + 0.75) - 0.875 (A2 + 0.75)
+    "smooth": Example([[0.65625, 3.28125], [-4.59375, 5.90625]], arguments={"samples": 2, "sigma": 0.0}),
+    # Around gradcam: at 1/4 and 3/4 of the picture the mean is 0.1875 and 0.5625: 1.375 g on average, with A as it is
+    "integrated": Example([[0.0, 2.0625], [-4.125, 4.125]], arguments={"steps": 2}),
     # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
     "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
 }

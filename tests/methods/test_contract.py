@@ -15,7 +15,7 @@ from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
 from tests.methods.inquiries import ByHand, Formula, change_of_input, score_of_activations, score_of_input
-from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS, REFUSING_EIGEN_SMOOTH
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
 
@@ -114,7 +114,7 @@ def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
     torch.testing.assert_close(actual[0], torch.tensor(example.expected, dtype=torch.float64), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_LAYERS if name not in OF_CHANNELS])
+@pytest.mark.parametrize("name", REFUSING_EIGEN_SMOOTH)
 def test_eigen_smooth_of_a_method_that_is_no_sum_over_channels_is_refused(name: str) -> None:
     given, _ = evidence(2)
     with pytest.raises(MethodError, match="no sum over channels"):
