@@ -17,7 +17,7 @@ from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
 from camtool.chunks import Progress, chunk_size, in_chunks
 from camtool.errors import CamtoolWarning, MethodError
-from camtool.evidence import Captured, Pass, parts
+from camtool.evidence import Captured, Pass, check_alive, parts
 from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
@@ -173,7 +173,7 @@ class Call:
                 captured = {path: capture.activations(path)}
             seen = Pass(setting.model, given, logits, captured, targets * (stop - start))
             seen.differentiate()
-            for part, one in enumerate(parts(seen.evidence(path, 0), stop - start)):
+            for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
                 asked = Asked(
                     setting.model,
@@ -188,6 +188,9 @@ class Call:
                 evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
 
         in_chunks(len(pictures), chunk_size(setting.inputs.picture), run)
+        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
+        of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
+        check_alive(path, [row[k] for row in self.targets], of_all)
         return evidence
 
 
