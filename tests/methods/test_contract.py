@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import tests.methods.replicas_perturbation  # noqa: F401 - registers its replicas
 from camtool import CAM
 from camtool.errors import MethodError
 from camtool.methods import build_method

@@ -1,0 +1,42 @@
+"""Channels as masks over the input: the picture seen through each of them, and what the scores of these pictures say of the channels."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camtool.functional import resize
+from camtool.methods._base import Copies
+from camtool.types import Maps
+
+
+def as_masks(channels: Maps, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n c *size"]:
+    """Return each channel resized to `size` and scaled to [0, 1]; zeros where it is the same everywhere."""
+    large = resize(channels.flatten(0, 1), size, align_corners=align_corners)  # (n c, *size)
+    axes = tuple(range(1, large.ndim))
+    lowest, highest = large.amin(dim=axes, keepdim=True), large.amax(dim=axes, keepdim=True)
+    scaled = (large - lowest) / (highest - lowest).clamp(min=torch.finfo(large.dtype).tiny)
+    return scaled.unflatten(0, channels.shape[:2])
+
+
+def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False) -> Copies:
+    """Return copies of the inputs, the k-th times the mask of the k-th channel."""
+
+    def copies(start: int, stop: int) -> Float[Tensor, "n copies channels *size"]:
+        masks = as_masks(channels[:, start:stop], inputs.shape[2:], align_corners=align_corners)
+        return inputs.unsqueeze(1) * masks.unsqueeze(2)
+
+    return copies
+
+
+def softmax_of_living(scores: Float[Tensor, "n c"], activations: Maps) -> Float[Tensor, "n c"]:
+    """Return the softmax over channels that vary; 0 for the others (and for all, where none does)."""
+    flat = activations.flatten(2)
+    dead = flat.amax(dim=2) == flat.amin(dim=2)
+    return scores.masked_fill(dead, -torch.inf).softmax(dim=1).nan_to_num(nan=0.0)
+
+
+def weighted(weights: Float[Tensor, "n c"], activations: Maps) -> Maps:
+    """Return the activations times one weight a channel."""
+    return weights.reshape(*weights.shape, *[1] * (activations.ndim - 2)) * activations
