@@ -29,8 +29,11 @@ from camtool.methods.gradient.seg_eigen_cam import SegEigenCAM as SegEigenCAM
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
 from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
+from camtool.methods.perturbation.faster_score_cam import FasterScoreCAM as FasterScoreCAM
+from camtool.methods.perturbation.is_cam import ISCAM as ISCAM
 from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
 from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
+from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM
 from camtool.registry import METHODS
 
 

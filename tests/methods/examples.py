@@ -60,6 +60,15 @@ EXAMPLES: dict[str, Example] = {
     # A1 scaled is (4, 5, 0, 7) / 7, A2 (1, 0.5, 0, 1); the picture 1 0 / 0 2 times these, at weights 1 2 / 3 4: 4/7 + 8 and 1 + 8.
     # softmax of a difference of 3/7: e^(-3/7) = 0.6514391, weights 0.3944674 and 0.6055326: 0.3944674 A1 + 0.6055326 A2
     "scorecam": Example([[1.6055326, 1.3944674], [-1.1834022, 2.7889348]]),
+    # k = 1: the variance of A1 is 6.5, that of A2 0.6875 (see fem), so A1 alone has weight
+    "fastercam": Example([[1.0, 2.0], [-3.0, 4.0]], arguments={"k": 1}),
+    # 2 steps: half and whole mask, in the mean 3/4 of scorecam's scores (the score is a sum): their difference is 9/28,
+    # e^(-9/28) = 0.7251114, weights 0.4203274 and 0.5796726
+    "iscam": Example([[1.5796726, 1.4203274], [-1.2609822, 2.8406548]], arguments={"steps": 2}),
+    # Seed 4 draws -1.6052763 for the first position and 0.8472938 for the last; half of that is added, the other two pixels are black.
+    # A1 scaled: 4/7 - 0.8026381 is below 0 and 1 + 0.4236 above 1, so 0 + 8; A2: 1 - 0.8026381 = 0.1973619, so 0.1973619 + 8.
+    # e^(-0.1973619) = 0.8208936, weights 0.4508191 and 0.5491809
+    "sscam": Example([[1.5491809, 1.4508191], [-1.3524572, 2.9016381]], arguments={"samples": 1, "sigma": 0.5, "seed": 4}),
     # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
     "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
 }

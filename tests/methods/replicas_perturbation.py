@@ -68,3 +68,48 @@ def scorecam(sample: Sample) -> np.ndarray:
         mask = mask_of(channel, sample.picture.shape[1:])
         scores.append(-math.inf if mask is None else score_through(sample, mask))
     return weighted_by(softmax(scores), sample.activations)
+
+
+@method("fastercam")
+def fastercam(sample: Sample) -> np.ndarray:
+    """tabayashi0117: Score-CAM with the k channels of the largest variance, k = 10 (see `fastercam_of`)."""
+    return fastercam_of(sample, k=10)
+
+
+def fastercam_of(sample: Sample, k: int) -> np.ndarray:
+    spreads = []
+    for channel in sample.activations:
+        mean = sum(channel.ravel()) / channel.size
+        spreads.append(sum((value - mean) ** 2 for value in channel.ravel()) / channel.size)
+    chosen = sorted(range(len(spreads)), key=lambda number: -spreads[number])[:k]
+    scores = []
+    for number, channel in enumerate(sample.activations):
+        mask = mask_of(channel, sample.picture.shape[1:]) if number in chosen else None
+        scores.append(-math.inf if mask is None else score_through(sample, mask))
+    return weighted_by(softmax(scores), sample.activations)
+
+
+@method("iscam")
+def iscam(sample: Sample) -> np.ndarray:
+    """Naidu 2020: the mean score of the input times 1/10, 2/10, ... of the mask."""
+    scores = []
+    for channel in sample.activations:
+        mask = mask_of(channel, sample.picture.shape[1:])
+        scores.append(-math.inf if mask is None else sum(score_through(sample, i / 10 * mask) for i in range(1, 11)) / 10)
+    return weighted_by(softmax(scores), sample.activations)
+
+
+@method("sscam")
+def sscam(sample: Sample) -> np.ndarray:
+    """Wang 2020: the mean score of the input times the mask with noise of 2 standard deviations, clipped to [0, 1]."""
+    scores = []
+    for channel in sample.activations:
+        mask = mask_of(channel, sample.picture.shape[1:])
+        if mask is None:
+            scores.append(-math.inf)
+            continue
+        noisy = [
+            np.array([min(max(value, 0.0), 1.0) for value in (mask + 2 * noise).ravel()]).reshape(mask.shape) for noise in sample.noise
+        ]
+        scores.append(sum(score_through(sample, one) for one in noisy) / len(noisy))
+    return weighted_by(softmax(scores), sample.activations)

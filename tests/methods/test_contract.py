@@ -31,6 +31,11 @@ def draws(channels: int) -> np.ndarray:
     return (torch.rand(channels, generator=generator, dtype=torch.float64) * 2 - 1).numpy()
 
 
+def noise(rank: int) -> np.ndarray:
+    """Return the pictures of noise that a seed of 0 draws."""
+    return torch.randn(35, *SIZES[rank], generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+
+
 def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, list[Sample]]:
     """Return random evidence of both signs, with one exact zero gradient and some spikes, and the same as replicas want it."""
     generator = torch.Generator().manual_seed(rank)
@@ -48,6 +53,8 @@ def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, li
         Sample(a.numpy(), g.numpy(), w.numpy(), draws(channels), h.numpy(), x.numpy(), score_of_activations, score_of_input)
         for a, g, w, h, x in zip(activations, gradients, class_weights, curvature, pictures, strict=True)
     ]
+    for sample in samples:
+        sample.noise = noise(rank)
     return Evidence(activations, gradients, lambda: class_weights, curvature, formula), samples
 
 
@@ -133,7 +140,7 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     raws = []
     for sample, index in enumerate(classes):
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
-        given.picture = inputs[sample].numpy()
+        given.picture, given.noise = inputs[sample].numpy(), noise(rank)
         given.score_of_input = partial(score_through, model, index)
         given.score_of_activations = partial(score_through, tail_of(model, layer), index)
         raws.append(principal_component(TERMS[name](given)) if smooth and name != "segeigencam" else REPLICAS[name](given))

@@ -168,7 +168,7 @@ def test_gradcam_on_independent_cells_is_its_own_channel_and_no_other(quarter: i
     torch.testing.assert_close(raw, weight * own)
 
 
-@pytest.mark.parametrize("name", OF_MAPS)
+@pytest.mark.parametrize("name", [name for name in OF_MAPS if name != "sscam"])  # its noise is not mirrored
 @pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 def test_flipping_the_input_flips_the_map_of_a_flip_equivariant_network(name: str) -> None:
     model = small_net(double=True)

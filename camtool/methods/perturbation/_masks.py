@@ -1,13 +1,13 @@
 """Channels as masks over the input: the picture seen through each of them, and what the scores of these pictures say of the channels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from camtool.functional import resize
-from camtool.methods._base import Copies
+from camtool.methods._base import Copies, Inquiry
 from camtool.types import Maps
 
 
@@ -28,6 +28,27 @@ def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False)
         return inputs.unsqueeze(1) * masks.unsqueeze(2)
 
     return copies
+
+
+def mean_scores_through(
+    inquiry: Inquiry, channels: Maps, variants: int, vary: Callable[[Tensor, Int[Tensor, " copies"]], Tensor]
+) -> Float[Tensor, "n c"]:
+    """Return for each channel the mean score of the inputs times variants of its mask.
+
+    Args:
+        vary: given masks (n, copies, *size) and for each copy which of the variants it is, counted from 0, returns the masks altered.
+    """
+    inputs = inquiry.inputs
+
+    def copies(start: int, stop: int) -> Float[Tensor, "n copies channels *size"]:
+        numbers = torch.arange(start, stop, device=inputs.device)
+        of_channel = numbers // variants
+        first, last = start // variants, (stop - 1) // variants
+        masks = as_masks(channels[:, first : last + 1], inputs.shape[2:])[:, of_channel - first]
+        return inputs.unsqueeze(1) * vary(masks, numbers % variants).unsqueeze(2)
+
+    scores = inquiry.scores_of_inputs(channels.shape[1] * variants, copies)
+    return scores.unflatten(1, (channels.shape[1], variants)).mean(dim=2)
 
 
 def softmax_of_living(scores: Float[Tensor, "n c"], activations: Maps) -> Float[Tensor, "n c"]:
