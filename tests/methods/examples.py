@@ -69,6 +69,11 @@ EXAMPLES: dict[str, Example] = {
     # A1 scaled: 4/7 - 0.8026381 is below 0 and 1 + 0.4236 above 1, so 0 + 8; A2: 1 - 0.8026381 = 0.1973619, so 0.1973619 + 8.
     # e^(-0.1973619) = 0.8208936, weights 0.4508191 and 0.5491809
     "sscam": Example([[1.5491809, 1.4508191], [-1.3524572, 2.9016381]], arguments={"samples": 1, "sigma": 0.5, "seed": 4}),
+    # The channels times mean gradients 1 and -0.5 are A1 and -A2 / 2, the positive part of which is 0 2 / 0 4 (cut at the median of
+    # 0 1 2 4, which is 1.5), and 0. Scaled: 0 0.5 / 0 1. The picture 1 0 / 0 2 under three equal weights, mirrored (a becomes
+    # (a + 2 b) / 3): rows 1/3 2/3 / 4/3 2/3, then columns 1 2/3 / 2/3 2/3, whose score is 1 + 4/3 + 2 + 8/3 = 7. With the mask, 1 1/3 /
+    # 2/3 2 scores 1 + 2/3 + 2 + 8 = 35/3: a rise of 14/3
+    "groupcam": Example([[0.0, 7 / 3], [0.0, 14 / 3]], arguments={"groups": 2, "quantile": 0.5, "sigma": 1e9}),
     # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
     "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
 }

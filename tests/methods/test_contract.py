@@ -177,9 +177,10 @@ def test_batch_equals_single_and_maps_are_finite_and_within_0_and_1(name: str, r
     assert batch.maps.isfinite().all()
     assert batch.maps.amin() >= 0
     assert batch.maps.amax() <= 1
+    atol = 5e-5 if name == "groupcam" else 1e-5  # it takes differences of nearly equal scores
     for sample in range(3):
         single = cam(inputs[sample : sample + 1], 1)
-        torch.testing.assert_close(single.maps[0], batch.maps[sample], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(single.maps[0], batch.maps[sample], rtol=1e-4, atol=atol)
         torch.testing.assert_close(single.raw[cam.target_layers[0]][0], batch.raw[cam.target_layers[0]][sample], rtol=1e-4, atol=1e-6)
 
 

@@ -10,7 +10,8 @@ from camtool import CAM
 from tests.methods.kinds import OF_MAPS
 from tests.networks import CONV, GAP, RANKS, SIZES, images, small_net
 
-POSITIONED = [name for name in OF_MAPS if name != "randomcam"]
+# The planted convolution is so strict that it does not fire on a pattern whose surroundings groupcam blurs.
+POSITIONED = [name for name in OF_MAPS if name not in ("randomcam", "groupcam")]
 GRADIENT = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcamelementwise"]
 PATTERN = {1: [1.0, -1.0, 2.0], 2: [[1.0, -1.0], [0.0, 2.0]], 3: [[[1.0, 0.0], [-1.0, 0.0]], [[0.0, 2.0], [0.0, 0.0]]]}
 

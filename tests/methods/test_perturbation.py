@@ -1,5 +1,7 @@
 """What methods that put questions to the network owe beyond the contract of every method."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,14 @@ from camtool import CAM, chunks
 from camtool.errors import MethodError
 from camtool.methods import build_method, find_method
 from tests.methods.kinds import OF_MAPS
-from tests.methods.replicas_perturbation import fastercam_of
+from tests.methods.replicas_perturbation import fastercam_of, groupcam_of
 from tests.methods.test_contract import evidence
 from tests.networks import images, small_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
 ASKING = [name for name in OF_MAPS if find_method(name).__module__.startswith("camtool.methods.perturbation.")]
-MASKING = ["scorecam", "fastercam", "sscam", "iscam"]
+MASKING = ["scorecam", "fastercam", "sscam", "iscam", "groupcam"]
 
 
 @pytest.mark.parametrize("name", ASKING)
@@ -41,7 +43,7 @@ class Watched(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         lowest, highest = (float(bound) for bound in image.aminmax())
         self.range = (min(self.range[0], lowest), max(self.range[1], highest))
-        return self.features(image).relu().mean((2, 3))
+        return nn.functional.softplus(self.features(image)).mean((2, 3))
 
 
 @pytest.mark.parametrize("name", MASKING)
@@ -49,10 +51,10 @@ def test_a_mask_stays_within_0_and_1(name: str) -> None:
     # torchcam's IS-CAM shows the network a white picture at 5.5 times its brightness, its SS-CAM at -7 to 8 times.
     model = Watched()
     CAM(model, "features", name)(torch.ones(1, 1, 8, 8), 0)
-    assert model.range == (0.0, 1.0)
+    assert model.range == pytest.approx((0.0, 1.0), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", MASKING)
+@pytest.mark.parametrize("name", ["scorecam", "fastercam", "sscam", "iscam"])
 def test_a_dead_channel_has_weight_zero_and_a_dead_layer_a_map_of_zeros(name: str) -> None:
     model = Watched()
     with torch.no_grad():
@@ -83,6 +85,19 @@ def test_fastercam_with_all_channels_is_scorecam() -> None:
     torch.testing.assert_close(build_method("fastercam").raw_map(given), build_method("scorecam").raw_map(given))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_groupcam_takes_its_groups_from_the_config(groups: int) -> None:
+    given, samples = evidence(2)
+    expected = np.stack([groupcam_of(sample, groups) for sample in samples])
+    np.testing.assert_allclose(build_method({"type": "groupcam", "groups": groups}).raw_map(given).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_group_that_shows_nothing_has_weight_zero() -> None:
+    given, _ = evidence(2)
+    dead = replace(given, activations=torch.full_like(given.activations, 2.0))
+    assert (build_method("groupcam").raw_map(dead) == 0).all()
+
+
 def test_sscam_without_noise_and_iscam_of_one_step_are_scorecam() -> None:
     given, _ = evidence(2)
     expected = build_method("scorecam").raw_map(given)
@@ -95,6 +110,8 @@ def test_sscam_without_noise_and_iscam_of_one_step_are_scorecam() -> None:
     [
         ({"type": "fastercam", "k": 0}, "at least 1, got 0"),
         ({"type": "iscam", "steps": 0}, "at least 1, got 0"),
+        ({"type": "groupcam", "quantile": 1.0}, r"quantile is in \[0, 1\)"),
+        ({"type": "groupcam", "groups": 0}, "groups and kernel are at least 1"),
         ({"type": "sscam", "samples": 0}, "samples are at least 1"),
         ({"type": "sscam", "sigma": -1.0}, "sigma at least 0"),
     ],
