@@ -74,6 +74,10 @@ EXAMPLES: dict[str, Example] = {
     # (a + 2 b) / 3): rows 1/3 2/3 / 4/3 2/3, then columns 1 2/3 / 2/3 2/3, whose score is 1 + 4/3 + 2 + 8/3 = 7. With the mask, 1 1/3 /
     # 2/3 2 scores 1 + 2/3 + 2 + 8 = 35/3: a rise of 14/3
     "groupcam": Example([[0.0, 7 / 3], [0.0, 14 / 3]], arguments={"groups": 2, "quantile": 0.5, "sigma": 1e9}),
+    # One step, from weights 1/2: (A1 + A2) / 2 = 1.5 1.5 / -1.5 3, scaled 2/3 2/3 / 0 1. Of the picture's pixels only the first and the
+    # last are not black, and the last keeps its 1. By the weight of A1 the first changes by (1 + 3) / 4.5 - 2/3 * 7 / 4.5 = -4/27, by
+    # that of A2 by 2 / 4.5 - 2/3 * 2 / 4.5 = 4/27: so Adam goes -0.1 and 0.1, weights 1 / (1 + e^0.2) = 0.4501660 and 0.5498340
+    "opticam": Example([[1.5498340, 1.4501660], [-1.3504980, 2.9003320]], arguments={"steps": 1}),
     # Seed 3 draws 0.034108195651 and 0.286740226721 from U(0, 1); twice that less 1: -0.9317836087 A1 - 0.4265195466 A2
     "randomcam": Example([[-1.7848227, -2.2900868], [2.7953508, -4.5801735]], arguments={"seed": 3}),
 }

@@ -164,3 +164,29 @@ def blurred_by_50(picture: np.ndarray) -> np.ndarray:
             soft[p] /= total
         picture = soft
     return picture
+
+
+@method("opticam")
+def opticam(sample: Sample) -> np.ndarray:
+    """Zhang 2023: softmax of what 50 steps of Adam at a rate of 0.1 find, gradients by the chain rule."""
+    large = [resize(channel, sample.picture.shape[1:]) for channel in sample.activations]
+    logits = [0.0 for _ in large]
+    first, second = list(logits), list(logits)
+    for step in range(1, 51):
+        weights = softmax(logits)
+        saliency = sum(weight * channel for weight, channel in zip(weights, large, strict=True))
+        lowest, highest = np.unravel_index(saliency.argmin(), saliency.shape), np.unravel_index(saliency.argmax(), saliency.shape)
+        span = saliency[highest] - saliency[lowest]
+        mask = (saliency - saliency[lowest]) / span
+        of_mask = (sample.gradient_of_input(np.stack([colour * mask for colour in sample.picture])) * sample.picture).sum(axis=0)
+        of_weights = []
+        for channel in large:
+            change = (channel - channel[lowest]) / span - mask * (channel[highest] - channel[lowest]) / span
+            of_weights.append(float((of_mask * change).sum()))
+        mean = sum(weight * slope for weight, slope in zip(weights, of_weights, strict=True))
+        for k, slope in enumerate(of_weights):
+            gradient = weights[k] * (slope - mean)
+            first[k] = 0.9 * first[k] + 0.1 * gradient
+            second[k] = 0.999 * second[k] + 0.001 * gradient**2
+            logits[k] += 0.1 * (first[k] / (1 - 0.9**step)) / (math.sqrt(second[k] / (1 - 0.999**step)) + 1e-8)
+    return weighted_by(softmax(logits), sample.activations)

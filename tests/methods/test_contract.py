@@ -14,7 +14,7 @@ from camtool.methods import build_method
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
-from tests.methods.inquiries import ByHand, Formula, score_of_activations, score_of_input
+from tests.methods.inquiries import ByHand, Formula, gradient_of_input, score_of_activations, score_of_input
 from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_LAYERS, OF_MAPS
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
@@ -54,7 +54,7 @@ def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, li
         for a, g, w, h, x in zip(activations, gradients, class_weights, curvature, pictures, strict=True)
     ]
     for sample in samples:
-        sample.noise = noise(rank)
+        sample.noise, sample.gradient_of_input = noise(rank), gradient_of_input
     return Evidence(activations, gradients, lambda: class_weights, curvature, formula), samples
 
 
@@ -127,6 +127,12 @@ def score_through(network: nn.Module, index: int, values: np.ndarray) -> float:
         return network(torch.from_numpy(values).unsqueeze(0))[0, index].item()
 
 
+def gradient_through(network: nn.Module, index: int, values: np.ndarray) -> np.ndarray:
+    leaf = torch.from_numpy(values).unsqueeze(0).requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[0, index], leaf)
+    return gradient[0].numpy()
+
+
 SUMMED_OR_SMOOTHED = [(name, smooth) for name in OF_MAPS for smooth in (False, True) if not smooth or name in OF_CHANNELS]
 
 
@@ -142,6 +148,7 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
         given.picture, given.noise = inputs[sample].numpy(), noise(rank)
         given.score_of_input = partial(score_through, model, index)
+        given.gradient_of_input = partial(gradient_through, model, index)
         given.score_of_activations = partial(score_through, tail_of(model, layer), index)
         raws.append(principal_component(TERMS[name](given)) if smooth and name != "segeigencam" else REPLICAS[name](given))
     result = CAM(model, layer, name, eigen_smooth=smooth)(inputs, classes)

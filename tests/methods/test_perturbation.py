@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from camtool import CAM, chunks
 from camtool.errors import MethodError
 from camtool.methods import build_method, find_method
+from camtool.methods.perturbation._masks import as_masks
 from tests.methods.kinds import OF_MAPS
 from tests.methods.replicas_perturbation import fastercam_of, groupcam_of
 from tests.methods.test_contract import evidence
@@ -18,7 +19,7 @@ from tests.networks import images, small_net
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
 ASKING = [name for name in OF_MAPS if find_method(name).__module__.startswith("camtool.methods.perturbation.")]
-MASKING = ["scorecam", "fastercam", "sscam", "iscam", "groupcam"]
+MASKING = ["scorecam", "fastercam", "sscam", "iscam", "groupcam", "opticam"]
 
 
 @pytest.mark.parametrize("name", ASKING)
@@ -41,7 +42,7 @@ class Watched(nn.Module):
         self.range = (0.0, 0.0)
 
     def forward(self, image: Tensor) -> Tensor:
-        lowest, highest = (float(bound) for bound in image.aminmax())
+        lowest, highest = (float(bound) for bound in image.detach().aminmax())
         self.range = (min(self.range[0], lowest), max(self.range[1], highest))
         return nn.functional.softplus(self.features(image)).mean((2, 3))
 
@@ -98,6 +99,34 @@ def test_a_group_that_shows_nothing_has_weight_zero() -> None:
     assert (build_method("groupcam").raw_map(dead) == 0).all()
 
 
+def test_opticam_shows_what_scores_higher_than_equal_weights_do() -> None:
+    model, inputs = small_net(double=True), images(double=True)
+    activations = model.early(inputs).detach()
+    found = CAM(model, "early", "opticam")(inputs, 1).raw["early"]
+
+    def score(saliency: Tensor) -> Tensor:
+        return model(inputs * as_masks(saliency.unsqueeze(1), inputs.shape[2:]))[:, 1]
+
+    with torch.no_grad():
+        assert (score(found) > score(activations.mean(1)) + 1e-3).all()
+
+
+class ByPassed(Watched):
+    """Its score changes with the picture, by a way that does not lead through the layer."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) + 1e3 * image.mean((2, 3))
+
+
+def test_opticam_of_a_layer_that_is_flat_is_flat_and_not_nan() -> None:
+    model = ByPassed()
+    with torch.no_grad():
+        model.features.weight.zero_()
+        model.features.bias.copy_(torch.tensor([1.0, 2.0, 6.0]))
+    raw = CAM(model, "features", "opticam")(images(channels=1), 0).raw["features"]
+    torch.testing.assert_close(raw, torch.full_like(raw, 3.0))
+
+
 def test_sscam_without_noise_and_iscam_of_one_step_are_scorecam() -> None:
     given, _ = evidence(2)
     expected = build_method("scorecam").raw_map(given)
@@ -112,6 +141,8 @@ def test_sscam_without_noise_and_iscam_of_one_step_are_scorecam() -> None:
         ({"type": "iscam", "steps": 0}, "at least 1, got 0"),
         ({"type": "groupcam", "quantile": 1.0}, r"quantile is in \[0, 1\)"),
         ({"type": "groupcam", "groups": 0}, "groups and kernel are at least 1"),
+        ({"type": "opticam", "steps": 0}, "steps are at least 1"),
+        ({"type": "opticam", "rate": 0.0}, "rate is above 0"),
         ({"type": "sscam", "samples": 0}, "samples are at least 1"),
         ({"type": "sscam", "sigma": -1.0}, "sigma at least 0"),
     ],
