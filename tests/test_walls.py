@@ -9,7 +9,20 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"attention", "capture", "chunks", "heads", "inputs", "layers", "layouts", "products", "replay", "self_attention", "targets"},
+    {
+        "attention",
+        "capture",
+        "chunks",
+        "heads",
+        "inputs",
+        "layers",
+        "layouts",
+        "products",
+        "replay",
+        "rescale",
+        "self_attention",
+        "targets",
+    },
     {"methods"},
     {"smoothing", "result", "probe", "attended", "call", "engine", "evidence", "inquiry"},
     {"data", "models", "visualization"},

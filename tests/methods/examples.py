@@ -55,6 +55,8 @@ EXAMPLES: dict[str, Example] = {
     "fem": Example([[0.25, 0.5], [-0.75, 1.0]], arguments={"k": 1.0}),
     # `ByHand` scores 2 sum(A1) - sum(A2) = 8 - 5 = 3; without A1 -5, without A2 8: falls of 8 and -5: 8 A1 - 5 A2
     "ablationcam": Example([[-2.0, 11.0], [-24.0, 22.0]]),
+    # the score is linear: 2 sum(A1) = 8 comes from A1, -sum(A2) = -5 from A2, as without it
+    "liftcam": Example([[-2.0, 11.0], [-24.0, 22.0]]),
     # one position alone scores 2 A1 - A2 there, none scores 0
     "reciprocam": Example([[0.0, 3.0], [-6.0, 6.0]]),
     # A1 scaled is (4, 5, 0, 7) / 7, A2 (1, 0.5, 0, 1); the picture 1 0 / 0 2 times these, at weights 1 2 / 3 4: 4/7 + 8 and 1 + 8.

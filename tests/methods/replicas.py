@@ -24,6 +24,7 @@ class Sample:
     score_of_activations: Callable[[np.ndarray], float] = lambda _: 0.0
     score_of_input: Callable[[np.ndarray], float] = lambda _: 0.0
     gradient_of_input: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    contributions_from_zero: Callable[[np.ndarray], np.ndarray] = np.zeros_like
     noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, *size), standard normal
 
 

@@ -190,3 +190,10 @@ def opticam(sample: Sample) -> np.ndarray:
             second[k] = 0.999 * second[k] + 0.001 * gradient**2
             logits[k] += 0.1 * (first[k] / (1 - 0.9**step)) / (math.sqrt(second[k] / (1 - 0.999**step)) + 1e-8)
     return weighted_by(softmax(logits), sample.activations)
+
+
+@method("liftcam")
+def liftcam(sample: Sample) -> np.ndarray:
+    """Jung 2021: the sum over positions of what each activation contributes to the score, compared with zeros."""
+    contributions = sample.contributions_from_zero(sample.activations)
+    return weighted_by([sum(channel.ravel()) for channel in contributions], sample.activations)

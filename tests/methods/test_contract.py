@@ -14,7 +14,7 @@ from camtool.methods import build_method
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
-from tests.methods.inquiries import ByHand, Formula, gradient_of_input, score_of_activations, score_of_input
+from tests.methods.inquiries import ByHand, Formula, contributions_from_zero, gradient_of_input, score_of_activations, score_of_input
 from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_LAYERS, OF_MAPS
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
@@ -55,6 +55,7 @@ def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, li
     ]
     for sample in samples:
         sample.noise, sample.gradient_of_input = noise(rank), gradient_of_input
+        sample.contributions_from_zero = contributions_from_zero
     return Evidence(activations, gradients, lambda: class_weights, curvature, formula), samples
 
 
@@ -133,6 +134,15 @@ def gradient_through(network: nn.Module, index: int, values: np.ndarray) -> np.n
     return gradient[0].numpy()
 
 
+def contributions_through(model: SmallNet, index: int, values: np.ndarray) -> np.ndarray:
+    """Return DeepLIFT's contributions of `early`: behind it only the ReLU of `late` is not linear, and it counts by its multiplier."""
+    leaf = torch.from_numpy(values).unsqueeze(0).requires_grad_()
+    before, of_zeros = (model.late[1](model.late[0](activations)) for activations in (leaf, torch.zeros_like(leaf)))
+    multiplier = (before.relu() - of_zeros.relu()) / (before - of_zeros)
+    (gradient,) = torch.autograd.grad((multiplier.detach() * before).flatten(2).mean(2) @ model.fc.weight[index], leaf)
+    return (gradient * leaf).detach()[0].numpy()
+
+
 SUMMED_OR_SMOOTHED = [(name, smooth) for name in OF_MAPS for smooth in (False, True) if not smooth or name in OF_CHANNELS]
 
 
@@ -149,6 +159,7 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
         given.picture, given.noise = inputs[sample].numpy(), noise(rank)
         given.score_of_input = partial(score_through, model, index)
         given.gradient_of_input = partial(gradient_through, model, index)
+        given.contributions_from_zero = partial(contributions_through, model, index)
         given.score_of_activations = partial(score_through, tail_of(model, layer), index)
         raws.append(principal_component(TERMS[name](given)) if smooth and name != "segeigencam" else REPLICAS[name](given))
     result = CAM(model, layer, name, eigen_smooth=smooth)(inputs, classes)
