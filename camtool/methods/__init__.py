@@ -38,8 +38,14 @@ from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackpr
 from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
 from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
+from camtool.methods.perturbation.faster_score_cam import FasterScoreCAM as FasterScoreCAM
+from camtool.methods.perturbation.group_cam import GroupCAM as GroupCAM
+from camtool.methods.perturbation.is_cam import ISCAM as ISCAM
+from camtool.methods.perturbation.lift_cam import LIFTCAM as LIFTCAM
+from camtool.methods.perturbation.opti_cam import OptiCAM as OptiCAM
 from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
 from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
+from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM
 from camtool.methods.wrapper._base import Wrapper as Wrapper
 from camtool.methods.wrapper.integrated import Integrated as Integrated
 from camtool.methods.wrapper.smooth import Smooth as Smooth

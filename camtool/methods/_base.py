@@ -37,6 +37,13 @@ class Inquiry(Protocol):
     def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
         """Return the scores of other inputs, and the scores' gradients with respect to these inputs."""
 
+    def contributions_from_zero(self) -> Maps:
+        """Return what each activation contributes to the score less that of zero activations: DeepLIFT, rescale rule; (n, c, *spatial).
+
+        Raises:
+            MethodError: where the contributions do not sum to that.
+        """
+
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> "list[Evidence]":
         """Return the evidence, gradients included, of other inputs at the same layer."""
 

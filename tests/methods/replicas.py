@@ -27,6 +27,9 @@ class Sample:
     evidence_of_input: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = lambda picture: (picture, picture)
     """Activations and gradients of another picture."""
     noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, channels, *size), of a standard deviation of 1
+    gradient_of_input: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    contributions_from_zero: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    mask_noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, *size), standard normal
 
 
 REPLICAS: dict[str, Callable[[Sample], np.ndarray]] = {}
