@@ -68,9 +68,12 @@ class Call:
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
     def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
-        """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass."""
+        """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass.
+
+        `inputs` may be several batches of n, one behind the other: of each the same targets are explained.
+        """
         setting, model = self._setting, self._setting.model
-        given = setting.inputs.with_picture(inputs)
+        given, n = self._given(inputs), len(setting.inputs.picture)
         methods, readers = setting.methods.values(), setting.attention_methods
         needs_gradients = any(method.needs_gradients for method in methods)
         curved = any(method.needs_curvature for method in methods)
@@ -95,14 +98,15 @@ class Call:
                 logits = find_logits(output, batch=len(inputs))
                 forwarded = _now(inputs)
                 if self._is_first:
-                    self.targets, self.nested = resolve_targets(self._asked, logits)
-                    self.logits, self._is_first = logits.detach(), False
+                    self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
+                    self.targets, self.nested = resolve_targets(self._asked, samples_of(logits, slice(n)))
                     _warn_of_calls(capture, setting.aug_smooth)
                 captured = {path: capture.activations(path) for path in setting.layers}
             # From here on nothing is recorded.
             replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
             attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            seen = Pass(model, given, logits, captured, self.targets)
+            targets = self.targets * (len(inputs) // n)
+            seen = Pass(model, given, logits, captured, targets)
             of_attention: list[list[Tensor]] = []
             if needs_gradients or attended:
                 wanted = attended.wanted if attended else []
@@ -110,7 +114,7 @@ class Call:
                 of_attention = [attended.checked(one) for one in found] if attended else []
             of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
             at_input.read(seen.scores(), logits)
-            asked = Asked(model, given, logits.detach(), self.targets, self._evidence_of, setting.progress, _callers_autocast(inputs))
+            asked = Asked(model, given, logits.detach(), targets, self._evidence_of, setting.progress, _callers_autocast(inputs))
             with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
                 raws = self._raw_maps(seen, captured, replays, asked)
                 if attended:
@@ -119,8 +123,7 @@ class Call:
         self._note_replays(replays)
         explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
         explained |= at_input.maps(explained)
-        self.seconds["forward"] += forwarded - started
-        self.seconds["maps"] += _now(inputs) - forwarded
+        self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
         return explained
 
     def _note_replays(self, replays: Mapping[str, Replay]) -> None:
@@ -128,6 +131,11 @@ class Call:
             if replay.words not in ("", REPLAYED, self.replays.get(path)):
                 warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
             self.replays[path] = replay.words
+
+    def _given(self, pictures: Tensor) -> Inputs:
+        """Return the inputs with other pictures, repeated where these are several batches."""
+        inputs = self._setting.inputs
+        return inputs.repeated(len(pictures) // len(inputs.picture)).with_picture(pictures)
 
     def _capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
         fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])
@@ -163,23 +171,24 @@ class Call:
     def _evidence_of(self, path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
         """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
         setting, evidence = self._setting, list[Evidence]()
-        targets = [[row[k]] for row in self.targets]
+        n = len(pictures[0])
+        targets = self.targets * (n // len(self.targets))
 
         def run(start: int, stop: int) -> None:
             together = torch.cat([picture.to(setting.inputs.picture.dtype) for picture in pictures[start:stop]])
-            given = setting.inputs.repeated(stop - start).with_picture(together)
+            given = self._given(together)
             with self._capturing({path: setting.layers[path]}, together, differentiate=True) as capture:
                 logits = find_logits(given.run(setting.model), batch=len(together))
                 captured = {path: capture.activations(path)}
-            seen = Pass(setting.model, given, logits, captured, targets * (stop - start))
+            seen = Pass(setting.model, given, logits, captured, [[row[k]] for row in targets] * (stop - start))
             seen.differentiate()
             for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
                 asked = Asked(
                     setting.model,
-                    setting.inputs.with_picture(picture),
-                    samples_of(logits, slice(part * len(targets), (part + 1) * len(targets))).detach(),
-                    self.targets,
+                    self._given(picture),
+                    samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
+                    targets,
                     self._evidence_of,
                     setting.progress,
                     _callers_autocast(picture),
@@ -187,10 +196,10 @@ class Call:
                 layout = captured[path][1]
                 evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
 
-        in_chunks(len(pictures), chunk_size(setting.inputs.picture), run)
+        in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run)
         # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
         of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
-        check_alive(path, [row[k] for row in self.targets], of_all)
+        check_alive(path, [row[k] for row in targets], of_all)
         return evidence
 
 
@@ -211,7 +220,7 @@ def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
             warnings.warn(
                 f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
                 CamtoolWarning,
-                stacklevel=5 if aug_smooth else 4,  # the caller of CAM
+                stacklevel=7 if aug_smooth else 4,  # the caller of CAM
             )
 
 

@@ -97,7 +97,8 @@ class Pass:
         tensor, layout = self._captured[path]
         size = self.inputs.picture.shape[2:]
         activations = widened(layout.to_maps(tensor.detach(), size))
-        if not activations.isfinite().all():
+        # The sum first, which costs one pass over the numbers; of finite ones it may overflow.
+        if not activations.sum().isfinite() and not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
@@ -123,7 +124,7 @@ class Pass:
 
 def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
     """Raise LayerError if a sample has a gradient of exactly zero at every position."""
-    dead = (gradients == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
+    dead = (gradients.flatten(1).abs().amax(dim=1) == 0).nonzero().flatten().tolist()
     if dead:
         named = [getattr(targets[sample], "index", targets[sample]) for sample in dead[:5]]
         raise LayerError(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from camtool import CAM
 from tests.networks import RANKS, contrary, images, small_net
@@ -32,8 +33,24 @@ def test_the_class_is_chosen_once_on_the_unchanged_input() -> None:
     torch.testing.assert_close(result.maps, cam(image, 1).maps)
 
 
-def test_aug_smooth_takes_six_forward_passes_for_any_number_of_methods_and_classes() -> None:
-    model, calls = small_net(), []
-    model.register_forward_hook(lambda *_: calls.append(1))
+def test_aug_smooth_takes_one_forward_pass_of_six_copies_for_any_number_of_methods_and_classes() -> None:
+    model, batches = small_net(), []
+    model.register_forward_hook(lambda *call: batches.append(len(call[-1])))
     CAM(model, "early", METHODS, aug_smooth=True)(images(), [[0, 1, 2]] * 2)
-    assert len(calls) == 6
+    assert batches == [12]
+
+
+def test_copies_that_do_not_fit_into_memory_go_one_behind_the_other() -> None:
+    model, inputs, batches = small_net(), images(), []
+    expected = CAM(model, "early", "smoothgradcam++", aug_smooth=True)(inputs)
+
+    def refuse(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if len(arguments[0]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        batches.append(len(arguments[0]))
+
+    model.register_forward_pre_hook(refuse)
+    found = CAM(model, "early", "smoothgradcam++", aug_smooth=True)(inputs)
+    torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=1e-5)
+    assert found.targets == expected.targets
+    assert max(batches) == 4

@@ -173,6 +173,7 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.layouts import build_layout
     from camtool.methods import build_methods, reads_layers
+    from camtool.speed import build_speed
 
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
     methods = _with_parts(build_methods(_seeded(request) or recipe.get("method") or "gradcam"))
@@ -183,6 +184,7 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
         "method": methods,
         "layout": build_layout(layout),
         "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
+        "speed": build_speed(recipe.get("speed")),
         "eigen_smooth": request.eigen_smooth or recipe.get("eigen_smooth", False),
     }
 
