@@ -18,6 +18,7 @@ from camtool.benchmark.networks import Subject
 from camtool.benchmark.peers import AGREES, peers_of
 from camtool.engine import CAM
 from camtool.errors import CamtoolWarning
+from camtool.methods import build_method, reads_layers
 from camtool.result import CAMResult
 
 OK, ABSENT, FAILED, OUT_OF_TIME = "ok", "not there yet", "failed", "out of time"
@@ -201,7 +202,8 @@ def forward(subject: Subject) -> Run:
 def explain(subject: Subject, case: Case) -> Callable[[], list[CAMResult]]:
     """Return camtool's part: maps (n, k, h, w) of each method."""
     options: dict[str, Any] = {"aug_smooth": case.aug_smooth} | ({"speed": dict(case.speed)} if case.speed else {})
-    cam = CAM(subject.model, subject.layer, list(case.methods), **options)
+    layer = subject.layer if any(reads_layers(build_method(name)) for name in case.methods) else None
+    cam = CAM(subject.model, layer, list(case.methods), **options)
 
     def run() -> list[CAMResult]:
         with warnings.catch_warnings():
