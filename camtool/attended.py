@@ -16,7 +16,7 @@ from camtool.layouts import Layout, Tokens
 from camtool.methods import AttentionMethod
 from camtool.methods.attention._base import AttentionEvidence
 from camtool.self_attention import SelfAttention, find_blocks, find_self_attention
-from camtool.targets import find_logits
+from camtool.targets import Output, find_logits
 
 ATTENTION = "attention"
 """What stands for the target layer's path in the raw maps of attention methods."""
@@ -30,7 +30,7 @@ class Attended:
     """
 
     def __init__(
-        self, methods: Mapping[str, AttentionMethod], records: Sequence[Attention], inputs: Inputs, logits: Tensor, layout: Layout | None
+        self, methods: Mapping[str, AttentionMethod], records: Sequence[Attention], inputs: Inputs, logits: Output, layout: Layout | None
     ) -> None:
         extra = layout.num_extra_tokens if isinstance(layout, Tokens) else None
         self._methods = methods
@@ -57,7 +57,7 @@ class Attended:
                 )
         return [gradient for gradient in gradients if gradient is not None]
 
-    def layer_gradients(self, model: nn.Module, scores_of: Sequence[Callable[[Tensor], Tensor]]) -> list[list[Tensor]] | None:
+    def layer_gradients(self, model: nn.Module, scores_of: Sequence[Callable[[Output], Tensor]]) -> list[list[Tensor]] | None:
         """Return by target and layer the gradient, with respect to the layer's weights, of the score that its own tokens give.
 
         `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n). None if no method asks for it.
@@ -95,6 +95,8 @@ class Attended:
         """Return the logits that the network's tail makes of `stacked`; those of the last layer must be what the network gave."""
         _, last = find_layer(model, path)
         expected = self._logits.detach()
+        if not isinstance(expected, Tensor):
+            raise MethodError(f"Method '{method}' scores each layer's tokens, which needs scores (n, classes); a detector gives none.")
         tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.abs().amax()
         failure = ""
         # One sample is enough to get to the tail, unless the tail takes the number of samples, or a skip, from what lies before it.
@@ -160,9 +162,11 @@ def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tens
     handle = last.register_forward_hook(put_in_place)
     try:
         with torch.no_grad():
-            return find_logits(inputs.run(model), batch=batch)
+            logits = find_logits(inputs.run(model), batch=batch)
     finally:
         handle.remove()
+    assert isinstance(logits, Tensor), "a detector was refused before"
+    return logits
 
 
 def _by_head(weights: Tensor) -> Float[Tensor, "n heads length length"]:

@@ -17,15 +17,16 @@ from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
 from camtool.chunks import Progress, chunk_size, in_chunks
 from camtool.errors import CamtoolWarning, MethodError
-from camtool.evidence import Captured, Pass, parts
+from camtool.evidence import Captured, Pass, check_alive, parts
+from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
 from camtool.layouts import Layout, Tokens
-from camtool.methods import AttentionMethod, Method
+from camtool.methods import AttentionMethod, InputMethod, Method
 from camtool.methods._base import Evidence
-from camtool.replay import Recording, Replay
+from camtool.replay import REPLAYED, Recording, Replay
 from camtool.result import MethodMaps, finished
-from camtool.targets import Target, find_logits, resolve_targets
+from camtool.targets import Output, Target, find_logits, resolve_targets, samples_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Setting:
     methods: Mapping[str, Method]
     """Those that read target layers."""
     attention_methods: Mapping[str, AttentionMethod]
+    input_methods: Mapping[str, InputMethod]
     layout: Layout | None
     """As the user gave it."""
     fit: Callable[..., Layout]
@@ -52,7 +54,7 @@ class Call:
     """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
 
     targets: list[list[Target]]
-    logits: Tensor
+    logits: Output
 
     def __init__(self, setting: Setting, targets: Any) -> None:
         self._setting = setting
@@ -77,8 +79,9 @@ class Call:
         started = _now(inputs)
         with evaluating(model):
             with ExitStack() as stack:
-                # A layer that is cut from the graph would cut the attention before it from the score.
-                capture = self._capturing(setting.layers, inputs, differentiate=bool(readers) or needs_gradients)
+                # A layer that is cut from the graph would cut the attention before it, and the input, from the score.
+                whole = bool(readers or setting.input_methods)
+                capture = self._capturing(setting.layers, inputs, differentiate=whole or needs_gradients)
                 stack.enter_context(capture)
                 recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
                 if readers:
@@ -87,7 +90,8 @@ class Call:
                     stack.enter_context(sdpa_kernel(SDPBackend.MATH))
                 for recording in recordings.values():
                     stack.enter_context(recording.recording())
-                output = given.run(model)
+                at_input = InputGradients(setting.input_methods, model, given, setting.fit, check=self._is_first)
+                output = stack.enter_context(at_input).run(model)
                 logits = find_logits(output, batch=len(inputs))
                 forwarded = _now(inputs)
                 if self._is_first:
@@ -102,20 +106,28 @@ class Call:
             of_attention: list[list[Tensor]] = []
             if needs_gradients or attended:
                 wanted = attended.wanted if attended else []
-                found = seen.differentiate(layers=needs_gradients, curved=curved, beside=wanted, keep=attended is not None)
+                found = seen.differentiate(layers=needs_gradients, curved=curved, beside=wanted, keep=whole)
                 of_attention = [attended.checked(one) for one in found] if attended else []
             of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
+            at_input.read(seen.scores(), logits)
             asked = Asked(model, given, logits.detach(), self.targets, self._evidence_of, setting.progress, _callers_autocast(inputs))
             with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
                 raws = self._raw_maps(seen, captured, replays, asked)
                 if attended:
                     raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
-        self.replays = {path: replay.words for path, replay in replays.items() if replay.words}
+        self._note_replays(replays)
         explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+        explained |= at_input.maps(explained)
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
+
+    def _note_replays(self, replays: Mapping[str, Replay]) -> None:
+        for path, replay in replays.items():
+            if replay.words not in ("", REPLAYED, self.replays.get(path)):
+                warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
+            self.replays[path] = replay.words
 
     def _capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
         fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])
@@ -161,12 +173,12 @@ class Call:
                 captured = {path: capture.activations(path)}
             seen = Pass(setting.model, given, logits, captured, targets * (stop - start))
             seen.differentiate()
-            for part, one in enumerate(parts(seen.evidence(path, 0), stop - start)):
+            for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
                 asked = Asked(
                     setting.model,
                     setting.inputs.with_picture(picture),
-                    logits[part * len(targets) : (part + 1) * len(targets)].detach(),
+                    samples_of(logits, slice(part * len(targets), (part + 1) * len(targets))).detach(),
                     self.targets,
                     self._evidence_of,
                     setting.progress,
@@ -176,6 +188,9 @@ class Call:
                 evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
 
         in_chunks(len(pictures), chunk_size(setting.inputs.picture), run)
+        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
+        of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
+        check_alive(path, [row[k] for row in self.targets], of_all)
         return evidence
 
 

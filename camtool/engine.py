@@ -1,7 +1,7 @@
 """The engine: forward, gradients, layout, method, smoothing, fusion. The only orchestrator; it leaves no trace in the model."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -13,13 +13,15 @@ from camtool.call import Call, Setting
 from camtool.capture import eager
 from camtool.chunks import Progress
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
+from camtool.input_gradients import input_source
 from camtool.inputs import Inputs, find_inputs
 from camtool.layers import find_layer, path_of
 from camtool.layouts import Layout, build_layout, fit_layout
-from camtool.methods import AttentionMethod, BaseMethod, Method, build_methods
+from camtool.methods import AttentionMethod, BaseMethod, InputMethod, Method, build_method, build_methods, reads_layers
 from camtool.probe import LAST_NORM, Probe, probe
 from camtool.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
 from camtool.smoothing import augmented_mean
+from camtool.speed import FastNetwork, Speed, build_speed
 from camtool.targets import of_first_sample
 
 
@@ -30,19 +32,21 @@ class CAM:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
         target_layers: paths ("layer4[-1]") or modules, one or several (fused by their mean); None: derived by probing the network
             once; "last-norm": the last normalisation layer that can serve. Methods of attention read every layer's and no target
-            layer; beside others they leave it to these.
+            layer, nor do fullgrad and guidedbackprop, which read the input's gradient; beside others they leave it to these.
         method: a name, a config dict, or several of them.
         layout: how the layer's tensor becomes maps; None: found from its shape.
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
         progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
+        speed: what makes a copy of the network faster, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
+            `camtool.speed.Speed`. For methods that read target layers.
 
     Raises:
         CamtoolError: in words, for a layer, method or layout that does not exist or fit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword each
         self,
         model: nn.Module,
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
@@ -53,21 +57,34 @@ class CAM:
         eigen_smooth: bool = False,
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
         progress: Progress | None = None,
+        speed: Speed | Mapping[str, Any] | None = None,
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
         self._several_methods = not isinstance(method, (str, dict, BaseMethod))
         self._layer_methods = {name: one for name, one in self.methods.items() if isinstance(one, Method)}
         self._attention_methods = {name: one for name, one in self.methods.items() if isinstance(one, AttentionMethod)}
+        self._input_methods = {name: one for name, one in self.methods.items() if isinstance(one, InputMethod)}
+        for base in (one.base for one in self._input_methods.values() if one.base):
+            needed = build_method(base)
+            assert isinstance(needed, Method), "what is multiplied with the input's gradients is a map of a target layer"
+            self._layer_methods.setdefault(base, needed)
         self._layout = build_layout(layout)
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
         self._input = input
         self._progress = progress
-        if eigen_smooth and self._attention_methods:
+        self._fast = FastNetwork(self._model, build_speed(speed))
+        without_channels = [*self._attention_methods, *self._input_methods]
+        if eigen_smooth and without_channels:
             raise MethodError(
-                f"eigen-smooth is a principal component over channels; {_named(self._attention_methods)} has none. Leave it out, or use a "
+                f"eigen-smooth is a principal component over channels; {_named(without_channels)} has none. Leave it out, or use a "
                 "method of activations, such as 'gradcam'."
+            )
+        if self._fast.speed and without_channels:
+            raise MethodError(
+                f"`speed` makes a copy of the network that has other layers inside; {_named(without_channels)} reads all of them. "
+                "Leave it out, or use methods of target layers alone."
             )
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose."""
@@ -99,8 +116,11 @@ class CAM:
             given = find_inputs(inputs, self._input).copied()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
-            call = Call(self._setting(given), targets)
-            explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
+            model = self._fast.of(given, self.target_layers)
+            given = self._fast.arranged(given)
+            call = Call(self._setting(model, given), targets)
+            with self._fast.autocast(given.picture.device):
+                explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
             results = {}
             for name in self.methods:  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
                 results[name] = self._result(name, explained[name], call)
@@ -117,13 +137,14 @@ class CAM:
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
-    def _setting(self, given: Inputs) -> Setting:
+    def _setting(self, model: nn.Module, given: Inputs) -> Setting:
         return Setting(
-            self._model,
+            model,
             given,
-            self._layers,
+            {path: find_layer(model, path)[1] for path in self._layers},
             self._layer_methods,
             self._attention_methods,
+            self._input_methods,
             self._layout,
             self._fit,
             self._aug_smooth,
@@ -136,8 +157,8 @@ class CAM:
             return {}
         if not self._layer_methods:
             raise MethodError(
-                f"Target layers are given, but {_named(self._attention_methods)} reads the attention of all layers and no target layer; "
-                "leave them out, or add a method that reads them, such as 'gradcam'."
+                f"Target layers are given, but {self._reading()} and no target layer; leave them out, or "
+                "add a method that reads them, such as 'gradcam'."
             )
         given = [target_layers] if isinstance(target_layers, (str, nn.Module)) else list(target_layers)
         if given == [LAST_NORM]:
@@ -182,13 +203,30 @@ class CAM:
             layer_maps={path: shaped(maps) for path, maps in explained.layer_maps.items()},
             status=shaped(status),
             logits=call.logits,
-            predicted=call.logits.argmax(dim=1).tolist() if call.logits.ndim == 2 else None,
+            predicted=call.logits.argmax(dim=1).tolist() if isinstance(call.logits, Tensor) and call.logits.ndim == 2 else None,
             targets=shaped(targets),
-            layers=call.attention_layers if name in self._attention_methods else self.target_layers,
-            source=attention_source(call.attention_layers) if name in self._attention_methods else layers_source(self.target_layers),
+            layers=self._layers_of(name, call),
+            source=self._source(name, call),
             class_discriminative=self.methods[name].class_discriminative,
+            attributions=None if explained.attributions is None else shaped(explained.attributions),
             seconds=dict(call.seconds),
         )
+
+    def _layers_of(self, name: str, call: Call) -> list[str]:
+        if name in self._attention_methods:
+            return call.attention_layers
+        return self.target_layers if reads_layers(self.methods[name]) else []
+
+    def _source(self, name: str, call: Call) -> str:
+        if name in self._attention_methods:
+            return attention_source(call.attention_layers)
+        of_layers = layers_source(self.target_layers)
+        return input_source(self._input_methods[name].base, of_layers) if name in self._input_methods else of_layers
+
+    def _reading(self) -> str:
+        """Return in words what methods without target layers read instead."""
+        families = ((self._attention_methods, "the attention of all layers"), (self._input_methods, "the gradient at the input"))
+        return " and ".join(f"{_named(methods)} reads {what}" for methods, what in families if methods)
 
 
 def _named(methods: Iterable[str]) -> str:

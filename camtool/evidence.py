@@ -14,7 +14,7 @@ from camtool.heads import find_linear_head
 from camtool.inputs import Inputs
 from camtool.layouts import Layout
 from camtool.methods._base import Evidence
-from camtool.targets import Target, scores
+from camtool.targets import Output, Target, scores
 from camtool.types import Maps
 
 Captured: TypeAlias = tuple[Tensor, Layout]
@@ -33,7 +33,7 @@ class Pass:
     """What one forward pass of `inputs` gave, for n lists of k targets."""
 
     def __init__(
-        self, model: nn.Module, inputs: Inputs, logits: Tensor, captured: Mapping[str, Captured], targets: Sequence[Sequence[Target]]
+        self, model: nn.Module, inputs: Inputs, logits: Output, captured: Mapping[str, Captured], targets: Sequence[Sequence[Target]]
     ) -> None:
         self.inputs = inputs
         self.logits = logits
@@ -42,7 +42,7 @@ class Pass:
         self._captured = captured
         self._derivatives: list[dict[str, _Derivatives]] = []
 
-    def scores(self) -> list[Callable[[Tensor], Tensor]]:
+    def scores(self) -> list[Callable[[Output], Tensor]]:
         """Return for each of the k targets what turns the logits of the batch into its scores (n)."""
         return [partial(scores, [row[k] for row in self.targets]) for k in range(len(self.targets[0]))]
 
@@ -88,8 +88,12 @@ class Pass:
             of_others.append([gradient if gradient is None else gradient.detach() for gradient in found[len(activations) :]])
         return of_others
 
-    def evidence(self, path: str, k: int) -> Evidence:
-        """Return what the pass tells about the k-th targets at one layer; LayerError where that is NaN, or a gradient of zero."""
+    def evidence(self, path: str, k: int, *, alive: bool = True) -> Evidence:
+        """Return what the pass tells about the k-th targets at one layer; LayerError where that is NaN, or a gradient of zero.
+
+        Args:
+            alive: whether a gradient of zero is an error.
+        """
         tensor, layout = self._captured[path]
         size = self.inputs.picture.shape[2:]
         activations = widened(layout.to_maps(tensor.detach(), size))
@@ -98,12 +102,16 @@ class Pass:
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
             found = self._derivatives[k][path]
-            gradients = self._checked(path, k, widened(layout.to_maps(found.gradient, size)))
+            gradients = widened(layout.to_maps(found.gradient, size))
+            if alive:
+                check_alive(path, [row[k] for row in self.targets], gradients)
             curvature = None if found.curvature is None else widened(layout.to_maps(found.curvature, size))
         return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature)
 
     def _class_weights(self, activations: Maps, k: int) -> Tensor:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
+        if not isinstance(self.logits, Tensor):
+            raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
         logits = widened(self.logits.detach())
         head = find_linear_head(self._model, activations, logits)
         with torch.enable_grad():
@@ -112,17 +120,18 @@ class Pass:
             (of_logits,) = torch.autograd.grad(score, leaf)
         return of_logits @ head.weight
 
-    def _checked(self, path: str, k: int, gradient: Maps) -> Maps:
-        dead = (gradient == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
-        if dead:
-            targets = [getattr(self.targets[sample][k], "index", self.targets[sample][k]) for sample in dead[:5]]
-            raise LayerError(
-                f"Layer '{path}': the score of target {_listed(targets)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
-                "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
-                "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
-                "load trained weights."
-            )
-        return gradient
+
+def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
+    """Raise LayerError if a sample has a gradient of exactly zero at every position."""
+    dead = (gradients == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
+    if dead:
+        named = [getattr(targets[sample], "index", targets[sample]) for sample in dead[:5]]
+        raise LayerError(
+            f"Layer '{path}': the score of target {_listed(named)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
+            "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
+            "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
+            "load trained weights."
+        )
 
 
 def parts(evidence: Evidence, count: int) -> list[Evidence]:

@@ -19,7 +19,7 @@ from camtool.layouts import Layout
 from camtool.methods._base import Copies, Evidence
 from camtool.replay import Replay
 from camtool.rescale import Rescaling
-from camtool.targets import Target, find_logits, scores
+from camtool.targets import Output, Target, find_logits, samples_of, scores
 from camtool.types import Maps
 
 
@@ -29,7 +29,7 @@ class Asked:
 
     model: nn.Module
     inputs: Inputs
-    logits: Tensor
+    logits: Output
     targets: Sequence[Sequence[Target]]
     """n lists of k."""
     evidence_of: Callable[[str, int, Sequence[Tensor]], list[Evidence]]
@@ -65,11 +65,11 @@ class NetworkInquiry:
         replay = self._replayed()
         given, size = replay.given, self.inputs.shape[2:]
 
-        def of_sample(sample: int, maps: Tensor) -> Tensor:
+        def of_sample(sample: int, maps: Tensor) -> Output:
             tensor = self._layout.from_maps(maps.to(given.dtype), given[sample : sample + 1], size)
             return find_logits(replay(sample, tensor), batch=len(maps))
 
-        def logits_of(altered: Tensor) -> list[Tensor]:
+        def logits_of(altered: Tensor) -> list[Output]:
             return [of_sample(sample, maps) for sample, maps in enumerate(altered)]
 
         return self._scores(count, copies, logits_of, given[:1])
@@ -77,12 +77,12 @@ class NetworkInquiry:
     def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the inputs."""
 
-        def logits_of(altered: Tensor) -> list[Tensor]:
+        def logits_of(altered: Tensor) -> list[Output]:
             # (copies, n, ...): the other inputs of the network are repeated batch by batch.
             pictures = altered.transpose(0, 1).flatten(0, 1).to(self.inputs.dtype)
             given = self._asked.inputs.repeated(altered.shape[1]).with_picture(pictures)
             logits = find_logits(given.run(self._asked.model), batch=len(pictures))
-            return list(logits.unflatten(0, (altered.shape[1], altered.shape[0])).transpose(0, 1))
+            return [samples_of(logits, slice(sample, None, len(altered))) for sample in range(len(altered))]
 
         return self._scores(count, copies, logits_of, self.inputs)
 
@@ -117,7 +117,7 @@ class NetworkInquiry:
                 scored = scores([self._asked.targets[sample][self._k]] * 2, logits)
             (gradients,) = torch.autograd.grad(scored, pair, torch.full_like(scored, 0.5))
             contributions = widened(gradients).sum(dim=0, keepdim=True) * widened(maps)
-            self._check_complete(contributions, widened(scored.detach()), torch.finfo(logits.dtype).eps, rule.undefined)
+            self._check_complete(contributions, widened(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
             found.append(contributions)
         return torch.cat(found)
 
@@ -138,7 +138,7 @@ class NetworkInquiry:
             raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
         return self._replay
 
-    def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Tensor]], copy: Tensor) -> Tensor:
+    def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Output]], copy: Tensor) -> Tensor:
         """Return (n, count); `logits_of` gives the logits of every sample's copies, `copy` is one of each sample."""
         targets, remembered, question = self._asked.targets, self._remembered, self._questions
         self._questions += 1

@@ -16,7 +16,7 @@ from camtool.errors import LayerError
 from camtool.inputs import Inputs
 from camtool.layers import enclosing, walk
 from camtool.layouts import Layout, Reading
-from camtool.targets import find_logits, resolve_targets, scores
+from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, find_logits, resolve_targets, scores
 
 LAST_NORM = "last-norm"
 
@@ -104,7 +104,10 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
         logits = find_logits(inputs.run(model), batch=1)
         with torch.enable_grad():
             resolved, _ = resolve_targets(targets, logits)
-            score = scores([row[0] for row in resolved], logits).sum()
+            target = _plain(resolved[0][0], logits)
+            score = scores([target], logits).sum()
+        # As many channels as the embedding has are no classes.
+        classes = logits.shape[1] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
         fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records)]
@@ -126,8 +129,16 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
         if gradient is not None:
             touched = layout.to_maps(gradient, input_size)[0] != 0
             layer.gradient_share = touched.any(dim=0).float().mean().item()
-            layer.is_scores = _holds_classes(gradient, logits.shape[-1])
+            layer.is_scores = classes is not None and _holds_classes(gradient, classes)
     return Probe(layers, input_size, failure)
+
+
+def _plain(target: Target, logits: Output) -> Target:
+    # Which layers can serve is the same whatever is asked of a class. A probability needs every class, and would not tell a layer of
+    # scores by class from one of features.
+    if isinstance(target, ClassTarget) and isinstance(logits, Tensor) and logits.ndim == 2 and target.index < logits.shape[1]:
+        return ClassScore(target.index)
+    return target
 
 
 def _holds_classes(gradient: Tensor, classes: int) -> bool:

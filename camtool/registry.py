@@ -4,3 +4,4 @@ from mmengine.registry import Registry
 
 METHODS = Registry("method", scope="camtool", locations=["camtool.methods"])
 LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])
+TARGETS = Registry("target", scope="camtool", locations=["camtool.targets"])

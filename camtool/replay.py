@@ -29,13 +29,18 @@ class _Answer:
     output: Any
     has_inputs: bool
     """Whether it was called with a tensor; one without, as a table of position biases, belongs to no sample."""
+    in_place: bool
+    """Whether it returned what it was called with."""
+
+
+REPLAYED = "replay"
 
 
 class Manner(NamedTuple):
     """How a recorded tensor stands for copies of one sample. What does not fit a manner is computed again."""
 
     views: bool
-    """Expanded views; else copies, for networks that work in place on what modules return."""
+    """Expanded views; else copies, for networks that work in place on what modules return, where what works in place runs again."""
     folded: bool
     """Whether a first axis that is a multiple of the batch holds samples by parts, as windows do."""
 
@@ -69,7 +74,9 @@ class Recording:
             if not self.complete:
                 # Clone: an in-place layer behind it may overwrite what it returned.
                 copied = mapped(output, lambda tensor: tensor.detach().clone())
-                self.answers.append(_Answer(module, copied, next(tensors_in(arguments), None) is not None))
+                given = list(tensors_in(arguments))
+                in_place = any(one is another for one in tensors_in(output) for another in given)
+                self.answers.append(_Answer(module, copied, bool(given), in_place))
 
         def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             output = forward(*arguments, **keywords)
@@ -96,9 +103,10 @@ class Recording:
                 raise _ResistedError("its modules are not called in the same order again")
             if module is self.layer:
                 return output
-            if answer.has_inputs and (recalled := _of_sample(answer.output, sample, batch, copies, manner)) is not None:
-                return recalled
-            return forward(*arguments, **keywords)
+            if not answer.has_inputs or (answer.in_place and not manner.views):
+                return forward(*arguments, **keywords)
+            recalled = _of_sample(answer.output, sample, batch, copies, manner)
+            return forward(*arguments, **keywords) if recalled is None else recalled
 
         with self._intercepting(run):
             yield
@@ -190,11 +198,14 @@ class Replay:
         return tensors[self._index]
 
     def __call__(self, sample: int, activations: Tensor) -> Any:
-        """Return the network's output for copies of one sample with `activations` (copies, ...) at the layer."""
+        """Return the network's output for copies of one sample with `activations` (copies, ...) at the layer.
+
+        A layer downstream that works in place overwrites these, as it would the layer's own.
+        """
         if not self.words:
             self._try()
-        if self.words != "replay":
-            return self._whole(sample, activations)
+        if self.words != REPLAYED:
+            return self.whole(sample, activations)
         return self._tail(sample, activations)
 
     def _try(self) -> None:
@@ -210,7 +221,7 @@ class Replay:
                 continue
             failure = "its output is another for the same activations"
             if output.shape[1:] == self._expected.shape[1:] and _agree(output, self._expected[:1]):
-                self.words = "replay"
+                self.words = REPLAYED
                 return
         self.words = f"full forward passes: {failure}"
 
@@ -219,7 +230,9 @@ class Replay:
         with self._recording.answering(sample, self._batch, self._output(sample, activations), self._manner):
             return inputs.run(self._recording.model)
 
-    def _whole(self, sample: int, activations: Tensor) -> Any:
+    def whole(self, sample: int, activations: Tensor) -> Any:
+        """Return the same from whole forward passes of the network, in which the layer's output is replaced."""
+
         called = False
 
         def put_in_place(module: nn.Module, arguments: Any, output: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from camtool.functional import fuse, min_max, resize
+from camtool.targets import Output
 
 OK = "ok"
 NO_EVIDENCE = "no positive evidence for this target at this layer"
@@ -24,6 +25,8 @@ class MethodMaps:
     maps: Tensor
     raw: dict[str, Tensor]
     layer_maps: dict[str, Tensor]
+    attributions: Tensor | None = None
+    """(n, k, c, *input), signed, of methods that speak of every input channel."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class CAMResult:
     maps: Tensor
     """float32 (n, *spatial of the input) or (n, k, *spatial), in [0, 1] per sample and target."""
     raw: dict[str, Tensor]
-    """By layer path, or "attention": (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised."""
+    """By layer path, "attention" or "input": (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised."""
     layer_maps: dict[str, Tensor]
     """By layer path: what that layer alone gives, as `maps`."""
     status: list[Any]
     """Per sample (and target): "ok", or what is to be known about this map."""
-    logits: Tensor
-    """The network's scores (n, classes)."""
+    logits: Output
+    """The network's scores (n, classes), or a detector's list of dicts."""
     predicted: list[int] | None
     """Per sample the class with the highest score; None where the output is not (n, classes)."""
     targets: list[Any]
@@ -48,8 +51,11 @@ class CAMResult:
     layers: list[str]
     """Paths of the target layers, or of those whose attention was read."""
     source: str
-    """In words, where the map comes from: "at layer4[1]", "at the mean of …", "from the attention of 12 layers"."""
+    """In words, where the map comes from: "at layer4[1]", "at the mean of …", "from the attention of 12 layers", "at the input"."""
     class_discriminative: bool
+    attributions: Tensor | None = None
+    """float32 (n, c, *spatial of the input) or (n, k, c, *spatial), signed: what guidedbackprop and guidedgradcam say of every input
+    channel; None for methods that speak of positions only."""
     seconds: dict[str, float] = field(default_factory=dict)
     """`forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
 

@@ -30,13 +30,17 @@ def _unflip(explained: MethodMaps) -> MethodMaps:
         explained.maps.flip(-1),
         {path: raw.flip(-1) for path, raw in explained.raw.items()},
         {path: maps.flip(-1) for path, maps in explained.layer_maps.items()},
+        None if explained.attributions is None else explained.attributions.flip(-1),
     )
 
 
 def _mean(passes: Sequence[MethodMaps]) -> MethodMaps:
     first = passes[0]
+    of_channels = [one.attributions for one in passes if one.attributions is not None]
+    attributions = torch.stack(of_channels) if of_channels else None
     return MethodMaps(
         torch.stack([one.maps for one in passes]).mean(dim=0),
         {path: torch.stack([one.raw[path] for one in passes]).mean(dim=0) for path in first.raw},
         {path: torch.stack([one.layer_maps[path] for one in passes]).mean(dim=0) for path in first.layer_maps},
+        None if attributions is None else attributions.mean(dim=0),
     )

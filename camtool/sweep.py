@@ -9,14 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camtool.capture import evaluating, tensors_in
 from camtool.engine import CAM
 from camtool.errors import CamtoolWarning
+from camtool.inputs import find_inputs
 from camtool.models.loading import load_network
 from camtool.models.zoo import SIZES, WITHOUT_MAP, Example, load_example
-from camtool.probe import Probe
+from camtool.probe import Probe, ProbedLayer
+from camtool.replay import Recording, Replay
 from camtool.result import FLAT_SHARE
 
 OK, REFUSED, FAILED = "ok", "refused", "failed"
+REPLAY_TOLERANCE = 1e-5  # of the largest score; it is the same arithmetic on the same numbers
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Measured:
     extra_tokens: int
     gradient_share: float
     """Share of positions, 0 to 1, at which the predicted class has a gradient at the default layer."""
+    replay: str
+    """How scores of other activations at that layer are found: "replay", or why whole forward passes are made."""
     seconds: float
 
 
@@ -59,11 +65,11 @@ def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measu
     settled = False
     for size in example.sizes:
         started = time.perf_counter()
-        outcome: dict[str, Any] = {"layer": "", "axes": "", "extra_tokens": 0, "gradient_share": 0.0}
+        outcome: dict[str, Any] = {"layer": "", "axes": "", "extra_tokens": 0, "gradient_share": 0.0, "replay": ""}
         try:
             model = model or load_network(load_example(example, narrow=narrow), random_weights=True).model
             inputs = torch.randn(1, example.channels, *size, generator=torch.Generator().manual_seed(0))
-            settled = settled or _settle_norms(model, inputs)
+            settled = settled or settle_norms(model, inputs)
             outcome |= _explained(model, inputs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
             refused = None if model is None else _refused(model, inputs)
@@ -80,7 +86,8 @@ def _refused(model: nn.Module, inputs: Tensor) -> dict[str, Any] | None:
     return None
 
 
-def _settle_norms(model: nn.Module, inputs: Tensor) -> bool:
+def settle_norms(model: nn.Module, inputs: Tensor) -> bool:
+    """Give every BatchNorm the statistics of `inputs` (n, c, *spatial) and their mirror images; return True."""
     # Untrained, a BatchNorm has the statistics of no data: features shrink from layer to layer, LeViT's to rounding errors.
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -106,14 +113,31 @@ def _explained(model: nn.Module, inputs: Tensor) -> dict[str, Any]:
     assert layer.reading is not None, "a target layer was read as maps"
     raw = result.raw[path]
     varies = bool(raw.amax() - raw.amin() > FLAT_SHARE * raw.abs().amax())
+    replay, off = _replayed(model, inputs, layer)
+    problem = "" if varies else "the map is the same everywhere"
+    if off > REPLAY_TOLERANCE:
+        problem = f"replay differs from whole forward passes by {off:.1e}"
     return {
-        "status": OK if varies else FAILED,
-        "words": "" if varies else "the map is the same everywhere",
+        "status": FAILED if problem else OK,
+        "words": problem,
         "layer": path,
         "axes": layer.reading.axes,
         "extra_tokens": layer.reading.extra_tokens,
         "gradient_share": layer.gradient_share,
+        "replay": replay,
     }
+
+
+def _replayed(model: nn.Module, inputs: Tensor, layer: ProbedLayer) -> tuple[str, float]:
+    """Return how the network's tail is replayed, and how far, of their largest, scores are off those of whole forward passes."""
+    recording = Recording(model, layer.module)
+    with evaluating(model), torch.no_grad():
+        with recording.recording():
+            output = model(inputs)
+        replay = Replay(recording, layer.record.index, find_inputs(inputs), output)
+        drawn = torch.rand(2, *replay.given.shape[1:], generator=torch.Generator().manual_seed(0))
+        found, expected = [next(tensors_in(run(0, replay.given * 2 * drawn))) for run in (replay, replay.whole)]
+    return replay.words, ((found - expected).abs().amax() / expected.abs().amax()).item()
 
 
 def _words(error: Exception) -> str:
@@ -123,7 +147,10 @@ def _words(error: Exception) -> str:
 def markdown(measured: Sequence[Measured]) -> str:
     """Return the table of supported backbones, and below it the classes that can have no map, with the reason."""
     sizes = [times(size) for size in SIZES]
-    lines = [f"| backbone | default target layer | axes + extra tokens | {' | '.join(sizes)} |", f"|---|---|---|{'---|' * len(sizes)}"]
+    lines = [
+        f"| backbone | default target layer | axes + extra tokens | {' | '.join(sizes)} | perturbed by |",
+        f"|---|---|---|{'---|' * len(sizes)}---|",
+    ]
     lines += [markdown_row([one for one in measured if one.backbone == name]) for name in dict.fromkeys(one.backbone for one in measured)]
     lines += ["", "Not classifiers by themselves:", ""]
     lines += [f"- {', '.join(names)}: {reason}" for reason, names in WITHOUT_MAP.items()]
@@ -137,7 +164,7 @@ def markdown_row(measured: Sequence[Measured]) -> str:
     extra = f" + {shown.extra_tokens}" if shown.extra_tokens else ""
     said = {OK: "yes", REFUSED: "the network refuses", FAILED: "no"}
     by_size = [said[one.status] for size in SIZES for one in measured if one.size == size]
-    return f"| {shown.backbone} | `{shown.layer}`{where} | {shown.axes}{extra} | {' | '.join(by_size)} |"
+    return f"| {shown.backbone} | `{shown.layer}`{where} | {shown.axes}{extra} | {' | '.join(by_size)} | {shown.replay} |"
 
 
 def times(size: Sequence[int]) -> str:

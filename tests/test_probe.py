@@ -1,6 +1,7 @@
 """The layer that is derived when none is given, on networks as users have them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,10 +9,13 @@ import torchvision
 from torch import Tensor, nn
 
 from camtool import CAM
+from camtool.embedding import EmbeddingOutput
 from camtool.errors import LayerError
+from camtool.inputs import find_inputs
 from camtool.layers import find_layer
 from camtool.probe import Probe
-from tests.networks import RANKS, autograd_evidence, images, small_net, small_vit
+from camtool.targets import ClassContrast, ClassProbability, EmbeddingSimilarity, FinerScore
+from tests.networks import CLASSES, RANKS, autograd_evidence, images, small_net, small_vit
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 models = torchvision.models
@@ -269,3 +273,29 @@ def test_a_layer_is_derived_in_torchs_transformer() -> None:
     result = CAM(Encoder(nested=True).eval())(images(), 1)
     assert result.layers[0].startswith("encoder")
     assert result.raw[result.layers[0]].shape == (2, 5, 7)
+
+
+class ScoresThenPools(nn.Module):
+    """Scores every position by class, then pools: the layer of scores is no layer of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(2, 6, 3, padding=1)
+        self.classify = nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("target", [None, 1, ClassProbability(1), ClassContrast(1, 0), FinerScore(1)])
+def test_the_default_layer_is_the_same_whatever_is_asked_of_a_class(target: Any) -> None:
+    assert CAM(ScoresThenPools()).probe(images(), target).default_layer()[0] == "features"
+
+
+def test_channels_as_many_as_the_embedding_has_numbers_are_no_classes() -> None:
+    model = small_net()
+    model.late[1].bias.data[0] = -100.0  # a dead channel: behind the ReLU it has no gradient
+    with EmbeddingOutput(model, find_inputs(images(count=1, seed=9))) as embedding:
+        found = CAM(model).probe(images(), EmbeddingSimilarity(embedding.reference))
+
+    assert found.default_layer()[0] == CAM(model).probe(images()).default_layer()[0]

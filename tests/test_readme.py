@@ -69,10 +69,10 @@ def test_the_picture_is_what_the_tool_makes(clone: Path) -> None:
 
 
 def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, own, library, method = PROGRAMS
+    recipe, own, library, targets, method = PROGRAMS
     (clone / "recipe.py").write_text(recipe, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg recipe.py")
-    assert (clone / "outputs/vis_cam/cat_fem.jpg").exists()
+    assert (clone / "outputs/vis_cam/cat_fem_finer.jpg").exists()
 
     (clone / "network.py").write_text(own, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg network.py --target-category broken --random-weights")
@@ -81,6 +81,9 @@ def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(library, "README.md", "exec"), names)
     assert names["result"].maps.shape == (2, 224, 224)  # type: ignore[attr-defined]
     assert set(names["both"]) == {"gradcam", "layercam"}  # type: ignore[call-overload]
+    exec(compile(targets, "README.md", "exec"), names)
+    assert names["upper"].maps.shape == (2, 224, 224)  # type: ignore[attr-defined]
+    assert names["box"].maps.shape == (1, 320, 320)  # type: ignore[attr-defined]
 
     from camtool.registry import METHODS
 

@@ -9,27 +9,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {
-        "attention",
-        "capture",
-        "chunks",
-        "heads",
-        "inputs",
-        "layers",
-        "layouts",
-        "products",
-        "replay",
-        "rescale",
-        "self_attention",
-        "targets",
-    },
+    {"attention", "capture", "chunks", "embedding", "factorization", "full_gradients", "guided", "heads", "inputs", "layers"}
+    | {"layouts", "products", "replay", "rescale", "self_attention", "speed", "targets"},
     {"methods"},
-    {"smoothing", "result", "probe", "attended", "call", "engine", "evidence", "inquiry"},
+    {"smoothing", "result", "probe", "attended", "call", "concepts", "engine", "evidence", "input_gradients", "inquiry"},
     {"data", "models", "visualization"},
     {"sweep"},
+    {"benchmark"},
     {"cli"},
 ]
 ROOMS_OF = {
+    "sklearn": {"factorization"},
     "typer": {"cli"},
     "rich": {"cli"},
     "mmpretrain": {"models"},
@@ -38,10 +28,12 @@ ROOMS_OF = {
     "transformers": {"models"},
     "huggingface_hub": {"models"},
     "safetensors": {"models"},
+    "pytorch_grad_cam": {"benchmark"},
+    "torchcam": {"benchmark"},
     "mmengine": {"models", "registry", "cli"},
     "cv2": {"models", "visualization"},
     "PIL": {"data", "models", "visualization", "cli"},
-    "numpy": {"data", "models", "visualization", "cli"},
+    "numpy": {"data", "models", "visualization", "cli", "factorization"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

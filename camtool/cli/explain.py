@@ -13,6 +13,7 @@ from camtool.cli.command import Session
 from camtool.errors import OutputError, TargetError, closest
 
 if TYPE_CHECKING:
+    from camtool.cli.questions import Answers, Question
     from camtool.models import Network
     from camtool.result import CAMResult
 
@@ -26,7 +27,11 @@ class Request:
     target_layers: Sequence[str]
     methods: Sequence[str]
     categories: Sequence[str]
+    target: str | None
+    against: str | None
+    target_image: Path | None
     top_k: int | None
+    components: int | None
     aug_smooth: bool
     eigen_smooth: bool
     vit_like: bool
@@ -51,13 +56,8 @@ class Explained:
     network: "Network"
     inputs: Any
     """(1, c, h, w): what the network saw."""
-    results: dict[str, "CAMResult"]
-    names: list[str] | None
-    remark: str
-    """On class names."""
-    probabilities: list[float]
-    scale: str
-    """softmax or sigmoid."""
+    question: "Question"
+    answers: "Answers"
     layers: list[str]
     """Target layers; empty where no method reads any."""
     reason: str
@@ -67,33 +67,55 @@ class Explained:
     seconds: dict[str, float]
 
     @property
-    def first(self) -> "CAMResult":
-        """Any method's result: targets and logits are the same for all."""
-        return next(iter(self.results.values()))
+    def results(self) -> dict[str, "CAMResult"]:
+        """By method."""
+        return self.answers.results
 
     @property
-    def targets(self) -> list[int]:
-        """Class indices explained."""
-        return list(self.first.targets[0])
+    def predicted(self) -> int:
+        """The class that the network prefers."""
+        return self.answers.ranking[0]
 
     def name(self, index: int) -> str | None:
         """Return a class's whole name; None where the classes have none."""
-        return self.names[index] if self.names else None
+        return self.answers.names[index] if self.answers.names else None
+
+    def shown(self, index: int) -> str:
+        """Return a class's probability, or the number that it is, as text."""
+        value = self.answers.by_class[index]
+        return f"{value:.4g}" if self.answers.scale == "value" else f"{100 * value:.1f} %"
+
+    def target_facts(self) -> dict[str, Any]:
+        """Return what was asked of the network, as JSON and arrays tell it."""
+        aims = self.answers.aims
+        return {
+            "name": self.question.name,
+            **self.question.facts,
+            "explains": [aim.words for aim in aims],
+            "values": [round(aim.value, 6) for aim in aims],
+        }
 
 
 def explain(running: Session, request: Request) -> None:
     """Make the maps, write the files, print the report."""
+    from camtool.cli import concepts
+
     started = time.perf_counter()
     _check_output(request)
+    if concepts.wanted(request):
+        concepts.show_concepts(running, request)
+        return
+    from camtool.cli.questions import read_question
     from camtool.data.images import read_picture
 
     picture = read_picture(request.image)
     loaded = options.read_config(request.wanted, debug=request.debug)
-    asked = _asked(request, loaded.cam)  # a misspelt method or layout is found before a network is built
+    asked = _asked(request, loaded.cam)  # a misspelt method, layout or target is found before a network is built
+    question = read_question(request, loaded.cam)
     building = time.perf_counter()
     network = options.build(request.wanted, loaded)
     seconds_building = time.perf_counter() - building
-    explained = _maps(request, asked, network, network.preprocess(picture))
+    explained = _maps(request, asked, question, network, network.preprocess(picture))
     explained.seconds["load"] = seconds_building
     from camtool.cli import outputs, report
 
@@ -127,53 +149,34 @@ def _check_output(request: Request) -> None:
         check_writable(path)
 
 
-def _maps(request: Request, asked: dict[str, Any], network: "Network", inputs: Any) -> Explained:
+def _maps(request: Request, asked: dict[str, Any], question: "Question", network: "Network", inputs: Any) -> Explained:
     from camtool import CAM
-    from camtool.models.classes import find_class
-    from camtool.targets import FromLogits, top_k
 
     inputs = inputs.to(next(network.model.parameters()).device)
-    chosen: dict[str, Any] = {}
-
-    def choose(logits: Any) -> list[list[int]]:
-        if logits.ndim != 2:
-            raise TargetError(f"The network gives scores of shape {tuple(logits.shape)}; expected one per class.")
-        classes = logits.shape[1]
-        chosen["names"], chosen["remark"] = network.class_names(classes)
-        if request.categories:
-            indices = [find_class(category, chosen["names"], classes) for category in request.categories]
-            return [list(dict.fromkeys(indices))]  # one named twice is taken once
-        return top_k(request.top_k or 1).choose(logits)
-
     cam = CAM(network.model, **asked, input=network.source.picture_input)
-    results = cam(network.source.inputs(inputs), FromLogits(choose))
-    first = next(iter(results.values()))
-    of_classes, scale = network.probabilities(first.logits)
+    answers = question.ask(cam, network, inputs)
     return Explained(
         request,
         network,
         inputs.cpu(),
-        results,
-        chosen["names"],
-        chosen["remark"],
-        of_classes[0].tolist(),
-        scale,
+        question,
+        answers,
         cam.target_layers,
         cam.reason,
         asked["aug_smooth"],
         asked["eigen_smooth"],
-        dict(first.seconds),
+        dict(next(iter(answers.results.values())).seconds),
     )
 
 
 def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.layouts import build_layout
-    from camtool.methods import Method, build_methods
+    from camtool.methods import build_methods, reads_layers
 
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
-    methods = list(build_methods(_seeded(request) or recipe.get("method") or "gradcam").values())
-    if not any(isinstance(method, Method) for method in methods):  # what the recipe says of target layers is not about these
+    methods = _with_parts(build_methods(_seeded(request) or recipe.get("method") or "gradcam"))
+    if not any(reads_layers(method) for method in methods):  # what the recipe says of target layers is not about these
         recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
     return {
         "target_layers": list(request.target_layers) or recipe.get("target_layers"),
@@ -184,12 +187,29 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _with_parts(methods: dict[str, Any]) -> list[Any]:
+    """Return the methods, before each that is a product what it is a product of: they are shown together."""
+    from camtool.methods import InputMethod, build_method
+
+    shown: dict[str, Any] = {}
+    for name, method in methods.items():
+        if isinstance(method, InputMethod) and method.base:
+            for part in (method.base, "guidedbackprop"):
+                shown.setdefault(part, methods.get(part) or build_method(part))
+        shown.setdefault(name, method)
+    return list(shown.values())
+
+
 def _seeded(request: Request) -> list[Any]:
     """Return the methods of the command line, those that draw random numbers with its seed."""
+    from camtool.methods import spec_of
+
+    return [_with_seed(spec_of(name), request.wanted.seed) for name in request.methods]
+
+
+def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:
     from camtool.methods import find_method
 
-    seeded = []
-    for name in request.methods:
-        draws = "seed" in inspect.signature(find_method(name)).parameters
-        seeded.append({"type": name, "seed": request.wanted.seed} if draws else name)
-    return seeded
+    draws = {"seed": seed} if "seed" in inspect.signature(find_method(spec["type"])).parameters else {}
+    inner = {"method": _with_seed(spec["method"], seed)} if "method" in spec else {}
+    return {**spec, **draws, **inner}

@@ -2,6 +2,7 @@
 
 import typer
 
+from camtool.cli.benchmark import benchmark
 from camtool.cli.command import Command
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
@@ -19,6 +20,7 @@ app.command("vis", cls=Command)(vis)
 app.command("layers", cls=Command)(layers)
 app.command("methods", cls=Command)(methods)
 app.command("sweep", cls=Command)(sweep)
+app.command("benchmark", cls=Command)(benchmark)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def methods(
         described = [
             {
                 "name": one.name,
-                "gradient": one.needs_gradients,
+                "gradient": one.needs_gradients or one.asks_gradients,
                 "class_discriminative": one.class_discriminative,
                 "paper": one.paper,
                 "summary": (one.__doc__ or "").strip().split("\n")[0],

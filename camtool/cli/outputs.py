@@ -17,19 +17,24 @@ from camtool.errors import OutputError
 from camtool.files import write_atomically
 from camtool.visualization.encode import check_format, encode
 from camtool.visualization.figures import Cell, Style, figure
+from camtool.visualization.signed import around_grey
 
 if TYPE_CHECKING:
     from camtool.cli.explain import Explained, Request
+    from camtool.cli.questions import Aim
 
 DEFAULT_FOLDER = Path("outputs/vis_cam")
+
+NO_CLASS = -1
+"""In saved arrays, where a map is about no class."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Everything in one figure, and, where it is asked for, each map by itself: (method, class index, layer or "") -> picture."""
+    """Everything in one figure, and, where it is asked for, each map by itself: (method, what it explains, layer or "") -> picture."""
 
     whole: UInt8[np.ndarray, "H W 3"]
-    single: dict[tuple[str, int, str], Picture]
+    single: dict[tuple[str, str, str], Picture]
 
 
 def is_folder(save_path: str) -> bool:
@@ -56,9 +61,9 @@ def planned_paths(request: "Request") -> list[Path]:
 
 def draw(explained: "Explained", picture: Picture) -> Drawn:
     """Return the figures: on what the network saw, or on the original picture."""
-    from camtool.models.view import measure_geometry, seen_picture
+    from camtool.models.view import channel_order, measure_geometry, seen_picture
 
-    request, network = explained.request, explained.network
+    request, network, aims = explained.request, explained.network, explained.answers.aims
     below = seen_picture(explained.inputs, network.preprocess)
     geometry = measure_geometry(picture, network.preprocess) if request.original else None
     if geometry is not None:
@@ -69,11 +74,16 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
         status = result.status[0][k]
         discriminative = "" if result.class_discriminative else " (any class)"
+        portrait = None
+        if result.attributions is not None:
+            values = result.attributions[0, k].cpu().numpy()[channel_order(network.preprocess)]
+            portrait = around_grey(values if geometry is None else np.stack([geometry.to_original(one) for one in values]))
         return Cell(
             geometry.to_original(maps) if geometry is not None else maps,
-            _class_caption(explained, explained.targets[k]),
+            _caption(explained, aims[k]),
             f"{method}{discriminative} {f'at {layer}' if layer else result.source}",
             "" if status == "ok" else status,
+            portrait,
         )
 
     keys = []
@@ -81,25 +91,25 @@ def draw(explained: "Explained", picture: Picture) -> Drawn:
         keys.append((method, ""))
         if request.per_layer and len(result.layer_maps) > 1:
             keys += [(method, layer) for layer in result.layer_maps]
-    rows = [[cell(method, k, layer) for k in range(len(explained.targets))] for method, layer in keys]
+    rows = [[cell(method, k, layer) for k in range(len(aims))] for method, layer in keys]
     style = Style(request.figure, request.colormap, request.opacity)
     alarm = "RANDOM WEIGHTS: this map means nothing" if network.checkpoint is None else ""
     wants_single = request.show or (request.save_path is not None and is_folder(request.save_path))
     single = {
-        (method, explained.targets[k], layer): figure(below, [[one]], style, alarm=alarm)
+        (method, aims[k].file_name, layer): figure(below, [[one]], style, alarm=alarm)
         for (method, layer), row in zip(keys, rows, strict=True)
         for k, one in enumerate(row)
         if wants_single
     }
-    return Drawn(figure(below, rows, style, alarm=alarm), single)
+    # Methods of one class stand side by side, as the original and its maps do in a paper.
+    grid = [[one for row in rows for one in row]] if len(aims) == 1 else rows
+    return Drawn(figure(below, grid, style, alarm=alarm), single)
 
 
-def _class_caption(explained: "Explained", index: int) -> str:
-    from camtool.models.classes import short_name
-
-    name = explained.name(index)
-    named = f"{short_name(name)} ({index})" if name else f"class {index}"
-    return f"{named}, {100 * explained.probabilities[index]:.1f} %"
+def _caption(explained: "Explained", aim: "Aim") -> str:
+    if aim.index is not None and explained.question.name in ("logit", "probability", "binary"):
+        return f"{aim.words}, {explained.shown(aim.index)}"
+    return f"{aim.words}, {aim.value:.3g}"
 
 
 def write(explained: "Explained", drawn: Drawn) -> list[Path]:
@@ -109,11 +119,15 @@ def write(explained: "Explained", drawn: Drawn) -> list[Path]:
     stem = request.image.stem
     if request.save_path is not None and is_folder(request.save_path):
         folder = Path(request.save_path)
-        for (method, index, layer), picture in drawn.single.items():
-            name = "_".join([stem, method, str(index), *([_as_file_name(layer)] if layer else [])])
+        for (method, aim, layer), picture in drawn.single.items():
+            name = "_".join([stem, _as_file_name(method), aim, *([_as_file_name(layer)] if layer else [])])
             files.append((folder / f"{name}.jpg", encode(picture, ".jpg")))
     else:
-        path = Path(request.save_path) if request.save_path else DEFAULT_FOLDER / f"{stem}_{'_'.join(explained.results)}.jpg"
+        path = (
+            Path(request.save_path)
+            if request.save_path
+            else DEFAULT_FOLDER / f"{stem}_{'_'.join(map(_as_file_name, explained.results))}{explained.question.suffix}.jpg"
+        )
         files.append((path, encode(drawn.whole, path.suffix)))
     if request.save_raw is not None:
         files.append((request.save_raw, _arrays(explained)))
@@ -122,26 +136,32 @@ def write(explained: "Explained", drawn: Drawn) -> list[Path]:
     return [path for path, _ in files]
 
 
-def _as_file_name(layer: str) -> str:
-    return "".join(character if character.isalnum() or character in "._-" else "-" for character in layer).strip("-")
+def _as_file_name(name: str) -> str:
+    """Return a layer's path or a method's name as every file system takes it: `smooth:gradcam++` is `smooth-gradcam++`."""
+    return "".join(character if character.isalnum() or character in "._-+" else "-" for character in name).strip("-")
 
 
 def _arrays(explained: "Explained") -> bytes:
-    first = explained.first
+    answers = explained.answers
     arrays: dict[str, Any] = {}
     for method, result in explained.results.items():
         arrays[f"map/{method}"] = result.maps[0].float().cpu().numpy()
+        if result.attributions is not None:
+            arrays[f"attributions/{method}"] = result.attributions[0].float().cpu().numpy()
         for layer, raw in result.raw.items():
             arrays[f"raw/{method}/{layer}"] = raw[0].float().cpu().numpy()
-    assert first.predicted is not None
-    arrays["logits"] = first.logits[0].float().cpu().numpy()
-    arrays["predicted"] = np.array(first.predicted[0], dtype=np.int64)
-    arrays["targets"] = np.array(explained.targets, dtype=np.int64)
-    arrays["target_names"] = np.array([explained.name(index) or str(index) for index in explained.targets], dtype=np.str_)
+    arrays["logits"] = answers.logits[0].float().cpu().numpy()
+    arrays["predicted"] = np.array(explained.predicted, dtype=np.int64)
+    arrays["targets"] = np.array([NO_CLASS if aim.index is None else aim.index for aim in answers.aims], dtype=np.int64)
+    arrays["target_names"] = np.array([_array_name(explained, aim) for aim in answers.aims], dtype=np.str_)
     arrays["meta"] = np.array(json.dumps(_meta(explained), ensure_ascii=False), dtype=np.str_)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def _array_name(explained: "Explained", aim: "Aim") -> str:
+    return aim.words if aim.index is None else explained.name(aim.index) or str(aim.index)
 
 
 def _meta(explained: "Explained") -> dict[str, Any]:
@@ -155,6 +175,7 @@ def _meta(explained: "Explained") -> dict[str, Any]:
         "layers": explained.layers,
         "methods": list(explained.results),
         "sources": {method: result.source for method, result in explained.results.items()},
+        "target": explained.target_facts(),
         "aug_smooth": explained.aug_smooth,
         "eigen_smooth": explained.eigen_smooth,
         "status": {method: result.status[0] for method, result in explained.results.items()},

@@ -10,19 +10,20 @@ from camtool.cli.console import results_console
 
 if TYPE_CHECKING:
     from camtool.cli.explain import Explained
+    from camtool.cli.questions import Aim
 
 
 def print_json(running: Session, explained: "Explained", written: Sequence[Path]) -> None:
     """Print the whole report as one JSON object."""
-    first = explained.first
-    assert first.predicted is not None
+    answers = explained.answers
     running.result(
         json.dumps(
             {
-                "predicted": _class(explained, first.predicted[0]),
+                "predicted": _class(explained, explained.predicted),
                 "top5": [_class(explained, index) for index in _top(explained)],
-                "targets": [_class(explained, index) for index in explained.targets],
-                "probabilities": explained.scale,
+                "targets": [_aim(explained, aim) for aim in answers.aims],
+                "target": explained.target_facts(),
+                "probabilities": answers.scale,
                 "methods": list(explained.results),
                 "layers": explained.layers,
                 "layers_reason": explained.reason,
@@ -42,21 +43,27 @@ def print_table(running: Session, explained: "Explained", written: Sequence[Path
     """Print the top classes, the layer and why, the status of maps with one, the times, and the paths written."""
     from rich.table import Table
 
-    if explained.remark:
-        running.remark(f"Note: {explained.remark}.")
+    answers = explained.answers
+    if answers.remark:
+        running.remark(f"Note: {answers.remark}.")
     if explained.network.checkpoint is None:
         running.remark("Warning: RANDOM WEIGHTS (--random-weights): this map means nothing.")
     table = Table(box=None, pad_edge=False)
     table.add_column("class", overflow="fold")
     table.add_column("index", justify="right")
-    table.add_column(explained.scale, justify="right")
+    table.add_column(answers.scale, justify="right")
     table.add_column("")
     top = _top(explained)
-    for index in [*top, *(target for target in explained.targets if target not in top)]:
-        mark = "target" if index in explained.targets else ""
-        table.add_row(explained.name(index) or "-", str(index), f"{100 * explained.probabilities[index]:.1f} %", mark)
+    targets = [aim.index for aim in answers.aims if aim.index is not None]
+    for index in [*top, *(target for target in targets if target not in top)]:
+        table.add_row(explained.name(index) or "-", str(index), explained.shown(index), "target" if index in targets else "")
     console = results_console(running)
     console.print(table)
+    if explained.question.name != "logit":
+        for aim in answers.aims:
+            console.print(f"Explained: {aim.words}, {aim.value:.4g}", soft_wrap=True)
+    if "embedding" in explained.question.facts:
+        console.print(f"Embedding: {explained.question.facts['embedding']}")
     layers = explained.layers
     if layers:
         console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})", soft_wrap=True)
@@ -73,9 +80,13 @@ def print_table(running: Session, explained: "Explained", written: Sequence[Path
 
 
 def _top(explained: "Explained", count: int = 5) -> list[int]:
-    ranked = sorted(range(len(explained.probabilities)), key=lambda index: -explained.probabilities[index])
-    return ranked[:count]
+    return explained.answers.ranking[:count]
+
+
+def _aim(explained: "Explained", aim: "Aim") -> dict[str, Any]:
+    return _class(explained, aim.index) if aim.index is not None else {"index": None, "name": aim.words, "probability": None}
 
 
 def _class(explained: "Explained", index: int) -> dict[str, Any]:
-    return {"index": index, "name": explained.name(index), "probability": round(explained.probabilities[index], 6)}
+    number = "value" if explained.answers.scale == "value" else "probability"
+    return {"index": index, "name": explained.name(index), number: round(explained.answers.by_class[index], 6)}

@@ -11,6 +11,7 @@ import typer
 from camtool.cli import network as options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
+from camtool.cli.markers import around_markers, markers, write_between
 from camtool.errors import CamtoolError, OutputError
 from camtool.files import check_writable, write_atomically
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDE = 140  # columns from which on the table has room for the configs
 
-MARKERS = ("<!-- camtool sweep: begin -->", "<!-- camtool sweep: end -->")
+MARKERS = markers("sweep")
 
 
 def sweep(
@@ -52,7 +53,7 @@ def sweep(
         if markdown_file is not None and around is not None:
             from camtool.sweep import markdown
 
-            write_atomically(markdown_file, f"\n\n{markdown(measured)}\n\n".join(around).encode())
+            write_between(markdown_file, around, markdown(measured))
         failed = [one for one in measured if one.status == "failed"]
         if failed:
             running.remark(f"Error: no map of {', '.join(dict.fromkeys(one.backbone for one in failed))}.")
@@ -72,15 +73,7 @@ def _chosen(text: str) -> "dict[str, Example]":
 def _around_markers(path: Path, text: str) -> tuple[str, str]:
     if text:
         raise OutputError("--markdown writes the table of all backbones; leave --filter out.")
-    check_writable(path)
-    try:
-        content = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutputError(f"Cannot read '{path}': {error}. Expected a text file with the table's two marker lines.") from error
-    begin, end = MARKERS
-    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
-        raise OutputError(f"'{path}' must have the line '{begin}' once, and below it the line '{end}' once; the table goes between them.")
-    return content[: content.index(begin) + len(begin)], content[content.index(end) :]
+    return around_markers(path, MARKERS)
 
 
 def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[Measured]":
@@ -115,13 +108,18 @@ def _print(running: Session, measured: "list[Measured]") -> None:
         ("axes", "left"),
         ("extra", "right"),
         ("gradient", "right"),
+        ("perturbed by", "left"),
         ("s", "right"),
         ("status", "left"),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # a literal each
     table.add_column("default layer, or why none", overflow="fold")
     for one in measured:
-        found = (one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %") if one.layer else ("-",) * 3
+        found = (
+            (one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %", one.replay.partition(":")[0])
+            if one.layer
+            else ("-",) * 4
+        )
         name = (one.backbone, one.config) if console.width >= WIDE else (one.backbone,)
         said = ": ".join(filter(None, (one.layer, one.words)))
         style = {"failed": "bold red", "refused": "dim"}.get(one.status, "")

@@ -29,12 +29,27 @@ def vis(
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="With --preview-model: down to this depth.")] = None,
     text: Annotated[str, typer.Option("--filter", help="With --preview-model: only paths or classes with this text.")] = "",
     method: Annotated[
-        list[str] | None, typer.Option("--method", metavar="NAME…", help="Any case; several at once. 'camtool methods' lists them.")
+        list[str] | None,
+        typer.Option("--method", metavar="NAME…", help="Any case; several at once; or dff: concepts. 'camtool methods' lists them."),
     ] = None,
     target_category: Annotated[
         list[str] | None, typer.Option("--target-category", metavar="CLASS…", help="Indices or names. Left out: the predicted class.")
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="KIND",
+            help="What is explained of each class: logit (default), probability, contrast (with --against), finer (against its closest "
+            "classes), binary (one output: classes 0 and 1), raw (a number: regression).",
+        ),
+    ] = None,
+    against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
+    target_image: Annotated[
+        Path | None, typer.Option("--target-image", metavar="FILE", help="No class: what makes the picture like this one, to the network.")
+    ] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="The K classes with the highest scores.")] = None,
+    n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: how many concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
     eigen_smooth: Annotated[bool, typer.Option("--eigen-smooth", help="First principal component instead of the channel sum.")] = False,
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
@@ -81,7 +96,11 @@ def vis(
             target_layers=target_layers or [],
             methods=method or [],
             categories=target_category or [],
+            target=target,
+            against=against,
+            target_image=target_image and target_image.expanduser(),
             top_k=top_k,
+            components=n_components,
             aug_smooth=aug_smooth,
             eigen_smooth=eigen_smooth,
             vit_like=vit_like,

@@ -72,17 +72,20 @@ class Evidence:
 class BaseMethod(ABC):
     """What every method says of itself. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys."""
 
-    name: ClassVar[str]
-    """As typed on the command line."""
+    name: str
+    """As typed on the command line; of an object around another method with that one's: "smooth:layercam"."""
     paper: ClassVar[str]
     needs_gradients: ClassVar[bool] = False
-    class_discriminative: ClassVar[bool] = True
+    """Of the pass that all methods share."""
+    asks_gradients: ClassVar[bool] = False
+    """Whether it asks for gradients of further passes."""
+    class_discriminative: bool = True
 
 
 class Method(BaseMethod):
     """Base of methods that read the activations of a target layer."""
 
-    needs_tokens: ClassVar[bool] = False
+    needs_tokens: bool = False
     """Whether the method is defined for layers of tokens only."""
     needs_curvature: ClassVar[bool] = False
     replays: ClassVar[bool] = False

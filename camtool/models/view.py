@@ -24,12 +24,17 @@ def seen_picture(inputs: Float[Tensor, "1 c h w"], preprocess: Callable[[Picture
     """Return the picture that `inputs` is, in RGB: the values before normalisation, rounded to whole levels."""
     low, high = (_levels(preprocess, (value,) * 3) for value in (0, 255))
     levels = 255 * (inputs[0].double().cpu().numpy() - low[:, None, None]) / (high - low)[:, None, None]
-    if len(levels) == 1:
-        levels = np.repeat(levels, 3, axis=0)
-    else:
-        seen = 255 * (_levels(preprocess, _PROBE_COLOURS) - low) / (high - low)
-        levels = levels[[int(np.abs(seen - colour).argmin()) for colour in _PROBE_COLOURS]]
+    levels = np.repeat(levels, 3, axis=0) if len(levels) == 1 else levels[channel_order(preprocess)]
     return np.ascontiguousarray(levels.round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def channel_order(preprocess: Callable[[Picture], Tensor]) -> list[int]:
+    """Return which of the network's input channels are red, green and blue; its only channel where it has one."""
+    low, high, probed = (_levels(preprocess, colour) for colour in ((0, 0, 0), (255, 255, 255), _PROBE_COLOURS))
+    if len(low) == 1:
+        return [0]
+    seen = 255 * (probed - low) / (high - low)
+    return [int(np.abs(seen - colour).argmin()) for colour in _PROBE_COLOURS]
 
 
 def _levels(preprocess: Callable[[Picture], Tensor], colour: tuple[int, ...]) -> Float[np.ndarray, " c"]:

@@ -30,6 +30,8 @@ class Cell:
     """Which method at which layer."""
     remark: str = ""
     """What is to be known about this map, in red."""
+    portrait: UInt8[np.ndarray, "h w 3"] | None = None
+    """Drawn instead of the map over the picture, where the method speaks of colours."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ def figure(
             for index, row in enumerate(rows)
         ]
     whole = _grid(grid)
-    return _above(whole, _lines([alarm], whole.shape[1], colour=_ALARM, scale=0.75)) if alarm else whole
+    return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
 
 
 def _drawn(picture: UInt8[np.ndarray, "h w 3"], cell: Cell, style: Style) -> UInt8[np.ndarray, "h w 3"]:
     if style.kind == "heatmap":
         return heatmap(cell.saliency, style.colormap)
+    if cell.portrait is not None:
+        return cell.portrait
     return overlay(picture, cell.saliency, style.colormap, style.opacity)
 
 
@@ -109,6 +113,10 @@ def _grid(rows: Sequence[Sequence[np.ndarray | None]]) -> UInt8[np.ndarray, "H W
 
 def _above(upper: UInt8[np.ndarray, "h w 3"], lower: UInt8[np.ndarray, "k w 3"]) -> UInt8[np.ndarray, "H w 3"]:
     return np.concatenate([upper, lower])
+
+
+def _alarm(text: str, width: int) -> UInt8[np.ndarray, "k w 3"]:
+    return _lines([text], width, colour=_ALARM, scale=0.75)
 
 
 def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _INK, scale: float = 1.0) -> UInt8[np.ndarray, "k w 3"]:

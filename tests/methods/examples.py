@@ -24,6 +24,7 @@ class Example:
 COLLINEAR: list[Grid] = [[[1.0, 2.0], [3.0, 6.0]], [[2.0, 4.0], [6.0, 12.0]]]
 NEGATED: list[Grid] = [[[-1.0, -2.0], [-3.0, -6.0]], [[-2.0, -4.0], [-6.0, -12.0]]]
 OPPOSED: list[Grid] = [[[1.0, 1.0], [1.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]]
+ROOT2 = 1.4142135623730951
 ROOT5 = 2.23606797749979
 
 EXAMPLES: dict[str, Example] = {
@@ -34,8 +35,16 @@ EXAMPLES: dict[str, Example] = {
     # sum A1 = 4, sum A2 = 5; alpha g = g^3 / (2 g^2 + sum(A) g^3) = g / (2 + sum(A) g), and only g > 0 counts:
     # w1 = 2 / (2 + 4*2) + 3 / (2 + 4*3) = 29/70, w2 = 1 / (2 + 5*1) = 10/70: (29 A1 + 10 A2) / 70
     "gradcam++": Example([[49 / 70, 68 / 70], [-87 / 70, 136 / 70]]),
+    # No noise: the example's picture, of mean 0.75, so that `Formula` gives gradients times 1.75: 3.5 0 / -1.75 5.25, -3.5 1.75 / 0 -1.75
+    # w1 = 3.5 / (2 + 4*3.5) + 5.25 / (2 + 4*5.25) = 7/32 + 21/92, w2 = 1.75 / (2 + 5*1.75) = 7/43
+    "smoothgradcam++": Example(
+        [[7 / 32 + 21 / 92 + 14 / 43, 7 / 16 + 21 / 46 + 7 / 43], [-21 / 32 - 63 / 92, 7 / 8 + 21 / 23 + 14 / 43]],
+        arguments={"samples": 2, "sigma": 0.0},
+    ),
     # sum g1 A1 = 2 + 0 + 3 + 12 = 17, over 4 = 4.25; sum g2 A2 = -4 + 1 + 0 - 2 = -5, over 5 = -1: 4.25 A1 - A2
     "xgradcam": Example([[2.25, 7.5], [-12.75, 15.0]]),
+    # H A is 1 0 / 0 -1 with mean 0, and 0 2 / 0 0 with mean 0.5: weights 1 - 0 and -0.5 - 0.25: A1 - 0.75 A2
+    "shapleycam": Example([[-0.5, 1.25], [-3.0, 2.5]]),
     # relu(g1) A1 = 2 0 / 0 12, relu(g2) A2 = 0 1 / 0 0
     "layercam": Example([[2.0, 1.0], [0.0, 12.0]]),
     # g1 A1 = 2 0 / 3 12, g2 A2 = -4 1 / 0 -2
@@ -46,6 +55,12 @@ EXAMPLES: dict[str, Example] = {
     "gradcamelementwise": Example([[2.0, 1.0], [3.0, 12.0]]),
     # the sum over channels is 3 p: the projection that grows with p
     "eigencam": Example([[-2 * ROOT5, -ROOT5], [0.0, 3 * ROOT5]], activations=COLLINEAR),
+    # Less their means the channels are r r / -r -r with r = sqrt 2, and 0: <a, b> / 2 + 1 is 2 on one side and 0 across, so the kernel
+    # is T = tanh 2 or 0, centred T/2 or -T/2: eigenvector (1 1 / -1 -1) / 2, eigenvalue 2 T, and sqrt(2 T) / 2 = sqrt(tanh(2) / 2)
+    "kpcacam": Example(
+        [[0.6942721, 0.6942721], [-0.6942721, -0.6942721]],
+        activations=[[[1 + ROOT2, 1 + ROOT2], [1 - ROOT2, 1 - ROOT2]], [[5.0, 5.0], [5.0, 5.0]]],
+    ),
     # g A = p, -2 p sums to -p: the projection that falls with p
     "eigengradcam": Example([[2 * ROOT5, ROOT5], [0.0, -3 * ROOT5]], activations=COLLINEAR, gradients=OPPOSED),
     # |g| A = -p, -2 p; the projection that grows with their sum has min -3, max 2 (times sqrt 5): |min| > |max|, flipped
@@ -62,6 +77,15 @@ EXAMPLES: dict[str, Example] = {
     # A1 scaled is (4, 5, 0, 7) / 7, A2 (1, 0.5, 0, 1); the picture 1 0 / 0 2 times these, at weights 1 2 / 3 4: 4/7 + 8 and 1 + 8.
     # softmax of a difference of 3/7: e^(-3/7) = 0.6514391, weights 0.3944674 and 0.6055326: 0.3944674 A1 + 0.6055326 A2
     "scorecam": Example([[1.6055326, 1.3944674], [-1.1834022, 2.7889348]]),
+    # A quarter of the length from the middle on both axes, with sigma a quarter: exp(-1/2) twice
+    "centercam": Example([[0.36787944, 0.36787944], [0.36787944, 0.36787944]]),
+    # Of 1 0 / 0 2: behind less before, halved, down each column is -1/2 1 in both rows; smoothed along the rows, with the border
+    # repeated, (3 * -1/2 + 1) / 4 = -1/8 and (-1/2 + 3) / 4 = 5/8. The picture is symmetric: the other axis is the transpose.
+    "edgecam": Example([[2**0.5 / 8, 26**0.5 / 8], [26**0.5 / 8, 50**0.5 / 8]]),
+    # Around gradcam, no noise: `Formula` adds the picture's mean 0.75 to A and gives 1.75 g: 1.75 (A1 + 0.75) - 0.875 (A2 + 0.75)
+    "smooth": Example([[0.65625, 3.28125], [-4.59375, 5.90625]], arguments={"samples": 2, "sigma": 0.0}),
+    # Around gradcam: at 1/4 and 3/4 of the picture the mean is 0.1875 and 0.5625: 1.375 g on average, with A as it is
+    "integrated": Example([[0.0, 2.0625], [-4.125, 4.125]], arguments={"steps": 2}),
     # k = 1: the variance of A1 is 6.5, that of A2 0.6875 (see fem), so A1 alone has weight
     "fastercam": Example([[1.0, 2.0], [-3.0, 4.0]], arguments={"k": 1}),
     # 2 steps: half and whole mask, in the mean 3/4 of scorecam's scores (the score is a sum): their difference is 9/28,

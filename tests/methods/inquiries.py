@@ -73,7 +73,7 @@ class Formula:
     def evidence_of(self, inputs: Sequence[Tensor]) -> list[Evidence]:
         found = []
         for picture in inputs:
-            changes = torch.stack([torch.tensor(change_of_input(one.numpy())) for one in picture])
+            changes = torch.stack([torch.tensor(change_of_input(one.numpy()), dtype=torch.float64) for one in picture])
             change = changes.view(-1, *[1] * (self._activations.ndim - 1))
             found.append(Evidence(self._activations + change, self._gradients * (1 + change), lambda: self._class_weights))
         return found

@@ -109,7 +109,7 @@ def sscam(sample: Sample) -> np.ndarray:
             scores.append(-math.inf)
             continue
         noisy = [
-            np.array([min(max(value, 0.0), 1.0) for value in (mask + 2 * noise).ravel()]).reshape(mask.shape) for noise in sample.noise
+            np.array([min(max(value, 0.0), 1.0) for value in (mask + 2 * noise).ravel()]).reshape(mask.shape) for noise in sample.mask_noise
         ]
         scores.append(sum(score_through(sample, one) for one in noisy) / len(noisy))
     return weighted_by(softmax(scores), sample.activations)

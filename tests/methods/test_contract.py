@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import tests.methods.replicas_of_copies
 import tests.methods.replicas_perturbation  # noqa: F401 - registers its replicas
 from camtool import CAM
 from camtool.errors import MethodError
@@ -14,8 +15,16 @@ from camtool.methods import build_method
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
-from tests.methods.inquiries import ByHand, Formula, contributions_from_zero, gradient_of_input, score_of_activations, score_of_input
-from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_LAYERS, OF_MAPS
+from tests.methods.inquiries import (
+    ByHand,
+    Formula,
+    change_of_input,
+    contributions_from_zero,
+    gradient_of_input,
+    score_of_activations,
+    score_of_input,
+)
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS, REFUSING_EIGEN_SMOOTH
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
 
@@ -31,7 +40,13 @@ def draws(channels: int) -> np.ndarray:
     return (torch.rand(channels, generator=generator, dtype=torch.float64) * 2 - 1).numpy()
 
 
-def noise(rank: int) -> np.ndarray:
+def noise(*shape: int) -> np.ndarray:
+    """Return the noise that a seed of 0 draws, copy by copy, for methods that draw some."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(16)]).numpy()
+
+
+def mask_noise(rank: int) -> np.ndarray:
     """Return the pictures of noise that a seed of 0 draws."""
     return torch.randn(35, *SIZES[rank], generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
 
@@ -54,15 +69,23 @@ def evidence(rank: int, count: int = 2, channels: int = 4) -> tuple[Evidence, li
         for a, g, w, h, x in zip(activations, gradients, class_weights, curvature, pictures, strict=True)
     ]
     for sample in samples:
-        sample.noise, sample.gradient_of_input = noise(rank), gradient_of_input
+        sample.noise = noise(*sample.picture.shape)
+        sample.evidence_of_input = partial(changed, sample)
+        sample.mask_noise, sample.gradient_of_input = mask_noise(rank), gradient_of_input
         sample.contributions_from_zero = contributions_from_zero
     return Evidence(activations, gradients, lambda: class_weights, curvature, formula), samples
+
+
+def changed(sample: Sample, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `Formula.evidence_of` says of another picture."""
+    change = change_of_input(picture)
+    return sample.activations + change, sample.gradients * (1 + change)
 
 
 def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
     assert set(OF_LAYERS) == set(REPLICAS)
     assert set(OF_LAYERS) == set(EXAMPLES)
-    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION}  # the latter's are in tests/methods/attention
+    assert set(NAMES) == {*OF_LAYERS, *OF_ATTENTION, *OF_INPUT}  # the latter two's are in tests/methods/attention and …/input
 
 
 def test_every_method_names_its_paper_and_has_a_docstring() -> None:
@@ -107,7 +130,7 @@ def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
     torch.testing.assert_close(actual[0], torch.tensor(example.expected, dtype=torch.float64), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_LAYERS if name not in OF_CHANNELS])
+@pytest.mark.parametrize("name", REFUSING_EIGEN_SMOOTH)
 def test_eigen_smooth_of_a_method_that_is_no_sum_over_channels_is_refused(name: str) -> None:
     given, _ = evidence(2)
     with pytest.raises(MethodError, match="no sum over channels"):
@@ -126,6 +149,17 @@ def tail_of(model: SmallNet, layer: str) -> nn.Module:
 def score_through(network: nn.Module, index: int, values: np.ndarray) -> float:
     with torch.no_grad():
         return network(torch.from_numpy(values).unsqueeze(0))[0, index].item()
+
+
+def evidence_through(model: SmallNet, layer: str, index: int, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    activations, gradients, _ = autograd_evidence(model, model.get_submodule(layer), torch.from_numpy(picture).unsqueeze(0), [index])
+    return activations[0].numpy(), gradients[0].numpy()
+
+
+def curvature_at(tail: nn.Module, index: int, activations: Tensor) -> np.ndarray:
+    """Return the Hessian of the score in the activations, times these."""
+    _, product = torch.autograd.functional.hvp(lambda values: tail(values.unsqueeze(0))[0, index], activations, activations)
+    return product.numpy()
 
 
 def gradient_through(network: nn.Module, index: int, values: np.ndarray) -> np.ndarray:
@@ -156,7 +190,11 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     raws = []
     for sample, index in enumerate(classes):
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
-        given.picture, given.noise = inputs[sample].numpy(), noise(rank)
+        given.curvature = curvature_at(tail_of(model, layer), index, activations[sample])
+        given.picture = inputs[sample].numpy()
+        given.noise = noise(*given.picture.shape)
+        given.evidence_of_input = partial(evidence_through, model, layer, index)
+        given.mask_noise = mask_noise(rank)
         given.score_of_input = partial(score_through, model, index)
         given.gradient_of_input = partial(gradient_through, model, index)
         given.contributions_from_zero = partial(contributions_through, model, index)
@@ -219,11 +257,14 @@ def test_another_seed_gives_another_random_map() -> None:
     assert not torch.equal(one.raw["late"], other.raw["late"])
 
 
+UNSIGNED = ("gradcamelementwise", "centercam", "edgecam")  # a ReLU inside the formula, a Gaussian, a magnitude
+
+
 @pytest.mark.parametrize("name", OF_LAYERS)
 def test_raw_map_is_signed(name: str) -> None:
     given, _ = evidence(2, count=4)
     raw = build_method(name).raw_map(given)
-    if name == "gradcamelementwise":  # its formula has the ReLU inside
+    if name in UNSIGNED:
         assert raw.amin() >= 0
     else:
         assert raw.amin() < 0 < raw.amax()

@@ -1,0 +1,134 @@
+"""The peers, pytorch-grad-cam and torchcam: their sole importer. Each is used as its own documentation does."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camtool.benchmark.cases import Case
+from camtool.benchmark.networks import Subject
+from camtool.errors import CamtoolError
+
+GRAD_CAM, TORCHCAM = "pytorch-grad-cam", "torchcam"
+
+OF_GRAD_CAM = {
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "layercam": "LayerCAM",
+    "xgradcam": "XGradCAM",
+    "hirescam": "HiResCAM",
+    "eigencam": "EigenCAM",
+    "eigengradcam": "EigenGradCAM",
+    "kpcacam": "KPCA_CAM",
+    "fullgrad": "FullGrad",
+    "scorecam": "ScoreCAM",
+    "ablationcam": "AblationCAM",
+}
+OF_TORCHCAM = {
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMpp",
+    "layercam": "LayerCAM",
+    "xgradcam": "XGradCAM",
+    "smoothgradcam++": "SmoothGradCAMpp",
+    "scorecam": "ScoreCAM",
+}
+AGREES = {
+    GRAD_CAM: ("gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "eigencam", "eigengradcam", "fullgrad"),
+    # Its GradCAM++ never divides, its SmoothGradCAM++ takes the gradients of the last noisy sample.
+    TORCHCAM: ("gradcam", "layercam", "xgradcam"),
+}
+"""Methods whose formula is camtool's, the eigen methods up to sign. torchcam's maps stay at the size of the features."""
+
+Run = Callable[[], list[Tensor]]
+"""Explains the subject; returns maps (n, h, w) for each method, and of each for every class."""
+Peer = Callable[[Subject, Case], AbstractContextManager[Run]]
+"""Set up in the `with` block, which is not timed: outside of it no hook may slow the others."""
+
+
+def check_installed() -> None:
+    """Raise CamtoolError, with what to install, if a peer is missing."""
+    try:
+        import pytorch_grad_cam  # noqa: F401
+        import torchcam  # noqa: F401
+    except ImportError as error:
+        raise CamtoolError(
+            f'The benchmark needs its peers, grad-cam and torchcam: {error}. Install them with: pip install -e ".[bench]"'
+        ) from error
+
+
+def peers_of(case: Case) -> dict[str, Peer]:
+    """Return by name the peers that have every method of the case."""
+    peers: dict[str, Peer] = {}
+    if all(method in OF_GRAD_CAM for method in case.methods):
+        peers[GRAD_CAM] = _grad_cam
+    if all(method in OF_TORCHCAM for method in case.methods) and not case.aug_smooth:
+        peers[TORCHCAM] = _torchcam
+    return peers
+
+
+@contextmanager
+def _grad_cam(subject: Subject, case: Case) -> Iterator[Run]:
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    layer = subject.model.get_submodule(subject.layer)
+    options = {} if subject.extra_tokens is None else {"reshape_transform": _grid(subject.extra_tokens)}
+    with ExitStack() as stack, _silence():
+        extractors = [
+            stack.enter_context(getattr(pytorch_grad_cam, OF_GRAD_CAM[method])(subject.model, [layer], **options))
+            for method in case.methods
+        ]
+
+        def run() -> list[Tensor]:
+            # It explains one class a call, and each call is a forward pass.
+            return [
+                torch.from_numpy(extractor(subject.inputs, list(map(ClassifierOutputTarget, classes)), aug_smooth=case.aug_smooth))
+                for extractor in extractors
+                for classes in zip(*subject.classes, strict=True)
+            ]
+
+        yield run
+    subject.model.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def _torchcam(subject: Subject, case: Case) -> Iterator[Run]:
+    import torchcam.methods
+
+    options = {} if subject.extra_tokens is None else {"reshape_transform": _grid(subject.extra_tokens)}
+    classes = [list(of_batch) for of_batch in zip(*subject.classes, strict=True)]
+
+    def one(method: str) -> list[Tensor]:
+        with getattr(torchcam.methods, OF_TORCHCAM[method])(subject.model, subject.layer, **options) as extractor:
+            if method == "scorecam":
+                with torch.no_grad():
+                    subject.model(subject.inputs)
+                return [extractor(of_batch)[0] for of_batch in classes]
+            scores = subject.model(subject.inputs)
+            if method == "smoothgradcam++":
+                return [extractor(of_batch)[0] for of_batch in classes]
+            last = len(classes) - 1
+            return [extractor(of_batch, scores, retain_graph=number < last)[0] for number, of_batch in enumerate(classes)]
+
+    with _silence():
+        yield lambda: [maps for method in case.methods for maps in one(method)]
+
+
+def _grid(extra_tokens: int) -> Callable[[Tensor], Tensor]:
+    def to_maps(tokens: Tensor) -> Tensor:
+        patches = tokens[:, extra_tokens:]
+        side = round(patches.shape[1] ** 0.5)
+        return patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+
+    return to_maps
+
+
+@contextmanager
+def _silence() -> Iterator[Any]:
+    # One prints, one draws progress bars.
+    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        yield

@@ -1,0 +1,26 @@
+"""Where the time of a case goes: the profiler's operators, of the plain forward pass and of camtool."""
+
+import os
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from camtool.benchmark.cases import Case
+from camtool.benchmark.measure import explain, forward
+from camtool.benchmark.networks import Subject
+
+OPERATORS = 25
+
+
+def profiled(case: Case, subject: Subject, device: str) -> dict[str, str]:
+    """Return by name ("forward", "camtool") the table of the operators that took longest by themselves, after one warm-up."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler remarks on its own stages on standard error
+    cuda = torch.device(device).type == "cuda"
+    tables = {}
+    for name, run in {"forward": forward(subject), "camtool": explain(subject, case)}.items():
+        run()
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as found:
+            run()
+        order = f"self_{'cuda' if cuda else 'cpu'}_time_total"
+        tables[name] = found.key_averages().table(sort_by=order, row_limit=OPERATORS, max_name_column_width=50)
+    return tables

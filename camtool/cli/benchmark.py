@@ -1,0 +1,226 @@
+"""`camtool benchmark`: what a map costs, in forward passes, beside what it costs with the peers."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camtool.cli import network as options
+from camtool.cli.command import Session, session
+from camtool.cli.console import results_console
+from camtool.cli.markers import around_markers, markers, write_between
+from camtool.errors import CamtoolError, closest
+from camtool.files import check_writable, write_atomically
+
+if TYPE_CHECKING:
+    from camtool.benchmark.cases import Case
+    from camtool.benchmark.measure import Measured
+    from camtool.benchmark.networks import Subject
+
+
+class Model(StrEnum):
+    """What `--model` takes."""
+
+    resnet50 = "resnet50"
+    resnet18 = "resnet18"
+    vit_b_16 = "vit_b_16"
+    tiny = "tiny"
+
+
+def benchmark(
+    quick: Annotated[bool, typer.Option("--quick", help="Some of the cases, with few rounds: under two minutes.")] = False,
+    model: Annotated[
+        Model | None, typer.Option("--model", help="Only cases of this network. tiny: a network of seconds, to check function only.")
+    ] = None,
+    text: Annotated[str, typer.Option("--filter", help="Only cases with this text in their name.")] = "",
+    device: Annotated[str, options.DEVICE] = "cpu",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; else what torch takes.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="Print where the time of this one case goes instead.", metavar="CASE", show_default=False),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything measured to this file too.", metavar="FILE")] = None,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="Measure nothing: show what --json wrote, perhaps elsewhere.", metavar="FILE")
+    ] = None,
+    markdown_file: Annotated[
+        Path | None,
+        typer.Option("--markdown", help=f"Write the table between '{markers('benchmark cpu')[0]}' (or cuda) and its end.", metavar="FILE"),
+    ] = None,
+    debug: Annotated[bool, options.DEBUG] = False,
+) -> None:
+    """Measure camtool, pytorch-grad-cam and torchcam in turns, as ratios to a plain forward pass, and compare their maps.
+
+    Exit code 1 if maps that should agree do not, or a case fails; a figure that is not reached is shown as such.
+    """
+    with session(as_json=False, debug=debug) as running:
+        from camtool.benchmark.tables import markdown
+        from camtool.models.loading import check_device
+
+        if not debug:
+            options.quieten()
+        check_device(device)
+        if json_file is not None:
+            check_writable(json_file)
+        if from_file is not None:
+            report = _read(from_file)
+        else:
+            from camtool.benchmark.peers import check_installed
+
+            check_installed()
+            cases = _chosen(quick=quick, model=model, text=text)
+            if profile is not None:
+                _profile(running, _named(profile, cases), device)
+                return
+            report = _described(device, threads, quick=quick)
+        pair = markers(f"benchmark {'cuda' if report['device'].startswith('cuda') else 'cpu'}")
+        around = None if markdown_file is None else around_markers(markdown_file, pair)
+        measured = report.get("measured")
+        if measured is None:
+            measured = _measure(cases, device, quick=quick)
+        _print(running, measured, report["where"])
+        if json_file is not None:
+            content = json.dumps(report | {"measured": [one.as_dict() for one in measured]}, indent=1)
+            write_atomically(json_file, f"{content}\n".encode())
+        if markdown_file is not None and around is not None:
+            write_between(markdown_file, around, markdown(measured, report["where"]))
+        _judge(running, measured)
+
+
+def _chosen(*, quick: bool, model: Model | None, text: str) -> "Sequence[Case]":
+    from camtool.benchmark.cases import CASES, on_tiny
+
+    cases = on_tiny() if model is Model.tiny else CASES
+    chosen = [
+        case
+        for case in cases
+        if (case.quick or not quick) and (model is None or case.network == model) and text.casefold() in case.name.casefold()
+    ]
+    if not chosen:
+        when = " in a quick run" if quick else ""
+        raise CamtoolError(f"No case has '{text}' in its name{when}; expected a part of one of: {_names(cases)}.")
+    return chosen
+
+
+def _named(name: str, cases: "Sequence[Case]") -> "Case":
+    found = next((case for case in cases if case.name == " ".join(name.split())), None)
+    if found is None:
+        near = closest(name, [case.name for case in cases])
+        raise CamtoolError(f"No case '{name}'{near}; expected one of: {_names(cases)}.")
+    if found.missing():
+        raise CamtoolError(f"Case '{name}' is not there yet: {found.missing()}.")
+    return found
+
+
+def _names(cases: "Sequence[Case]") -> str:
+    return ", ".join(case.name for case in cases)
+
+
+def _described(device: str, threads: int | None, *, quick: bool) -> dict[str, Any]:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    cuda = torch.device(device).type == "cuda"
+    hardware = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads"
+    where = f"{hardware}, torch {torch.__version__}{', a quick run' if quick else ''}"
+    return {"device": device, "where": where, "quick": quick}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from camtool.benchmark.measure import Measured
+
+    try:
+        report = json.loads(path.read_bytes())
+        return {**report, "measured": [Measured.from_dict(one) for one in report["measured"]], "where": str(report["where"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CamtoolError(f"Cannot read '{path}': {error}. Expected a file that camtool benchmark --json wrote.") from error
+
+
+def _subjects(device: str) -> "Callable[[Case], Subject]":
+    from camtool.benchmark import networks
+
+    models: dict[str, Any] = {}
+
+    def subject(case: "Case") -> "Subject":
+        if case.network not in models:
+            models[case.network] = networks.build(case.network, device)
+        return networks.subject(case.network, models[case.network], case.batch, case.classes, device)
+
+    return subject
+
+
+def _measure(cases: "Sequence[Case]", device: str, *, quick: bool) -> "list[Measured]":
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from camtool.benchmark.measure import FULL, QUICK, QUICK_SECONDS, measure
+
+    subject = _subjects(device)
+    started = time.perf_counter()
+    measured: dict[str, Measured] = {}
+    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=len(cases))
+        for case in _turns(cases) if quick else cases:
+            progress.update(task, description=case.name)
+            in_time = not quick or time.perf_counter() - started < QUICK_SECONDS
+            measured[case.name] = measure(case, partial(subject, case), QUICK if quick else FULL, device, in_time=in_time)
+            progress.advance(task)
+    return [measured[case.name] for case in cases]
+
+
+def _turns(cases: "Sequence[Case]") -> "list[Case]":
+    """Return the first case of every line of the table, then the second of each: so that each line has one when time runs out."""
+    lines: dict[tuple[str, str, int], list[Case]] = {}
+    for case in cases:
+        lines.setdefault((case.row, case.network, case.batch), []).append(case)
+    turn = {case.name: number for line in lines.values() for number, case in enumerate(line)}
+    return sorted(cases, key=lambda case: turn[case.name])
+
+
+def _profile(running: Session, case: "Case", device: str) -> None:
+    from camtool.benchmark.profile import profiled
+
+    for name, table in profiled(case, _subjects(device)(case), device).items():
+        running.result(f"{name}, {case.name}\n{table}")
+
+
+def _print(running: Session, measured: "Sequence[Measured]", where: str) -> None:
+    from rich.table import Table
+
+    from camtool.benchmark.tables import cells, lines
+
+    console = results_console(running)
+    console.print(f"Measured on {where}. Medians, with quartiles, of ratios to the forward pass of the same round.\n")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("case", "forward", "camtool", "pytorch-grad-cam", "torchcam", "difference of maps"):
+        table.add_column(heading, overflow="fold")
+    for one in measured:
+        table.add_row(*cells(one), style={"failed": "bold red", "not there yet": "dim", "out of time": "dim"}.get(one.status, ""))
+    console.print(table)
+    console.print("\nAsked and reached:\n")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "network", "batch", "pytorch-grad-cam", "torchcam", "asked", "reached", ""):
+        table.add_column(heading, overflow="fold")
+    for line in lines(measured):
+        said = {True: "yes", False: "no", None: ""}[line.holds]
+        table.add_row(line.row, line.network, str(line.batch), *line.peers, line.asked, line.reached, said)
+    console.print(table)
+
+
+def _judge(running: Session, measured: "Sequence[Measured]") -> None:
+    failed = [one.case for one in measured if one.status == "failed"]
+    differing = [f"{one.case} ({', '.join(one.differing)})" for one in measured if one.differing]
+    if failed:
+        running.remark(f"Error: failed: {', '.join(failed)}.")
+    if differing:
+        running.remark(f"Error: maps that should agree do not: {', '.join(differing)}.")
+    if failed or differing:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Methods of the input: what a score's gradients there, and at the biases, say."""

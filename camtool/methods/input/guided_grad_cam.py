@@ -1,0 +1,27 @@
+"""Guided Grad-CAM: Selvaraju et al. 2017, arXiv:1610.02391."""
+
+from camtool.errors import MethodError
+from camtool.methods.input._base import InputEvidence, InputMethod
+from camtool.registry import METHODS
+from camtool.types import Maps, RawMap
+
+
+@METHODS.register_module()
+class GuidedGradCAM(InputMethod):
+    """Multiplies the Grad-CAM map, scaled up to the input, with guided backpropagation: fine, and of the class.
+
+    The product, signed and in the input's channels, is `attributions`; the map is its largest size over channels.
+    """
+
+    name = "guidedgradcam"
+    paper = "arXiv:1610.02391"
+    needs_guided = True
+    base = "gradcam"
+
+    def raw_map(self, evidence: InputEvidence) -> RawMap:
+        return self.attributions(evidence).abs().amax(dim=1)
+
+    def attributions(self, evidence: InputEvidence) -> Maps:
+        if evidence.map is None:
+            raise MethodError(f"Method '{self.name}' needs the map of '{self.base}'.")
+        return self.guided(evidence) * evidence.map.unsqueeze(1)

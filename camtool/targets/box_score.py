@@ -1,0 +1,70 @@
+"""The score of a detected box."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any, SupportsIndex
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camtool.errors import TargetError
+from camtool.targets.output import DETECTION_KEYS, Output, PerSample, described
+
+
+class BoxScore:
+    """The sum of the scores of a detector's boxes that have the label and overlap the reference box.
+
+    For detectors that return a dict {boxes (k, 4), scores (k), labels (k)} for each sample, as torchvision's. Which boxes count is
+    decided anew for every output, by their position; only the scores have a gradient. pytorch-grad-cam's target adds the overlap
+    to the score, so that its maps mix "what is there" with "where exactly".
+
+    Args:
+        box: (x1, y1, x2, y2) in the detector's pixels, as it returned it; a tensor, an array or a list.
+        label: the class, as in `labels`.
+        overlap: least intersection over union, in (0, 1].
+
+    Raises:
+        TargetError: if the box is empty or the overlap out of range; when it is used, if no detected box matches: the message has the
+            nearest.
+    """
+
+    def __init__(self, box: Any, label: SupportsIndex, *, overlap: float = 0.5) -> None:
+        self.box: Float[Tensor, 4] = torch.as_tensor(box, dtype=torch.float32).detach().cpu()
+        self.label = operator.index(label)
+        self.overlap = overlap
+        if self.box.shape != (4,) or not (self.box[2:] > self.box[:2]).all():
+            raise TargetError(f"A box is (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got {self.box.tolist()}.")
+        if not 0 < overlap <= 1:
+            raise TargetError(f"The least overlap of boxes is in (0, 1], got {overlap}.")
+
+    def __call__(self, detections: Mapping[str, Any]) -> Float[Tensor, ""]:
+        """Return the score of one sample's detections; TargetError if none matches."""
+        labels = detections["labels"]
+        overlaps = self._overlaps(detections["boxes"].detach())
+        matching = (overlaps >= self.overlap) & (labels == self.label)
+        if not matching.any():
+            raise TargetError(f"{self!r}: {self._nearest(overlaps, labels)}; expected one that overlaps by {self.overlap} or more.")
+        return detections["scores"][matching].sum()
+
+    def fitted(self, output: Output, sample: int) -> "BoxScore":
+        """Return the target; TargetError if the output is no detector's."""
+        if not isinstance(output, PerSample):
+            keys = ", ".join(DETECTION_KEYS)
+            raise TargetError(f"A box's score needs a detector, which gives a dict of {keys} for each sample; got {described(output)}.")
+        return self
+
+    def _overlaps(self, boxes: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
+        reference = self.box.to(boxes)
+        corners = torch.minimum(boxes[:, 2:], reference[2:]) - torch.maximum(boxes[:, :2], reference[:2])
+        shared = corners.clamp(min=0).prod(dim=1)
+        return shared / ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (reference[2:] - reference[:2]).prod() - shared)
+
+    def _nearest(self, overlaps: Float[Tensor, " k"], labels: Tensor) -> str:
+        if len(overlaps) == 0:
+            return "the detector finds no box at all"
+        best = int(overlaps.argmax())
+        return f"of {len(overlaps)} detected boxes the nearest has label {int(labels[best])} and overlaps by {overlaps[best]:.2f}"
+
+    def __repr__(self) -> str:
+        return f"BoxScore({[round(side, 1) for side in self.box.tolist()]}, {self.label})"

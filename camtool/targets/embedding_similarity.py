@@ -1,0 +1,46 @@
+"""How much a picture's embedding is like another's."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from camtool.errors import TargetError
+from camtool.targets.output import Output, described
+
+_MOST = 1 - 1e-6  # float32 rounds a similarity of 1 to within this
+
+
+class EmbeddingSimilarity:
+    """The cosine similarity of a network's output to a reference embedding, in [-1, 1].
+
+    For networks whose output is the embedding, or made so by `camtool.embedding.EmbeddingOutput`.
+
+    Args:
+        reference: (c), what the network gives for the reference picture.
+
+    Raises:
+        TargetError: if the reference is zero, NaN or no vector; when it is used, if the output is not (n, c), or points where the
+            reference points: similarity is greatest there and has no gradient.
+    """
+
+    def __init__(self, reference: Tensor) -> None:
+        if reference.ndim != 1:
+            raise TargetError(f"A reference embedding is one vector (c), got shape {tuple(reference.shape)}.")
+        if not reference.isfinite().all() or not reference.any():
+            raise TargetError("The reference embedding is zero or not finite: nothing is similar to it.")
+        self.reference = reference.detach()
+
+    def __call__(self, embedding: Float[Tensor, " c"]) -> Float[Tensor, ""]:
+        """Return the similarity."""
+        return F.cosine_similarity(embedding, self.reference.to(embedding), dim=0)
+
+    def fitted(self, output: Output, sample: int) -> "EmbeddingSimilarity":
+        """Return the target; TargetError if this sample's output is no such embedding, or the reference itself."""
+        if not isinstance(output, Tensor) or output.shape[1:] != self.reference.shape:
+            raise TargetError(f"The reference embedding has {len(self.reference)} numbers, the network's output is {described(output)}.")
+        if self(output[sample].detach().double()) > _MOST:
+            raise TargetError("The picture's embedding is the reference's own: nothing can raise the similarity.")
+        return self
+
+    def __repr__(self) -> str:
+        return f"EmbeddingSimilarity(to {len(self.reference)} numbers)"
