@@ -157,3 +157,19 @@ def test_volume_maps_equal_theirs_where_no_resize_comes_between() -> None:
         with PEERS[name](model=model, target_layers=[model[0]]) as cam:
             expected = cam(volume, [ClassifierOutputTarget(1)] * 2)
         assert_maps_equal(CAM(model, "[0]", name)(volume, 1).maps, expected)
+
+
+def test_scorecam_equals_theirs_with_their_resize(resnet: nn.Module) -> None:
+    ours = CAM(resnet, "layer1", {"type": "ScoreCAM", "align_corners": True})(batch(), CLASSES).maps
+    assert_maps_equal(ours, theirs(peer.ScoreCAM, resnet, ["layer1"]))
+
+
+def test_ablationcam_equals_theirs_where_scores_are_positive(resnet: nn.Module) -> None:
+    # They divide by the score, which the scaling takes back. Behind a ReLU they set channels to 0, elsewhere to another value.
+    inputs = batch()
+    with torch.no_grad():
+        best = resnet(inputs).argmax(1).tolist()
+        assert (resnet(inputs).amax(1) > 0).all()
+    with peer.AblationCAM(model=resnet, target_layers=[resnet.layer1]) as cam:
+        expected = cam(inputs, [ClassifierOutputTarget(index) for index in best])
+    assert_maps_equal(CAM(resnet, "layer1", "ablationcam")(inputs, best).maps, expected)

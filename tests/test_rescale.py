@@ -155,6 +155,13 @@ def test_where_the_rule_is_not_defined_the_reason_is_said(layer: str, named: str
         CAM(small_vit(), layer, "liftcam")(images(channels=3)[..., :8, :8].repeat(1, 1, 8, 8), 1)
 
 
+def test_a_score_that_is_all_bias_is_complete_but_for_its_rounding() -> None:
+    model = Rich(nn.ReLU()).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(1e-7)
+    assert CAM(model, "features", Contributions())(images(), 1).raw["features"].isfinite().all()
+
+
 def test_a_nonlinear_target_is_no_part_of_the_rule_and_refused() -> None:
     model = Rich(nn.ReLU()).eval()
     with pytest.raises(MethodError, match="contributions sum to"):
