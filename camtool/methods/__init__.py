@@ -94,6 +94,13 @@ def reads_layers(method: BaseMethod) -> bool:
     return isinstance(method, Method) or (isinstance(method, InputMethod) and bool(method.base))
 
 
+def family(method_class: type[BaseMethod]) -> str:
+    """Return the folder that a method's file is in: "gradient", "perturbation", …; "own" for one from outside of camtool."""
+    package, _, rest = method_class.__module__.partition(f"{__name__}.")
+    folder, _, file = rest.partition(".")
+    return folder if not package and file else "own"
+
+
 def _folded(name: str) -> str:
     plain = name.casefold().replace("+", "plus")
     return "".join(character for character in plain if character.isalnum())

@@ -68,6 +68,8 @@ class BaseMethod(ABC):
     name: ClassVar[str]
     """As typed on the command line."""
     paper: ClassVar[str]
+    cost: ClassVar[str] = "at least 1 forward"
+    """In words, of one map: forward passes of the whole network, and of its tail, which is what lies behind the target layer."""
     needs_gradients: ClassVar[bool] = False
     class_discriminative: ClassVar[bool] = True
 
@@ -120,6 +122,7 @@ class ChannelMethod(Method):
 class GradientMethod(ChannelMethod):
     """Weights activations with something made of their gradients."""
 
+    cost = "1 forward + tail backward"
     needs_gradients = True
 
     def contributions(self, evidence: Evidence) -> Maps:
@@ -135,6 +138,7 @@ class GradientMethod(ChannelMethod):
 class ActivationMethod(ChannelMethod):
     """Weights activations by themselves: one forward pass, no class."""
 
+    cost = "1 forward"
     class_discriminative = False
 
     def contributions(self, evidence: Evidence) -> Maps:
