@@ -44,7 +44,8 @@ def methods(
 
 def describe_methods() -> list[dict[str, Any]]:
     """Return what is to be known of every registered method, by family and name; a user's own last."""
-    from camtool.methods import METHODS, family
+    from camtool.methods import family
+    from camtool.registry import METHODS
 
     classes = {one.name: one for one in METHODS.module_dict.values()}
     described = [_described(one, family(one)) for one in classes.values()]
