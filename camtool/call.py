@@ -17,14 +17,14 @@ from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
 from camtool.chunks import Progress, chunk_size, in_chunks
 from camtool.errors import CamtoolWarning, MethodError
-from camtool.evidence import Captured, Pass, parts
+from camtool.evidence import Captured, Pass, check_alive, parts
 from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
 from camtool.layouts import Layout, Tokens
 from camtool.methods import AttentionMethod, InputMethod, Method
 from camtool.methods._base import Evidence
-from camtool.replay import Recording, Replay
+from camtool.replay import REPLAYED, Recording, Replay
 from camtool.result import MethodMaps, finished
 from camtool.targets import Output, Target, find_logits, resolve_targets, samples_of
 
@@ -116,12 +116,18 @@ class Call:
                 if attended:
                     raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
-        self.replays = {path: replay.words for path, replay in replays.items() if replay.words}
+        self._note_replays(replays)
         explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
         explained |= at_input.maps(explained)
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(inputs) - forwarded
         return explained
+
+    def _note_replays(self, replays: Mapping[str, Replay]) -> None:
+        for path, replay in replays.items():
+            if replay.words not in ("", REPLAYED, self.replays.get(path)):
+                warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
+            self.replays[path] = replay.words
 
     def _capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
         fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])
@@ -167,7 +173,7 @@ class Call:
                 captured = {path: capture.activations(path)}
             seen = Pass(setting.model, given, logits, captured, targets * (stop - start))
             seen.differentiate()
-            for part, one in enumerate(parts(seen.evidence(path, 0), stop - start)):
+            for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
                 asked = Asked(
                     setting.model,
@@ -182,6 +188,9 @@ class Call:
                 evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
 
         in_chunks(len(pictures), chunk_size(setting.inputs.picture), run)
+        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
+        of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
+        check_alive(path, [row[k] for row in self.targets], of_all)
         return evidence
 
 

@@ -1,7 +1,7 @@
 """The engine: forward, gradients, layout, method, smoothing, fusion. The only orchestrator; it leaves no trace in the model."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from camtool.methods import AttentionMethod, BaseMethod, InputMethod, Method, bu
 from camtool.probe import LAST_NORM, Probe, probe
 from camtool.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
 from camtool.smoothing import augmented_mean
+from camtool.speed import FastNetwork, Speed, build_speed
 from camtool.targets import of_first_sample
 
 
@@ -38,12 +39,14 @@ class CAM:
         eigen_smooth: first principal component instead of the sum over channels.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
         progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
+        speed: what makes a copy of the network faster, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
+            `camtool.speed.Speed`. For methods that read target layers.
 
     Raises:
         CamtoolError: in words, for a layer, method or layout that does not exist or fit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword each
         self,
         model: nn.Module,
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
@@ -54,6 +57,7 @@ class CAM:
         eigen_smooth: bool = False,
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
         progress: Progress | None = None,
+        speed: Speed | Mapping[str, Any] | None = None,
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
@@ -70,11 +74,17 @@ class CAM:
         self._eigen_smooth = eigen_smooth
         self._input = input
         self._progress = progress
+        self._fast = FastNetwork(self._model, build_speed(speed))
         without_channels = [*self._attention_methods, *self._input_methods]
         if eigen_smooth and without_channels:
             raise MethodError(
                 f"eigen-smooth is a principal component over channels; {_named(without_channels)} has none. Leave it out, or use a "
                 "method of activations, such as 'gradcam'."
+            )
+        if self._fast.speed and without_channels:
+            raise MethodError(
+                f"`speed` makes a copy of the network that has other layers inside; {_named(without_channels)} reads all of them. "
+                "Leave it out, or use methods of target layers alone."
             )
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose."""
@@ -106,8 +116,11 @@ class CAM:
             given = find_inputs(inputs, self._input).copied()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
-            call = Call(self._setting(given), targets)
-            explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
+            model = self._fast.of(given, self.target_layers)
+            given = self._fast.arranged(given)
+            call = Call(self._setting(model, given), targets)
+            with self._fast.autocast(given.picture.device):
+                explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
             results = {}
             for name in self.methods:  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
                 results[name] = self._result(name, explained[name], call)
@@ -124,11 +137,11 @@ class CAM:
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
-    def _setting(self, given: Inputs) -> Setting:
+    def _setting(self, model: nn.Module, given: Inputs) -> Setting:
         return Setting(
-            self._model,
+            model,
             given,
-            self._layers,
+            {path: find_layer(model, path)[1] for path in self._layers},
             self._layer_methods,
             self._attention_methods,
             self._input_methods,

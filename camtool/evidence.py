@@ -88,8 +88,12 @@ class Pass:
             of_others.append([gradient if gradient is None else gradient.detach() for gradient in found[len(activations) :]])
         return of_others
 
-    def evidence(self, path: str, k: int) -> Evidence:
-        """Return what the pass tells about the k-th targets at one layer; LayerError where that is NaN, or a gradient of zero."""
+    def evidence(self, path: str, k: int, *, alive: bool = True) -> Evidence:
+        """Return what the pass tells about the k-th targets at one layer; LayerError where that is NaN, or a gradient of zero.
+
+        Args:
+            alive: whether a gradient of zero is an error.
+        """
         tensor, layout = self._captured[path]
         size = self.inputs.picture.shape[2:]
         activations = widened(layout.to_maps(tensor.detach(), size))
@@ -98,7 +102,9 @@ class Pass:
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
             found = self._derivatives[k][path]
-            gradients = self._checked(path, k, widened(layout.to_maps(found.gradient, size)))
+            gradients = widened(layout.to_maps(found.gradient, size))
+            if alive:
+                check_alive(path, [row[k] for row in self.targets], gradients)
             curvature = None if found.curvature is None else widened(layout.to_maps(found.curvature, size))
         return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature)
 
@@ -114,17 +120,18 @@ class Pass:
             (of_logits,) = torch.autograd.grad(score, leaf)
         return of_logits @ head.weight
 
-    def _checked(self, path: str, k: int, gradient: Maps) -> Maps:
-        dead = (gradient == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
-        if dead:
-            targets = [getattr(self.targets[sample][k], "index", self.targets[sample][k]) for sample in dead[:5]]
-            raise LayerError(
-                f"Layer '{path}': the score of target {_listed(targets)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
-                "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
-                "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
-                "load trained weights."
-            )
-        return gradient
+
+def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
+    """Raise LayerError if a sample has a gradient of exactly zero at every position."""
+    dead = (gradients == 0).flatten(1).all(dim=1).nonzero().flatten().tolist()
+    if dead:
+        named = [getattr(targets[sample], "index", targets[sample]) for sample in dead[:5]]
+        raise LayerError(
+            f"Layer '{path}': the score of target {_listed(named)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
+            "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
+            "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
+            "load trained weights."
+        )
 
 
 def parts(evidence: Evidence, count: int) -> list[Evidence]:

@@ -49,7 +49,7 @@ class InputGradients:
         self._methods = methods
         self._inputs = inputs
         self._check = check
-        self._leaf = picture.detach().clone()
+        self._leaf = picture.detach().clone() if methods else picture
         self._biases = (
             BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("needs_bias_terms") else None
         )

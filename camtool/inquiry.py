@@ -1,6 +1,7 @@
 """Inquiry: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,9 @@ from camtool.inputs import Inputs
 from camtool.layouts import Layout
 from camtool.methods._base import Copies, Evidence
 from camtool.replay import Replay
+from camtool.rescale import Rescaling
 from camtool.targets import Output, Target, find_logits, samples_of, scores
+from camtool.types import Maps
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,7 @@ class NetworkInquiry:
 
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the layer's activations, from the layer on."""
-        replay = self._replay
-        if replay is None:
-            raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
+        replay = self._replayed()
         given, size = replay.given, self.inputs.shape[2:]
 
         def of_sample(sample: int, maps: Tensor) -> Output:
@@ -98,6 +99,43 @@ class NetworkInquiry:
         """Return the evidence of other inputs at the same layer."""
         with self._asked.autocast():
             return self._asked.evidence_of(self._path, self._k, inputs)
+
+    def contributions_from_zero(self) -> Maps:
+        """Return what each activation contributes to the score less that of zero activations, by DeepLIFT's rescale rule."""
+        replay, size = self._replayed(), self.inputs.shape[2:]
+        found = []
+        for sample in range(len(replay.given)):
+            given = replay.given[sample : sample + 1]
+            maps = self._layout.to_maps(given, size)
+            pair = torch.cat([maps, torch.zeros_like(maps)]).requires_grad_()
+            with torch.enable_grad(), self._asked.autocast():
+                # Clone: a layer downstream that works in place must not meet a leaf.
+                tensor = self._layout.from_maps(pair.clone(), given, size)
+                with Rescaling() as rule:
+                    output = replay(sample, tensor)
+                logits = find_logits(output, batch=2)
+                scored = scores([self._asked.targets[sample][self._k]] * 2, logits)
+            (gradients,) = torch.autograd.grad(scored, pair, torch.full_like(scored, 0.5))
+            contributions = widened(gradients).sum(dim=0, keepdim=True) * widened(maps)
+            self._check_complete(contributions, widened(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
+            found.append(contributions)
+        return torch.cat(found)
+
+    def _check_complete(self, contributions: Tensor, scored: Tensor, eps: float, undefined: AbstractSet[str]) -> None:
+        total, wanted = contributions.sum(), scored[0] - scored[1]
+        if (total - wanted).abs() <= eps**0.5 * contributions.abs().sum():  # 3e-4 of float32: rounding, not another rule
+            return
+        what = ", ".join(sorted(undefined)) or "something that torch functions do not show"
+        raise MethodError(
+            f"Method '{self._method}' at layer '{self._path}': the contributions sum to {total:.4g}, but the score is {wanted:.4g} above "
+            f"that of zero activations. DeepLIFT's rescale rule is not defined for what lies downstream: {what}. Choose a layer behind "
+            "it, or a method that asks for scores only, such as 'ablationcam'."
+        )
+
+    def _replayed(self) -> Replay:
+        if self._replay is None:
+            raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
+        return self._replay
 
     def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Output]], copy: Tensor) -> Tensor:
         """Return (n, count); `logits_of` gives the logits of every sample's copies, `copy` is one of each sample."""

@@ -33,6 +33,9 @@ class _Answer:
     """Whether it returned what it was called with."""
 
 
+REPLAYED = "replay"
+
+
 class Manner(NamedTuple):
     """How a recorded tensor stands for copies of one sample. What does not fit a manner is computed again."""
 
@@ -201,7 +204,7 @@ class Replay:
         """
         if not self.words:
             self._try()
-        if self.words != "replay":
+        if self.words != REPLAYED:
             return self.whole(sample, activations)
         return self._tail(sample, activations)
 
@@ -218,7 +221,7 @@ class Replay:
                 continue
             failure = "its output is another for the same activations"
             if output.shape[1:] == self._expected.shape[1:] and _agree(output, self._expected[:1]):
-                self.words = "replay"
+                self.words = REPLAYED
                 return
         self.words = f"full forward passes: {failure}"
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import CamtoolWarning, LayerError, TargetError
 from camtool.functional import first_component
+from camtool.methods._noise import Noise
 from tests.networks import autograd_evidence, contrary, images, small_net, small_vit
 
 NOTHING: list[int] = []
@@ -169,3 +170,24 @@ def test_nothing_of_a_call_is_kept_by_the_engine() -> None:
     handle.remove()
     assert kept
     assert kept[0]() is None
+
+
+def test_smoothgradcam_plus_plus_gives_every_noisy_sample_the_same_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchcam.methods import SmoothGradCAMpp
+
+    model, image = small_net(), images(count=1)
+    draws = [torch.randn_like(image) for _ in range(4)]
+
+    def of_theirs(order: list[Tensor]) -> Tensor:
+        with SmoothGradCAMpp(model, "early", num_samples=4) as extractor:
+            left = list(order)
+            extractor._distrib.sample = lambda _: left.pop(0)
+            (found,) = extractor(1, model(image))
+        return found
+
+    def of_ours(order: list[Tensor]) -> Tensor:
+        monkeypatch.setattr(Noise, "copies", lambda _, inputs: [inputs + draw for draw in order])
+        return CAM(model, "early", "smoothgradcam++")(image, 1).maps
+
+    assert (of_theirs(draws) - of_theirs(draws[::-1])).abs().max() > 0.05, "theirs is made of the last one"
+    torch.testing.assert_close(of_ours(draws), of_ours(draws[::-1]))

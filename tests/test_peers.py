@@ -27,7 +27,7 @@ PEERS = {
     "gradcamelementwise": peer.GradCAMElementWise,
     "fem": peer.FEM,
 }
-EIGEN = {"eigencam": peer.EigenCAM, "eigengradcam": peer.EigenGradCAM}
+EIGEN = {"eigencam": peer.EigenCAM, "eigengradcam": peer.EigenGradCAM, "kpcacam": peer.KPCA_CAM}
 CLASSES = [2, 7]
 
 
@@ -84,6 +84,22 @@ def test_maps_equal_theirs_on_a_vision_transformer(name: str, layer: str, vit: n
     expected = theirs(PEERS[name], vit, [layer], reshape_transform=grid_of_tokens)
     # In float64: between norms the residual stream is orthogonal to its gradient, so hirescam at a block is a sum that cancels.
     assert_maps_equal(CAM(vit, layer, name)(batch(double=True), CLASSES).maps, expected)
+
+
+# Theirs frees the graph at the first of several layers, and cannot be asked for tokens.
+@pytest.mark.parametrize("layer", ["layer4", "layer3.1.conv2"])
+def test_shapley_maps_equal_theirs_on_resnet(layer: str, resnet: nn.Module) -> None:
+    assert_maps_equal(CAM(resnet, layer, "shapleycam")(batch(), CLASSES).maps, theirs(peer.ShapleyCAM, resnet, [layer]))
+
+
+@pytest.mark.parametrize("layer", ["0", "2"])
+def test_shapley_maps_equal_theirs_where_the_score_is_curved(layer: str) -> None:
+    tail = [nn.Conv2d(8, 8, 3, stride=2), nn.GELU(), nn.Flatten(), nn.Linear(8 * 7 * 7, 20), nn.Tanh(), nn.Linear(20, 10)]
+    model = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.SiLU(), *tail).eval().double()
+    ours = CAM(model, f"[{layer}]", ["shapleycam", "gradcam"])(batch(double=True), CLASSES)
+    expected = theirs(peer.ShapleyCAM, model, [layer])
+    assert np.abs(ours["gradcam"].maps.numpy() - expected).max() > 1e-3
+    assert_maps_equal(ours["shapleycam"].maps, expected)
 
 
 @pytest.mark.parametrize("name", ["gradcam", "layercam", "fem"])

@@ -202,10 +202,14 @@ def _with_parts(methods: dict[str, Any]) -> list[Any]:
 
 def _seeded(request: Request) -> list[Any]:
     """Return the methods of the command line, those that draw random numbers with its seed."""
+    from camtool.methods import spec_of
+
+    return [_with_seed(spec_of(name), request.wanted.seed) for name in request.methods]
+
+
+def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:
     from camtool.methods import find_method
 
-    seeded = []
-    for name in request.methods:
-        draws = "seed" in inspect.signature(find_method(name)).parameters
-        seeded.append({"type": name, "seed": request.wanted.seed} if draws else name)
-    return seeded
+    draws = {"seed": seed} if "seed" in inspect.signature(find_method(spec["type"])).parameters else {}
+    inner = {"method": _with_seed(spec["method"], seed)} if "method" in spec else {}
+    return {**spec, **draws, **inner}

@@ -120,13 +120,13 @@ def write(explained: "Explained", drawn: Drawn) -> list[Path]:
     if request.save_path is not None and is_folder(request.save_path):
         folder = Path(request.save_path)
         for (method, aim, layer), picture in drawn.single.items():
-            name = "_".join([stem, method, aim, *([_as_file_name(layer)] if layer else [])])
+            name = "_".join([stem, _as_file_name(method), aim, *([_as_file_name(layer)] if layer else [])])
             files.append((folder / f"{name}.jpg", encode(picture, ".jpg")))
     else:
         path = (
             Path(request.save_path)
             if request.save_path
-            else DEFAULT_FOLDER / f"{stem}_{'_'.join(explained.results)}{explained.question.suffix}.jpg"
+            else DEFAULT_FOLDER / f"{stem}_{'_'.join(map(_as_file_name, explained.results))}{explained.question.suffix}.jpg"
         )
         files.append((path, encode(drawn.whole, path.suffix)))
     if request.save_raw is not None:
@@ -136,8 +136,9 @@ def write(explained: "Explained", drawn: Drawn) -> list[Path]:
     return [path for path, _ in files]
 
 
-def _as_file_name(layer: str) -> str:
-    return "".join(character if character.isalnum() or character in "._-" else "-" for character in layer).strip("-")
+def _as_file_name(name: str) -> str:
+    """Return a layer's path or a method's name as every file system takes it: `smooth:gradcam++` is `smooth-gradcam++`."""
+    return "".join(character if character.isalnum() or character in "._-+" else "-" for character in name).strip("-")
 
 
 def _arrays(explained: "Explained") -> bytes:

@@ -11,6 +11,7 @@ from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Method as Method
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
 from camtool.methods.activation.fem import FEM as FEM
+from camtool.methods.activation.kpca_cam import KPCACAM as KPCACAM
 from camtool.methods.attention._base import AttentionMethod as AttentionMethod
 from camtool.methods.attention.ag_cam import AGCAM as AGCAM
 from camtool.methods.attention.cdam import CDAM as CDAM
@@ -18,6 +19,8 @@ from camtool.methods.attention.generic_attention import GenericAttention as Gene
 from camtool.methods.attention.grad_rollout import GradRollout as GradRollout
 from camtool.methods.attention.le_grad import LeGrad as LeGrad
 from camtool.methods.attention.rollout import Rollout as Rollout
+from camtool.methods.baseline.center_cam import CenterCAM as CenterCAM
+from camtool.methods.baseline.edge_cam import EdgeCAM as EdgeCAM
 from camtool.methods.baseline.random_cam import RandomCAM as RandomCAM
 from camtool.methods.gradient.eigen_grad_cam import EigenGradCAM as EigenGradCAM
 from camtool.methods.gradient.grad_cam import GradCAM as GradCAM
@@ -26,6 +29,8 @@ from camtool.methods.gradient.grad_cam_plus_plus import GradCAMPlusPlus as GradC
 from camtool.methods.gradient.hires_cam import HiResCAM as HiResCAM
 from camtool.methods.gradient.layer_cam import LayerCAM as LayerCAM
 from camtool.methods.gradient.seg_eigen_cam import SegEigenCAM as SegEigenCAM
+from camtool.methods.gradient.shapley_cam import ShapleyCAM as ShapleyCAM
+from camtool.methods.gradient.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus as SmoothGradCAMPlusPlus
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
 from camtool.methods.input._base import InputMethod as InputMethod
 from camtool.methods.input.full_grad import FullGrad as FullGrad
@@ -33,8 +38,17 @@ from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackpr
 from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
 from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
+from camtool.methods.perturbation.faster_score_cam import FasterScoreCAM as FasterScoreCAM
+from camtool.methods.perturbation.group_cam import GroupCAM as GroupCAM
+from camtool.methods.perturbation.is_cam import ISCAM as ISCAM
+from camtool.methods.perturbation.lift_cam import LIFTCAM as LIFTCAM
+from camtool.methods.perturbation.opti_cam import OptiCAM as OptiCAM
 from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
 from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
+from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM
+from camtool.methods.wrapper._base import Wrapper as Wrapper
+from camtool.methods.wrapper.integrated import Integrated as Integrated
+from camtool.methods.wrapper.smooth import Smooth as Smooth
 from camtool.registry import METHODS
 
 
@@ -44,31 +58,58 @@ def method_names() -> list[str]:
 
 
 def find_method(name: str) -> type[BaseMethod]:
-    """Return the class that `name` means: any case, `gradcam++`, `GradCAMPlusPlus`, `grad-cam` alike.
+    """Return the class that `name` means: any case, `gradcam++`, `GradCAMPlusPlus`, `grad-cam` alike; of `smooth:layercam` the outer.
 
     Raises:
-        MethodError: if there is none; the message has the nearest names and all of them.
+        MethodError: if there is none, or the outer of two wraps no other; the message has the nearest names and all of them.
     """
-    wanted = _folded(name)
+    outer, colon, inner = name.partition(":")
+    wanted = _folded(outer)
     for key, method_class in METHODS.module_dict.items():
         if wanted in (_folded(key), _folded(method_class.name)):
+            if colon:
+                _check_wrapping(method_class, name, inner)
             return method_class
     names = method_names()
-    raise MethodError(f"Unknown method '{name}'{closest(name, names)}; expected one of: {', '.join(names)}.")
+    raise MethodError(f"Unknown method '{outer}'{closest(outer, names)}; expected one of: {', '.join(names)}.")
+
+
+def _check_wrapping(outer: type[BaseMethod], name: str, inner: str) -> None:
+    if not issubclass(outer, Wrapper):
+        wrappers = sorted(one.name for one in METHODS.module_dict.values() if issubclass(one, Wrapper))
+        raise MethodError(f"'{name}': '{outer.name}' goes around no other method; these do: {', '.join(wrappers)}.")
+    if not inner:
+        raise MethodError(f"'{name}': expected a method behind the colon, as in '{outer.name}:gradcam'.")
+    find_method(inner)
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    """Return the config dict that a name means: `smooth:layercam` is `dict(type='smooth', method=dict(type='layercam'))`."""
+    outer, colon, inner = name.partition(":")
+    find_method(name)
+    return {"type": outer, "method": spec_of(inner)} if colon else {"type": outer}
 
 
 def build_method(spec: str | dict[str, Any] | BaseMethod) -> BaseMethod:
-    """Return the method that a name or a config dict (`dict(type='FEM', k=2.0)`) describes.
+    """Return the method that a name or a config dict describes.
+
+    `dict(type='FEM', k=2.0)`; around another `smooth:layercam`, `dict(type='Smooth', method='layercam', samples=50)`.
 
     Raises:
-        MethodError: if the type is unknown, or a keyword is not one of its hyper-parameters.
+        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters, or it cannot go around that method.
     """
     if isinstance(spec, BaseMethod):
         return spec
-    arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
+    arguments: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" not in arguments:
         raise MethodError(f"A method is a name or a dict with 'type', got {spec!r}.")
-    method_class = find_method(str(arguments.pop("type")))
+    named = spec_of(str(arguments.pop("type")))
+    method_class = find_method(named.pop("type"))
+    if "method" in named and "method" in arguments:
+        raise MethodError(f"{spec!r}: the method to go around is named twice.")
+    arguments |= named
+    if issubclass(method_class, Wrapper) and arguments.get("method") is not None:
+        arguments["method"] = build_method(arguments["method"])
     try:
         return method_class(**arguments)
     except (TypeError, ValueError) as error:
@@ -84,7 +125,7 @@ def build_methods(specs: str | dict[str, Any] | BaseMethod | Iterable[str | dict
     by_name: dict[str, BaseMethod] = {}
     for method in methods:
         first = by_name.setdefault(method.name, method)
-        if vars(first) != vars(method):
+        if _settings(first) != _settings(method):
             raise MethodError(f"Method '{method.name}' is asked for with different settings; make one call for each.")
     return by_name
 
@@ -99,6 +140,11 @@ def family(method_class: type[BaseMethod]) -> str:
     package, _, rest = method_class.__module__.partition(f"{__name__}.")
     folder, _, file = rest.partition(".")
     return folder if not package and file else "own"
+
+
+def _settings(method: BaseMethod) -> dict[str, Any]:
+    """Return the hyper-parameters, those of a method inside included."""
+    return {key: _settings(value) if isinstance(value, BaseMethod) else value for key, value in vars(method).items()}
 
 
 def _folded(name: str) -> str:

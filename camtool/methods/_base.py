@@ -37,6 +37,13 @@ class Inquiry(Protocol):
     def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
         """Return the scores of other inputs, and the scores' gradients with respect to these inputs."""
 
+    def contributions_from_zero(self) -> Maps:
+        """Return what each activation contributes to the score less that of zero activations: DeepLIFT, rescale rule; (n, c, *spatial).
+
+        Raises:
+            MethodError: where the contributions do not sum to that.
+        """
+
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> "list[Evidence]":
         """Return the evidence, gradients included, of other inputs at the same layer."""
 
@@ -65,19 +72,22 @@ class Evidence:
 class BaseMethod(ABC):
     """What every method says of itself. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys."""
 
-    name: ClassVar[str]
-    """As typed on the command line."""
+    name: str
+    """As typed on the command line; of an object around another method with that one's: "smooth:layercam"."""
     paper: ClassVar[str]
     cost: ClassVar[str] = "at least 1 forward"
     """In words, of one map: forward passes of the whole network, and of its tail, which is what lies behind the target layer."""
     needs_gradients: ClassVar[bool] = False
-    class_discriminative: ClassVar[bool] = True
+    """Of the pass that all methods share."""
+    asks_gradients: ClassVar[bool] = False
+    """Whether it asks for gradients of further passes."""
+    class_discriminative: bool = True
 
 
 class Method(BaseMethod):
     """Base of methods that read the activations of a target layer."""
 
-    needs_tokens: ClassVar[bool] = False
+    needs_tokens: bool = False
     """Whether the method is defined for layers of tokens only."""
     needs_curvature: ClassVar[bool] = False
     replays: ClassVar[bool] = False

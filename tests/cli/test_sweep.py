@@ -24,7 +24,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def made(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measured]:
         for size in example.sizes:
             status = statuses.get(name, OK if size == example.sizes[0] else REFUSED)
-            found = ("backbone.last[-1]", "NLC", 1, 1.0) if status == OK else ("", "", 0, 0.0)
+            found = ("backbone.last[-1]", "NLC", 1, 1.0, "replay") if status == OK else ("", "", 0, 0.0, "")
             yield Measured(name, example.config, size, status, "" if status == OK else "ValueError: [no] way", *found, seconds=1.0)
 
     monkeypatch.setattr(room, "sweep", made)

@@ -24,6 +24,12 @@ class Sample:
     picture: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (channels, *size)
     score_of_activations: Callable[[np.ndarray], float] = lambda _: 0.0
     score_of_input: Callable[[np.ndarray], float] = lambda _: 0.0
+    evidence_of_input: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] = lambda picture: (picture, picture)
+    """Activations and gradients of another picture."""
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, channels, *size), of a standard deviation of 1
+    gradient_of_input: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    contributions_from_zero: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    mask_noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, *size), standard normal
 
 
 REPLICAS: dict[str, Callable[[Sample], np.ndarray]] = {}
@@ -182,6 +188,32 @@ def eigencam(sample: Sample) -> np.ndarray:
     return elementwise(sample, lambda a, _: a)
 
 
+@whole_map("kpcacam")
+def kpcacam(sample: Sample) -> np.ndarray:
+    """Karmani 2024, as in pytorch-grad-cam: KernelPCA of scikit-learn, kernel tanh(<a, b> / C + 1), of the channels less their means.
+
+    The sign: positive correlation with the plain sum over channels.
+    """
+    where = list(positions(sample.activations[0]))
+    matrix = np.array([[channel[p] for channel in sample.activations] for p in where])
+    for k in range(matrix.shape[1]):
+        matrix[:, k] = matrix[:, k] - sum(matrix[:, k]) / len(where)
+    kernel = np.array([[math.tanh(np.dot(a, b) / matrix.shape[1] + 1) for b in matrix] for a in matrix])
+    means = [sum(row) / len(where) for row in kernel]
+    centred = np.zeros_like(kernel)
+    for i in range(len(where)):
+        for j in range(len(where)):
+            centred[i, j] = kernel[i, j] - means[i] - means[j] + sum(means) / len(where)
+    values, vectors = np.linalg.eigh(centred)
+    coordinates = vectors[:, -1] * math.sqrt(values[-1])
+    if sum(coordinate * sum(row) for coordinate, row in zip(coordinates, matrix, strict=True)) < 0:
+        coordinates = -coordinates
+    component = np.zeros(sample.activations.shape[1:])
+    for p, coordinate in zip(where, coordinates, strict=True):
+        component[p] = coordinate
+    return component
+
+
 @method("eigengradcam", principal_component)
 def eigengradcam(sample: Sample) -> np.ndarray:
     """pytorch-grad-cam: the first component of gradient * activation."""
@@ -192,6 +224,17 @@ def eigengradcam(sample: Sample) -> np.ndarray:
 def segeigencam(sample: Sample) -> np.ndarray:
     """Chung 2025, eq. 10: the first component of |g| A; eq. 13: flipped if its minimum is the larger side."""
     return elementwise(sample, lambda a, g: abs(g) * a)
+
+
+@method("shapleycam")
+def shapleycam(sample: Sample) -> np.ndarray:
+    """Cai 2025, as in pytorch-grad-cam: the mean over positions of g - (H A) / 2."""
+    terms = np.zeros_like(sample.activations)
+    for k, (gradient, curvature) in enumerate(zip(sample.gradients, sample.curvature, strict=True)):
+        weight = sum(gradient[p] - curvature[p] / 2 for p in positions(gradient)) / gradient.size
+        for p in positions(gradient):
+            terms[k][p] = weight * sample.activations[k][p]
+    return terms
 
 
 @method("fem")
@@ -218,6 +261,39 @@ def randomcam(sample: Sample) -> np.ndarray:
         for p in positions(sample.activations[k]):
             terms[k][p] = weight * sample.activations[k][p]
     return terms
+
+
+@whole_map("centercam")
+def centercam(sample: Sample) -> np.ndarray:
+    """A Gaussian of distance from the middle, in shares of each axis' length, standard deviation a quarter."""
+    raw = np.zeros(sample.activations.shape[1:])
+    for p in positions(raw):
+        squared = sum(((index + 0.5) / length - 0.5) ** 2 for index, length in zip(p, raw.shape, strict=True))
+        raw[p] = math.exp(-squared / (2 * 0.25**2))
+    return raw
+
+
+@whole_map("edgecam")
+def edgecam(sample: Sample) -> np.ndarray:
+    """Root of the sum of squared Sobel derivatives, averaged over the input's positions that a cell of the grid touches."""
+    size, grid = sample.picture.shape[1:], sample.activations.shape[1:]
+    magnitude = np.zeros(size)
+    for p in positions(magnitude):
+        total = 0.0
+        for colour in sample.picture:
+            for axis in range(len(size)):
+                derivative = 0.0
+                for step in itertools.product((-1, 0, 1), repeat=len(size)):
+                    kernel = math.prod(s / 2 if a == axis else (2 - abs(s)) / 4 for a, s in enumerate(step))
+                    derivative += kernel * colour[tuple(min(max(i + s, 0), n - 1) for i, s, n in zip(p, step, size, strict=True))]
+                total += derivative**2
+        magnitude[p] = math.sqrt(total)
+    raw = np.zeros(grid)
+    for p in positions(raw):
+        touched = [range(i * n // g, -(-(i + 1) * n // g)) for i, n, g in zip(p, size, grid, strict=True)]
+        values = [magnitude[q] for q in itertools.product(*touched)]
+        raw[p] = sum(values) / len(values)
+    return raw
 
 
 @method("ablationcam")

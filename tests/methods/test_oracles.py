@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from camtool import CAM
-from tests.methods.kinds import OF_MAPS
+from tests.methods.kinds import OF_MAPS, OF_NOISE
 from tests.networks import CONV, GAP, RANKS, SIZES, images, small_net
 
-POSITIONED = [name for name in OF_MAPS if name != "randomcam"]
+BASELINES = ("centercam", "edgecam", "randomcam")
+# Noise fires everywhere; and the planted convolution is so strict that it does not fire on a pattern whose surroundings are blurred.
+POSITIONED = [name for name in OF_MAPS if name not in (*BASELINES, "smooth", "groupcam")]
 GRADIENT = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcamelementwise"]
 PATTERN = {1: [1.0, -1.0, 2.0], 2: [[1.0, -1.0], [0.0, 2.0]], 3: [[[1.0, 0.0], [-1.0, 0.0]], [[0.0, 2.0], [0.0, 0.0]]]}
 
@@ -168,7 +170,7 @@ def test_gradcam_on_independent_cells_is_its_own_channel_and_no_other(quarter: i
     torch.testing.assert_close(raw, weight * own)
 
 
-@pytest.mark.parametrize("name", OF_MAPS)
+@pytest.mark.parametrize("name", [name for name in OF_MAPS if name not in OF_NOISE])
 @pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 def test_flipping_the_input_flips_the_map_of_a_flip_equivariant_network(name: str) -> None:
     model = small_net(double=True)
@@ -181,7 +183,7 @@ def test_flipping_the_input_flips_the_map_of_a_flip_equivariant_network(name: st
     cam = CAM(model, layer, name)
     straight, flipped = cam(inputs, 1), cam(inputs.flip(-1), 1)
     torch.testing.assert_close(flipped.maps.flip(-1), straight.maps, rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(straight.maps, straight.maps.flip(-1), atol=1e-2) or straight.status[0] != "ok"
+    assert name == "centercam" or not torch.allclose(straight.maps, straight.maps.flip(-1), atol=1e-2) or straight.status[0] != "ok"
 
 
 class OneConv(nn.Module):

@@ -1,22 +1,22 @@
 """Eigen-CAM: Muhammad & Yeasin 2020, arXiv:2008.00299."""
 
-import torch
-
 from camtool.functional import first_component
-from camtool.methods._base import ActivationMethod
+from camtool.methods._base import ChannelMethod, Evidence
 from camtool.registry import METHODS
-from camtool.types import Maps, RawMap, Weights
+from camtool.types import Maps, RawMap
 
 
 @METHODS.register_module()
-class EigenCAM(ActivationMethod):
+class EigenCAM(ChannelMethod):
     """First principal component of the activations: what varies most, whatever the class (sec. III)."""
 
     name = "eigencam"
     paper = "arXiv:2008.00299"
+    cost = "1 forward"
+    class_discriminative = False
 
-    def weights(self, activations: Maps) -> Weights:
-        return torch.ones_like(activations)
+    def contributions(self, evidence: Evidence) -> Maps:
+        return evidence.activations
 
     def collapse(self, contributions: Maps) -> RawMap:
         return first_component(contributions)

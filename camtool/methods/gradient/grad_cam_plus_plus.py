@@ -22,7 +22,11 @@ class GradCAMPlusPlus(GradientMethod):
     paper = "arXiv:1710.11063"
 
     def weights(self, activations: Maps, gradients: Maps) -> Weights:
-        squared, cubed = gradients**2, gradients**3
-        alpha = squared / (2 * squared + spatial_sum(activations) * cubed + EPS)
-        alpha = torch.where(gradients != 0, alpha, torch.zeros_like(alpha))
-        return spatial_sum(alpha * gradients.clamp(min=0))
+        return plus_plus_weights(activations, gradients, gradients**2, gradients**3)
+
+
+def plus_plus_weights(activations: Maps, first: Maps, second: Maps, third: Maps) -> Weights:
+    """Return Grad-CAM++'s channel weights (n, c, 1, ...) of the derivatives of first, second and third order."""
+    alpha = second / (2 * second + spatial_sum(activations) * third + EPS)
+    alpha = torch.where(second != 0, alpha, torch.zeros_like(alpha))
+    return spatial_sum(alpha * first.clamp(min=0))

@@ -1,0 +1,58 @@
+"""EdgeCAM: edges of the input, the baseline of Adebayo et al. 2018, "Sanity Checks for Saliency Maps", arXiv:1810.03292."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camtool.functional import widened
+from camtool.methods._base import Evidence, Method
+from camtool.registry import METHODS
+from camtool.types import Maps, RawMap
+
+_POOL: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+
+
+@METHODS.register_module()
+class EdgeCAM(Method):
+    """Mean Sobel magnitude of the input in each cell of the layer's grid: what an edge detector says, which knows no network.
+
+    The edges are averaged over the layer's cells, so that the baseline is as coarse as the maps it is compared with, and differs from
+    them in what it looks at only; for finer ones choose an early layer. The paper compares maps with an edge detector, of the
+    input's own resolution.
+    """
+
+    name = "edgecam"
+    paper = "arXiv:1810.03292"
+    cost = "1 forward"
+    class_discriminative = False
+
+    def raw_map(self, evidence: Evidence) -> RawMap:
+        grid = evidence.activations.shape[2:]
+        edges = sobel_magnitude(widened(evidence.ask(self.name).inputs)).to(evidence.activations.dtype)
+        return _POOL[len(grid)](edges, tuple(grid)).squeeze(1)
+
+
+def sobel_magnitude(inputs: Maps) -> Tensor:
+    """Return the root of the sum over channels and axes of the squared Sobel derivatives, (n, 1, *size), per position.
+
+    The derivative of an axis is (-1, 0, 1) / 2 along it, smoothed by (1, 2, 1) / 4 along all others; borders are repeated.
+    """
+    axes = range(2, inputs.ndim)
+    squares = []
+    for derived in axes:
+        edges = inputs
+        for axis in axes:
+            before, after = _shifted(edges, axis)
+            edges = (after - before) / 2 if axis == derived else (before + 2 * edges + after) / 4
+        squares.append(edges**2)
+    return torch.stack(squares).sum(dim=0).sum(dim=1, keepdim=True).sqrt()
+
+
+def _shifted(inputs: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return each position's neighbours before and behind it."""
+    length = inputs.shape[axis]
+    before = torch.cat([inputs.narrow(axis, 0, 1), inputs.narrow(axis, 0, length - 1)], dim=axis)
+    after = torch.cat([inputs.narrow(axis, 1, length - 1), inputs.narrow(axis, length - 1, 1)], dim=axis)
+    return before, after

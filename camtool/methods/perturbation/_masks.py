@@ -1,0 +1,63 @@
+"""Channels as masks over the input: the picture seen through each of them, and what the scores of these pictures say of the channels."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from camtool.functional import resize
+from camtool.methods._base import Copies, Inquiry
+from camtool.types import Maps
+
+
+def as_masks(channels: Maps, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n c *size"]:
+    """Return each channel resized to `size` and scaled to [0, 1]; zeros where it is the same everywhere."""
+    large = resize(channels.flatten(0, 1), size, align_corners=align_corners)  # (n c, *size)
+    axes = tuple(range(1, large.ndim))
+    lowest, highest = large.amin(dim=axes, keepdim=True), large.amax(dim=axes, keepdim=True)
+    scaled = (large - lowest) / (highest - lowest).clamp(min=torch.finfo(large.dtype).tiny)
+    return scaled.unflatten(0, channels.shape[:2])
+
+
+def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False) -> Copies:
+    """Return copies of the inputs, the k-th times the mask of the k-th channel."""
+
+    def copies(start: int, stop: int) -> Float[Tensor, "n copies channels *size"]:
+        masks = as_masks(channels[:, start:stop], inputs.shape[2:], align_corners=align_corners)
+        return inputs.unsqueeze(1) * masks.unsqueeze(2)
+
+    return copies
+
+
+def mean_scores_through(
+    inquiry: Inquiry, channels: Maps, variants: int, vary: Callable[[Tensor, Int[Tensor, " copies"]], Tensor]
+) -> Float[Tensor, "n c"]:
+    """Return for each channel the mean score of the inputs times variants of its mask.
+
+    Args:
+        vary: given masks (n, copies, *size) and for each copy which of the variants it is, counted from 0, returns the masks altered.
+    """
+    inputs = inquiry.inputs
+
+    def copies(start: int, stop: int) -> Float[Tensor, "n copies channels *size"]:
+        numbers = torch.arange(start, stop, device=inputs.device)
+        of_channel = numbers // variants
+        first, last = start // variants, (stop - 1) // variants
+        masks = as_masks(channels[:, first : last + 1], inputs.shape[2:])[:, of_channel - first]
+        return inputs.unsqueeze(1) * vary(masks, numbers % variants).unsqueeze(2)
+
+    scores = inquiry.scores_of_inputs(channels.shape[1] * variants, copies)
+    return scores.unflatten(1, (channels.shape[1], variants)).mean(dim=2)
+
+
+def softmax_of_living(scores: Float[Tensor, "n c"], activations: Maps) -> Float[Tensor, "n c"]:
+    """Return the softmax over channels that vary; 0 for the others (and for all, where none does)."""
+    flat = activations.flatten(2)
+    dead = flat.amax(dim=2) == flat.amin(dim=2)
+    return scores.masked_fill(dead, -torch.inf).softmax(dim=1).nan_to_num(nan=0.0)
+
+
+def weighted(weights: Float[Tensor, "n c"], activations: Maps) -> Maps:
+    """Return the activations times one weight a channel."""
+    return weights.reshape(*weights.shape, *[1] * (activations.ndim - 2)) * activations

@@ -1,0 +1,53 @@
+"""SS-CAM: Wang et al. 2020, "SS-CAM: Smoothed Score-CAM for Sharper Visual Feature Localization", arXiv:2006.14255."""
+
+import operator
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods.perturbation._masks import mean_scores_through, softmax_of_living, weighted
+from camtool.registry import METHODS
+from camtool.types import Maps
+
+
+@METHODS.register_module()
+class SSCAM(ChannelMethod):
+    """Weights each channel by the softmax over channels of the mean score of the input seen through that channel with noise on it.
+
+    Of the paper's two variants it is the first, noise on the feature map; the second has it on the masked picture. The noise is drawn
+    at the input's size, once for all channels and samples, so that channels differ by what they show and not by luck.
+
+    Differs from the paper and torchcam: the noisy mask is clipped to [0, 1]. A noise of 2 on a mask of [0, 1] would multiply pixels
+    by -7 to 8 instead of hiding them.
+
+    Args:
+        samples: noisy masks a channel, at least 1; as many forward passes.
+        sigma: standard deviation of the noise, in units of the mask, whose range is 1.
+        seed: of the noise, which is drawn on the CPU and so is the same on every device.
+    """
+
+    name = "sscam"
+    paper = "arXiv:2006.14255"
+    cost = "35 C forwards"
+    asks_alike = True
+
+    def __init__(self, *, samples: int = 35, sigma: float = 2.0, seed: int = 0) -> None:
+        self.samples = operator.index(samples)
+        self.sigma = float(sigma)
+        self.seed = operator.index(seed)
+        if self.samples < 1 or not self.sigma >= 0:
+            raise ValueError(f"samples are at least 1 and sigma at least 0, got {samples} and {sigma}")
+
+    def contributions(self, evidence: Evidence) -> Maps:
+        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randn(self.samples, *inquiry.inputs.shape[2:], generator=generator, dtype=torch.float64)
+        noise = (self.sigma * drawn).to(activations.device, activations.dtype)
+
+        def noisy(masks: Tensor, sample: Int[Tensor, " copies"]) -> Tensor:
+            return (masks + noise[sample]).clamp(0, 1)
+
+        scores = mean_scores_through(inquiry, activations, self.samples, noisy)
+        return weighted(softmax_of_living(scores, activations), activations)

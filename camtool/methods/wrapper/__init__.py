@@ -1,0 +1,1 @@
+"""Methods around another method: they ask it about other inputs."""

@@ -1,0 +1,67 @@
+"""Integrated gradients around a method: Sundararajan et al. 2017, arXiv:1703.01365; Sattarzadeh et al. 2021, arXiv:2102.07805."""
+
+import operator
+from dataclasses import replace
+
+import torch
+
+from camtool.errors import MethodError
+from camtool.functional import widened
+from camtool.methods._base import BaseMethod, Evidence, Method
+from camtool.methods.wrapper._base import Wrapper, weighs_gradients
+from camtool.registry import METHODS
+from camtool.types import RawMap
+
+
+@METHODS.register_module()
+class Integrated(Wrapper):
+    """Another method with its gradients averaged on the straight way from a baseline input to the input; `integrated:layercam`.
+
+    The average is over the middles of `steps` equal parts of the way (1703.01365 sums at their ends). Where activations are linear in
+    the input, hirescam's positions then sum to the score less the baseline's. Integrated Grad-CAM integrates Grad-CAM's gradients so;
+    what activations it has on the way was not checked against its text: here they are the input's own, whatever the method.
+
+    Args:
+        method: what it goes around: a method of activations and gradients.
+        steps: how many points of the way; each costs a forward and a backward pass.
+        baseline: the value that every position of the baseline input has, as the network gets it; 0 is the mean colour where inputs are
+            normalised.
+
+    Raises:
+        MethodError: if there is no step, or the method is not made of gradients alone.
+    """
+
+    name = "integrated"
+    paper = "arXiv:2102.07805"
+    cost = "20 forwards and tail backwards"
+    asks_gradients = True
+
+    def __init__(self, *, method: BaseMethod | None = None, steps: int = 20, baseline: float = 0.0) -> None:
+        super().__init__(method)
+        self.steps = operator.index(steps)
+        self.baseline = float(baseline)
+        if self.steps < 1:
+            raise MethodError(f"Method '{self.name}': expected at least one step, got {self.steps}.")
+
+    def accepted(self, method: BaseMethod) -> Method:
+        accepted = super().accepted(method)
+        if not weighs_gradients(accepted):
+            around = f"; the other way round it can be: '{method.name.replace(':', ':integrated:', 1)}'" if ":" in method.name else ""
+            raise MethodError(
+                f"'integrated' averages gradients, so it goes around methods of gradients, such as 'gradcam'; '{method.name}' is not made "
+                f"of activations and gradients alone{around}."
+            )
+        return accepted
+
+    def raw_map(self, evidence: Evidence) -> RawMap:
+        return self.method.raw_map(self._integrated(evidence))
+
+    def eigen_smooth_map(self, evidence: Evidence) -> RawMap:
+        return self.method.eigen_smooth_map(self._integrated(evidence))
+
+    def _integrated(self, evidence: Evidence) -> Evidence:
+        inquiry = evidence.ask(self.name)
+        way = widened(inquiry.inputs) - self.baseline
+        points = [self.baseline + (step + 0.5) / self.steps * way for step in range(self.steps)]
+        found = [one.gradients for one in inquiry.evidence_of(points) if one.gradients is not None]
+        return replace(evidence, gradients=torch.stack(found).mean(dim=0))

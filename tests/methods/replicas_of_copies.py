@@ -1,0 +1,48 @@
+"""Replicas of methods that look at noisy, faded or otherwise altered copies of the input; see tests/methods/replicas.py."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tests.methods.replicas import Sample, channel_sum, gradcam, method, positions, whole_map
+
+
+def noisy(sample: Sample, count: int, sigma: float) -> list[np.ndarray]:
+    """Return copies of the picture with noise of `sigma` times its range."""
+    spread = max(sample.picture.ravel()) - min(sample.picture.ravel())
+    return [sample.picture + sigma * spread * sample.noise[i] for i in range(count)]
+
+
+@method("smoothgradcam++")
+def smoothgradcam_plus_plus(sample: Sample) -> np.ndarray:
+    """Omeiza 2019: Grad-CAM++ with the mean of g, of g^2 and of g^3 over four noisy inputs, sigma 0.3 of the range."""
+    gradients = [sample.evidence_of_input(picture)[1] for picture in noisy(sample, 4, 0.3)]
+    terms = np.zeros_like(sample.activations)
+    for k, activation in enumerate(sample.activations):
+        total, weight = sum(activation[p] for p in positions(activation)), 0.0
+        for p in positions(activation):
+            first, second, third = (sum(one[k][p] ** order for one in gradients) / 4 for order in (1, 2, 3))
+            if second != 0:
+                weight += second / (2 * second + total * third + 1e-6) * max(first, 0.0)
+        for p in positions(activation):
+            terms[k][p] = weight * activation[p]
+    return terms
+
+
+@whole_map("smooth")
+def smooth(sample: Sample) -> np.ndarray:
+    """Smilkov 2017, around Grad-CAM: the mean map over 16 noisy inputs, sigma 0.15 of the range."""
+    total = np.zeros(sample.activations.shape[1:])
+    for picture in noisy(sample, 16, 0.15):
+        activations, gradients = sample.evidence_of_input(picture)
+        total += channel_sum(gradcam(replace(sample, activations=activations, gradients=gradients))) / 16
+    return total
+
+
+@whole_map("integrated")
+def integrated(sample: Sample) -> np.ndarray:
+    """Sundararajan 2017, around Grad-CAM: the mean gradient at the middles of 20 parts of the way from zero to the input."""
+    gradients = np.zeros_like(sample.gradients)
+    for step in range(20):
+        gradients += sample.evidence_of_input((step + 0.5) / 20 * sample.picture)[1] / 20
+    return channel_sum(gradcam(replace(sample, gradients=gradients)))
