@@ -1,41 +1,96 @@
 """`camtool methods`: what `--method` takes."""
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camtool.cli.command import session
+from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
+from camtool.cli.markers import around_markers, markers, write_between
+
+if TYPE_CHECKING:
+    from camtool.methods import BaseMethod
+
+MARKERS = markers("methods")
+
+COST_TERMS = (
+    "cost: of one map, in forward passes of the whole network and of its tail, which is what lies behind the target layer; C is the number "
+    "of the layer's channels, N of its positions. Methods that are asked for together share their first forward pass."
+)
 
 
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Put the table between this file's marker lines, and print nothing.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """List the methods: name, paper, what each does."""
+    """List the methods: name, family, cost, whether it tells classes apart, paper, what each does."""
     with session(as_json=as_json, debug=debug) as running:
-        from rich.table import Table
-
-        from camtool.methods import find_method, method_names
-
-        classes = [find_method(name) for name in method_names()]
-        described = [
-            {
-                "name": one.name,
-                "gradient": one.needs_gradients or one.asks_gradients,
-                "class_discriminative": one.class_discriminative,
-                "paper": one.paper,
-                "summary": (one.__doc__ or "").strip().split("\n")[0],
-            }
-            for one in classes
-        ]
+        file = markdown and markdown.expanduser()
+        around = around_markers(file, MARKERS) if file else None
+        described = describe_methods()
+        if file and around:
+            write_between(file, around, markdown_table(described))
+            running.remark(f"Saved: {file}")
         if as_json:
             running.result(json.dumps({"methods": described}))
-            return
-        table = Table(box=None, pad_edge=False)
-        for heading in ("method", "knows the class", "paper", "what it does"):
-            table.add_column(heading, overflow="fold")
-        for one in described:
-            table.add_row(str(one["name"]), "yes" if one["class_discriminative"] else "no", str(one["paper"]), str(one["summary"]))
-        results_console(running).print(table)
+        elif not file:
+            _print(running, described)
+
+
+def describe_methods() -> list[dict[str, Any]]:
+    """Return what is to be known of every registered method, by family and name; a user's own last."""
+    from camtool.methods import family
+    from camtool.registry import METHODS
+
+    classes = {one.name: one for one in METHODS.module_dict.values()}
+    described = [_described(one, family(one)) for one in classes.values()]
+    return sorted(described, key=lambda one: (one["family"] == "own", one["family"], one["name"]))
+
+
+def _described(method: "type[BaseMethod]", family: str) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "family": family,
+        "cost": method.cost,
+        "gradient": method.needs_gradients or method.asks_gradients,
+        "class_discriminative": method.class_discriminative,
+        "paper": method.paper,
+        "summary": (method.__doc__ or "").strip().split("\n")[0],
+    }
+
+
+def markdown_table(described: list[dict[str, Any]]) -> str:
+    """Return the README's table, without a user's own methods."""
+    lines = ["| method | family | cost | tells classes apart | paper | what it does |", "|---|---|---|---|---|---|"]
+    for one in described:
+        if one["family"] != "own":
+            cells = (f"`{one['name']}`", one["family"], one["cost"], _apart(one), _link(one["paper"]), one["summary"])
+            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    return "\n".join([*lines, "", f"{COST_TERMS[0].upper()}{COST_TERMS[1:]}"])
+
+
+def _print(running: Session, described: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("method", "family", "cost", "knows the class", "paper", "what it does"):
+        table.add_column(heading, overflow="fold")
+    for one in described:
+        table.add_row(one["name"], one["family"], one["cost"], _apart(one), one["paper"], one["summary"])
+    console = results_console(running)
+    console.print(table)
+    console.print(f"\n{COST_TERMS}")
+
+
+def _apart(one: dict[str, Any]) -> str:
+    return "yes" if one["class_discriminative"] else "no"
+
+
+def _link(paper: str) -> str:
+    number = paper.removeprefix("arXiv:")
+    return f"[{paper}](https://arxiv.org/abs/{number})" if number != paper else paper

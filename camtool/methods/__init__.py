@@ -135,6 +135,13 @@ def reads_layers(method: BaseMethod) -> bool:
     return isinstance(method, Method) or (isinstance(method, InputMethod) and bool(method.base))
 
 
+def family(method_class: type[BaseMethod]) -> str:
+    """Return the folder that a method's file is in: "gradient", "perturbation", …; "own" for one from outside of camtool."""
+    package, _, rest = method_class.__module__.partition(f"{__name__}.")
+    folder, _, file = rest.partition(".")
+    return folder if not package and file else "own"
+
+
 def _settings(method: BaseMethod) -> dict[str, Any]:
     """Return the hyper-parameters, those of a method inside included."""
     return {key: _settings(value) if isinstance(value, BaseMethod) else value for key, value in vars(method).items()}

@@ -75,6 +75,8 @@ class BaseMethod(ABC):
     name: str
     """As typed on the command line; of an object around another method with that one's: "smooth:layercam"."""
     paper: ClassVar[str]
+    cost: ClassVar[str] = "at least 1 forward"
+    """In words, of one map: forward passes of the whole network, and of its tail, which is what lies behind the target layer."""
     needs_gradients: ClassVar[bool] = False
     """Of the pass that all methods share."""
     asks_gradients: ClassVar[bool] = False
@@ -130,6 +132,7 @@ class ChannelMethod(Method):
 class GradientMethod(ChannelMethod):
     """Weights activations with something made of their gradients."""
 
+    cost = "1 forward + tail backward"
     needs_gradients = True
 
     def contributions(self, evidence: Evidence) -> Maps:
@@ -145,6 +148,7 @@ class GradientMethod(ChannelMethod):
 class ActivationMethod(ChannelMethod):
     """Weights activations by themselves: one forward pass, no class."""
 
+    cost = "1 forward"
     class_discriminative = False
 
     def contributions(self, evidence: Evidence) -> Maps:

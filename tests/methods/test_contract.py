@@ -11,7 +11,7 @@ import tests.methods.replicas_of_copies
 import tests.methods.replicas_perturbation  # noqa: F401 - registers its replicas
 from camtool import CAM
 from camtool.errors import MethodError
-from camtool.methods import build_method
+from camtool.methods import build_method, family
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
@@ -92,6 +92,13 @@ def test_every_method_names_its_paper_and_has_a_docstring() -> None:
     for method_class in METHODS.module_dict.values():
         assert method_class.paper
         assert method_class.__doc__
+
+
+def test_every_method_says_what_it_costs() -> None:
+    for method_class in METHODS.module_dict.values():
+        # What a base says is true of methods that ask no more than one pass; these ask more, each in its own way.
+        assert family(method_class) != "perturbation" or "cost" in vars(method_class), f"{method_class.name} needs a cost of its own"
+        assert any(term in method_class.cost for term in ("forward", "tail", "method"))
 
 
 @pytest.mark.parametrize("rank", RANKS)

@@ -12,6 +12,7 @@ class EigenCAM(ChannelMethod):
 
     name = "eigencam"
     paper = "arXiv:2008.00299"
+    cost = "1 forward"
     class_discriminative = False
 
     def contributions(self, evidence: Evidence) -> Maps:

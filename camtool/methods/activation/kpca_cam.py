@@ -24,6 +24,7 @@ class KPCACAM(Method):
 
     name = "kpcacam"
     paper = "arXiv:2410.00267"
+    cost = "1 forward"
     class_discriminative = False
 
     def __init__(self, *, gamma: float | None = None, coef0: float = 1.0) -> None:

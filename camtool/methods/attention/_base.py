@@ -39,6 +39,7 @@ class AttentionEvidence:
 class AttentionMethod(BaseMethod):
     """Base of methods that read all attention of a network, and no target layer."""
 
+    cost = "1 forward + 1 backward"
     needs_layer_gradients: ClassVar[bool] = False
 
     @abstractmethod

@@ -21,6 +21,7 @@ class LeGrad(AttentionMethod):
 
     name = "legrad"
     paper = "arXiv:2404.03214"
+    cost = "1 forward + tail and backward per layer"
     needs_gradients = True
     needs_layer_gradients = True
 

@@ -13,6 +13,7 @@ class Rollout(AttentionMethod):
 
     name = "rollout"
     paper = "arXiv:2005.00928"
+    cost = "1 forward + tail backward"
     class_discriminative = False
 
     def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:

@@ -18,6 +18,7 @@ class CenterCAM(Method):
 
     name = "centercam"
     paper = "none: a baseline"
+    cost = "1 forward"
     class_discriminative = False
 
     def __init__(self, *, sigma: float = 0.25) -> None:

@@ -25,6 +25,7 @@ class EdgeCAM(Method):
 
     name = "edgecam"
     paper = "arXiv:1810.03292"
+    cost = "1 forward"
     class_discriminative = False
 
     def raw_map(self, evidence: Evidence) -> RawMap:

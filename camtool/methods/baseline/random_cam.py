@@ -15,6 +15,7 @@ class RandomCAM(ActivationMethod):
 
     name = "randomcam"
     paper = "pytorch-grad-cam 1.5, RandomCAM"
+    cost = "1 forward"
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = operator.index(seed)

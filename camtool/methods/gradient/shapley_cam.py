@@ -17,6 +17,7 @@ class ShapleyCAM(ChannelMethod):
 
     name = "shapleycam"
     paper = "arXiv:2501.06261"
+    cost = "1 forward + 2 tail backwards"
     needs_gradients = True
     needs_curvature = True
 

@@ -31,6 +31,7 @@ class InputEvidence:
 class InputMethod(BaseMethod):
     """Base of methods that read gradients at the input. They have no target layer, unless a base method has."""
 
+    cost = "1 forward + 1 backward"
     needs_gradients = True
     needs_bias_terms: ClassVar[bool] = False
     needs_guided: ClassVar[bool] = False

@@ -15,6 +15,7 @@ class GuidedGradCAM(InputMethod):
 
     name = "guidedgradcam"
     paper = "arXiv:1610.02391"
+    cost = "1 forward + 1 backward + tail backward"
     needs_guided = True
     base = "gradcam"
 

@@ -15,6 +15,7 @@ class ClassActivationMapping(ChannelMethod):
 
     name = "cam"
     paper = "arXiv:1512.04150"
+    cost = "1 forward"
 
     def contributions(self, evidence: Evidence) -> Maps:
         weights = evidence.class_weights()  # (n, c)

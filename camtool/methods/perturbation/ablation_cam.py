@@ -16,6 +16,7 @@ class AblationCAM(ChannelMethod):
 
     name = "ablationcam"
     paper = "doi:10.1109/WACV45572.2020.9093360"
+    cost = "C tails"
     replays = True
     asks_alike = True
 

@@ -22,6 +22,7 @@ class FasterScoreCAM(ChannelMethod):
 
     name = "fastercam"
     paper = "github.com/tabayashi0117/Score-CAM"
+    cost = "10 forwards"
     asks_alike = True
 
     def __init__(self, *, k: int = 10) -> None:

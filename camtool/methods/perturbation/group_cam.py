@@ -34,6 +34,7 @@ class GroupCAM(Method):
 
     name = "groupcam"
     paper = "arXiv:2103.13859"
+    cost = "32 forwards + tail backward"
     needs_gradients = True
 
     def __init__(self, *, groups: int = 32, quantile: float = 0.7, kernel: int = 51, sigma: float = 50.0) -> None:

@@ -27,6 +27,7 @@ class ISCAM(ChannelMethod):
 
     name = "iscam"
     paper = "arXiv:2010.03023"
+    cost = "10 C forwards"
     asks_alike = True
 
     def __init__(self, *, steps: int = 10) -> None:

@@ -19,6 +19,7 @@ class LIFTCAM(ChannelMethod):
 
     name = "liftcam"
     paper = "arXiv:2102.05228"
+    cost = "1 forward + tail and its backward"
     replays = True
 
     def contributions(self, evidence: Evidence) -> Maps:

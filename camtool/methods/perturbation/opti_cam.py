@@ -25,6 +25,7 @@ class OptiCAM(ChannelMethod):
     name = "opticam"
     paper = "arXiv:2301.07002"
     asks_gradients = True
+    cost = "50 forwards and backwards"
 
     def __init__(self, *, steps: int = 50, rate: float = 0.1) -> None:
         self.steps = operator.index(steps)

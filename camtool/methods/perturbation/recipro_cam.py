@@ -18,6 +18,7 @@ class ReciproCAM(Method):
 
     name = "reciprocam"
     paper = "arXiv:2209.14074"
+    cost = "N tails"
     replays = True
     asks_alike = True
 

@@ -18,6 +18,7 @@ class ScoreCAM(ChannelMethod):
 
     name = "scorecam"
     paper = "arXiv:1910.01279"
+    cost = "C forwards"
     asks_alike = True
 
     def __init__(self, *, align_corners: bool = False) -> None:

@@ -30,6 +30,7 @@ class SSCAM(ChannelMethod):
 
     name = "sscam"
     paper = "arXiv:2006.14255"
+    cost = "35 C forwards"
     asks_alike = True
 
     def __init__(self, *, samples: int = 35, sigma: float = 2.0, seed: int = 0) -> None:

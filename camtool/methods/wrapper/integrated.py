@@ -33,6 +33,7 @@ class Integrated(Wrapper):
 
     name = "integrated"
     paper = "arXiv:2102.07805"
+    cost = "20 forwards and tail backwards"
     asks_gradients = True
 
     def __init__(self, *, method: BaseMethod | None = None, steps: int = 20, baseline: float = 0.0) -> None:

@@ -30,6 +30,7 @@ class Smooth(Wrapper):
 
     name = "smooth"
     paper = "arXiv:1706.03825"
+    cost = "16 times the other method"
     asks_gradients = True
 
     def __init__(self, *, method: BaseMethod | None = None, samples: int = 16, sigma: float = 0.15, seed: int = 0) -> None:
