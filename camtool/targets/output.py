@@ -45,7 +45,7 @@ def described(output: Output) -> str:
     return str(tuple(output.shape)) if isinstance(output, Tensor) else "detections"
 
 
-def samples_of(output: Output, chosen: slice) -> Output:
+def samples_of(output: Output, chosen: slice) -> Float[Tensor, "chosen *output"] | PerSample:
     """Return the scores of some samples of the batch."""
     return output[chosen] if isinstance(output, Tensor) else PerSample(output[chosen])
 
