@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from torch.nn import BatchNorm2d
 from typer.testing import CliRunner
 
 from camtool.cli.main import app
@@ -69,7 +70,7 @@ def test_the_picture_is_what_the_tool_makes(clone: Path) -> None:
 
 
 def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, own, library, targets, method = PROGRAMS
+    recipe, own, library, targets, speed, method = PROGRAMS
     (clone / "recipe.py").write_text(recipe, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg recipe.py")
     assert (clone / "outputs/vis_cam/cat_fem_finer.jpg").exists()
@@ -84,6 +85,8 @@ def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(targets, "README.md", "exec"), names)
     assert names["upper"].maps.shape == (2, 224, 224)  # type: ignore[attr-defined]
     assert names["box"].maps.shape == (1, 320, 320)  # type: ignore[attr-defined]
+    exec(compile(speed, "README.md", "exec"), names)
+    assert not any(isinstance(module, BatchNorm2d) for module in names["fast"]._fast.model.modules())  # type: ignore[attr-defined]
 
     from camtool.registry import METHODS
 
