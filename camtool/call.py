@@ -50,6 +50,19 @@ class Setting:
     progress: Progress | None
 
 
+@dataclass(frozen=True)
+class Aim:
+    """Targets, n lists of k, and the methods that explain them."""
+
+    targets: list[list[Target]]
+    methods: dict[str, Method]
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether any of the methods does."""
+        return any(method.needs_gradients for method in self.methods.values())
+
+
 class Call:
     """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
 
@@ -60,6 +73,7 @@ class Call:
         self._setting = setting
         self._asked: Any = targets
         self._is_first = True
+        self._aims: list[Aim] = []
         self.nested = False
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
@@ -100,23 +114,26 @@ class Call:
                 if self._is_first:
                     self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
                     self.targets, self.nested = resolve_targets(self._asked, samples_of(logits, slice(n)))
+                    self._aims = self._find_aims(self.logits)
                     _warn_of_calls(capture, setting.aug_smooth)
                 captured = {path: capture.activations(path) for path in setting.layers}
             # From here on nothing is recorded.
             replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
             attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            targets = self.targets * (len(inputs) // n)
-            seen = Pass(model, given, logits, captured, targets)
-            of_attention: list[list[Tensor]] = []
-            if needs_gradients or attended:
-                wanted = attended.wanted if attended else []
-                found = seen.differentiate(layers=needs_gradients, curved=curved, beside=wanted, keep=whole)
-                of_attention = [attended.checked(one) for one in found] if attended else []
+            copies = len(inputs) // n
+            seen = Pass(model, given, logits, captured, self.targets * copies)
+            passes = [
+                seen if aim.targets is self.targets else Pass(model, given, logits, captured, aim.targets * copies) for aim in self._aims
+            ]
+            of_attention = self._differentiate(seen, passes, attended, curved=curved, keep=whole)
             of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
             at_input.read(seen.scores(), logits)
-            asked = Asked(model, given, logits.detach(), targets, self._evidence_of, setting.progress, _callers_autocast(inputs))
+            shared = partial(Asked, model, given, logits.detach(), progress=setting.progress, autocast=_callers_autocast(inputs))
             with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
-                raws = self._raw_maps(seen, captured, replays, asked)
+                raws: dict[str, dict[str, Tensor]] = {}
+                for aim, one in zip(self._aims, passes, strict=True):
+                    asked = shared(targets=one.targets, evidence_of=partial(self._evidence_of, aim.targets))
+                    raws |= self._raw_maps(aim.methods, one, captured, replays, asked)
                 if attended:
                     raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
@@ -141,11 +158,40 @@ class Call:
         fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])
         return Capture(layers, fit, differentiate=differentiate)
 
+    def _find_aims(self, logits: Output) -> list[Aim]:
+        """Return what the methods of target layers explain: the targets asked for, or what a method makes of them."""
+        aims: list[Aim] = []
+        for name, method in self._setting.methods.items():
+            wanted = [[method.target(target) for target in row] for row in self.targets]
+            is_own = all(one is own for ones, owns in zip(wanted, self.targets, strict=True) for one, own in zip(ones, owns, strict=True))
+            targets = self.targets if is_own else resolve_targets(wanted, logits)[0]
+            aim = next((aim for aim in aims if aim.targets == targets), None)
+            if aim is None:
+                aim = Aim(targets, {})
+                aims.append(aim)
+            aim.methods[name] = method
+        return aims
+
+    def _differentiate(
+        self, seen: Pass, passes: Sequence[Pass], attended: Attended | None, *, curved: bool, keep: bool
+    ) -> list[list[Tensor]]:
+        """Take the derivatives that methods need, of every aim; return those at the attention, by target."""
+        differentiated = [one for one, aim in zip(passes, self._aims, strict=True) if aim.needs_gradients]
+        others = [one for one in differentiated if one is not seen]
+        of_attention: list[list[Tensor]] = []
+        if seen in differentiated or attended:
+            wanted = attended.wanted if attended else []
+            found = seen.differentiate(layers=seen in differentiated, curved=curved, beside=wanted, keep=keep or bool(others))
+            of_attention = [attended.checked(one) for one in found] if attended else []
+        for one in others:
+            one.differentiate(curved=curved, keep=keep or one is not others[-1])
+        return of_attention
+
     def _raw_maps(
-        self, seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
+        self, methods: Mapping[str, Method], seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
     ) -> dict[str, dict[str, Tensor]]:
         """Return by method and layer the signed raw maps (n, k, *feature)."""
-        methods, count = self._setting.methods, len(self.targets[0])
+        count = len(self.targets[0])
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
         for path, (tensor, layout) in captured.items():
             for name, method in methods.items():
@@ -168,11 +214,11 @@ class Call:
                     raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return raws
 
-    def _evidence_of(self, path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
+    def _evidence_of(self, aimed: list[list[Target]], path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
         """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
         setting, evidence = self._setting, list[Evidence]()
         n = len(pictures[0])
-        targets = self.targets * (n // len(self.targets))
+        targets = aimed * (n // len(aimed))
 
         def run(start: int, stop: int) -> None:
             together = torch.cat([picture.to(setting.inputs.picture.dtype) for picture in pictures[start:stop]])
@@ -189,7 +235,7 @@ class Call:
                     self._given(picture),
                     samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
                     targets,
-                    self._evidence_of,
+                    partial(self._evidence_of, aimed),
                     setting.progress,
                     _callers_autocast(picture),
                 )

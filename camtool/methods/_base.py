@@ -10,6 +10,7 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.functional import first_component
+from camtool.targets import Target
 from camtool.types import Maps, RawMap, Weights
 
 Copies: TypeAlias = Callable[[int, int], Float[Tensor, "n copies channels *size"]]
@@ -77,9 +78,9 @@ class BaseMethod(ABC):
     paper: ClassVar[str]
     cost: ClassVar[str] = "at least 1 forward"
     """In words, of one map: forward passes of the whole network, and of its tail, which is what lies behind the target layer."""
-    needs_gradients: ClassVar[bool] = False
+    needs_gradients: bool = False
     """Of the pass that all methods share."""
-    asks_gradients: ClassVar[bool] = False
+    asks_gradients: bool = False
     """Whether it asks for gradients of further passes."""
     class_discriminative: bool = True
 
@@ -89,11 +90,15 @@ class Method(BaseMethod):
 
     needs_tokens: bool = False
     """Whether the method is defined for layers of tokens only."""
-    needs_curvature: ClassVar[bool] = False
-    replays: ClassVar[bool] = False
+    needs_curvature: bool = False
+    replays: bool = False
     """Whether it asks for scores of other activations."""
-    asks_alike: ClassVar[bool] = False
+    asks_alike: bool = False
     """Whether the copies it asks for are the same for every target, so that one run of the network serves them all."""
+
+    def target(self, target: Target) -> Target:
+        """Return what the method explains where `target` is asked for; TargetError where it cannot."""
+        return target
 
     @abstractmethod
     def raw_map(self, evidence: Evidence) -> RawMap:

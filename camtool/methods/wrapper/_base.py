@@ -3,6 +3,7 @@
 from camtool.errors import MethodError
 from camtool.methods._base import BaseMethod, GradientMethod, Method
 from camtool.methods.gradient.grad_cam import GradCAM
+from camtool.targets import Target
 
 
 class Wrapper(Method):
@@ -20,6 +21,9 @@ class Wrapper(Method):
         self.name = f"{type(self).name}:{self.method.name}"
         self.class_discriminative = self.method.class_discriminative
         self.needs_tokens = self.method.needs_tokens
+
+    def target(self, target: Target) -> Target:
+        return self.method.target(target)
 
     def accepted(self, method: BaseMethod) -> Method:
         """Return the method if this one can go around it; MethodError otherwise."""
