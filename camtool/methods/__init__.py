@@ -47,6 +47,7 @@ from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
 from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
 from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM
 from camtool.methods.wrapper._base import Wrapper as Wrapper
+from camtool.methods.wrapper.finer import Finer as Finer
 from camtool.methods.wrapper.integrated import Integrated as Integrated
 from camtool.methods.wrapper.smooth import Smooth as Smooth
 from camtool.registry import METHODS

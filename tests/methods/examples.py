@@ -82,6 +82,8 @@ EXAMPLES: dict[str, Example] = {
     # Of 1 0 / 0 2: behind less before, halved, down each column is -1/2 1 in both rows; smoothed along the rows, with the border
     # repeated, (3 * -1/2 + 1) / 4 = -1/8 and (-1/2 + 3) / 4 = 5/8. The picture is symmetric: the other axis is the transpose.
     "edgecam": Example([[2**0.5 / 8, 26**0.5 / 8], [26**0.5 / 8, 50**0.5 / 8]]),
+    # Around gradcam, of whatever score: here the example's
+    "finer": Example([[0.0, 1.5], [-3.0, 3.0]]),
     # Around gradcam, no noise: `Formula` adds the picture's mean 0.75 to A and gives 1.75 g: 1.75 (A1 + 0.75) - 0.875 (A2 + 0.75)
     "smooth": Example([[0.65625, 3.28125], [-4.59375, 5.90625]], arguments={"samples": 2, "sigma": 0.0}),
     # Around gradcam: at 1/4 and 3/4 of the picture the mean is 0.1875 and 0.5625: 1.375 g on average, with A as it is

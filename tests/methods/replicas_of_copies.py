@@ -46,3 +46,23 @@ def integrated(sample: Sample) -> np.ndarray:
     for step in range(20):
         gradients += sample.evidence_of_input((step + 0.5) / 20 * sample.picture)[1] / 20
     return channel_sum(gradcam(replace(sample, gradients=gradients)))
+
+
+@whole_map("finer")
+def finer(sample: Sample) -> np.ndarray:
+    """Zhang 2025, around Grad-CAM: the same, of the gradients of another score (see `finer_coefficients`)."""
+    return channel_sum(gradcam(sample))
+
+
+def finer_coefficients(logits: np.ndarray, index: int, alpha: float = 0.6) -> np.ndarray:
+    """Return the derivative in the logits of y_c - alpha * sum_d p_d y_d, d the three closest others, p their softmax."""
+    others = [d for d in range(len(logits)) if d != index]
+    nearest = sorted(others, key=lambda d: abs(logits[d] - logits[index]))[:3]
+    exponentials = {d: np.exp(logits[d]) for d in nearest}
+    shares = {d: exponentials[d] / sum(exponentials.values()) for d in nearest}
+    mean = sum(shares[d] * logits[d] for d in nearest)
+    coefficients = np.zeros(len(logits))
+    coefficients[index] = 1.0
+    for d in nearest:
+        coefficients[d] = -alpha * shares[d] * (1 + logits[d] - mean)
+    return coefficients

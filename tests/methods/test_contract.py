@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tests.methods.replicas_of_copies
 import tests.methods.replicas_perturbation  # noqa: F401 - registers its replicas
 from camtool import CAM
 from camtool.errors import MethodError
@@ -26,6 +25,7 @@ from tests.methods.inquiries import (
 )
 from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS, REFUSING_EIGEN_SMOOTH
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
+from tests.methods.replicas_of_copies import finer_coefficients
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
 
 # Maps without positive evidence occur among the seeded networks; what is said of them is tested in tests/test_engine.py.
@@ -163,6 +163,16 @@ def evidence_through(model: SmallNet, layer: str, index: int, picture: np.ndarra
     return activations[0].numpy(), gradients[0].numpy()
 
 
+def finer_gradients(model: SmallNet, layer: str, inputs: Tensor, classes: list[int]) -> Tensor:
+    """Return the gradients of Finer-CAM's score: those of every class, each with its share."""
+    of_classes = [autograd_evidence(model, model.get_submodule(layer), inputs, [index] * 2) for index in range(CLASSES)]
+    total = torch.zeros_like(of_classes[0][1])
+    for sample, index in enumerate(classes):
+        for other, share in enumerate(finer_coefficients(of_classes[0][2][sample].numpy(), index)):
+            total[sample] += share * of_classes[other][1][sample]
+    return total
+
+
 def curvature_at(tail: nn.Module, index: int, activations: Tensor) -> np.ndarray:
     """Return the Hessian of the score in the activations, times these."""
     _, product = torch.autograd.functional.hvp(lambda values: tail(values.unsqueeze(0))[0, index], activations, activations)
@@ -193,6 +203,8 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     model, inputs, classes = small_net(rank, double=True), images(rank, double=True), [1, 3]
     layer = layer_for(name)
     activations, gradients, _ = autograd_evidence(model, model.get_submodule(layer), inputs, classes)
+    if name == "finer":
+        gradients = finer_gradients(model, layer, inputs, classes)
     rows = model.fc.weight.detach().numpy()
     raws = []
     for sample, index in enumerate(classes):
