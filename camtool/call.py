@@ -18,6 +18,7 @@ from camtool.capture import Capture, evaluating
 from camtool.chunks import Progress, chunk_size, in_chunks
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.evidence import Captured, Pass, check_alive, parts
+from camtool.fusion import Fusion
 from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
@@ -47,20 +48,18 @@ class Setting:
     """`fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave."""
     aug_smooth: bool
     eigen_smooth: bool
+    fusion: Fusion
+    """Of several layers, for methods that have none of their own."""
     progress: Progress | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Aim:
     """Targets, n lists of k, and the methods that explain them."""
 
     targets: list[list[Target]]
     methods: dict[str, Method]
-
-    @property
-    def needs_gradients(self) -> bool:
-        """Whether any of the methods does."""
-        return any(method.needs_gradients for method in self.methods.values())
+    needs_gradients: bool = False
 
 
 class Call:
@@ -89,7 +88,7 @@ class Call:
         setting, model = self._setting, self._setting.model
         given, n = self._given(inputs), len(setting.inputs.picture)
         methods, readers = setting.methods.values(), setting.attention_methods
-        needs_gradients = any(method.needs_gradients for method in methods)
+        needs_gradients = any(map(self._needs_gradients, methods))
         curved = any(method.needs_curvature for method in methods)
         recorded = setting.layers if any(method.replays for method in methods) else {}
         recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
@@ -138,7 +137,7 @@ class Call:
                     raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
         self._note_replays(replays)
-        explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+        explained = self._finished(raws, passes, inputs.shape[2:])
         explained |= at_input.maps(explained)
         self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
         return explained
@@ -170,7 +169,27 @@ class Call:
                 aim = Aim(targets, {})
                 aims.append(aim)
             aim.methods[name] = method
+            aim.needs_gradients |= self._needs_gradients(method)
         return aims
+
+    def _fusion(self, method: Method) -> Fusion:
+        return method.fusion or self._setting.fusion
+
+    def _needs_gradients(self, method: Method) -> bool:
+        return method.needs_gradients or self._fusion(method).needs_importances
+
+    def _finished(self, raws: Mapping[str, dict[str, Tensor]], passes: Sequence[Pass], size: Sequence[int]) -> dict[str, MethodMaps]:
+        """Return the final maps of raw ones by method and layer."""
+        explained = {}
+        importances: dict[str, dict[str, Tensor]] = {}
+        for aim, seen in zip(self._aims, passes, strict=True):
+            weighing = [name for name, method in aim.methods.items() if self._fusion(method).needs_importances]
+            found = {path: seen.importances(path) for path in self._setting.layers} if weighing else {}
+            importances |= dict.fromkeys(weighing, found)
+        for name, raw in raws.items():
+            method = self._setting.methods.get(name)
+            explained[name] = finished(raw, size, None if method is None else self._fusion(method), importances.get(name))
+        return explained
 
     def _differentiate(
         self, seen: Pass, passes: Sequence[Pass], attended: Attended | None, *, curved: bool, keep: bool
