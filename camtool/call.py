@@ -18,6 +18,7 @@ from camtool.capture import Capture, evaluating
 from camtool.chunks import Progress, chunk_size, in_chunks
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.evidence import Captured, Pass, check_alive, parts
+from camtool.fusion import Fusion
 from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
@@ -47,20 +48,18 @@ class Setting:
     """`fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave."""
     aug_smooth: bool
     eigen_smooth: bool
+    fusion: Fusion
+    """Of several layers, for methods that have none of their own."""
     progress: Progress | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Aim:
     """Targets, n lists of k, and the methods that explain them."""
 
     targets: list[list[Target]]
     methods: dict[str, Method]
-
-    @property
-    def needs_gradients(self) -> bool:
-        """Whether any of the methods does."""
-        return any(method.needs_gradients for method in self.methods.values())
+    needs_gradients: bool = False
 
 
 class Call:
@@ -89,7 +88,7 @@ class Call:
         setting, model = self._setting, self._setting.model
         given, n = self._given(inputs), len(setting.inputs.picture)
         methods, readers = setting.methods.values(), setting.attention_methods
-        needs_gradients = any(method.needs_gradients for method in methods)
+        needs_gradients = any(map(self._needs_gradients, methods))
         curved = any(method.needs_curvature for method in methods)
         recorded = setting.layers if any(method.replays for method in methods) else {}
         recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
@@ -120,10 +119,10 @@ class Call:
             # From here on nothing is recorded.
             replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
             attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            seen = Pass(model, given, logits, captured, self.targets * (len(inputs) // n))
+            copies = len(inputs) // n
+            seen = Pass(model, given, logits, captured, self.targets * copies)
             passes = [
-                seen if aim.targets is self.targets else Pass(model, given, logits, captured, aim.targets * (len(inputs) // n))
-                for aim in self._aims
+                seen if aim.targets is self.targets else Pass(model, given, logits, captured, aim.targets * copies) for aim in self._aims
             ]
             of_attention = self._differentiate(seen, passes, attended, curved=curved, keep=whole)
             of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
@@ -132,13 +131,13 @@ class Call:
             with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
                 raws: dict[str, dict[str, Tensor]] = {}
                 for aim, one in zip(self._aims, passes, strict=True):
-                    asked = shared(targets=one.targets, evidence_of=partial(self._evidence_of, one.targets))
+                    asked = shared(targets=one.targets, evidence_of=partial(self._evidence_of, aim.targets))
                     raws |= self._raw_maps(aim.methods, one, captured, replays, asked)
                 if attended:
                     raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
         self._note_replays(replays)
-        explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
+        explained = self._finished(raws, passes, inputs.shape[2:])
         explained |= at_input.maps(explained)
         self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
         return explained
@@ -170,7 +169,27 @@ class Call:
                 aim = Aim(targets, {})
                 aims.append(aim)
             aim.methods[name] = method
+            aim.needs_gradients |= self._needs_gradients(method)
         return aims
+
+    def _fusion(self, method: Method) -> Fusion:
+        return method.fusion or self._setting.fusion
+
+    def _needs_gradients(self, method: Method) -> bool:
+        return method.needs_gradients or self._fusion(method).needs_importances
+
+    def _finished(self, raws: Mapping[str, dict[str, Tensor]], passes: Sequence[Pass], size: Sequence[int]) -> dict[str, MethodMaps]:
+        """Return the final maps of raw ones by method and layer."""
+        explained = {}
+        importances: dict[str, dict[str, Tensor]] = {}
+        for aim, seen in zip(self._aims, passes, strict=True):
+            weighing = [name for name, method in aim.methods.items() if self._fusion(method).needs_importances]
+            found = {path: seen.importances(path) for path in self._setting.layers} if weighing else {}
+            importances |= dict.fromkeys(weighing, found)
+        for name, raw in raws.items():
+            method = self._setting.methods.get(name)
+            explained[name] = finished(raw, size, None if method is None else self._fusion(method), importances.get(name))
+        return explained
 
     def _differentiate(
         self, seen: Pass, passes: Sequence[Pass], attended: Attended | None, *, curved: bool, keep: bool
@@ -214,10 +233,11 @@ class Call:
                     raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return raws
 
-    def _evidence_of(self, aimed: Sequence[Sequence[Target]], path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
+    def _evidence_of(self, aimed: list[list[Target]], path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
         """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
         setting, evidence = self._setting, list[Evidence]()
-        targets, n = [[row[k]] for row in aimed], len(aimed)
+        n = len(pictures[0])
+        targets = aimed * (n // len(aimed))
 
         def run(start: int, stop: int) -> None:
             together = torch.cat([picture.to(setting.inputs.picture.dtype) for picture in pictures[start:stop]])
@@ -225,7 +245,7 @@ class Call:
             with self._capturing({path: setting.layers[path]}, together, differentiate=True) as capture:
                 logits = find_logits(given.run(setting.model), batch=len(together))
                 captured = {path: capture.activations(path)}
-            seen = Pass(setting.model, given, logits, captured, targets * (stop - start))
+            seen = Pass(setting.model, given, logits, captured, [[row[k]] for row in targets] * (stop - start))
             seen.differentiate()
             for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
@@ -233,7 +253,7 @@ class Call:
                     setting.model,
                     self._given(picture),
                     samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
-                    aimed,
+                    targets,
                     partial(self._evidence_of, aimed),
                     setting.progress,
                     _callers_autocast(picture),
@@ -244,7 +264,7 @@ class Call:
         in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run)
         # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
         of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
-        check_alive(path, [row[k] for row in aimed], of_all)
+        check_alive(path, [row[k] for row in targets], of_all)
         return evidence
 
 

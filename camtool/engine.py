@@ -13,6 +13,7 @@ from camtool.call import Call, Setting
 from camtool.capture import eager
 from camtool.chunks import Progress
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
+from camtool.fusion import Fusion, build_fusion
 from camtool.input_gradients import input_source
 from camtool.inputs import Inputs, find_inputs
 from camtool.layers import find_layer, path_of
@@ -30,13 +31,15 @@ class CAM:
 
     Args:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
-        target_layers: paths ("layer4[-1]") or modules, one or several (fused by their mean); None: derived by probing the network
+        target_layers: paths ("layer4[-1]") or modules, one or several (fused; see `fuse`); None: derived by probing the network
             once; "last-norm": the last normalisation layer that can serve. Methods of attention read every layer's and no target
             layer, nor do fullgrad and guidedbackprop, which read the input's gradient; beside others they leave it to these.
         method: a name, a config dict, or several of them.
         layout: how the layer's tensor becomes maps; None: found from its shape.
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
+        fuse: what the maps of several layers become: "mean", "product", or a config dict such as
+            `dict(type='Winsorized', percentile=80)`; methods with a rule of their own (refinecam, winsorcam) keep it.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
         progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
         speed: what makes a copy of the network faster, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
@@ -55,6 +58,7 @@ class CAM:
         layout: str | dict[str, Any] | Layout | None = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
+        fuse: str | dict[str, Any] | Fusion = "mean",
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
         progress: Progress | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
@@ -72,6 +76,7 @@ class CAM:
         self._layout = build_layout(layout)
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
+        self._fusion = build_fusion(fuse)
         self._input = input
         self._progress = progress
         self._fast = FastNetwork(self._model, build_speed(speed))
@@ -149,6 +154,7 @@ class CAM:
             self._fit,
             self._aug_smooth,
             self._eigen_smooth,
+            self._fusion,
             self._progress,
         )
 
@@ -220,7 +226,7 @@ class CAM:
     def _source(self, name: str, call: Call) -> str:
         if name in self._attention_methods:
             return attention_source(call.attention_layers)
-        of_layers = layers_source(self.target_layers)
+        of_layers = layers_source(self.target_layers, getattr(self.methods[name], "fusion", None) or self._fusion)
         return input_source(self._input_methods[name].base, of_layers) if name in self._input_methods else of_layers
 
     def _reading(self) -> str:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
@@ -108,6 +109,11 @@ class Pass:
                 check_alive(path, [row[k] for row in self.targets], gradients)
             curvature = None if found.curvature is None else widened(layout.to_maps(found.curvature, size))
         return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature)
+
+    def importances(self, path: str) -> Float[Tensor, "n k"]:
+        """Return how important a layer is for each target: the positive part of the mean gradient."""
+        found = [self.evidence(path, k).gradients for k in range(len(self.targets[0]))]
+        return torch.stack([one.flatten(1).mean(dim=1).clamp(min=0) for one in found if one is not None], dim=1)
 
     def _class_weights(self, activations: Maps, k: int) -> Tensor:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""

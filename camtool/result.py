@@ -1,18 +1,21 @@
 """What the engine returns, and how raw maps become final ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from camtool.functional import fuse, min_max, resize
+from camtool.functional import min_max, resize
+from camtool.fusion import Fusion, Mean
 from camtool.targets import Output
 
 OK = "ok"
 NO_EVIDENCE = "no positive evidence for this target at this layer"
 FLAT = "flat map: the same evidence at every position"
+
+DISJOINT = "each layer has evidence, but nothing of it is left where they are fused"
 
 FLAT_SHARE = 1e-5  # float32 rounds a constant map's sums over channels to less
 """Differences below this share of the largest value are no map; stretched to [0, 1] they would look like one."""
@@ -60,9 +63,9 @@ class CAMResult:
     """`forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
 
 
-def layers_source(layers: Sequence[str]) -> str:
+def layers_source(layers: Sequence[str], fusion: Fusion) -> str:
     """Return in words where a map of these target layers comes from."""
-    return f"at {'the mean of ' if len(layers) > 1 else ''}{', '.join(layers)}"
+    return f"at {fusion.words + ' ' if len(layers) > 1 else ''}{', '.join(layers)}"
 
 
 def attention_source(layers: Sequence[str]) -> str:
@@ -74,12 +77,22 @@ def map_status(explained: MethodMaps, sample: int, k: int) -> str:
     """Return OK, or in words what is to be known about one map."""
     if explained.maps[sample, k].amax() > 0:
         return OK
-    has_evidence = any(bool((raw[sample, k] > 0).any()) for raw in explained.raw.values())
+    blank = [path for path, maps in explained.layer_maps.items() if not maps[sample, k].amax() > 0]
+    if not blank:
+        return DISJOINT
+    has_evidence = any(bool((explained.raw[path][sample, k] > 0).any()) for path in blank)
     return FLAT if has_evidence else NO_EVIDENCE
 
 
-def finished(raw: dict[str, Tensor], size: Sequence[int]) -> MethodMaps:
-    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers; a flat raw map becomes zeros."""
+def finished(
+    raw: dict[str, Tensor], size: Sequence[int], fusion: Fusion | None = None, importances: Mapping[str, Tensor] | None = None
+) -> MethodMaps:
+    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers; a flat raw map becomes zeros.
+
+    Args:
+        fusion: of several layers; None: their mean.
+        importances: by layer (n, k), for fusions that need them.
+    """
     layer_maps = {}
     for path, maps in raw.items():
         positive = maps.flatten(0, 1).clamp(min=0)  # (n k, *feature)
@@ -88,6 +101,8 @@ def finished(raw: dict[str, Tensor], size: Sequence[int]) -> MethodMaps:
         positive = torch.where(highest - lowest > FLAT_SHARE * highest, positive, 0)
         layer_maps[path] = resize(min_max(positive), size).clamp(min=0)
     shape = next(iter(raw.values())).shape[:2]
-    fused = fuse(list(layer_maps.values())).unflatten(0, shape)
+    several = fusion if fusion is not None and len(raw) > 1 else Mean()
+    weighed = torch.stack([importances[path].flatten() for path in raw]) if importances else None
+    fused = several.fused(torch.stack(list(layer_maps.values())), weighed).unflatten(0, shape)
     by_layer = {path: min_max(maps).unflatten(0, shape).float() for path, maps in layer_maps.items()}
     return MethodMaps(fused.float(), {path: maps.float() for path, maps in raw.items()}, by_layer)

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 FLOORS = [
     {"errors", "files", "functional", "registry", "types"},
-    {"attention", "capture", "chunks", "embedding", "factorization", "full_gradients", "guided", "heads", "inputs", "layers"}
+    {"attention", "capture", "chunks", "embedding", "factorization", "full_gradients", "fusion", "guided", "heads", "inputs", "layers"}
     | {"layouts", "products", "replay", "rescale", "self_attention", "speed", "targets"},
     {"methods"},
     {"smoothing", "result", "probe", "attended", "call", "concepts", "engine", "evidence", "input_gradients", "inquiry"},

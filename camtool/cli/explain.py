@@ -34,6 +34,7 @@ class Request:
     components: int | None
     aug_smooth: bool
     eigen_smooth: bool
+    fuse: str
     vit_like: bool
     num_extra_tokens: int | None
     save_path: str | None
@@ -171,6 +172,7 @@ def _maps(request: Request, asked: dict[str, Any], question: "Question", network
 
 def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
+    from camtool.fusion import build_fusion
     from camtool.layouts import build_layout
     from camtool.methods import build_methods, reads_layers
     from camtool.speed import build_speed
@@ -186,6 +188,7 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
         "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
         "speed": build_speed(recipe.get("speed")),
         "eigen_smooth": request.eigen_smooth or recipe.get("eigen_smooth", False),
+        "fuse": build_fusion(request.fuse or recipe.get("fuse") or "mean"),
     }
 
 

@@ -28,9 +28,11 @@ from camtool.methods.gradient.grad_cam_element_wise import GradCAMElementWise as
 from camtool.methods.gradient.grad_cam_plus_plus import GradCAMPlusPlus as GradCAMPlusPlus
 from camtool.methods.gradient.hires_cam import HiResCAM as HiResCAM
 from camtool.methods.gradient.layer_cam import LayerCAM as LayerCAM
+from camtool.methods.gradient.refine_cam import RefineCAM as RefineCAM
 from camtool.methods.gradient.seg_eigen_cam import SegEigenCAM as SegEigenCAM
 from camtool.methods.gradient.shapley_cam import ShapleyCAM as ShapleyCAM
 from camtool.methods.gradient.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus as SmoothGradCAMPlusPlus
+from camtool.methods.gradient.winsor_cam import WinsorCAM as WinsorCAM
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
 from camtool.methods.input._base import InputMethod as InputMethod
 from camtool.methods.input.full_grad import FullGrad as FullGrad

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.functional import first_component
+from camtool.fusion import Fusion
 from camtool.targets import Target
 from camtool.types import Maps, RawMap, Weights
 
@@ -99,6 +100,9 @@ class Method(BaseMethod):
     def target(self, target: Target) -> Target:
         """Return what the method explains where `target` is asked for; TargetError where it cannot."""
         return target
+
+    fusion: Fusion | None = None
+    """How the method's maps of several layers are fused, whatever else is asked for."""
 
     @abstractmethod
     def raw_map(self, evidence: Evidence) -> RawMap:

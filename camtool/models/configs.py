@@ -14,7 +14,7 @@ from mmengine.config import Config, ConfigDict
 from camtool.errors import ConfigError, closest
 from camtool.models.awesome_backbones import in_their_words, is_awesome_backbones, to_mmpretrain
 
-CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "speed", "checkpoint_keys")
+CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
 """What the `cam` key of a config may hold."""
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -22,6 +22,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "target_layers": ((str,), "a layer path or a list of these"),
     "layout": ((str, Mapping), "a name or a dict with 'type'"),
     "target": ((str, Mapping), "a name or a dict with 'type'"),
+    "fuse": ((str, Mapping), "a name or a dict with 'type'"),
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
 }
 
@@ -190,7 +191,7 @@ def _check_cam(config: Config, source: str) -> None:
             raise ConfigError(f"'cam' of config '{source}' has no key '{key}'{closest(key, CAM_KEYS)}; expected {', '.join(CAM_KEYS)}.")
     for key, (kinds, expected) in _KINDS.items():
         values = cam.get(key)
-        several = isinstance(values, (list, tuple)) and key not in ("layout", "target", "speed")
+        several = isinstance(values, (list, tuple)) and key not in ("layout", "target", "fuse", "speed")
         if values is not None and not all(isinstance(value, kinds) for value in (values if several else [values])):
             raise ConfigError(f"'cam.{key}' of config '{source}' must be {expected}, got {values!r}.")
     for key in ("aug_smooth", "eigen_smooth"):

@@ -26,3 +26,13 @@ def test_a_misspelt_inner_method_is_found_before_anything_is_built(run: Run) -> 
 
     assert finished.exit_code == 2
     assert "Unknown method 'layrcam'; closest: 'layercam'" in finished.stderr.replace("\n", " ")
+
+
+def test_layers_are_fused_as_asked(run: Run) -> None:
+    layers = ("--target-layers", "backbone.timm_model.blocks[-1]", "backbone.timm_model.bn2")
+    table = run("vis", CAT, LITE0, *layers, "--fuse", "product", "--method", "gradcam", "winsorcam").stdout
+    assert "saved" in table or "outputs" in table
+
+    finished = run("vis", CAT, LITE0, *layers, "--fuse", "prodct")
+    assert finished.exit_code == 2
+    assert "closest: 'product'" in finished.stderr

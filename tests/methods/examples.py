@@ -32,6 +32,9 @@ EXAMPLES: dict[str, Example] = {
     "cam": Example([[0.0, 3.0], [-6.0, 6.0]]),
     # mean g1 = 4/4 = 1, mean g2 = -2/4 = -0.5: A1 - 0.5 A2
     "gradcam": Example([[0.0, 1.5], [-3.0, 3.0]]),
+    # the same: what is theirs is how layers are fused
+    "refinecam": Example([[0.0, 1.5], [-3.0, 3.0]]),
+    "winsorcam": Example([[0.0, 1.5], [-3.0, 3.0]]),
     # sum A1 = 4, sum A2 = 5; alpha g = g^3 / (2 g^2 + sum(A) g^3) = g / (2 + sum(A) g), and only g > 0 counts:
     # w1 = 2 / (2 + 4*2) + 3 / (2 + 4*3) = 29/70, w2 = 1 / (2 + 5*1) = 10/70: (29 A1 + 10 A2) / 70
     "gradcam++": Example([[49 / 70, 68 / 70], [-87 / 70, 136 / 70]]),

@@ -124,6 +124,8 @@ def cam(sample: Sample) -> np.ndarray:
     return terms
 
 
+@method("winsorcam")
+@method("refinecam")
 @method("gradcam")
 def gradcam(sample: Sample) -> np.ndarray:
     """Selvaraju 2017, eq. 1: alpha_k = 1/Z sum_ij dy/dA_ij."""

@@ -20,6 +20,7 @@ class Wrapper(Method):
         self.method = self.accepted(GradCAM() if method is None else method)
         self.name = f"{type(self).name}:{self.method.name}"
         self.class_discriminative = self.method.class_discriminative
+        self.fusion = self.method.fusion
         self.needs_tokens = self.method.needs_tokens
 
     def target(self, target: Target) -> Target:

@@ -29,6 +29,7 @@ class Finer(Wrapper):
 
     name = "finer"
     paper = "arXiv:2501.11309"
+    cost = "that of the other method"
     needs_gradients = True
 
     def __init__(self, *, method: BaseMethod | None = None, references: int | Sequence[int] = 3, alpha: float = 0.6) -> None:

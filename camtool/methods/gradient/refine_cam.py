@@ -1,0 +1,23 @@
+"""RefineCAM: Domeniconi et al. 2026, "How to Evaluate and Refine your CAM", arXiv:2605.14641."""
+
+from camtool.functional import spatial_mean
+from camtool.fusion import Product
+from camtool.methods._base import GradientMethod
+from camtool.registry import METHODS
+from camtool.types import Maps, Weights
+
+
+@METHODS.register_module()
+class RefineCAM(GradientMethod):
+    """Grad-CAM of several target layers, multiplied: fine as the first of them, and where the last says so.
+
+    With one target layer it is Grad-CAM; other methods are multiplied with `fuse='product'`. Differs from pytorch-grad-cam, whose base
+    is Grad-CAM++ and whose loop that is to scale the factors does nothing.
+    """
+
+    name = "refinecam"
+    paper = "arXiv:2605.14641"
+    fusion = Product()
+
+    def weights(self, activations: Maps, gradients: Maps) -> Weights:
+        return spatial_mean(gradients)

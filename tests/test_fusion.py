@@ -1,0 +1,131 @@
+"""How maps of several layers are fused: hand values, the pipeline, and what is said of it."""
+
+import numpy as np
+import pytest
+import pytorch_grad_cam as peer
+import torch
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.errors import CamtoolWarning, MethodError
+from camtool.functional import min_max, resize, spatial_mean
+from camtool.fusion import Mean, Product, Winsorized, build_fusion
+from camtool.methods import build_method, build_methods
+from camtool.result import DISJOINT
+from tests.networks import RANKS, SIZES, autograd_evidence, images, small_net
+
+quiet = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+LAYERS = ["early", "late"]
+
+
+def test_a_product_by_hand() -> None:
+    layers = torch.tensor([[[0.0, 1.0, 2.0]], [[0.5, 0.5, 1.0]]], dtype=torch.float64)
+    # scaled 0 1/2 1 and 0 0 1
+    torch.testing.assert_close(Product().fused(layers, None), torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64))
+
+
+def test_weights_of_a_winsorized_mean_by_hand() -> None:
+    importances = torch.tensor([[1.0], [0.0], [2.0], [3.0], [10.0]], dtype=torch.float64)
+    # Of 1 2 3 10 the middle is 2.5: 1 2 2.5 2.5, from 0.1 at 1 to 1 at 2.5; what is not positive weighs nothing.
+    weights = Winsorized(percentile=50.0).weights(importances)
+    torch.testing.assert_close(weights.flatten(), torch.tensor([0.1, 0.0, 0.7, 1.0, 1.0], dtype=torch.float64))
+    # Not cut off: 0.1 + 0.9 (v - 1) / 9
+    torch.testing.assert_close(Winsorized(percentile=100.0).weights(importances).flatten()[2].item(), 0.2)
+    assert Winsorized(percentile=0.0).weights(importances).flatten().tolist() == [1, 0, 1, 1, 1]
+
+
+def test_each_sample_is_winsorized_by_itself_and_without_importance_all_weigh_the_same() -> None:
+    importances = torch.tensor([[0.0, 1.0, 5.0], [0.0, 0.0, 5.0]])
+    assert Winsorized().weights(importances).tolist() == [[1, 1, 1], [1, 0, 1]]
+
+
+@quiet
+@pytest.mark.parametrize("rank", RANKS)
+def test_winsorcam_is_the_weighted_sum_of_gradcams_maps(rank: int) -> None:
+    model, inputs, classes = small_net(rank, double=True), images(rank, double=True), [[0, 3], [1, 2]]
+    result = CAM(model, LAYERS, "winsorcam")(inputs, classes)
+    assert result.source == "at the winsorized mean of early, late"
+    for k in range(2):
+        total = torch.zeros(2, *SIZES[rank], dtype=torch.float64)
+        found = [autograd_evidence(model, model.get_submodule(layer), inputs, [row[k] for row in classes]) for layer in LAYERS]
+        weights = Winsorized().weights(torch.stack([gradients.flatten(1).mean(1).clamp(min=0) for _, gradients, _ in found]))
+        for (activations, gradients, _), weight in zip(found, weights, strict=True):
+            raw = (spatial_mean(gradients) * activations).sum(1)
+            total += weight.view(-1, *[1] * rank) * resize(min_max(raw.clamp(min=0)), SIZES[rank])
+        torch.testing.assert_close(result.maps[:, k].double(), min_max(total), atol=1e-6, rtol=1e-5)
+
+
+@quiet
+@pytest.mark.parametrize("name", ["refinecam", "winsorcam"])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_with_one_layer_they_are_gradcam(name: str, layer: str) -> None:
+    results = CAM(small_net(), layer, [name, "gradcam"], fuse="product")(images(), [[0, 1], [2, 3]])
+    assert torch.equal(results[name].maps, results["gradcam"].maps)
+
+
+@quiet
+def test_any_method_can_be_fused_any_way() -> None:
+    model, inputs = small_net(), images()
+    for name in ("layercam", "eigencam"):
+        by_layer = CAM(model, LAYERS, name)(inputs, 1).layer_maps
+        product = CAM(model, LAYERS, name, fuse="product")(inputs, 1)
+        torch.testing.assert_close(product.maps, min_max(by_layer["early"] * by_layer["late"]), atol=1e-5, rtol=1e-5)
+        assert product.source == "at the product of early, late"
+        assert CAM(model, LAYERS, name, fuse={"type": "Winsorized", "percentile": 50.0})(inputs, 1).maps.amax() > 0.9
+    refined = CAM(model, LAYERS, ["refinecam", "gradcam"], fuse="product")(inputs, 1)
+    assert torch.equal(refined["refinecam"].maps, refined["gradcam"].maps)
+
+
+class Sides(nn.Module):
+    """Two layers that look at one side of the picture each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Identity(), nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        half = image.shape[-1] // 2
+        kept = torch.zeros_like(image)
+        left, right = kept.clone(), kept.clone()
+        left[..., :half], right[..., half:] = image[..., :half], image[..., half:]
+        return self.left(left).mean((2, 3)) + self.right(right).mean((2, 3))
+
+
+def test_layers_that_agree_on_nothing_give_an_empty_product_that_says_so() -> None:
+    with pytest.warns(CamtoolWarning, match="nothing of it is left"):
+        result = CAM(Sides(), ["left", "right"], "hirescam", fuse="product")(torch.rand(1, 2, 8, 8), 0)
+    assert result.status == [DISJOINT]
+    assert (result.maps == 0).all()
+
+
+def test_evidence_against_a_class_in_two_layers_is_not_multiplied_to_evidence_for_it() -> None:
+    class Stub:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def __call__(self, *arguments: object) -> np.ndarray:
+            return np.array([[[-1.0, 0.5], [0.0, 0.2]]])
+
+    theirs = peer.RefineCAM(nn.Identity(), [nn.Identity()] * 2, base_method=Stub)(torch.zeros(1))
+    assert theirs[0, 0, 0] == pytest.approx(1, abs=1e-5), "theirs does not scale: the worst position is the best"
+    model = nn.Sequential(nn.Identity(), nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    result = CAM(model, ["[0]", "[1]"], "hirescam", fuse="product")(torch.tensor([[[[-1.0, 0.5], [0.0, 0.2]]]]), 0)
+    assert result.maps[0].argmax().item() == 1
+    assert result.maps[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [("prodct", "closest: 'product'"), ({"percentile": 3}, "Unknown way"), ({"type": "Winsorized", "percentil": 1}, "percentil")],
+)
+def test_what_is_no_fusion_is_said(spec: object, words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        build_fusion(spec)
+
+
+def test_settings_are_compared_by_value() -> None:
+    assert build_fusion("Product") == Product()
+    assert build_fusion("mean") == Mean()
+    assert list(build_methods(["winsorcam", "WinsorCAM"])) == ["winsorcam"]
+    with pytest.raises(MethodError, match="0 to 100"):
+        build_method({"type": "winsorcam", "percentile": 101.0})
