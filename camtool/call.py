@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from camtool.attended import ATTENTION, Attended
 from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
 from camtool.chunks import Progress, chunk_size, in_chunks
-from camtool.errors import CamtoolWarning, MethodError
+from camtool.errors import CamtoolError, CamtoolWarning, MethodError, concerning
 from camtool.evidence import Captured, Pass, check_alive, parts
 from camtool.input_gradients import InputGradients
 from camtool.inputs import Inputs
@@ -48,6 +48,7 @@ class Setting:
     aug_smooth: bool
     eigen_smooth: bool
     progress: Progress | None
+    skip_unfit: bool
 
 
 class Call:
@@ -63,13 +64,52 @@ class Call:
         self.nested = False
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
+        self.refused: dict[str, str] = {}
+        """By method that does not fit: why. They are left out if the setting says so."""
         self.replays: dict[str, str] = {}
         """By path: how scores of other activations were found, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
     def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
-        """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass."""
-        setting, model = self._setting, self._setting.model
+        """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass.
+
+        Where methods that refuse are left out, those that do so before any map is made cost that pass once more.
+        """
+        while True:
+            try:
+                return self._explain(inputs, self._fitting())
+            except MethodError as error:
+                if not self._setting.skip_unfit or self.refused.keys() >= set(error.methods):
+                    raise
+                self._refuse(error.methods, error)
+
+    def _fitting(self) -> Setting:
+        """Return the setting without the methods that have refused."""
+        setting, refused = self._setting, self.refused
+        return replace(
+            setting,
+            methods={name: one for name, one in setting.methods.items() if name not in refused},
+            attention_methods={name: one for name, one in setting.attention_methods.items() if name not in refused},
+            input_methods={name: one for name, one in setting.input_methods.items() if name not in refused},
+        )
+
+    def _refuse(self, names: Iterable[str], error: CamtoolError) -> None:
+        names = set(names)
+        based = [name for name, one in self._setting.input_methods.items() if one.base in names]
+        self.refused |= dict.fromkeys([*names, *based], str(error))
+
+    @contextmanager
+    def _sparing(self, name: str) -> Iterator[None]:
+        """Leave out a method that refuses in here, if the setting says so."""
+        try:
+            yield
+        except CamtoolError as error:
+            if not self._setting.skip_unfit:
+                raise
+            self._refuse([name], error)
+
+    def _explain(self, inputs: Tensor, setting: Setting) -> dict[str, MethodMaps]:  # noqa: PLR0915 - one straight road
+        model = setting.model
         given = setting.inputs.with_picture(inputs)
         methods, readers = setting.methods.values(), setting.attention_methods
         needs_gradients = any(method.needs_gradients for method in methods)
@@ -101,21 +141,28 @@ class Call:
                 captured = {path: capture.activations(path) for path in setting.layers}
             # From here on nothing is recorded.
             replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
-            attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
+            with concerning(readers):
+                attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
             seen = Pass(model, given, logits, captured, self.targets)
             of_attention: list[list[Tensor]] = []
             if needs_gradients or attended:
                 wanted = attended.wanted if attended else []
-                found = seen.differentiate(layers=needs_gradients, curved=curved, beside=wanted, keep=whole)
-                of_attention = [attended.checked(one) for one in found] if attended else []
-            of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
-            at_input.read(seen.scores(), logits)
+                with concerning([name for name, one in setting.methods.items() if one.needs_curvature] or readers):
+                    found = seen.differentiate(layers=needs_gradients, curved=curved, beside=wanted, keep=whole)
+                with concerning(readers):
+                    of_attention = [attended.checked(one) for one in found] if attended else []
+            with concerning(name for name, one in readers.items() if one.needs_layer_gradients):
+                of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
+            with concerning(setting.input_methods):
+                at_input.read(seen.scores(), logits)
             asked = Asked(model, given, logits.detach(), self.targets, self._evidence_of, setting.progress, _callers_autocast(inputs))
             with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
-                raws = self._raw_maps(seen, captured, replays, asked)
-                if attended:
-                    raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
+                raws: dict[str, dict[str, Tensor]] = {}
+                if attended:  # first: what these refuse is known before other methods take long
+                    with concerning(readers):
+                        raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
+                raws |= self._raw_maps(setting.methods, seen, captured, replays, asked)
         self._note_replays(replays)
         explained = {name: finished(raw, inputs.shape[2:]) for name, raw in raws.items()}
         explained |= at_input.maps(explained)
@@ -134,31 +181,35 @@ class Call:
         return Capture(layers, fit, differentiate=differentiate)
 
     def _raw_maps(
-        self, seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
+        self, methods: Mapping[str, Method], seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
     ) -> dict[str, dict[str, Tensor]]:
         """Return by method and layer the signed raw maps (n, k, *feature)."""
-        methods, count = self._setting.methods, len(self.targets[0])
+        count = len(self.targets[0])
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
         for path, (tensor, layout) in captured.items():
             for name, method in methods.items():
-                if method.needs_tokens and not isinstance(layout, Tokens):
-                    raise MethodError(
-                        f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
-                        f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
-                    )
+                with self._sparing(name):
+                    if method.needs_tokens and not isinstance(layout, Tokens):
+                        raise MethodError(
+                            f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
+                            f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
+                        )
             by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
             for name, method in methods.items():
+                if name in self.refused:
+                    continue
                 remembered: list[Tensor] | None = [] if method.asks_alike else None
                 maps = []
-                for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
-                    inquiry = NetworkInquiry(asked, name, path, k, layout, replays.get(path), remembered)
-                    evidence = replace(by_target[k], inquiry=inquiry)
-                    maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
-                stacked = torch.stack(maps, dim=1)
-                raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
-                if not stacked.isfinite().all():
-                    raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
-        return raws
+                with self._sparing(name):
+                    for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
+                        inquiry = NetworkInquiry(asked, name, path, k, layout, replays.get(path), remembered)
+                        evidence = replace(by_target[k], inquiry=inquiry)
+                        maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
+                    stacked = torch.stack(maps, dim=1)
+                    raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
+                    if not stacked.isfinite().all():
+                        raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+        return {name: raw for name, raw in raws.items() if name not in self.refused}
 
     def _evidence_of(self, path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
         """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
@@ -211,7 +262,7 @@ def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
             warnings.warn(
                 f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
                 CamtoolWarning,
-                stacklevel=5 if aug_smooth else 4,  # the caller of CAM
+                stacklevel=6 if aug_smooth else 5,  # the caller of CAM
             )
 
 

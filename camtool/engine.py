@@ -38,6 +38,7 @@ class CAM:
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
+        skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` says which, and why.
         progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
         speed: what makes a copy of the network faster, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
             `camtool.speed.Speed`. For methods that read target layers.
@@ -56,6 +57,7 @@ class CAM:
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
+        skip_unfit: bool = False,
         progress: Progress | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
     ) -> None:
@@ -74,18 +76,24 @@ class CAM:
         self._eigen_smooth = eigen_smooth
         self._input = input
         self._progress = progress
+        self._skip_unfit = skip_unfit
+        self._unfit: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        """By method that does not fit: why; of the last call, with `skip_unfit`."""
         self._fast = FastNetwork(self._model, build_speed(speed))
         without_channels = [*self._attention_methods, *self._input_methods]
         if eigen_smooth and without_channels:
-            raise MethodError(
+            error = MethodError(
                 f"eigen-smooth is a principal component over channels; {_named(without_channels)} has none. Leave it out, or use a "
                 "method of activations, such as 'gradcam'."
             )
+            self._leave_out(without_channels, error)
         if self._fast.speed and without_channels:
-            raise MethodError(
+            error = MethodError(
                 f"`speed` makes a copy of the network that has other layers inside; {_named(without_channels)} reads all of them. "
                 "Leave it out, or use methods of target layers alone."
             )
+            self._leave_out(without_channels, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose."""
         self._derive_last_norm = False
@@ -121,9 +129,13 @@ class CAM:
             call = Call(self._setting(model, given), targets)
             with self._fast.autocast(given.picture.device):
                 explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
+            self.refused = {**self._unfit, **call.refused}
             results = {}
             for name in self.methods:  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
-                results[name] = self._result(name, explained[name], call)
+                if name not in self.refused:
+                    results[name] = self._result(name, explained[name], call)
+        if not results:
+            raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
         return results if self._several_methods else next(iter(results.values()))
 
     def probe(self, inputs: Any, targets: Any = None) -> Probe:
@@ -150,6 +162,7 @@ class CAM:
             self._aug_smooth,
             self._eigen_smooth,
             self._progress,
+            self._skip_unfit,
         )
 
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
@@ -176,8 +189,24 @@ class CAM:
 
     def _derive_layer(self, inputs: Any, targets: Any) -> None:
         found = self.probe(inputs, targets)
-        path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
+        try:
+            path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
+        except LayerError as error:
+            if len(self._layer_methods) == len(self.methods):
+                raise
+            self._leave_out([name for name, one in self.methods.items() if reads_layers(one)], error)
+            self._layer_methods.clear()  # what others are based on, too
+            return
         self._layers = dict([find_layer(self._model, path)])
+
+    def _leave_out(self, names: Sequence[str], error: CamtoolError) -> None:
+        """Go on without methods that do not fit this network, whatever the input; raise unless that was asked for."""
+        if not self._skip_unfit:
+            raise error
+        self._unfit |= dict.fromkeys(names, str(error))
+        for methods in (self._layer_methods, self._attention_methods, self._input_methods):
+            for name in names:
+                methods.pop(name, None)
 
     def _check_model(self) -> None:
         if any(parameter.is_inference() for parameter in self._model.parameters()):

@@ -22,7 +22,7 @@ def augmented_mean(explain: Callable[[Tensor], dict[str, MethodMaps]], inputs: T
             copy = (inputs.flip(-1) if flipped else inputs) * factor
             explained = explain(copy)
             passes.append({name: _unflip(maps) for name, maps in explained.items()} if flipped else explained)
-    return {name: _mean([explained[name] for explained in passes]) for name in passes[0]}
+    return {name: _mean([explained[name] for explained in passes]) for name in passes[-1]}  # what refused on the way is left out
 
 
 def _unflip(explained: MethodMaps) -> MethodMaps:
