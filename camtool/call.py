@@ -94,7 +94,7 @@ class Call:
         )
 
     def _refuse(self, names: Iterable[str], error: CamtoolError) -> None:
-        names = set(names)
+        names = list(names)
         based = [name for name, one in self._setting.input_methods.items() if one.base in names]
         self.refused |= dict.fromkeys([*names, *based], str(error))
 

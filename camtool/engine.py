@@ -192,7 +192,7 @@ class CAM:
         try:
             path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
         except LayerError as error:
-            if len(self._layer_methods) == len(self.methods):
+            if self._layout is not None or len(self._layer_methods) == len(self.methods):  # a layout that was insisted on is wrong
                 raise
             self._leave_out([name for name, one in self.methods.items() if reads_layers(one)], error)
             self._layer_methods.clear()  # what others are based on, too
