@@ -2,55 +2,30 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camtool.attended import ATTENTION, Attended
 from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
-from camtool.chunks import Progress, chunk_size, in_chunks
-from camtool.errors import CamtoolWarning, MethodError
-from camtool.evidence import Captured, Pass, check_alive, parts
-from camtool.fusion import Fusion
+from camtool.errors import CamtoolError, CamtoolWarning, MethodError, concerning
+from camtool.evidence import Captured, Pass
+from camtool.further import FurtherPasses, callers_autocast
 from camtool.input_gradients import InputGradients
-from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
-from camtool.layouts import Layout, Tokens
-from camtool.methods import AttentionMethod, InputMethod, Method
-from camtool.methods._base import Evidence
+from camtool.layouts import Tokens
+from camtool.methods import Method
 from camtool.replay import REPLAYED, Recording, Replay
 from camtool.result import MethodMaps, finished
+from camtool.setting import Setting
 from camtool.targets import Output, Target, find_logits, resolve_targets, samples_of
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for every pass of a call."""
-
-    model: nn.Module
-    inputs: Inputs
-    layers: Mapping[str, nn.Module]
-    """Target layers by path."""
-    methods: Mapping[str, Method]
-    """Those that read target layers."""
-    attention_methods: Mapping[str, AttentionMethod]
-    input_methods: Mapping[str, InputMethod]
-    layout: Layout | None
-    """As the user gave it."""
-    fit: Callable[..., Layout]
-    """`fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave."""
-    aug_smooth: bool
-    eigen_smooth: bool
-    fusion: Fusion
-    """Of several layers, for methods that have none of their own."""
-    progress: Progress | None
 
 
 @dataclass
@@ -59,7 +34,6 @@ class Aim:
 
     targets: list[list[Target]]
     methods: dict[str, Method]
-    needs_gradients: bool = False
 
 
 class Call:
@@ -72,10 +46,11 @@ class Call:
         self._setting = setting
         self._asked: Any = targets
         self._is_first = True
-        self._aims: list[Aim] = []
         self.nested = False
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
+        self.refused: dict[str, str] = {}
+        """By method that does not fit: why. They are left out if the setting says so."""
         self.replays: dict[str, str] = {}
         """By path: how scores of other activations were found, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
@@ -83,12 +58,36 @@ class Call:
     def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
         """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass.
 
-        `inputs` may be several batches of n, one behind the other: of each the same targets are explained.
+        `inputs` may be several batches of n, one behind the other: of each the same targets are explained. Where methods that refuse are
+        left out, those that do so before any map is made cost that pass once more.
         """
-        setting, model = self._setting, self._setting.model
-        given, n = self._given(inputs), len(setting.inputs.picture)
+        while True:
+            try:
+                return self._explain(inputs, self._setting.without(self.refused))
+            except MethodError as error:
+                if not self._setting.skip_unfit or self.refused.keys() >= set(error.methods):
+                    raise
+                self._refuse(error.methods, error)
+
+    def _refuse(self, names: Iterable[str], error: CamtoolError) -> None:
+        names = list(names)
+        based = [name for name, one in self._setting.input_methods.items() if one.base in names]
+        self.refused |= dict.fromkeys([*names, *based], str(error))
+
+    @contextmanager
+    def _sparing(self, name: str) -> Iterator[None]:
+        """Leave out a method that refuses in here, if the setting says so."""
+        try:
+            yield
+        except CamtoolError as error:
+            if not self._setting.skip_unfit:
+                raise
+            self._refuse([name], error)
+
+    def _explain(self, inputs: Tensor, setting: Setting) -> dict[str, MethodMaps]:  # noqa: PLR0915 - one straight road
+        model, given, n = setting.model, setting.given(inputs), len(setting.inputs.picture)
         methods, readers = setting.methods.values(), setting.attention_methods
-        needs_gradients = any(map(self._needs_gradients, methods))
+        needs_gradients = any(map(setting.needs_gradients, methods))
         curved = any(method.needs_curvature for method in methods)
         recorded = setting.layers if any(method.replays for method in methods) else {}
         recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
@@ -97,7 +96,7 @@ class Call:
             with ExitStack() as stack:
                 # A layer that is cut from the graph would cut the attention before it, and the input, from the score.
                 whole = bool(readers or setting.input_methods)
-                capture = self._capturing(setting.layers, inputs, differentiate=whole or needs_gradients)
+                capture = setting.capturing(setting.layers, inputs, differentiate=whole or needs_gradients)
                 stack.enter_context(capture)
                 recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
                 if readers:
@@ -113,31 +112,37 @@ class Call:
                 if self._is_first:
                     self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
                     self.targets, self.nested = resolve_targets(self._asked, samples_of(logits, slice(n)))
-                    self._aims = self._find_aims(self.logits)
                     _warn_of_calls(capture, setting.aug_smooth)
                 captured = {path: capture.activations(path) for path in setting.layers}
             # From here on nothing is recorded.
             replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
-            attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            copies = len(inputs) // n
+            with concerning(readers):
+                attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
+            aims, copies = self._find_aims(setting), len(inputs) // n
             seen = Pass(model, given, logits, captured, self.targets * copies)
-            passes = [
-                seen if aim.targets is self.targets else Pass(model, given, logits, captured, aim.targets * copies) for aim in self._aims
-            ]
-            of_attention = self._differentiate(seen, passes, attended, curved=curved, keep=whole)
-            of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
-            at_input.read(seen.scores(), logits)
-            shared = partial(Asked, model, given, logits.detach(), progress=setting.progress, autocast=_callers_autocast(inputs))
+            passes = [seen if aim.targets is self.targets else Pass(model, given, logits, captured, aim.targets * copies) for aim in aims]
+            wanting = [one for one, aim in zip(passes, aims, strict=True) if any(map(setting.needs_gradients, aim.methods.values()))]
+            with concerning([name for name, one in setting.methods.items() if one.needs_curvature] or readers):
+                found = _differentiated(seen, wanting, attended.wanted if attended else [], curved=curved, keep=whole)
+            with concerning(readers):
+                of_attention = [attended.checked(one) for one in found] if attended else []
+            with concerning(name for name, one in readers.items() if one.needs_layer_gradients):
+                of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
+            with concerning(setting.input_methods):
+                at_input.read(seen.scores(), logits)
+            shared = partial(Asked, model, given, logits.detach(), progress=setting.progress, autocast=callers_autocast(inputs))
+            further = FurtherPasses(setting)
             with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
                 raws: dict[str, dict[str, Tensor]] = {}
-                for aim, one in zip(self._aims, passes, strict=True):
-                    asked = shared(targets=one.targets, evidence_of=partial(self._evidence_of, aim.targets))
-                    raws |= self._raw_maps(aim.methods, one, captured, replays, asked)
-                if attended:
-                    raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
+                if attended:  # first: what these refuse is known before other methods take long
+                    with concerning(readers):
+                        raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
                     self.attention_layers = [layer.path for layer in attended.found.layers]
+                for aim, one in zip(aims, passes, strict=True):
+                    asked = shared(targets=one.targets, evidence_of=partial(further.evidence_of, one.targets))
+                    raws |= self._raw_maps(aim.methods, one, captured, replays, asked)
         self._note_replays(replays)
-        explained = self._finished(raws, passes, inputs.shape[2:])
+        explained = self._finished(raws, aims, passes, inputs.shape[2:])
         explained |= at_input.maps(explained)
         self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
         return explained
@@ -148,63 +153,34 @@ class Call:
                 warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
             self.replays[path] = replay.words
 
-    def _given(self, pictures: Tensor) -> Inputs:
-        """Return the inputs with other pictures, repeated where these are several batches."""
-        inputs = self._setting.inputs
-        return inputs.repeated(len(pictures) // len(inputs.picture)).with_picture(pictures)
-
-    def _capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
-        fit = partial(self._setting.fit, batch=len(pictures), input_size=pictures.shape[2:])
-        return Capture(layers, fit, differentiate=differentiate)
-
-    def _find_aims(self, logits: Output) -> list[Aim]:
+    def _find_aims(self, setting: Setting) -> list[Aim]:
         """Return what the methods of target layers explain: the targets asked for, or what a method makes of them."""
         aims: list[Aim] = []
-        for name, method in self._setting.methods.items():
+        for name, method in setting.methods.items():
             wanted = [[method.target(target) for target in row] for row in self.targets]
             is_own = all(one is own for ones, owns in zip(wanted, self.targets, strict=True) for one, own in zip(ones, owns, strict=True))
-            targets = self.targets if is_own else resolve_targets(wanted, logits)[0]
+            targets = self.targets if is_own else resolve_targets(wanted, self.logits)[0]
             aim = next((aim for aim in aims if aim.targets == targets), None)
             if aim is None:
                 aim = Aim(targets, {})
                 aims.append(aim)
             aim.methods[name] = method
-            aim.needs_gradients |= self._needs_gradients(method)
         return aims
 
-    def _fusion(self, method: Method) -> Fusion:
-        return method.fusion or self._setting.fusion
-
-    def _needs_gradients(self, method: Method) -> bool:
-        return method.needs_gradients or self._fusion(method).needs_importances
-
-    def _finished(self, raws: Mapping[str, dict[str, Tensor]], passes: Sequence[Pass], size: Sequence[int]) -> dict[str, MethodMaps]:
+    def _finished(
+        self, raws: Mapping[str, dict[str, Tensor]], aims: Sequence[Aim], passes: Sequence[Pass], size: Sequence[int]
+    ) -> dict[str, MethodMaps]:
         """Return the final maps of raw ones by method and layer."""
         explained = {}
         importances: dict[str, dict[str, Tensor]] = {}
-        for aim, seen in zip(self._aims, passes, strict=True):
-            weighing = [name for name, method in aim.methods.items() if self._fusion(method).needs_importances]
+        for aim, seen in zip(aims, passes, strict=True):
+            weighing = [name for name, method in aim.methods.items() if self._setting.fusion_of(method).needs_importances]
             found = {path: seen.importances(path) for path in self._setting.layers} if weighing else {}
             importances |= dict.fromkeys(weighing, found)
         for name, raw in raws.items():
             method = self._setting.methods.get(name)
-            explained[name] = finished(raw, size, None if method is None else self._fusion(method), importances.get(name))
+            explained[name] = finished(raw, size, None if method is None else self._setting.fusion_of(method), importances.get(name))
         return explained
-
-    def _differentiate(
-        self, seen: Pass, passes: Sequence[Pass], attended: Attended | None, *, curved: bool, keep: bool
-    ) -> list[list[Tensor]]:
-        """Take the derivatives that methods need, of every aim; return those at the attention, by target."""
-        differentiated = [one for one, aim in zip(passes, self._aims, strict=True) if aim.needs_gradients]
-        others = [one for one in differentiated if one is not seen]
-        of_attention: list[list[Tensor]] = []
-        if seen in differentiated or attended:
-            wanted = attended.wanted if attended else []
-            found = seen.differentiate(layers=seen in differentiated, curved=curved, beside=wanted, keep=keep or bool(others))
-            of_attention = [attended.checked(one) for one in found] if attended else []
-        for one in others:
-            one.differentiate(curved=curved, keep=keep or one is not others[-1])
-        return of_attention
 
     def _raw_maps(
         self, methods: Mapping[str, Method], seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
@@ -214,69 +190,45 @@ class Call:
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
         for path, (tensor, layout) in captured.items():
             for name, method in methods.items():
-                if method.needs_tokens and not isinstance(layout, Tokens):
-                    raise MethodError(
-                        f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
-                        f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
-                    )
+                with self._sparing(name):
+                    if method.needs_tokens and not isinstance(layout, Tokens):
+                        raise MethodError(
+                            f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
+                            f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
+                        )
             by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
             for name, method in methods.items():
+                if name in self.refused:
+                    continue
                 remembered: list[Tensor] | None = [] if method.asks_alike else None
                 maps = []
-                for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
-                    inquiry = NetworkInquiry(asked, name, path, k, layout, replays.get(path), remembered)
-                    evidence = replace(by_target[k], inquiry=inquiry)
-                    maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
-                stacked = torch.stack(maps, dim=1)
-                raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
-                if not stacked.isfinite().all():
-                    raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
-        return raws
+                with self._sparing(name):
+                    for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
+                        inquiry = NetworkInquiry(asked, name, path, k, layout, replays.get(path), remembered)
+                        evidence = replace(by_target[k], inquiry=inquiry)
+                        maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
+                    stacked = torch.stack(maps, dim=1)
+                    raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
+                    if not stacked.isfinite().all():
+                        raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+        return {name: raw for name, raw in raws.items() if name not in self.refused}
 
-    def _evidence_of(self, aimed: list[list[Target]], path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
-        """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
-        setting, evidence = self._setting, list[Evidence]()
-        n = len(pictures[0])
-        targets = aimed * (n // len(aimed))
 
-        def run(start: int, stop: int) -> None:
-            together = torch.cat([picture.to(setting.inputs.picture.dtype) for picture in pictures[start:stop]])
-            given = self._given(together)
-            with self._capturing({path: setting.layers[path]}, together, differentiate=True) as capture:
-                logits = find_logits(given.run(setting.model), batch=len(together))
-                captured = {path: capture.activations(path)}
-            seen = Pass(setting.model, given, logits, captured, [[row[k]] for row in targets] * (stop - start))
-            seen.differentiate()
-            for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
-                picture = pictures[start + part]
-                asked = Asked(
-                    setting.model,
-                    self._given(picture),
-                    samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
-                    targets,
-                    partial(self._evidence_of, aimed),
-                    setting.progress,
-                    _callers_autocast(picture),
-                )
-                layout = captured[path][1]
-                evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
-
-        in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run)
-        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
-        of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
-        check_alive(path, [row[k] for row in targets], of_all)
-        return evidence
+def _differentiated(
+    seen: Pass, wanting: Sequence[Pass], beside: Sequence[Tensor], *, curved: bool, keep: bool
+) -> list[list[Tensor | None]]:
+    """Take the derivatives of the passes that want them; return those of the first with respect to `beside`, by target."""
+    others = [one for one in wanting if one is not seen]
+    found: list[list[Tensor | None]] = []
+    if seen in wanting or beside:
+        found = seen.differentiate(layers=seen in wanting, curved=curved, beside=beside, keep=keep or bool(others))
+    for one in others:
+        one.differentiate(curved=curved, keep=keep or one is not others[-1])
+    return found
 
 
 def _by_target(method: Method) -> bool:
     return method.class_discriminative or method.needs_gradients
-
-
-def _callers_autocast(inputs: Tensor) -> Callable[[], Any]:
-    """Return what restores the caller's autocast around further passes of the network."""
-    kind = inputs.device.type
-    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)
 
 
 def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
@@ -285,7 +237,7 @@ def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
             warnings.warn(
                 f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
                 CamtoolWarning,
-                stacklevel=7 if aug_smooth else 4,  # the caller of CAM
+                stacklevel=8 if aug_smooth else 5,  # the caller of CAM
             )
 
 

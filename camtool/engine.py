@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.call import Call, Setting
+from camtool.call import Call
 from camtool.capture import eager
 from camtool.chunks import Progress
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
@@ -21,6 +21,7 @@ from camtool.layouts import Layout, build_layout, fit_layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, Method, build_method, build_methods, reads_layers
 from camtool.probe import LAST_NORM, Probe, probe
 from camtool.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
+from camtool.setting import Setting
 from camtool.smoothing import augmented_mean
 from camtool.speed import FastNetwork, Speed, build_speed
 from camtool.targets import of_first_sample
@@ -41,6 +42,7 @@ class CAM:
         fuse: what the maps of several layers become: "mean", "product", or a config dict such as
             `dict(type='Winsorized', percentile=80)`; methods with a rule of their own (refinecam, winsorcam) keep it.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
+        skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` says which, and why.
         progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
         speed: what makes a copy of the network faster, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
             `camtool.speed.Speed`. For methods that read target layers.
@@ -60,6 +62,7 @@ class CAM:
         eigen_smooth: bool = False,
         fuse: str | dict[str, Any] | Fusion = "mean",
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
+        skip_unfit: bool = False,
         progress: Progress | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,18 +82,24 @@ class CAM:
         self._fusion = build_fusion(fuse)
         self._input = input
         self._progress = progress
+        self._skip_unfit = skip_unfit
+        self._unfit: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        """By method that does not fit: why; of the last call, with `skip_unfit`."""
         self._fast = FastNetwork(self._model, build_speed(speed))
         without_channels = [*self._attention_methods, *self._input_methods]
         if eigen_smooth and without_channels:
-            raise MethodError(
+            error = MethodError(
                 f"eigen-smooth is a principal component over channels; {_named(without_channels)} has none. Leave it out, or use a "
                 "method of activations, such as 'gradcam'."
             )
+            self._leave_out(without_channels, error)
         if self._fast.speed and without_channels:
-            raise MethodError(
+            error = MethodError(
                 f"`speed` makes a copy of the network that has other layers inside; {_named(without_channels)} reads all of them. "
                 "Leave it out, or use methods of target layers alone."
             )
+            self._leave_out(without_channels, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose."""
         self._derive_last_norm = False
@@ -126,9 +135,13 @@ class CAM:
             call = Call(self._setting(model, given), targets)
             with self._fast.autocast(given.picture.device):
                 explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
+            self.refused = {**self._unfit, **call.refused}
             results = {}
             for name in self.methods:  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
-                results[name] = self._result(name, explained[name], call)
+                if name not in self.refused:
+                    results[name] = self._result(name, explained[name], call)
+        if not results:
+            raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
         return results if self._several_methods else next(iter(results.values()))
 
     def probe(self, inputs: Any, targets: Any = None) -> Probe:
@@ -156,6 +169,7 @@ class CAM:
             self._eigen_smooth,
             self._fusion,
             self._progress,
+            self._skip_unfit,
         )
 
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
@@ -182,8 +196,24 @@ class CAM:
 
     def _derive_layer(self, inputs: Any, targets: Any) -> None:
         found = self.probe(inputs, targets)
-        path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
+        try:
+            path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
+        except LayerError as error:
+            if self._layout is not None or len(self._layer_methods) == len(self.methods):  # a layout that was insisted on is wrong
+                raise
+            self._leave_out([name for name, one in self.methods.items() if reads_layers(one)], error)
+            self._layer_methods.clear()  # what others are based on, too
+            return
         self._layers = dict([find_layer(self._model, path)])
+
+    def _leave_out(self, names: Sequence[str], error: CamtoolError) -> None:
+        """Go on without methods that do not fit this network, whatever the input; raise unless that was asked for."""
+        if not self._skip_unfit:
+            raise error
+        self._unfit |= dict.fromkeys(names, str(error))
+        for methods in (self._layer_methods, self._attention_methods, self._input_methods):
+            for name in names:
+                methods.pop(name, None)
 
     def _check_model(self) -> None:
         if any(parameter.is_inference() for parameter in self._model.parameters()):

@@ -1,6 +1,7 @@
 """Errors a user can act on: every message says what was expected, what was found, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -39,9 +40,22 @@ class TargetError(CamtoolError):
 class MethodError(CamtoolError):
     """A method that does not exist, or is not defined for this network."""
 
+    methods: tuple[str, ...] = ()
+    """Which methods do not fit, where that is known: the others may be asked for without them."""
+
 
 class OutputError(CamtoolError):
     """A result that cannot be written or shown where it was asked for."""
+
+
+@contextmanager
+def concerning(methods: Iterable[str]) -> Iterator[None]:
+    """Say of a MethodError from inside which methods it is about, unless something further inside has said so."""
+    try:
+        yield
+    except MethodError as error:
+        error.methods = error.methods or tuple(methods)
+        raise
 
 
 def closest(name: str, choices: Iterable[str], count: int = 3) -> str:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from camtool.errors import CamtoolWarning, MethodError
+from camtool.errors import CamtoolWarning, MethodError, concerning
 from camtool.full_gradients import BiasRecorder, BiasTerm
 from camtool.functional import widened
 from camtool.guided import GuidedReLUs
@@ -90,7 +90,7 @@ class InputGradients:
                 if self._check:
                     _warn_if_incomplete(widened(scores.detach()), widened(self._leaf.detach()) * gradients, terms)
             if self._relus is not None:
-                with self._relus.guiding():
+                with concerning(name for name, one in self._methods.items() if one.needs_guided), self._relus.guiding():
                     (found,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
                 if found is None:
                     raise MethodError(_disconnected(self._methods))
@@ -101,7 +101,11 @@ class InputGradients:
     def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
         """Return every input method's maps; `explained` has those of the methods that some are based on."""
         with torch.autocast(self._leaf.device.type, enabled=False):  # the arithmetic of maps is float32 or wider
-            return {name: self._maps_of(name, method, explained) for name, method in self._methods.items()}
+            return {
+                name: self._maps_of(name, method, explained)
+                for name, method in self._methods.items()
+                if not method.base or method.base in explained  # its base may have refused, and is left out
+            }
 
     def _maps_of(self, name: str, method: InputMethod, explained: Mapping[str, MethodMaps]) -> MethodMaps:
         raws, attributions = [], []

@@ -220,7 +220,9 @@ class Replay:
                 failure = " ".join(str(error).split())[:200]
                 continue
             failure = "its output is another for the same activations"
-            if output.shape[1:] == self._expected.shape[1:] and _agree(output, self._expected[:1]):
+            # A network may squeeze away a batch of one, as LeNet-5 of mmpretrain.
+            expected = self._expected[:1] if self._expected.ndim == output.ndim else self._expected.unsqueeze(0)
+            if output.shape[1:] == expected.shape[1:] and _agree(output, expected):
                 self.words = REPLAYED
                 return
         self.words = f"full forward passes: {failure}"

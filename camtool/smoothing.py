@@ -31,7 +31,7 @@ def augmented_mean(explain: Callable[[Tensor], dict[str, MethodMaps]], inputs: T
             passes.append({name: _each(maps, change) for name, maps in explained.items()})
 
     in_chunks(len(copies), max(chunk_size(inputs[:1]) // n, 1), run)
-    return {name: _mean([explained[name] for explained in passes]) for name in passes[0]}
+    return {name: _mean([explained[name] for explained in passes]) for name in passes[-1]}  # what refused on the way is left out
 
 
 def _of_copy(maps: Tensor, samples: slice, *, flipped: bool) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import CamtoolError, ConfigError, LayerError, LayoutError, MethodError, TargetError
 from camtool.methods import find_method
-from tests.networks import CLASSES, images, small_net
+from tests.networks import CLASSES, images, small_net, small_vit
 
 
 @pytest.mark.parametrize(
@@ -224,3 +224,25 @@ def test_warnings_point_at_the_line_that_called() -> None:
         [sys.executable, "-c", WARNING_SCRIPT], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.filterwarnings("ignore:fullgrad")  # of a transformer its terms are no whole
+def test_methods_that_do_not_fit_are_left_out_if_asked_for_and_the_others_are_what_they_are_alone() -> None:
+    model, inputs = small_vit(), torch.rand(1, 3, 64, 64)
+    cam = CAM(model, method=["scorecam", "gradcam", "cam", "rollout", "guidedbackprop", "guidedgradcam", "fullgrad"], skip_unfit=True)
+    results = cam(inputs, 3)
+
+    assert set(results) == {"scorecam", "gradcam", "rollout", "fullgrad"}
+    assert set(cam.refused) == {"cam", "guidedbackprop", "guidedgradcam"}
+    for name, result in results.items():
+        torch.testing.assert_close(result.maps, CAM(model, method=name)(inputs, 3).maps, rtol=1e-4, atol=1e-5)
+
+
+def test_where_no_method_fits_the_reason_of_each_is_the_error() -> None:
+    with pytest.raises(MethodError, match=r"No method fits this network\. cam: .* global average pooling"):
+        CAM(small_vit(), method=["cam"], skip_unfit=True)(torch.rand(1, 3, 64, 64))
+
+
+def test_the_engine_without_skip_unfit_still_refuses_all_for_one() -> None:
+    with pytest.raises(MethodError, match="global average pooling"):
+        CAM(small_vit(), method=["gradcam", "cam"])(torch.rand(1, 3, 64, 64))

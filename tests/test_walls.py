@@ -12,7 +12,8 @@ FLOORS = [
     {"attention", "capture", "chunks", "embedding", "factorization", "full_gradients", "fusion", "guided", "heads", "inputs", "layers"}
     | {"layouts", "products", "replay", "rescale", "self_attention", "speed", "targets"},
     {"methods"},
-    {"smoothing", "result", "probe", "attended", "call", "concepts", "engine", "evidence", "input_gradients", "inquiry"},
+    {"smoothing", "result", "probe", "attended", "call", "concepts", "engine", "evidence", "further", "input_gradients"}
+    | {"inquiry", "setting"},
     {"data", "models", "visualization"},
     {"sweep"},
     {"benchmark"},

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from camtool.cli import network as options
 from camtool.cli.command import Session
-from camtool.errors import OutputError, TargetError, closest
+from camtool.errors import MethodError, OutputError, TargetError, closest
 
 if TYPE_CHECKING:
     from camtool.cli.questions import Answers, Question
     from camtool.models import Network
     from camtool.result import CAMResult
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Explained:
     """(1, c, h, w): what the network saw."""
     question: "Question"
     answers: "Answers"
+    refused: dict[str, str]
+    """By method of `--method all` that does not fit the network: why."""
     layers: list[str]
     """Target layers; empty where no method reads any."""
     reason: str
@@ -152,16 +156,19 @@ def _check_output(request: Request) -> None:
 
 def _maps(request: Request, asked: dict[str, Any], question: "Question", network: "Network", inputs: Any) -> Explained:
     from camtool import CAM
+    from camtool.cli.progress import drawn_progress
 
     inputs = inputs.to(next(network.model.parameters()).device)
-    cam = CAM(network.model, **asked, input=network.source.picture_input)
-    answers = question.ask(cam, network, inputs)
+    with drawn_progress() as progress:
+        cam = CAM(network.model, **asked, input=network.source.picture_input, progress=progress)
+        answers = question.ask(cam, network, inputs)
     return Explained(
         request,
         network,
         inputs.cpu(),
         question,
         answers,
+        cam.refused,
         cam.target_layers,
         cam.reason,
         asked["aug_smooth"],
@@ -184,6 +191,7 @@ def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     return {
         "target_layers": list(request.target_layers) or recipe.get("target_layers"),
         "method": methods,
+        "skip_unfit": wants_all(request),
         "layout": build_layout(layout),
         "aug_smooth": request.aug_smooth or recipe.get("aug_smooth", False),
         "speed": build_speed(recipe.get("speed")),
@@ -205,11 +213,32 @@ def _with_parts(methods: dict[str, Any]) -> list[Any]:
     return list(shown.values())
 
 
+def wants_all(request: Request) -> bool:
+    """Return whether every method that fits is asked for; MethodError where others are named beside."""
+    if ALL not in [name.casefold() for name in request.methods]:
+        return False
+    if len(set(map(str.casefold, request.methods))) > 1:
+        raise MethodError(f"'{ALL}' is every method that fits the network; ask for it alone.")
+    return True
+
+
+def every_method() -> list[str]:
+    """Return the names of what `--method all` tries, family by family; those that take longest last, a user's own before them.
+
+    Those that go around another method are left out: each would come as often as there are others.
+    """
+    from camtool.methods import family, find_method, method_names
+
+    families = {name: family(find_method(name)) for name in method_names()}
+    names = [name for name, kind in families.items() if kind != "wrapper"]
+    return sorted(names, key=lambda name: (families[name] == "perturbation", families[name], name))
+
+
 def _seeded(request: Request) -> list[Any]:
     """Return the methods of the command line, those that draw random numbers with its seed."""
     from camtool.methods import spec_of
 
-    return [_with_seed(spec_of(name), request.wanted.seed) for name in request.methods]
+    return [_with_seed(spec_of(name), request.wanted.seed) for name in (every_method() if wants_all(request) else request.methods)]
 
 
 def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:

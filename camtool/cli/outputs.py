@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = Path("outputs/vis_cam")
 
+_LONGEST_NAME = 100  # of the methods in a file's name; file systems end at 255 bytes
+
 NO_CLASS = -1
 """In saved arrays, where a map is about no class."""
 
@@ -126,7 +128,7 @@ def write(explained: "Explained", drawn: Drawn) -> list[Path]:
         path = (
             Path(request.save_path)
             if request.save_path
-            else DEFAULT_FOLDER / f"{stem}_{'_'.join(map(_as_file_name, explained.results))}{explained.question.suffix}.jpg"
+            else DEFAULT_FOLDER / f"{stem}_{_methods_as_file_name(explained)}{explained.question.suffix}.jpg"
         )
         files.append((path, encode(drawn.whole, path.suffix)))
     if request.save_raw is not None:
@@ -134,6 +136,13 @@ def write(explained: "Explained", drawn: Drawn) -> list[Path]:
     for path, content in files:
         write_atomically(path, content)
     return [path for path, _ in files]
+
+
+def _methods_as_file_name(explained: "Explained") -> str:
+    joined = "_".join(map(_as_file_name, explained.results))
+    if [name.casefold() for name in explained.request.methods] == ["all"]:
+        return "all"
+    return joined if len(joined) <= _LONGEST_NAME else f"{len(explained.results)}_methods"
 
 
 def _as_file_name(name: str) -> str:
@@ -174,6 +183,7 @@ def _meta(explained: "Explained") -> dict[str, Any]:
         "checkpoint_sha256": network.digest,
         "layers": explained.layers,
         "methods": list(explained.results),
+        "refused": explained.refused,
         "sources": {method: result.source for method, result in explained.results.items()},
         "target": explained.target_facts(),
         "aug_smooth": explained.aug_smooth,

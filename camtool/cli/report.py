@@ -25,6 +25,7 @@ def print_json(running: Session, explained: "Explained", written: Sequence[Path]
                 "target": explained.target_facts(),
                 "probabilities": answers.scale,
                 "methods": list(explained.results),
+                "refused": explained.refused,
                 "layers": explained.layers,
                 "layers_reason": explained.reason,
                 "sources": {method: result.source for method, result in explained.results.items()},
@@ -73,6 +74,9 @@ def print_table(running: Session, explained: "Explained", written: Sequence[Path
     agnostic = [method for method, result in explained.results.items() if not result.class_discriminative]
     if agnostic:
         console.print(f"Not about a class: the map of {', '.join(agnostic)} is the same for every class.")
+    for reason in dict.fromkeys(explained.refused.values()):  # methods of one family refuse for one reason
+        methods = [method for method, given in explained.refused.items() if given == reason]
+        console.print(f"Left out: {', '.join(methods)}. {reason}", soft_wrap=True)
     seconds = explained.seconds
     console.print(f"Time: forward {seconds['forward']:.2f} s, maps {seconds['maps']:.2f} s, {seconds['total']:.1f} s in all")
     for path in written:

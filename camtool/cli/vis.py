@@ -30,7 +30,12 @@ def vis(
     text: Annotated[str, typer.Option("--filter", help="With --preview-model: only paths or classes with this text.")] = "",
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME…", help="Any case; several at once; or dff: concepts. 'camtool methods' lists them."),
+        typer.Option(
+            "--method",
+            metavar="NAME…",
+            help="Any case; several at once; all: every one that fits the network, without those around others (smooth, integrated); "
+            "or dff: concepts. 'camtool methods' lists them.",
+        ),
     ] = None,
     target_category: Annotated[
         list[str] | None, typer.Option("--target-category", metavar="CLASS…", help="Indices or names. Left out: the predicted class.")

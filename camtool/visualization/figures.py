@@ -1,5 +1,6 @@
 """Figures: one plain picture, or a captioned grid of methods by classes."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ KINDS = ("overlay", "panel", "heatmap")
 
 _LEAST_WIDTH = 224  # of a cell that has a caption: a 32x32 picture leaves no room to write
 _MARGIN = 8
+_MOST_IN_A_ROW = 6  # tiles; a longer row is no picture for a page or a screen
+_MOST_ROWS = 6
 _PAPER, _INK, _ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
 
 
@@ -74,8 +77,24 @@ def figure(
             ]
             for index, row in enumerate(rows)
         ]
-    whole = _grid(grid)
+    whole = _grid(_folded(grid))
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
+
+
+def _folded(grid: list[list[np.ndarray | None]]) -> list[list[np.ndarray | None]]:
+    """Return the grid in more rows if it is one long row, in blocks side by side if it has many rows; a short one as it is."""
+    if len(grid) == 1:
+        (row,) = grid
+        columns = len(row) if len(row) <= _MOST_IN_A_ROW else math.ceil(math.sqrt(1.5 * len(row)))
+        return [row[start : start + columns] for start in range(0, len(row), columns)]
+    if len(grid) <= _MOST_ROWS:
+        return grid
+    blocks = max(round(math.sqrt(len(grid) / len(grid[0]))), 1)
+    height = -(-len(grid) // blocks)
+    # Behind the first block the column of the input would be empty.
+    empty = all(row[0] is None for row in grid[height:])
+    parts = [[row[1 if start and empty else 0 :] for row in grid[start : start + height]] for start in range(0, len(grid), height)]
+    return [[tile for part in parts if row < len(part) for tile in part[row]] for row in range(height)]
 
 
 def _drawn(picture: UInt8[np.ndarray, "h w 3"], cell: Cell, style: Style) -> UInt8[np.ndarray, "h w 3"]:

@@ -4,9 +4,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camtool.errors import MethodError
 from camtool.methods._base import Evidence, Method
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
+
+MOST_POSITIONS = 8192
+"""A matrix of that many squared takes half a GiB, its eigenvectors as much again and minutes; larger ones end the process."""
 
 
 @METHODS.register_module()
@@ -32,6 +36,12 @@ class KPCACAM(Method):
         self.coef0 = float(coef0)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
+        positions = evidence.activations[0, 0].numel()
+        if positions > MOST_POSITIONS:
+            raise MethodError(
+                f"Method '{self.name}' makes a matrix of positions by positions; the layer has {positions}, expected at most "
+                f"{MOST_POSITIONS}. Choose a deeper layer, or use 'eigencam'."
+            )
         return first_kernel_component(evidence.activations, gamma=self.gamma, coef0=self.coef0)
 
 
