@@ -29,7 +29,7 @@ class SmoothGradCAMPlusPlus(ChannelMethod):
 
     name = "smoothgradcam++"
     paper = "arXiv:1908.01224"
-    cost = "1 forward + 4 forwards and tail backwards"
+    cost = "5 forwards + 4 tail backwards"
     asks_gradients = True
 
     def __init__(self, *, samples: int = 4, sigma: float = 0.3, seed: int = 0) -> None:
