@@ -55,15 +55,15 @@ class Call:
         """By path: how scores of other activations were found, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
-    def explain(self, inputs: Tensor) -> dict[str, MethodMaps]:
+    def explain(self, inputs: Tensor, flipped: Sequence[bool] = (False,)) -> dict[str, MethodMaps]:
         """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass.
 
-        `inputs` may be several batches of n, one behind the other: of each the same targets are explained. Where methods that refuse are
-        left out, those that do so before any map is made cost that pass once more.
+        `inputs` may be several batches of n, one behind the other, some `flipped`: of each the same targets are explained. Where methods
+        that refuse are left out, those that do so before any map is made cost that pass once more.
         """
         while True:
             try:
-                return self._explain(inputs, self._setting.without(self.refused))
+                return self._explain(inputs, self._setting.without(self.refused), flipped)
             except MethodError as error:
                 if not self._setting.skip_unfit or self.refused.keys() >= set(error.methods):
                     raise
@@ -84,7 +84,9 @@ class Call:
                 raise
             self._refuse([name], error)
 
-    def _explain(self, inputs: Tensor, setting: Setting) -> dict[str, MethodMaps]:  # noqa: PLR0915 - one straight road
+    def _explain(  # noqa: PLR0915 - one straight road
+        self, inputs: Tensor, setting: Setting, flipped: Sequence[bool]
+    ) -> dict[str, MethodMaps]:
         model, given, n = setting.model, setting.given(inputs), len(setting.inputs.picture)
         methods, readers = setting.methods.values(), setting.attention_methods
         needs_gradients = any(map(setting.needs_gradients, methods))
@@ -118,9 +120,9 @@ class Call:
             replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
             with concerning(readers):
                 attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            aims, copies = self._find_aims(setting), len(inputs) // n
-            seen = Pass(model, given, logits, captured, self.targets * copies)
-            passes = [seen if aim.targets is self.targets else Pass(model, given, logits, captured, aim.targets * copies) for aim in aims]
+            aims, pass_for = self._find_aims(setting), partial(Pass, model, given, logits, captured)
+            seen = pass_for(_of_copies(self.targets, flipped, inputs.shape[-1]))
+            passes = [seen if aim.targets is self.targets else pass_for(_of_copies(aim.targets, flipped, inputs.shape[-1])) for aim in aims]
             wanting = [one for one, aim in zip(passes, aims, strict=True) if any(map(setting.needs_gradients, aim.methods.values()))]
             with concerning([name for name, one in setting.methods.items() if one.needs_curvature] or readers):
                 found = _differentiated(seen, wanting, attended.wanted if attended else [], curved=curved, keep=whole)
@@ -157,7 +159,11 @@ class Call:
         """Return what the methods of target layers explain: the targets asked for, or what a method makes of them."""
         aims: list[Aim] = []
         for name, method in setting.methods.items():
-            wanted = [[method.target(target) for target in row] for row in self.targets]
+            wanted: list[list[Target]] = []
+            with self._sparing(name):
+                wanted = [[method.target(target) for target in row] for row in self.targets]
+            if not wanted:
+                continue
             is_own = all(one is own for ones, owns in zip(wanted, self.targets, strict=True) for one, own in zip(ones, owns, strict=True))
             targets = self.targets if is_own else resolve_targets(wanted, self.logits)[0]
             aim = next((aim for aim in aims if aim.targets == targets), None)
@@ -212,6 +218,16 @@ class Call:
                     if not stacked.isfinite().all():
                         raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return {name: raw for name, raw in raws.items() if name not in self.refused}
+
+
+def _of_copies(targets: list[list[Target]], flipped: Sequence[bool], width: int) -> list[list[Target]]:
+    """Return the targets of several batches, one behind the other; what has a place in the picture is mirrored with it."""
+
+    def of_copy(target: Target) -> Target:
+        change = getattr(target, "flipped", None)
+        return target if change is None else change(width)
+
+    return [[of_copy(target) for target in row] if is_flipped else row for is_flipped in flipped for row in targets]
 
 
 def _differentiated(

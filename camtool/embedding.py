@@ -58,7 +58,8 @@ class EmbeddingOutput:
 
     def __enter__(self) -> "EmbeddingOutput":
         self._hooks = self._watching([self._path] if self._path else [])
-        handle = self._model.register_forward_hook(self._replace)
+        # A function, not a method: a deep copy of the network (speed) shares it.
+        handle = self._model.register_forward_hook(lambda *called: self._replace(*called))  # noqa: PLW0108
         self._hooks.callback(handle.remove)
         return self
 

@@ -54,7 +54,8 @@ class Inputs:
 
     def run(self, model: nn.Module) -> Any:
         """Return the network's output; what it raises itself has a note that says so."""
-        arguments = self.arguments
+        # Clones: a first layer may work in place, and these may be asked for again. (Expanded views refuse that by themselves.)
+        arguments = _mapped(self.arguments, lambda _, tensor: tensor if 0 in tensor.stride() else tensor.clone())
         try:
             if isinstance(arguments, dict):
                 return model(**arguments)

@@ -92,7 +92,12 @@ class NetworkInquiry:
         with torch.enable_grad(), self._asked.autocast():
             logits = find_logits(self._asked.inputs.with_picture(leaf).run(self._asked.model), batch=len(leaf))
             found = scores([row[self._k] for row in self._asked.targets], logits)
-            (gradients,) = torch.autograd.grad(found.sum(), leaf)
+            gradients = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if found.requires_grad else None
+        if gradients is None:
+            raise MethodError(
+                f"Method '{self._method}' needs the score's gradient at the input, and none gets there: a torch.no_grad() in the model? "
+                "Use a method that asks for scores only, such as 'scorecam'."
+            )
         return widened(found.detach()), widened(gradients)
 
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> list[Evidence]:
@@ -136,6 +141,7 @@ class NetworkInquiry:
     def _replayed(self) -> Replay:
         if self._replay is None:
             raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
+        self._replay.doubt()
         return self._replay
 
     def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Output]], copy: Tensor) -> Tensor:

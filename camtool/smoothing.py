@@ -12,7 +12,7 @@ from camtool.result import MethodMaps
 FACTORS = (1.0, 0.9, 1.1)  # pytorch-grad-cam's test-time augmentation; the unchanged input first
 
 
-def augmented_mean(explain: Callable[[Tensor], dict[str, MethodMaps]], inputs: Tensor) -> dict[str, MethodMaps]:
+def augmented_mean(explain: Callable[[Tensor, Sequence[bool]], dict[str, MethodMaps]], inputs: Tensor) -> dict[str, MethodMaps]:
     """Return the mean of what `explain` says of the six copies of `inputs`: horizontal flip x FACTORS, un-flipped.
 
     The last axis is flipped, whatever the number of axes. `explain` gets as many copies in one batch, one behind the other, as memory
@@ -24,7 +24,7 @@ def augmented_mean(explain: Callable[[Tensor], dict[str, MethodMaps]], inputs: T
     passes: list[dict[str, MethodMaps]] = []
 
     def run(start: int, stop: int) -> None:
-        explained = explain(torch.cat(copies[start:stop]))
+        explained = explain(torch.cat(copies[start:stop]), [place >= len(FACTORS) for place in range(start, stop)])
         for place in range(start, stop):
             samples = slice((place - start) * n, (place - start + 1) * n)
             change = partial(_of_copy, samples=samples, flipped=place >= len(FACTORS))

@@ -59,7 +59,10 @@ def build_speed(spec: Speed | Mapping[str, Any] | None) -> Speed:
 
 
 class FastNetwork:
-    """A faster copy of a network, made anew whenever the network's weights, or the layers asked for, have changed."""
+    """A faster copy of a network, made anew whenever the network's weights, its modules, or the layers asked for have changed.
+
+    What is written to a parameter's `.data` is not seen: make another CAM then. Hooks of the user's are copied with the network.
+    """
 
     def __init__(self, model: nn.Module, speed: Speed) -> None:
         self._model = model
@@ -75,7 +78,8 @@ class FastNetwork:
         """
         if not self.speed:
             return self._model
-        now = (tuple(layers), [(tensor.data_ptr(), tensor._version) for tensor in _weights(self._model)])
+        weights = [(tensor.data_ptr(), tensor._version) for tensor in (*self._model.parameters(), *self._model.buffers())]
+        now = (tuple(layers), [(type(module), id(module)) for module in self._model.modules()], weights)
         if now != self._made_of:
             self.model = self._made(inputs, layers)
             self._made_of = now
@@ -93,7 +97,11 @@ class FastNetwork:
         return inputs.with_picture(picture.contiguous(memory_format=torch.channels_last))
 
     def _made(self, inputs: Inputs, layers: Sequence[str]) -> nn.Module:
-        speed, model = self.speed, copy.deepcopy(self._model)
+        speed = self.speed
+        try:
+            model = copy.deepcopy(self._model)
+        except Exception as error:
+            raise MethodError(f"`speed` needs a copy of the network, which cannot be made ({error}); leave it out.") from error
         arranged, device = self.arranged(inputs), inputs.picture.device
         with evaluating(self._model), evaluating(model), torch.no_grad():
             for module in model.modules():  # a copy is in eval mode for good: compiled code has that built in
@@ -106,11 +114,15 @@ class FastNetwork:
             if speed.amp:
                 _halve(model, _AMP[speed.amp])
             if speed.channels_last:
-                model.to(memory_format=torch.channels_last)
+                for module in model.modules():
+                    if isinstance(module, nn.Conv2d):
+                        module.to(memory_format=torch.channels_last)
             if speed.compile:
                 _compile(_before(model, arranged, targets))
             with self.autocast(device):
                 found = _scores(model, arranged)
+        if found.shape != expected.shape:
+            raise MethodError("Made faster, the network gives another number of scores; leave `speed` out, or one of its settings.")
         off = (found - expected).abs().amax() / expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
         if not off <= TOLERANCE[speed.amp]:
             raise MethodError(
@@ -118,10 +130,6 @@ class FastNetwork:
                 "leave `speed` out, or one of its settings."
             )
         return model
-
-
-def _weights(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
 
 
 def _scores(model: nn.Module, inputs: Inputs) -> Tensor:
@@ -156,10 +164,14 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
             pairs.append((given_by[id(arguments[0])], module, id(arguments[0])))
 
     _calls(model, inputs, note)
+    within = {part for target in targets for part in target.modules()}
     holders = {part: (holder, name) for holder in model.modules() for name, part in holder.named_children()}
     for convolution, norm, between in pairs:
         shared = calls[convolution] > 1 or calls[norm] > 1 or readers[between] > 1
-        if shared or convolution in targets or not norm.track_running_stats:
+        # A layer's own output must not change: a norm behind it stays where it is.
+        leaves = convolution in targets or (convolution in within and norm not in within)
+        parametrized = hasattr(convolution, "parametrizations") or hasattr(norm, "parametrizations")
+        if shared or leaves or parametrized or not norm.track_running_stats:
             continue
         folded = fuse_conv_bn_eval(convolution, norm)  # type: ignore[arg-type, type-var]
         for old, new in ((convolution, folded), (norm, nn.Identity())):

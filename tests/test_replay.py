@@ -283,3 +283,72 @@ def test_a_resnet_is_replayed_from_anywhere(layer: str) -> None:
         changed = replay.given[1:] * torch.rand(4, *replay.given.shape[1:])
         torch.testing.assert_close(replay(1, changed.clone()), replay.whole(1, changed.clone()), rtol=1e-5, atol=1e-5)
     assert replay.words == "replay"
+
+
+class Hooked(Residual):
+    """Has a hook of the user's on the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer.register_forward_hook(lambda *call: call[-1].mul_(2))
+
+
+class Aliasing(Base):
+    """Works in place on what a module returned before the layer."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        stem = self.stem(self.counting(image))
+        stem += self.layer(stem)
+        return self.head(self.behind(stem).relu())
+
+
+@pytest.mark.parametrize("make", [Hooked, Aliasing])
+@torch.no_grad()
+def test_a_replay_changes_nothing_that_the_next_one_needs(make: Callable[[], Base]) -> None:
+    model, inputs = make().eval(), torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    recording = Recording(model, model.layer)
+    with recording.recording():
+        output = model(inputs)
+    replay = Replay(recording, 0, find_inputs(inputs), output)
+    for seed in range(3):  # one copy at a time: an expanded view of one is no copy
+        changed = replay.given + torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(replay(0, changed.clone()), replay.whole(0, changed.clone()), rtol=1e-5, atol=1e-6)
+    assert replay.words == "replay"
+
+
+class Keeper(nn.Module):
+    """A stem whose skip is an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.skip = self.conv(image)
+        return self.skip.relu()
+
+
+class Skipping(Base):
+    """Reads the skip that its stem keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Keeper()  # type: ignore[assignment]
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.layer(self.stem(image))
+        return self.head(self.behind(features + self.stem.skip).relu())  # type: ignore[operator]
+
+
+@torch.no_grad()
+def test_what_other_passes_have_left_in_the_network_is_noticed() -> None:
+    model, inputs = Skipping().eval(), torch.randn(1, 3, 8, 8)
+    replay = bound(model, inputs)
+    changed = replay.given + torch.randn(2, 4, 8, 8)
+    expected = replay.whole(0, changed.clone())
+    replay(0, changed.clone())
+    assert replay.words == "replay"
+    model(torch.randn(1, 3, 8, 8))
+    replay.doubt()
+    torch.testing.assert_close(replay(0, changed.clone()), expected)
+    assert replay.words.startswith("full forward passes")

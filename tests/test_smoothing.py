@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool import CAM
+from camtool.targets import BoxScore, Region
 from tests.networks import RANKS, contrary, images, small_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
@@ -54,3 +55,26 @@ def test_copies_that_do_not_fit_into_memory_go_one_behind_the_other() -> None:
     torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=1e-5)
     assert found.targets == expected.targets
     assert max(batches) == 4
+
+
+class Segmenter(nn.Module):
+    """Scores every position by its brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 1)
+        nn.init.ones_(self.layer.weight)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.layer(image) ** 2
+
+
+def test_a_target_with_a_place_is_mirrored_with_the_picture() -> None:
+    mask = torch.zeros(8, 8)
+    mask[:, :2] = 1
+    result = CAM(Segmenter(), "layer", "hirescam", aug_smooth=True)(torch.rand(1, 1, 8, 8) + 0.5, Region(mask, 1))
+    assert result.maps[..., :2].amin() > 0
+    assert result.maps[..., 2:].amax() == 0
+    mirrored = BoxScore([2, 1, 5, 4], 3).flipped(20)
+    assert mirrored.box.tolist() == [15, 1, 18, 4]
+    assert mirrored.label == 3

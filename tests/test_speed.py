@@ -164,3 +164,35 @@ def test_folded_activations_are_those_behind_the_norm() -> None:
     activations, gradients, _ = autograd_evidence(model, model.early, inputs, [1, 1])
     found = CAM(model, "early", "hirescam", speed={"fold": True})(inputs, 1)
     torch.testing.assert_close(found.raw["early"], (activations * gradients).sum(1), rtol=1e-4, atol=1e-6)
+
+
+class Separable(nn.Module):
+    """The norm lies behind the block that is the target layer, its convolution inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.block = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1))
+        self.norm, self.fc = nn.BatchNorm2d(4), nn.Linear(4, 3)
+        nn.init.uniform_(self.norm.weight, 0.2, 3)  # a principal component does not see a shift alone
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc(self.norm(self.block(image)).relu().mean((2, 3)))
+
+
+def test_a_norm_behind_the_target_layer_stays_behind_it() -> None:
+    model = Separable().eval()
+    expected, found = (CAM(model, "block", "eigencam", speed=speed)(images(), 1) for speed in (None, {"fold": True}))
+    torch.testing.assert_close(found.raw["block"], expected.raw["block"], rtol=1e-4, atol=1e-5)
+
+
+def test_channels_last_leaves_other_ranks_as_they_are() -> None:
+    expected, found = (CAM(small_net(3), "early", "layercam", speed=one)(images(3), 1) for one in (None, {"channels_last": True}))
+    torch.testing.assert_close(found.maps, expected.maps)
+
+
+def test_parametrized_convolutions_are_not_folded() -> None:
+    model = small_net()
+    nn.utils.parametrizations.weight_norm(model.early[0])
+    expected, found = (CAM(model, "early", "layercam", speed=one)(images(), 1) for one in (None, {"fold": True}))
+    torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=1e-5)

@@ -66,7 +66,7 @@ class ChannelsLast(Layout):
         return tensor.movedim(-1, 1)
 
     def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
-        return maps.movedim(1, -1)
+        return maps.movedim(1, -1).contiguous()
 
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         return Reading(f"N{_letters(shape)}C")

@@ -78,7 +78,7 @@ class Tokens(Layout):
 
     def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
         axis, found = self._split(like.shape, input_size)
-        patches = maps.flatten(2).movedim(2, axis)
+        patches = maps.flatten(2).movedim(2, axis).contiguous()
         if not found.extra:
             return patches
         extra = like.narrow(axis, 0, found.extra)

@@ -15,7 +15,8 @@ Target: TypeAlias = Callable[[Any], Float[Tensor, ""]]
 """Anything that turns one sample's output into a scalar with a gradient.
 
 It may have `fitted(output, sample)`: called once, with the output of the whole batch and the number of its sample, it returns the
-target for this and every further pass (aug-smooth), or raises TargetError if the output has no such thing.
+target for this and every further pass (aug-smooth), or raises TargetError if the output has no such thing. One with a place in the
+picture has `flipped(width)`: the target for the picture mirrored along its last axis.
 """
 
 

@@ -42,8 +42,8 @@ class BoxScore:
         """Return the score of one sample's detections; TargetError if none matches."""
         labels = detections["labels"]
         overlaps = self._overlaps(detections["boxes"].detach())
-        matching = (overlaps >= self.overlap) & (labels == self.label)
-        if not matching.any():
+        matching = self.matches(detections)
+        if not matching.any() and torch.is_grad_enabled():  # of altered copies, where the object is gone, the score is 0
             raise TargetError(f"{self!r}: {self._nearest(overlaps, labels)}; expected one that overlaps by {self.overlap} or more.")
         return detections["scores"][matching].sum()
 
@@ -52,7 +52,14 @@ class BoxScore:
         if not isinstance(output, PerSample):
             keys = ", ".join(DETECTION_KEYS)
             raise TargetError(f"A box's score needs a detector, which gives a dict of {keys} for each sample; got {described(output)}.")
+        if not self.matches(output[sample]).any():
+            with torch.enable_grad():
+                self(output[sample])  # says which is nearest
         return self
+
+    def matches(self, detections: Mapping[str, Any]) -> Tensor:
+        """Return which of one sample's boxes count."""
+        return (self._overlaps(detections["boxes"].detach()) >= self.overlap) & (detections["labels"] == self.label)
 
     def _overlaps(self, boxes: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
         reference = self.box.to(boxes)
@@ -65,6 +72,11 @@ class BoxScore:
             return "the detector finds no box at all"
         best = int(overlaps.argmax())
         return f"of {len(overlaps)} detected boxes the nearest has label {int(labels[best])} and overlaps by {overlaps[best]:.2f}"
+
+    def flipped(self, width: int) -> "BoxScore":
+        """Return the same box in the picture mirrored along its last axis, `width` pixels wide."""
+        left, top, right, bottom = self.box.tolist()
+        return BoxScore([width - right, top, width - left, bottom], self.label, overlap=self.overlap)
 
     def __repr__(self) -> str:
         return f"BoxScore({[round(side, 1) for side in self.box.tolist()]}, {self.label})"

@@ -60,6 +60,8 @@ def find_logits(output: Any, batch: int) -> Output:
     """
     if _is_detections(output, batch):  # first: a sample's boxes may be as many as the samples
         return PerSample(output)
+    if batch == 1 and isinstance(output, Tensor) and output.ndim == 0:  # squeezed altogether; inside a tuple it would be a loss
+        output = output.unsqueeze(0)
     return _find_tensor(output, batch)
 
 

@@ -53,6 +53,10 @@ class Region:
             raise TargetError(f"The region is too small: at the output's size, {size}, none of it is left.")
         return Region(resized, self.index)
 
+    def flipped(self, width: int) -> "Region":
+        """Return the same region of the picture mirrored along its last axis."""
+        return Region(self.mask.flip(-1), self.index)
+
     def __repr__(self) -> str:
         return f"Region({int(self.mask.sum())} positions of {'x'.join(map(str, self.mask.shape))}, {self.index})"
 
