@@ -298,54 +298,6 @@ def edgecam(sample: Sample) -> np.ndarray:
     return raw
 
 
-@method("ablationcam")
-def ablationcam(sample: Sample) -> np.ndarray:
-    """Desai 2020: the score less the score with channel k set to zero."""
-    terms = np.zeros_like(sample.activations)
-    for k in range(len(sample.activations)):
-        without = sample.activations.copy()
-        without[k] = 0
-        fall = sample.score_of_activations(sample.activations) - sample.score_of_activations(without)
-        for p in positions(sample.activations[k]):
-            terms[k][p] = fall * sample.activations[k][p]
-    return terms
-
-
-@whole_map("reciprocam")
-def reciprocam(sample: Sample) -> np.ndarray:
-    """Byun 2022: the score with all positions but one set to zero, less that of zeros."""
-    scores = np.zeros(sample.activations.shape[1:])
-    nothing = sample.score_of_activations(np.zeros_like(sample.activations))
-    for p in positions(scores):
-        kept = np.zeros_like(sample.activations)
-        for k in range(len(kept)):
-            kept[k][p] = sample.activations[k][p]
-        scores[p] = sample.score_of_activations(kept) - nothing
-    return scores
-
-
-@method("scorecam")
-def scorecam(sample: Sample) -> np.ndarray:
-    """Wang 2020: softmax over channels of the score of the input times the channel, resized and scaled to [0, 1]."""
-    scores = []
-    for channel in sample.activations:
-        large = resize(channel, sample.picture.shape[1:])
-        lowest, highest = min(large.ravel()), max(large.ravel())
-        if lowest == highest:
-            scores.append(-math.inf)
-            continue
-        masked = np.stack([colour * (large - lowest) / (highest - lowest) for colour in sample.picture])
-        scores.append(sample.score_of_input(masked))
-    terms = np.zeros_like(sample.activations)
-    if max(scores) == -math.inf:
-        return terms
-    exponentials = [math.exp(score - max(scores)) for score in scores]
-    for k, exponential in enumerate(exponentials):
-        for p in positions(sample.activations[k]):
-            terms[k][p] = exponential / sum(exponentials) * sample.activations[k][p]
-    return terms
-
-
 # The pipeline behind every method: ReLU, min-max, linear resize, ReLU, mean over layers, min-max.
 
 
