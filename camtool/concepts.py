@@ -77,7 +77,7 @@ def deep_feature_factorization(
     """
     model, given_layout = eager(model), build_layout(layout)
     with torch.inference_mode(False), torch.no_grad():
-        given = find_inputs(inputs, input).copied()
+        given = find_inputs(inputs, input).detached()
         size = given.picture.shape[2:]
         path, module, reason = _layer(model, given, target_layer, given_layout)
         fit = partial(_fit, layout=given_layout, batch=len(given.picture), input_size=size)

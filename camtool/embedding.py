@@ -46,7 +46,7 @@ class EmbeddingOutput:
         paths = [path for path, module in self._model.named_modules() if isinstance(module, nn.Linear)]
         with torch.inference_mode(False), torch.no_grad():  # as the engine: an inference tensor is of no use to a graph
             with evaluating(self._model), self._watching(paths):
-                logits = find_logits(reference.copied().run(self._model), batch=1)
+                logits = find_logits(reference.detached().run(self._model), batch=1)
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 raise TargetError(f"An embedding needs a network that gives (1, classes) or (1, c), got {described(logits)}.")
             for path, (given, found) in self._seen.items():

@@ -127,7 +127,7 @@ class CAM:
         self._check_model()
         # A caller's inference mode would make tensors that no graph accepts; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
-            given = find_inputs(inputs, self._input).copied()
+            given = find_inputs(inputs, self._input).detached()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
             model = self._fast.of(given, self.target_layers)
@@ -148,7 +148,7 @@ class CAM:
         """Return what every layer of the network gives on the first sample of `inputs`, and which can serve as target layer."""
         self._check_model()
         with torch.inference_mode(False):
-            one = find_inputs(inputs, self._input).first_sample().copied()
+            one = find_inputs(inputs, self._input).first_sample().detached()
             fit = partial(self._fit, batch=1, input_size=one.picture.shape[2:])
             return probe(self._model, one, fit, of_first_sample(targets))
 

@@ -48,9 +48,9 @@ class Inputs:
         batch = len(self.picture)
         return Inputs(_mapped(self.arguments, lambda _, tensor: change(tensor) if tensor.shape[:1] == (batch,) else tensor), self.place)
 
-    def copied(self) -> "Inputs":
-        """Return the same values in new tensors without a graph: a first layer may work in place."""
-        return Inputs(_mapped(self.arguments, lambda _, tensor: tensor.detach().clone()), self.place)
+    def detached(self) -> "Inputs":
+        """Return the same values without a graph; copies only of what a caller's inference mode keeps from graphs."""
+        return Inputs(_mapped(self.arguments, lambda _, tensor: tensor.clone() if tensor.is_inference() else tensor.detach()), self.place)
 
     def run(self, model: nn.Module) -> Any:
         """Return the network's output; what it raises itself has a note that says so."""
