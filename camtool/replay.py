@@ -91,12 +91,8 @@ class Recording:
                 self.answers[-1].output, left = mapped(output, lambda tensor: tensor.detach().clone()), True
 
         self.answers.clear()
-        handle = self.layer.register_forward_hook(as_left)
-        try:
-            with self._intercepting(run):
-                yield
-        finally:
-            handle.remove()
+        with self.hooked(as_left), self._intercepting(run):
+            yield
         if not self.complete:
             self.resists = "the layer is called inside a module that does not hold it"
 
@@ -129,10 +125,15 @@ class Recording:
             answered = True
             return output
 
-        handle = self.layer.register_forward_hook(put_in_place)  # behind the user's own
+        with self.hooked(put_in_place), self._intercepting(run):
+            yield
+
+    @contextmanager
+    def hooked(self, hook: Any) -> Iterator[None]:
+        """Call `hook` behind the layer's own hooks."""
+        handle = self.layer.register_forward_hook(hook)
         try:
-            with self._intercepting(run):
-                yield
+            yield
         finally:
             handle.remove()
 
@@ -272,11 +273,8 @@ class Replay:
             called = True
             return _exchanged(output, self._index, activations)
 
-        handle = self._recording.layer.register_forward_hook(put_in_place)
-        try:
+        with self._recording.hooked(put_in_place):
             return self._inputs.sample(sample).repeated(len(activations)).run(self._recording.model)
-        finally:
-            handle.remove()
 
     def _output(self, sample: int, activations: Tensor) -> Any:
         output = _of_sample(self._recording.answers[-1].output, sample, self._batch, len(activations), self._manner._replace(folded=False))
