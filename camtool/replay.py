@@ -4,7 +4,8 @@ The network's own Python runs again, but every module that had finished before t
 that nothing upstream is computed or copied. Functional code in between, and all that comes after the layer, runs as it is.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -116,16 +117,7 @@ class Recording:
             recalled = _of_sample(answer.output, sample, batch, copies, manner)
             return forward(*arguments, **keywords) if recalled is None else recalled
 
-        answered = False
-
-        def put_in_place(module: nn.Module, arguments: Any, _: Any) -> Any:
-            nonlocal answered
-            if answered:
-                return None
-            answered = True
-            return output
-
-        with self.hooked(put_in_place), self._intercepting(run):
+        with self.hooked(_once(lambda _: output)), self._intercepting(run):
             yield
 
     @contextmanager
@@ -264,16 +256,8 @@ class Replay:
     def whole(self, sample: int, activations: Tensor) -> Any:
         """Return the same from whole forward passes of the network, in which the layer's output is replaced."""
 
-        called = False
-
-        def put_in_place(module: nn.Module, arguments: Any, output: Any) -> Any:
-            nonlocal called
-            if called:
-                return None
-            called = True
-            return _exchanged(output, self._index, activations)
-
-        with self._recording.hooked(put_in_place):
+        exchange = _once(lambda output: _exchanged(output, self._index, activations))
+        with self._recording.hooked(exchange):
             return self._inputs.sample(sample).repeated(len(activations)).run(self._recording.model)
 
     def _output(self, sample: int, activations: Tensor) -> Any:
@@ -281,6 +265,12 @@ class Replay:
         if output is None:
             raise _ResistedError("the layer puts out tensors without an axis for the batch")
         return _exchanged(output, self._index, activations)
+
+
+def _once(change: Callable[[Any], Any]) -> Callable[[nn.Module, Any, Any], Any]:
+    """Return a forward hook that changes what a module puts out when it is called first."""
+    calls = itertools.count()
+    return lambda *call: change(call[-1]) if next(calls) == 0 else None
 
 
 def _exchanged(output: Any, index: int, activations: Tensor) -> Any:
