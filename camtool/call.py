@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,17 +15,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from camtool.attended import ATTENTION, Attended
 from camtool.attention import AttentionRecorder
 from camtool.capture import Capture, evaluating
-from camtool.errors import CamtoolError, CamtoolWarning, MethodError, concerning
+from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError, concerning
 from camtool.evidence import Captured, Pass
 from camtool.further import FurtherPasses, callers_autocast
 from camtool.input_gradients import InputGradients
+from camtool.inputs import Inputs
 from camtool.inquiry import Asked, NetworkInquiry
 from camtool.layouts import Tokens
 from camtool.methods import Method
 from camtool.replay import REPLAYED, Recording, Replay
 from camtool.result import MethodMaps, finished
 from camtool.setting import Setting
-from camtool.targets import Output, Target, find_logits, resolve_targets, samples_of
+from camtool.targets import Output, Target, find_logits, of_copies, resolve_targets, samples_of
 
 
 @dataclass
@@ -34,6 +35,18 @@ class Aim:
 
     targets: list[list[Target]]
     methods: dict[str, Method]
+
+
+@dataclass
+class Forwarded:
+    """What a forward pass leaves when nothing of it is recorded any more."""
+
+    given: Inputs
+    logits: Output
+    captured: Mapping[str, Captured]
+    replays: Mapping[str, Replay]
+    attended: Attended | None
+    at_input: InputGradients
 
 
 class Call:
@@ -64,7 +77,7 @@ class Call:
         while True:
             try:
                 return self._explain(inputs, self._setting.without(self.refused), flipped)
-            except MethodError as error:
+            except CamtoolError as error:
                 if not self._setting.skip_unfit or self.refused.keys() >= set(error.methods):
                     raise
                 self._refuse(error.methods, error)
@@ -84,70 +97,91 @@ class Call:
                 raise
             self._refuse([name], error)
 
-    def _explain(  # noqa: PLR0915 - one straight road
-        self, inputs: Tensor, setting: Setting, flipped: Sequence[bool]
-    ) -> dict[str, MethodMaps]:
-        model, given, n = setting.model, setting.given(inputs), len(setting.inputs.picture)
-        methods, readers = setting.methods.values(), setting.attention_methods
-        needs_gradients = any(map(setting.needs_gradients, methods))
-        curved = any(method.needs_curvature for method in methods)
-        recorded = setting.layers if any(method.replays for method in methods) else {}
-        recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
+    def _explain(self, inputs: Tensor, setting: Setting, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
         started = _now(inputs)
-        with evaluating(model):
-            with ExitStack() as stack:
-                # A layer that is cut from the graph would cut the attention before it, and the input, from the score.
-                whole = bool(readers or setting.input_methods)
-                capture = setting.capturing(setting.layers, inputs, differentiate=whole or needs_gradients)
-                stack.enter_context(capture)
-                recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
-                if readers:
-                    stack.enter_context(recorder)
-                if curved:  # the fused kernels have no second derivative
-                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-                for recording in recordings.values():
-                    stack.enter_context(recording.recording())
-                at_input = InputGradients(setting.input_methods, model, given, setting.fit, check=self._is_first)
-                output = stack.enter_context(at_input).run(model)
-                logits = find_logits(output, batch=len(inputs))
-                forwarded = _now(inputs)
-                if self._is_first:
-                    self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
-                    self.targets, self.nested = resolve_targets(self._asked, samples_of(logits, slice(n)))
-                    _warn_of_calls(capture, setting.aug_smooth)
-                captured = {path: capture.activations(path) for path in setting.layers}
-            # From here on nothing is recorded.
-            replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
-            with concerning(readers):
-                attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-            aims, pass_for = self._find_aims(setting), partial(Pass, model, given, logits, captured)
-            seen = pass_for(_of_copies(self.targets, flipped, inputs.shape[-1]))
-            passes = [seen if aim.targets is self.targets else pass_for(_of_copies(aim.targets, flipped, inputs.shape[-1])) for aim in aims]
+        with evaluating(setting.model):
+            forward = self._forward(inputs, setting)
+            forwarded = _now(inputs)
+
+            def pass_for(targets: list[list[Target]]) -> Pass:
+                aimed = of_copies(targets, flipped, inputs.shape[-1])
+                return Pass(setting.model, forward.given, forward.logits, forward.captured, aimed)
+
+            aims, seen = self._find_aims(setting), pass_for(self.targets)
+            passes = [seen if aim.targets is self.targets else pass_for(aim.targets) for aim in aims]
             wanting = [one for one, aim in zip(passes, aims, strict=True) if any(map(setting.needs_gradients, aim.methods.values()))]
-            with concerning([name for name, one in setting.methods.items() if one.needs_curvature] or readers):
-                found = _differentiated(seen, wanting, attended.wanted if attended else [], curved=curved, keep=whole)
-            with concerning(readers):
-                of_attention = [attended.checked(one) for one in found] if attended else []
-            with concerning(name for name, one in readers.items() if one.needs_layer_gradients):
-                of_layers = attended.layer_gradients(model, seen.scores()) if attended else None
-            with concerning(setting.input_methods):
-                at_input.read(seen.scores(), logits)
-            shared = partial(Asked, model, given, logits.detach(), progress=setting.progress, autocast=callers_autocast(inputs))
+            # First: what methods of attention refuse is known before others take long.
+            raws = self._differentiate(setting, forward, seen, wanting)
+            asked = partial(
+                Asked,
+                setting.model,
+                forward.given,
+                forward.logits.detach(),
+                progress=setting.progress,
+                autocast=callers_autocast(inputs),
+            )
             further = FurtherPasses(setting)
-            with torch.autocast(inputs.device.type, enabled=False):  # the arithmetic of maps is float32 or wider, whatever the caller's
-                raws: dict[str, dict[str, Tensor]] = {}
-                if attended:  # first: what these refuse is known before other methods take long
-                    with concerning(readers):
-                        raws |= {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
-                    self.attention_layers = [layer.path for layer in attended.found.layers]
+            with _own_precision(inputs):
                 for aim, one in zip(aims, passes, strict=True):
-                    asked = shared(targets=one.targets, evidence_of=partial(further.evidence_of, one.targets))
-                    raws |= self._raw_maps(aim.methods, one, captured, replays, asked)
-        self._note_replays(replays)
+                    asking = asked(targets=one.targets, evidence_of=partial(further.evidence_of, one.targets))
+                    raws |= self._raw_maps(aim.methods, one, forward, asking)
+        self._note_replays(forward.replays)
         explained = self._finished(raws, aims, passes, inputs.shape[2:])
-        explained |= at_input.maps(explained)
+        explained |= forward.at_input.maps(explained)
         self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
         return explained
+
+    def _forward(self, inputs: Tensor, setting: Setting) -> Forwarded:
+        """Run the network once, with all recorded that the methods need; the first time, find the targets."""
+        model, given, n = setting.model, setting.given(inputs), len(setting.inputs.picture)
+        methods, readers = setting.methods.values(), setting.attention_methods
+        recorded = setting.layers if any(method.replays for method in methods) else {}
+        recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
+        with ExitStack() as stack:
+            differentiate = setting.keeps_graph or any(map(setting.needs_gradients, methods))
+            capture = setting.capturing(setting.layers, inputs, differentiate=differentiate)
+            stack.enter_context(capture)
+            recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
+            if readers:
+                stack.enter_context(recorder)
+            if any(method.needs_curvature for method in methods):  # the fused kernels have no second derivative
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            for recording in recordings.values():
+                stack.enter_context(recording.recording())
+            at_input = InputGradients(setting.input_methods, model, given, setting.fit, check=self._is_first)
+            output = stack.enter_context(at_input).run(model)
+            logits = find_logits(output, batch=len(inputs))
+            if self._is_first:
+                self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
+                self.targets, self.nested = resolve_targets(self._asked, samples_of(logits, slice(n)))
+                _warn_of_calls(capture, setting.aug_smooth)
+            captured = {path: capture.activations(path) for path in setting.layers}
+        replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
+        with concerning(readers):
+            attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
+        if attended:
+            self.attention_layers = [layer.path for layer in attended.found.layers]
+        return Forwarded(given, logits, captured, replays, attended, at_input)
+
+    def _differentiate(self, setting: Setting, forward: Forwarded, seen: Pass, wanting: Sequence[Pass]) -> dict[str, dict[str, Tensor]]:
+        """Take all derivatives of the forward pass; return the raw maps of attention, which are made of them."""
+        readers, attended = setting.attention_methods, forward.attended
+        takers = [name for name, method in setting.methods.items() if setting.needs_gradients(method)]
+        of_curvature = [name for name, method in setting.methods.items() if method.needs_curvature]
+        beside = attended.wanted if attended else []
+        with concerning(takers, LayerError), concerning(of_curvature or readers):
+            found = _differentiated(seen, wanting, beside, curved=bool(of_curvature), keep=setting.keeps_graph)
+        raws = {}
+        if attended:
+            with concerning(readers):
+                of_attention = [attended.checked(one) for one in found]
+            with concerning(name for name, one in readers.items() if one.needs_layer_gradients):
+                of_layers = attended.layer_gradients(setting.model, seen.scores())
+            with concerning(readers), _own_precision(seen.inputs.picture):
+                raws = {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
+        with concerning(setting.input_methods):
+            forward.at_input.read(seen.scores(), forward.logits)
+        return raws
 
     def _note_replays(self, replays: Mapping[str, Replay]) -> None:
         for path, replay in replays.items():
@@ -188,13 +222,11 @@ class Call:
             explained[name] = finished(raw, size, None if method is None else self._setting.fusion_of(method), importances.get(name))
         return explained
 
-    def _raw_maps(
-        self, methods: Mapping[str, Method], seen: Pass, captured: Mapping[str, Captured], replays: Mapping[str, Replay], asked: Asked
-    ) -> dict[str, dict[str, Tensor]]:
+    def _raw_maps(self, methods: Mapping[str, Method], seen: Pass, forward: Forwarded, asked: Asked) -> dict[str, dict[str, Tensor]]:
         """Return by method and layer the signed raw maps (n, k, *feature)."""
         count = len(self.targets[0])
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
-        for path, (tensor, layout) in captured.items():
+        for path, (tensor, layout) in forward.captured.items():
             for name, method in methods.items():
                 with self._sparing(name):
                     if method.needs_tokens and not isinstance(layout, Tokens):
@@ -202,7 +234,8 @@ class Call:
                             f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
                             f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
                         )
-            by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
+            with concerning((name for name, one in methods.items() if self._setting.needs_gradients(one)), LayerError):
+                by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
             for name, method in methods.items():
                 if name in self.refused:
                     continue
@@ -210,7 +243,7 @@ class Call:
                 maps = []
                 with self._sparing(name):
                     for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
-                        inquiry = NetworkInquiry(asked, name, path, k, layout, replays.get(path), remembered)
+                        inquiry = NetworkInquiry(asked, name, path, k, layout, forward.replays.get(path), remembered)
                         evidence = replace(by_target[k], inquiry=inquiry)
                         maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
                     stacked = torch.stack(maps, dim=1)
@@ -218,16 +251,6 @@ class Call:
                     if not stacked.isfinite().all():
                         raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
         return {name: raw for name, raw in raws.items() if name not in self.refused}
-
-
-def _of_copies(targets: list[list[Target]], flipped: Sequence[bool], width: int) -> list[list[Target]]:
-    """Return the targets of several batches, one behind the other; what has a place in the picture is mirrored with it."""
-
-    def of_copy(target: Target) -> Target:
-        change = getattr(target, "flipped", None)
-        return target if change is None else change(width)
-
-    return [[of_copy(target) for target in row] if is_flipped else row for is_flipped in flipped for row in targets]
 
 
 def _differentiated(
@@ -243,6 +266,11 @@ def _differentiated(
     return found
 
 
+def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:
+    """Return what makes the arithmetic of maps float32 or wider, whatever the caller's autocast."""
+    return torch.autocast(inputs.device.type, enabled=False)
+
+
 def _by_target(method: Method) -> bool:
     return method.class_discriminative or method.needs_gradients
 
@@ -253,7 +281,7 @@ def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
             warnings.warn(
                 f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
                 CamtoolWarning,
-                stacklevel=8 if aug_smooth else 5,  # the caller of CAM
+                stacklevel=9 if aug_smooth else 6,  # the caller of CAM
             )
 
 

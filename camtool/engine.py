@@ -40,7 +40,7 @@ class CAM:
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
         fuse: what the maps of several layers become: "mean", "product", or a config dict such as
-            `dict(type='Winsorized', percentile=80)`; methods with a rule of their own (refinecam, winsorcam) keep it.
+            `dict(type='Winsorized', percentile=80)`, also "refined"; methods with a rule of their own (refinecam, polycam …) keep it.
         input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
         skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` says which, and why.
         progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.

@@ -1,12 +1,15 @@
 """Errors a user can act on: every message says what was expected, what was found, and what to do."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 
 class CamtoolError(Exception):
     """Base of all errors that are the input's fault, not the program's."""
+
+    methods: tuple[str, ...] = ()
+    """Which methods it is about, where that is known: the others may be asked for without them."""
 
 
 class CamtoolWarning(UserWarning):
@@ -40,20 +43,17 @@ class TargetError(CamtoolError):
 class MethodError(CamtoolError):
     """A method that does not exist, or is not defined for this network."""
 
-    methods: tuple[str, ...] = ()
-    """Which methods do not fit, where that is known: the others may be asked for without them."""
-
 
 class OutputError(CamtoolError):
     """A result that cannot be written or shown where it was asked for."""
 
 
 @contextmanager
-def concerning(methods: Iterable[str]) -> Iterator[None]:
-    """Say of a MethodError from inside which methods it is about, unless something further inside has said so."""
+def concerning(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
+    """Say of an error of this kind from inside which methods it is about, unless something further inside has said so."""
     try:
         yield
-    except MethodError as error:
+    except kind as error:
         error.methods = error.methods or tuple(methods)
         raise
 
@@ -63,3 +63,8 @@ def closest(name: str, choices: Iterable[str], count: int = 3) -> str:
     by_folded = {choice.casefold(): choice for choice in choices}
     matches = get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.5)
     return f"; closest: {', '.join(repr(by_folded[match]) for match in matches)}" if matches else ""
+
+
+def times(size: Sequence[int]) -> str:
+    """Return a size as people write it: "7x7"."""
+    return "x".join(map(str, size))

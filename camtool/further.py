@@ -22,19 +22,22 @@ class FurtherPasses:
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
 
-    def evidence_of(self, aimed: Sequence[Sequence[Target]], path: str, k: int, pictures: Sequence[Tensor]) -> list[Evidence]:
-        """Return the evidence, gradients included, of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
+    def evidence_of(
+        self, aimed: Sequence[Sequence[Target]], method: str, path: str, k: int, pictures: Sequence[Tensor], *, gradients: bool
+    ) -> list[Evidence]:
+        """Return the evidence of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
         setting, evidence = self._setting, list[Evidence]()
         n = len(aimed)
 
         def run(start: int, stop: int) -> None:
             together = torch.cat([picture.to(setting.inputs.picture.dtype) for picture in pictures[start:stop]])
             given = setting.given(together)
-            with setting.capturing({path: setting.layers[path]}, together, differentiate=True) as capture:
+            with setting.capturing({path: setting.layers[path]}, together, differentiate=gradients) as capture:
                 logits = find_logits(given.run(setting.model), batch=len(together))
                 captured = {path: capture.activations(path)}
             seen = Pass(setting.model, given, logits, captured, [[row[k]] for row in aimed] * (stop - start))
-            seen.differentiate()
+            if gradients:
+                seen.differentiate()
             for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
                 asked = Asked(
@@ -47,12 +50,14 @@ class FurtherPasses:
                     callers_autocast(picture),
                 )
                 layout = captured[path][1]
-                evidence.append(replace(one, inquiry=NetworkInquiry(asked, "evidence of other inputs", path, k, layout, None, None)))
+                evidence.append(replace(one, inquiry=NetworkInquiry(asked, method, path, k, layout, None, None)))
 
-        in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run)
-        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
-        of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
-        check_alive(path, [row[k] for row in aimed], of_all)
+        progress = setting.progress and partial(setting.progress, f"{method} at {path}")
+        in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run, progress)
+        if gradients:
+            # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
+            of_all = torch.stack([one.gradients for one in evidence if one.gradients is not None]).abs().sum(dim=0)
+            check_alive(path, [row[k] for row in aimed], of_all)
         return evidence
 
 

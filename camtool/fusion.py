@@ -1,16 +1,24 @@
 """Fusion: what the maps of several target layers become together. With one layer every kind gives that layer's map."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError, closest
-from camtool.functional import fuse, min_max
+from camtool.functional import fuse, min_max, resize
 from camtool.registry import FUSIONS
+from camtool.types import RawMap
+
+LayerMaps: TypeAlias = Sequence[Float[Tensor, "m ..."]]
+"""By layer non-negative maps (m, *feature), as large as the layer is."""
+
+POOLINGS: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 LOWEST = 0.1  # the Winsor-CAM authors' code
 """Weight of the least important layer of those that have a positive importance, where the most important has 1."""
@@ -24,8 +32,20 @@ class Fusion(ABC):
     needs_importances: ClassVar[bool] = False
 
     @abstractmethod
-    def fused(self, layers: Float[Tensor, "layers m *size"], importances: Float[Tensor, "layers m"] | None) -> Float[Tensor, "m *size"]:
-        """Return one map for each of m, in [0, 1], from non-negative maps and, if they are needed, the layers' importances."""
+    def fused(
+        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+    ) -> Float[Tensor, "m *size"]:
+        """Return one map for each of m, in [0, 1].
+
+        Args:
+            size: of the maps returned.
+            importances: of the layers, if they are needed.
+        """
+
+
+def placed(maps: RawMap, size: Sequence[int]) -> Float[Tensor, "m *size"]:
+    """Return a layer's maps scaled to [0, 1] as large as they are, then resized."""
+    return resize(min_max(maps), size).clamp(min=0)
 
 
 @FUSIONS.register_module(name=["Mean", "mean"])
@@ -35,8 +55,10 @@ class Mean(Fusion):
 
     words = "the mean of"
 
-    def fused(self, layers: Float[Tensor, "layers m *size"], importances: Float[Tensor, "layers m"] | None) -> Float[Tensor, "m *size"]:
-        return fuse(list(layers))
+    def fused(
+        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+    ) -> Float[Tensor, "m *size"]:
+        return fuse([placed(layer, size) for layer in layers])
 
 
 @FUSIONS.register_module(name=["Product", "product"])
@@ -46,8 +68,35 @@ class Product(Fusion):
 
     words = "the product of"
 
-    def fused(self, layers: Float[Tensor, "layers m *size"], importances: Float[Tensor, "layers m"] | None) -> Float[Tensor, "m *size"]:
-        return min_max(torch.stack([min_max(layer) for layer in layers]).prod(dim=0))
+    def fused(
+        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+    ) -> Float[Tensor, "m *size"]:
+        return min_max(torch.stack([min_max(placed(layer, size)) for layer in layers]).prod(dim=0))
+
+
+@FUSIONS.register_module(name=["Refined", "refined"])
+@dataclass(frozen=True)
+class Refined(Fusion):
+    """The coarsest layer's map, refined by finer ones in turn; Poly-CAM, Englebert et al. 2022, arXiv:2204.13359.
+
+    Each finer map is divided by itself as the coarser one would show it, and the quotient, which tells where within a coarse cell the
+    evidence is, multiplies the coarser map. So the authors' code has it; the text's equations were not checked. Layers are taken from
+    the coarsest to the finest, those of one size from the last given to the first. Differs from that code: a map is made coarse by
+    means over what a cell covers, where theirs samples four positions of it and may divide by nothing beside them; the final scale
+    is that of every map here, not between percentiles.
+    """
+
+    words = "the refinement of"
+
+    def fused(
+        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+    ) -> Float[Tensor, "m *size"]:
+        *finer, refined = sorted(layers, key=lambda layer: layer[0].numel(), reverse=True)
+        for layer in reversed(finer):
+            coarse = POOLINGS[layer.ndim - 1](layer.unsqueeze(1), refined.shape[1:]).squeeze(1)
+            within = resize(coarse, layer.shape[1:])
+            refined = layer / within.clamp(min=torch.finfo(layer.dtype).tiny) * resize(refined, layer.shape[1:])
+        return min_max(placed(refined, size))
 
 
 @FUSIONS.register_module(name=["Winsorized", "winsorized"])
@@ -76,10 +125,13 @@ class Winsorized(Fusion):
         if not 0 <= self.percentile <= 100:
             raise MethodError(f"A winsorized mean has a percentile from 0 to 100, got {self.percentile!r}.")
 
-    def fused(self, layers: Float[Tensor, "layers m *size"], importances: Float[Tensor, "layers m"] | None) -> Float[Tensor, "m *size"]:
+    def fused(
+        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+    ) -> Float[Tensor, "m *size"]:
         assert importances is not None
-        weights = self.weights(importances).to(layers.dtype)
-        return min_max((layers * weights.view(*weights.shape, *[1] * (layers.ndim - 2))).sum(dim=0))
+        large = torch.stack([placed(layer, size) for layer in layers])
+        weights = self.weights(importances).to(large.dtype)
+        return min_max((large * weights.view(*weights.shape, *[1] * len(size))).sum(dim=0))
 
     def weights(self, importances: Float[Tensor, "layers m"]) -> Float[Tensor, "layers m"]:
         """Return the layers' weights in [0, 1] for each of m."""

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -32,8 +31,8 @@ class Asked:
     logits: Output
     targets: Sequence[Sequence[Target]]
     """n lists of k."""
-    evidence_of: Callable[[str, int, Sequence[Tensor]], list[Evidence]]
-    """`evidence_of(path, k, pictures)`."""
+    evidence_of: Callable[..., list[Evidence]]
+    """`evidence_of(method, path, k, pictures, gradients=…)`."""
     progress: Progress | None
     autocast: Callable[[], AbstractContextManager[Any]]
     """The caller's, for further passes of the network."""
@@ -100,10 +99,15 @@ class NetworkInquiry:
             )
         return widened(found.detach()), widened(gradients)
 
-    def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> list[Evidence]:
+    def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> list[Evidence]:
         """Return the evidence of other inputs at the same layer."""
         with self._asked.autocast():
-            return self._asked.evidence_of(self._path, self._k, inputs)
+            return self._asked.evidence_of(self._method, self._path, self._k, inputs, gradients=gradients)
+
+    def report(self, done: int, total: int) -> None:
+        """Say how far the method is."""
+        if self._asked.progress is not None:
+            self._asked.progress(f"{self._method} at {self._path}", done, total)
 
     def contributions_from_zero(self) -> Maps:
         """Return what each activation contributes to the score less that of zero activations, by DeepLIFT's rescale rule."""
@@ -159,8 +163,7 @@ class NetworkInquiry:
                     for place, k in enumerate(wanted):
                         found[sample, place, start:stop] = widened(scores([targets[sample][k]] * len(logits), logits))
 
-        progress = self._asked.progress and partial(self._asked.progress, f"{self._method} at {self._path}")
-        in_chunks(count, chunk_size(copy), run, progress)
+        in_chunks(count, chunk_size(copy), run, self.report)
         if not found.isfinite().all():
             raise MethodError(f"Method '{self._method}' at layer '{self._path}': the network gives scores of NaN or infinity.")
         if remembered is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool.capture import Capture, CapturedLayer, evaluating
-from camtool.errors import LayerError
+from camtool.errors import LayerError, times
 from camtool.inputs import Inputs
 from camtool.layers import enclosing, walk
 from camtool.layouts import Layout, Reading
@@ -77,7 +77,7 @@ class Probe:
         alike = [layer for layer in layers if layer.grid == deepest.grid]
         same = [layer for layer in alike if layer is deepest or _same_maps(layer, deepest, self.input_size)]
         chosen = min([layer for layer in same if not _is_rearrangement(layer)] or same, key=lambda layer: layer.record.order)
-        return chosen.path, f"the deepest layer with a gradient at its {_times(chosen.grid)} positions"
+        return chosen.path, f"the deepest layer with a gradient at its {times(chosen.grid or ())} positions"
 
     def last_norm(self) -> tuple[str, str]:
         """Return (path, why): the deepest normalisation layer with spatial extent and gradient; LayerError if there is none."""
@@ -87,7 +87,7 @@ class Probe:
                 f"'{LAST_NORM}': this network has no normalisation layer with spatial extent and gradient; leave the option out."
             )
         chosen = max(norms, key=lambda layer: layer.record.order)
-        return chosen.path, f"the last normalisation layer with a gradient at its {_times(chosen.grid)} positions"
+        return chosen.path, f"the last normalisation layer with a gradient at its {times(chosen.grid or ())} positions"
 
     def _usable(self) -> list[ProbedLayer]:
         usable = [layer for layer in self.layers if layer.usable]
@@ -190,7 +190,3 @@ def _is_resampling(layer: ProbedLayer) -> bool:
 
 def _is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.casefold() or isinstance(module, (nn.LayerNorm, nn.GroupNorm))
-
-
-def _times(grid: tuple[int, ...] | None) -> str:
-    return "x".join(map(str, grid or ()))

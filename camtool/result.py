@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camtool.functional import min_max, resize
-from camtool.fusion import Fusion, Mean
+from camtool.functional import min_max
+from camtool.fusion import Fusion, Mean, placed
 from camtool.targets import Output
+from camtool.types import RawMap
 
 OK = "ok"
 NO_EVIDENCE = "no positive evidence for this target at this layer"
@@ -93,16 +94,20 @@ def finished(
         fusion: of several layers; None: their mean.
         importances: by layer (n, k), for fusions that need them.
     """
-    layer_maps = {}
-    for path, maps in raw.items():
-        positive = maps.flatten(0, 1).clamp(min=0)  # (n k, *feature)
-        axes = tuple(range(1, positive.ndim))
-        highest, lowest = positive.amax(dim=axes, keepdim=True), positive.amin(dim=axes, keepdim=True)
-        positive = torch.where(highest - lowest > FLAT_SHARE * highest, positive, 0)
-        layer_maps[path] = resize(min_max(positive), size).clamp(min=0)
     shape = next(iter(raw.values())).shape[:2]
-    several = fusion if fusion is not None and len(raw) > 1 else Mean()
-    weighed = torch.stack([importances[path].flatten() for path in raw]) if importances else None
-    fused = several.fused(torch.stack(list(layer_maps.values())), weighed).unflatten(0, shape)
-    by_layer = {path: min_max(maps).unflatten(0, shape).float() for path, maps in layer_maps.items()}
-    return MethodMaps(fused.float(), {path: maps.float() for path, maps in raw.items()}, by_layer)
+    positive = {path: _positive(maps.flatten(0, 1)) for path, maps in raw.items()}  # (n k, *feature)
+    by_layer = {path: min_max(placed(maps, size)).unflatten(0, shape).float() for path, maps in positive.items()}
+    if len(raw) == 1:
+        fused = next(iter(by_layer.values())).clone()
+    else:
+        weighed = torch.stack([importances[path].flatten() for path in raw]) if importances else None
+        fused = (fusion or Mean()).fused(list(positive.values()), size, weighed).unflatten(0, shape).float()
+    return MethodMaps(fused, {path: maps.float() for path, maps in raw.items()}, by_layer)
+
+
+def _positive(maps: RawMap) -> RawMap:
+    """Return the positive part of raw maps; zeros of a flat one."""
+    positive = maps.clamp(min=0)
+    axes = tuple(range(1, positive.ndim))
+    highest, lowest = positive.amax(dim=axes, keepdim=True), positive.amin(dim=axes, keepdim=True)
+    return torch.where(highest - lowest > FLAT_SHARE * highest, positive, 0)

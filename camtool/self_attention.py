@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from camtool.attention import Attention
-from camtool.errors import MethodError
+from camtool.errors import MethodError, times
 from camtool.layers import enclosing
 from camtool.layouts.tokens import TokenGrid, token_grid
 
@@ -56,7 +56,7 @@ def find_self_attention(
         extra = "" if num_extra_tokens is None else f" after {num_extra_tokens} extra tokens"
         raise MethodError(
             f"Not defined for this network: {methods}. The {length} tokens of layer '{records[-1].path}' (attention of shape "
-            f"{tuple(records[-1].weights.shape)}){extra} make no grid of the {'x'.join(map(str, input_size))} input. If some of them "
+            f"{tuple(records[-1].weights.shape)}){extra} make no grid of the {times(input_size)} input. If some of them "
             "are no positions, say how many: layout=Tokens(num_extra_tokens=…), '--num-extra-tokens'."
         )
     layers = list(records[first:])

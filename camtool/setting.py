@@ -49,6 +49,11 @@ class Setting:
         """Return how a method's maps of several layers become one."""
         return method.fusion or self.fusion
 
+    @property
+    def keeps_graph(self) -> bool:
+        """Whether the score must depend on more than the target layers: one cut from the graph would cut off the attention before it."""
+        return bool(self.attention_methods or self.input_methods)
+
     def needs_gradients(self, method: Method) -> bool:
         """Return whether gradients of the shared pass are needed for a method's map."""
         return method.needs_gradients or self.fusion_of(method).needs_importances

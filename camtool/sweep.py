@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from camtool.capture import evaluating, tensors_in
 from camtool.engine import CAM
-from camtool.errors import CamtoolWarning
+from camtool.errors import CamtoolWarning, times
 from camtool.inputs import find_inputs
 from camtool.models.loading import load_network
 from camtool.models.zoo import SIZES, WITHOUT_MAP, Example, load_example
@@ -165,8 +165,3 @@ def markdown_row(measured: Sequence[Measured]) -> str:
     said = {OK: "yes", REFUSED: "the network refuses", FAILED: "no"}
     by_size = [said[one.status] for size in SIZES for one in measured if one.size == size]
     return f"| {shown.backbone} | `{shown.layer}`{where} | {shown.axes}{extra} | {' | '.join(by_size)} | {shown.replay} |"
-
-
-def times(size: Sequence[int]) -> str:
-    """Return a size as people write it: 256x320."""
-    return "x".join(map(str, size))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.functional import min_max, resize, spatial_mean
-from camtool.fusion import Mean, Product, Winsorized, build_fusion
+from camtool.fusion import Mean, Product, Refined, Winsorized, build_fusion
 from camtool.methods import build_method, build_methods
 from camtool.result import DISJOINT
+from tests.methods import replicas
 from tests.networks import RANKS, SIZES, autograd_evidence, images, small_net
 
 quiet = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
@@ -21,7 +22,62 @@ LAYERS = ["early", "late"]
 def test_a_product_by_hand() -> None:
     layers = torch.tensor([[[0.0, 1.0, 2.0]], [[0.5, 0.5, 1.0]]], dtype=torch.float64)
     # scaled 0 1/2 1 and 0 0 1
-    torch.testing.assert_close(Product().fused(layers, None), torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64))
+    torch.testing.assert_close(Product().fused(list(layers), (3,)), torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64))
+
+
+def test_a_refinement_by_hand() -> None:
+    fine, coarse = torch.tensor([[0.0, 2.0, 3.0, 1.0]], dtype=torch.float64), torch.tensor([[1.0, 3.0]], dtype=torch.float64)
+    # The means 1 2 of the fine map, resized, are 1 5/4 7/4 2, and the coarse map 1 3/2 5/2 3: the product is 0 12/5 30/7 3/2.
+    expected = torch.tensor([[0.0, 12 / 5, 30 / 7, 3 / 2]], dtype=torch.float64) * 7 / 30
+    for layers in ([fine, coarse], [coarse, fine]):
+        torch.testing.assert_close(Refined().fused(layers, (4,)), expected, atol=1e-6, rtol=0)
+
+
+def refined(layers: list[np.ndarray]) -> np.ndarray:
+    """Replica: the layers of one sample, coarsest last."""
+    *finer, found = layers
+    for layer in reversed(finer):
+        means = np.zeros(found.shape)
+        for p in np.ndindex(*means.shape):
+            cell = tuple(slice(i * n // m, -(-(i + 1) * n // m)) for i, n, m in zip(p, layer.shape, means.shape, strict=True))
+            means[p] = layer[cell].mean()
+        within, behind = replicas.resize(means, layer.shape), replicas.resize(found, layer.shape)
+        found = np.zeros(layer.shape)
+        for p in np.ndindex(*layer.shape):
+            found[p] = 0 if layer[p] == 0 else layer[p] / within[p] * behind[p]
+    return found
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_refinement_is_its_replica_and_each_sample_its_own(rank: int) -> None:
+    generator = torch.Generator().manual_seed(rank)
+    sizes = [(9, 8, 7)[:rank], (9, 8, 7)[:rank], (4, 4, 3)[:rank], (2, 3, 1)[:rank]]
+    layers = [torch.rand(3, *size, generator=generator, dtype=torch.float64).sub(0.2).clamp(min=0) for size in sizes]
+    layers[0][2] = 0
+    found = Refined().fused(layers, sizes[0])
+    assert (found[2] == 0).all()
+    for sample in range(2):
+        expected = torch.from_numpy(refined([layer[sample].numpy() for layer in layers]))
+        torch.testing.assert_close(found[sample], min_max(expected.unsqueeze(0))[0], atol=1e-6, rtol=0)
+
+
+def test_a_fine_dot_beside_the_positions_that_a_resize_looks_at_is_not_everything() -> None:
+    fine = torch.full((1, 16, 16), 0.1)
+    fine[0, 0, 0] = 0.2  # a resize to 2x2 takes the positions 3 and 4, 11 and 12
+    fine[0, 3:5, 3:5] = 0.0
+    fine[0, 3:5, 11:13] = 0.0
+    found = Refined().fused([fine, torch.ones(1, 2, 2)], (16, 16))
+    assert found.mean() > 0.3, "divided by nothing, the dot would be 10^11 times as strong as the rest"
+
+
+@quiet
+@pytest.mark.parametrize("rank", RANKS)
+def test_polycam_refines_its_last_layer(rank: int) -> None:
+    model, inputs = small_net(rank, double=True), images(rank, double=True)
+    result = CAM(model, LAYERS, "polycam")(inputs, 1)
+    assert result.source == "at the refinement of early, late"
+    positive = [result.raw[layer].double().clamp(min=0) for layer in LAYERS]
+    torch.testing.assert_close(result.maps.double(), Refined().fused(positive, SIZES[rank]), atol=1e-5, rtol=1e-5)
 
 
 def test_weights_of_a_winsorized_mean_by_hand() -> None:

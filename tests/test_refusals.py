@@ -238,6 +238,44 @@ def test_methods_that_do_not_fit_are_left_out_if_asked_for_and_the_others_are_wh
         torch.testing.assert_close(result.maps, CAM(model, method=name)(inputs, 3).maps, rtol=1e-4, atol=1e-5)
 
 
+class Detached(nn.Module):
+    """A network that cuts the graph behind its features, as some frozen heads do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small_net()
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.inner.late(self.inner.early(image))
+        with torch.no_grad():
+            return self.inner.fc(features.mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+def test_a_layer_without_gradient_stops_those_methods_only_that_take_one() -> None:
+    asked = ["gradcam", "eigencam", "scorecam", "smooth:eigencam", "smooth:gradcam", "shapleycam", "cam"]
+    cam = CAM(Detached(), "inner.late", asked, skip_unfit=True)
+    assert set(cam(images(), 1)) == {"eigencam", "scorecam", "smooth:eigencam", "cam"}
+    assert all("no gradient" in why for why in cam.refused.values()), cam.refused
+    dead = small_net()
+    torch.nn.init.zeros_(dead.fc.weight)
+    cam = CAM(dead, "late", ["gradcam", "eigencam", "scorecam", "smooth:layercam"], skip_unfit=True)
+    assert set(cam(images(), 1)) == {"eigencam", "scorecam"}
+    assert all("exactly zero" in why for why in cam.refused.values()), cam.refused
+
+
+def test_a_layer_that_gives_nan_stops_all_methods() -> None:
+    class Repaired(Detached):
+        def forward(self, image: Tensor) -> Tensor:
+            return self.inner.fc(self.inner.late(self.inner.early(image).nan_to_num(0)).mean((2, 3)))
+
+    broken = Repaired()
+    with torch.no_grad():
+        broken.inner.early[0].bias.fill_(float("nan"))
+    with pytest.raises(LayerError, match="NaN or infinite values on this input"):
+        CAM(broken, "inner.early", ["gradcam", "eigencam"], skip_unfit=True)(images(), 1)
+
+
 def test_where_no_method_fits_the_reason_of_each_is_the_error() -> None:
     with pytest.raises(MethodError, match=r"No method fits this network\. cam: .* global average pooling"):
         CAM(small_vit(), method=["cam"], skip_unfit=True)(torch.rand(1, 3, 64, 64))

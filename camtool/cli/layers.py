@@ -9,7 +9,7 @@ import typer
 from camtool.cli import network as options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
-from camtool.errors import CamtoolError, LayerError
+from camtool.errors import CamtoolError, LayerError, times
 
 if TYPE_CHECKING:
     from camtool.probe import Probe, ProbedLayer
@@ -67,7 +67,7 @@ def preview(
     if as_json:
         running.result(json.dumps({"default": default, "why": why, "layers": described}))
         return
-    _print(running, described, f"{type(network.model).__name__}, input {_times(inputs.shape)}")
+    _print(running, described, f"{type(network.model).__name__}, input {times(inputs.shape)}")
     running.result(f"Default target layer: {default}, {why}." if default else f"No default target layer: {why}")
 
 
@@ -121,7 +121,7 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
         table.add_row(
             path,
             one["class"],
-            _times(one["shape"]) if one["shape"] else "-",
+            times(one["shape"]) if one["shape"] else "-",
             str(Reading(one["axes"], one["extra_tokens"])) if one["axes"] else "-",
             f"{one['parameters']:,}",
             f"{serves} (default)" if one["default"] else serves,
@@ -130,7 +130,3 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
     if not described:
         raise CamtoolError("No layer matches; widen --depth or --filter.")
     results_console(running).print(table)
-
-
-def _times(shape: Any) -> str:
-    return "x".join(map(str, shape))

@@ -12,7 +12,7 @@ from camtool.cli import network as options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
 from camtool.cli.markers import around_markers, markers, write_between
-from camtool.errors import CamtoolError, OutputError
+from camtool.errors import CamtoolError, OutputError, times
 from camtool.files import check_writable, write_atomically
 
 if TYPE_CHECKING:
@@ -95,8 +95,6 @@ def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[Measured]
 
 def _print(running: Session, measured: "list[Measured]") -> None:
     from rich.table import Table
-
-    from camtool.sweep import times
 
     console = results_console(running)
     table = Table(box=None, pad_edge=False)

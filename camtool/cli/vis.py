@@ -57,7 +57,7 @@ def vis(
     n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: how many concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
     eigen_smooth: Annotated[bool, typer.Option("--eigen-smooth", help="First principal component instead of the channel sum.")] = False,
-    fuse: Annotated[str, typer.Option("--fuse", help="Several layers: mean (the default), product or winsorized.")] = "",
+    fuse: Annotated[str, typer.Option("--fuse", help="Several layers: mean (the default), product, refined or winsorized.")] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
     save_path: Annotated[

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from camtool.errors import ConfigError, LayoutError, closest
+from camtool.errors import ConfigError, LayoutError, closest, times
 from camtool.layouts._base import Layout as Layout
 from camtool.layouts._base import Reading as Reading
 from camtool.layouts._base import describe
@@ -57,13 +57,9 @@ def fit_layout(
         if reason is None:
             return candidate
         reasons.append(reason)
-    raise LayoutError(f"{describe(tensor)} is not a map over the {_times(input_size)} input: {'; '.join(dict.fromkeys(reasons))}.")
+    raise LayoutError(f"{describe(tensor)} is not a map over the {times(input_size)} input: {'; '.join(dict.fromkeys(reasons))}.")
 
 
 def _works_on_last_axis(module: nn.Module, width: int) -> bool:
     norms = (part for part in module.modules() if isinstance(part, nn.LayerNorm))
     return (isinstance(module, nn.Linear) and module.out_features == width) or any(norm.normalized_shape == (width,) for norm in norms)
-
-
-def _times(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))

@@ -45,6 +45,7 @@ from camtool.methods.perturbation.group_cam import GroupCAM as GroupCAM
 from camtool.methods.perturbation.is_cam import ISCAM as ISCAM
 from camtool.methods.perturbation.lift_cam import LIFTCAM as LIFTCAM
 from camtool.methods.perturbation.opti_cam import OptiCAM as OptiCAM
+from camtool.methods.perturbation.poly_cam import PolyCAM as PolyCAM
 from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM
 from camtool.methods.perturbation.score_cam import ScoreCAM as ScoreCAM
 from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM

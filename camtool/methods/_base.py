@@ -46,8 +46,11 @@ class Inquiry(Protocol):
             MethodError: where the contributions do not sum to that.
         """
 
-    def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]]) -> "list[Evidence]":
-        """Return the evidence, gradients included, of other inputs at the same layer."""
+    def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> "list[Evidence]":
+        """Return the evidence of other inputs at the same layer, with or without gradients."""
+
+    def report(self, done: int, total: int) -> None:
+        """Say how far a method is that asks step by step; questions of many copies say so themselves."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from camtool.targets.output import samples_of as samples_of
 from camtool.targets.raw_output import RawOutput as RawOutput
 from camtool.targets.region import Region as Region
 from camtool.targets.resolve import FromLogits as FromLogits
+from camtool.targets.resolve import of_copies as of_copies
 from camtool.targets.resolve import of_first_sample as of_first_sample
 from camtool.targets.resolve import resolve_targets as resolve_targets
 from camtool.targets.resolve import scores as scores

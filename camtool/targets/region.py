@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from camtool.errors import TargetError
+from camtool.errors import TargetError, times
 from camtool.targets.output import Output, described
 
 
@@ -49,8 +49,7 @@ class Region:
         spatial = output.shape[2:]
         resized = _resized(self.mask.to(output.device), spatial)
         if not resized.any():
-            size = "x".join(map(str, spatial))
-            raise TargetError(f"The region is too small: at the output's size, {size}, none of it is left.")
+            raise TargetError(f"The region is too small: at the output's size, {times(spatial)}, none of it is left.")
         return Region(resized, self.index)
 
     def flipped(self, width: int) -> "Region":
@@ -58,7 +57,7 @@ class Region:
         return Region(self.mask.flip(-1), self.index)
 
     def __repr__(self) -> str:
-        return f"Region({int(self.mask.sum())} positions of {'x'.join(map(str, self.mask.shape))}, {self.index})"
+        return f"Region({int(self.mask.sum())} positions of {times(self.mask.shape)}, {self.index})"
 
 
 def _resized(mask: Bool[Tensor, "*spatial"], size: torch.Size) -> Bool[Tensor, "*size"]:

@@ -77,6 +77,16 @@ def of_first_sample(targets: Any) -> Any:
     return _items(targets)[:1]
 
 
+def of_copies(targets: list[list[Target]], flipped: Sequence[bool], width: int) -> list[list[Target]]:
+    """Return the targets of several batches, one behind the other; what has a place in the picture is mirrored with it."""
+
+    def of_copy(target: Target) -> Target:
+        change = getattr(target, "flipped", None)
+        return target if change is None else change(width)
+
+    return [[of_copy(target) for target in row] if is_flipped else row for is_flipped in flipped for row in targets]
+
+
 def scores(targets: Sequence[Target], logits: Output) -> Float[Tensor, " n"]:
     """Return each sample's scalar."""
     if isinstance(logits, Tensor) and logits.ndim == 2 and all(type(target) is ClassScore for target in targets):

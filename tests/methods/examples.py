@@ -96,6 +96,9 @@ EXAMPLES: dict[str, Example] = {
     # 2 steps: half and whole mask, in the mean 3/4 of scorecam's scores (the score is a sum): their difference is 9/28,
     # e^(-9/28) = 0.7251114, weights 0.4203274 and 0.5796726
     "iscam": Example([[1.5796726, 1.4203274], [-1.2609822, 2.8406548]], arguments={"steps": 2}),
+    # Of the picture's 9 (see scorecam) A1 shows 60/7 and its inverse 3/7, A2 shows all and its inverse nothing; the score itself is
+    # that of the activations, 2 * 4 - 5 = 3: weights 60/7 + 3 - 3/7 = 78/7 and 9 + 3 - 0 = 12
+    "polycam": Example([[246 / 7, 240 / 7], [-234 / 7, 480 / 7]]),
     # Seed 4 draws -1.6052763 for the first position and 0.8472938 for the last; half of that is added, the other two pixels are black.
     # A1 scaled: 4/7 - 0.8026381 is below 0 and 1 + 0.4236 above 1, so 0 + 8; A2: 1 - 0.8026381 = 0.1973619, so 0.1973619 + 8.
     # e^(-0.1973619) = 0.8208936, weights 0.4508191 and 0.5491809

@@ -70,7 +70,10 @@ class Formula:
     def contributions_from_zero(self) -> Tensor:
         return torch.from_numpy(np.stack([self.contributions_of(one.numpy()) for one in self._activations]))
 
-    def evidence_of(self, inputs: Sequence[Tensor]) -> list[Evidence]:
+    def report(self, done: int, total: int) -> None:
+        assert 0 < done <= total
+
+    def evidence_of(self, inputs: Sequence[Tensor], *, gradients: bool = True) -> list[Evidence]:
         found = []
         for picture in inputs:
             changes = torch.stack([torch.tensor(change_of_input(one.numpy()), dtype=torch.float64) for one in picture])

@@ -99,6 +99,26 @@ def iscam(sample: Sample) -> np.ndarray:
     return weighted_by(softmax(scores), sample.activations)
 
 
+@method("polycam")
+def polycam(sample: Sample) -> np.ndarray:
+    """Englebert 2022, PCAM+/-: what the mask shows, and by how much the score falls behind its inverse."""
+    return polycam_of(sample, 1, 1)
+
+
+def polycam_of(sample: Sample, of_shown: int, of_hidden: int) -> np.ndarray:
+    weights = []
+    for channel in sample.activations:
+        mask = mask_of(channel, sample.picture.shape[1:])
+        weight = 0.0
+        if mask is not None and of_shown:
+            weight += score_through(sample, mask)
+        if mask is not None and of_hidden:
+            whole = sample.score_of_activations(sample.activations)
+            weight = max(weight + whole - score_through(sample, 1 - mask), 0.0)
+        weights.append(weight)
+    return weighted_by(weights, sample.activations)
+
+
 @method("sscam")
 def sscam(sample: Sample) -> np.ndarray:
     """Wang 2020: the mean score of the input times the mask with noise of 2 standard deviations, clipped to [0, 1]."""

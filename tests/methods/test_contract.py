@@ -158,6 +158,11 @@ def score_through(network: nn.Module, index: int, values: np.ndarray) -> float:
         return network(torch.from_numpy(values).unsqueeze(0))[0, index].item()
 
 
+def probability_through(network: nn.Module, index: int, values: np.ndarray) -> float:
+    with torch.no_grad():
+        return network(torch.from_numpy(values).unsqueeze(0))[0].softmax(dim=0)[index].item()
+
+
 def evidence_through(model: SmallNet, layer: str, index: int, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     activations, gradients, _ = autograd_evidence(model, model.get_submodule(layer), torch.from_numpy(picture).unsqueeze(0), [index])
     return activations[0].numpy(), gradients[0].numpy()
@@ -206,6 +211,7 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     if name == "finer":
         gradients = finer_gradients(model, layer, inputs, classes)
     rows = model.fc.weight.detach().numpy()
+    score = probability_through if name == "polycam" else score_through
     raws = []
     for sample, index in enumerate(classes):
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
@@ -214,10 +220,10 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
         given.noise = noise(*given.picture.shape)
         given.evidence_of_input = partial(evidence_through, model, layer, index)
         given.mask_noise = mask_noise(rank)
-        given.score_of_input = partial(score_through, model, index)
+        given.score_of_input = partial(score, model, index)
         given.gradient_of_input = partial(gradient_through, model, index)
         given.contributions_from_zero = partial(contributions_through, model, index)
-        given.score_of_activations = partial(score_through, tail_of(model, layer), index)
+        given.score_of_activations = partial(score, tail_of(model, layer), index)
         raws.append(principal_component(TERMS[name](given)) if smooth and name != "segeigencam" else REPLICAS[name](given))
     result = CAM(model, layer, name, eigen_smooth=smooth)(inputs, classes)
     np.testing.assert_allclose(result.raw[layer].numpy(), np.stack(raws), rtol=1e-5, atol=1e-7)

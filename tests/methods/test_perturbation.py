@@ -11,15 +11,16 @@ from camtool import CAM, chunks
 from camtool.errors import MethodError
 from camtool.methods import build_method, find_method
 from camtool.methods.perturbation._masks import as_masks
+from camtool.targets import ClassProbability, RawOutput
 from tests.methods.kinds import OF_MAPS
-from tests.methods.replicas_perturbation import fastercam_of, groupcam_of
+from tests.methods.replicas_perturbation import fastercam_of, groupcam_of, polycam_of
 from tests.methods.test_contract import evidence
 from tests.networks import images, small_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
 ASKING = [name for name in OF_MAPS if find_method(name).__module__.startswith("camtool.methods.perturbation.")]
-MASKING = ["scorecam", "fastercam", "sscam", "iscam", "groupcam", "opticam"]
+MASKING = ["scorecam", "fastercam", "sscam", "iscam", "groupcam", "opticam", "polycam"]
 
 
 @pytest.mark.parametrize("name", ASKING)
@@ -93,6 +94,29 @@ def test_groupcam_takes_its_groups_from_the_config(groups: int) -> None:
     np.testing.assert_allclose(build_method({"type": "groupcam", "groups": groups}).raw_map(given).numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(("variant", "of_shown", "of_hidden"), [("plus", 1, 0), ("minus", 0, 1), ("both", 1, 1)])
+def test_polycam_takes_its_variant_from_the_config(variant: str, of_shown: int, of_hidden: int) -> None:
+    given, samples = evidence(2)
+    expected = np.stack([polycam_of(sample, of_shown, of_hidden).sum(axis=0) for sample in samples])
+    actual = build_method({"type": "PolyCAM", "variant": variant}).raw_map(given)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_channel_that_is_the_same_everywhere_weighs_nothing_in_polycam() -> None:
+    given, _ = evidence(2)
+    high, zero = given.activations.clone(), given.activations.clone()
+    high[:, 1], zero[:, 1] = 7.0, 0.0
+    maps = [build_method("polycam").raw_map(replace(given, activations=activations)) for activations in (high, zero)]
+    assert torch.equal(*maps)
+
+
+def test_polycam_explains_a_classs_probability_unless_something_else_is_asked_for() -> None:
+    model, inputs = small_net(double=True), images(double=True)
+    found = CAM(model, "early", "polycam")(inputs, 1).raw["early"]
+    assert torch.equal(found, CAM(model, "early", "polycam")(inputs, ClassProbability(1)).raw["early"])
+    assert not torch.allclose(found, CAM(model, "early", "polycam")(inputs, RawOutput(1)).raw["early"], rtol=1e-2)
+
+
 def test_a_group_that_shows_nothing_has_weight_zero() -> None:
     given, _ = evidence(2)
     dead = replace(given, activations=torch.full_like(given.activations, 2.0))
@@ -141,6 +165,7 @@ def test_sscam_without_noise_and_iscam_of_one_step_are_scorecam() -> None:
         ({"type": "iscam", "steps": 0}, "at least 1, got 0"),
         ({"type": "groupcam", "quantile": 1.0}, r"quantile is in \[0, 1\)"),
         ({"type": "groupcam", "groups": 0}, "groups and kernel are at least 1"),
+        ({"type": "polycam", "variant": "plusminus"}, "variant is one of: plus, minus, both, got 'plusminus'"),
         ({"type": "opticam", "steps": 0}, "steps are at least 1"),
         ({"type": "opticam", "rate": 0.0}, "rate is above 0"),
         ({"type": "sscam", "samples": 0}, "samples are at least 1"),

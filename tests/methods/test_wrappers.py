@@ -127,6 +127,16 @@ def test_smooth_around_integrated_is_the_mean_over_noise_of_the_mean_over_the_wa
     torch.testing.assert_close(raw.double(), expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", ["smooth:gradcam", "integrated:gradcam", "smoothgradcam++", "opticam", "scorecam"])
+def test_what_takes_long_says_how_far_it_is(name: str) -> None:
+    seen: list[tuple[str, int, int]] = []
+    CAM(small_net(), "early", name, progress=lambda *told: seen.append(told))(images(), 1)
+    assert {what for what, _, _ in seen} == {f"{name} at early"}
+    done = [done for _, done, _ in seen]
+    assert done == sorted(done)
+    assert seen[-1][1] == seen[-1][2]
+
+
 @pytest.mark.parametrize("name", ["smooth:integrated:layercam", "smooth:scorecam", "integrated:gradcam++", "smooth:smoothgradcam++"])
 def test_a_batch_equals_singles_and_the_same_map_comes_twice(name: str) -> None:
     cam, inputs = CAM(small_net(), "early", name), images(count=3)

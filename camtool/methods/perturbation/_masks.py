@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from camtool.functional import resize
@@ -30,10 +30,10 @@ def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False)
     return copies
 
 
-def mean_scores_through(
+def scores_through(
     inquiry: Inquiry, channels: Maps, variants: int, vary: Callable[[Tensor, Int[Tensor, " copies"]], Tensor]
-) -> Float[Tensor, "n c"]:
-    """Return for each channel the mean score of the inputs times variants of its mask.
+) -> Float[Tensor, "n c variants"]:
+    """Return for each channel the scores of the inputs times variants of its mask.
 
     Args:
         vary: given masks (n, copies, *size) and for each copy which of the variants it is, counted from 0, returns the masks altered.
@@ -48,14 +48,18 @@ def mean_scores_through(
         return inputs.unsqueeze(1) * vary(masks, numbers % variants).unsqueeze(2)
 
     scores = inquiry.scores_of_inputs(channels.shape[1] * variants, copies)
-    return scores.unflatten(1, (channels.shape[1], variants)).mean(dim=2)
+    return scores.unflatten(1, (channels.shape[1], variants))
+
+
+def same_everywhere(channels: Maps) -> Bool[Tensor, "n c"]:
+    """Return which channels are: masks that neither hide nor show."""
+    flat = channels.flatten(2)
+    return flat.amax(dim=2) == flat.amin(dim=2)
 
 
 def softmax_of_living(scores: Float[Tensor, "n c"], activations: Maps) -> Float[Tensor, "n c"]:
     """Return the softmax over channels that vary; 0 for the others (and for all, where none does)."""
-    flat = activations.flatten(2)
-    dead = flat.amax(dim=2) == flat.amin(dim=2)
-    return scores.masked_fill(dead, -torch.inf).softmax(dim=1).nan_to_num(nan=0.0)
+    return scores.masked_fill(same_everywhere(activations), -torch.inf).softmax(dim=1).nan_to_num(nan=0.0)
 
 
 def weighted(weights: Float[Tensor, "n c"], activations: Maps) -> Maps:

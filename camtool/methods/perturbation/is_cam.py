@@ -6,7 +6,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from camtool.methods._base import ChannelMethod, Evidence
-from camtool.methods.perturbation._masks import mean_scores_through, softmax_of_living, weighted
+from camtool.methods.perturbation._masks import scores_through, softmax_of_living, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
@@ -42,5 +42,5 @@ class ISCAM(ChannelMethod):
             share = (step + 1).to(masks.dtype) / self.steps
             return share.view(-1, *[1] * (masks.ndim - 2)) * masks
 
-        scores = mean_scores_through(evidence.ask(self.name), activations, self.steps, part)
+        scores = scores_through(evidence.ask(self.name), activations, self.steps, part).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -40,7 +40,7 @@ class OptiCAM(ChannelMethod):
         activations = evidence.activations if evidence.activations.device.type == "mps" else evidence.activations.double()
         logits = activations.new_zeros(activations.shape[:2], requires_grad=True)  # (n, c)
         optimiser = torch.optim.Adam([logits], lr=self.rate, maximize=True)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             with torch.enable_grad():
                 saliency = weighted(logits.softmax(dim=1), activations).sum(dim=1, keepdim=True)
                 shown = inquiry.inputs * as_masks(saliency, inquiry.inputs.shape[2:])
@@ -48,4 +48,5 @@ class OptiCAM(ChannelMethod):
             (gradient,) = torch.autograd.grad(shown, logits, of_shown.to(shown.dtype))
             logits.grad = gradient.nan_to_num(0, 0, 0)  # a map that is flat under all weights has no slope
             optimiser.step()
+            inquiry.report(step + 1, self.steps)
         return weighted(logits.detach().softmax(dim=1), activations).to(evidence.activations.dtype)

@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from camtool.methods._base import ChannelMethod, Evidence
-from camtool.methods.perturbation._masks import mean_scores_through, softmax_of_living, weighted
+from camtool.methods.perturbation._masks import scores_through, softmax_of_living, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
@@ -49,5 +49,5 @@ class SSCAM(ChannelMethod):
         def noisy(masks: Tensor, sample: Int[Tensor, " copies"]) -> Tensor:
             return (masks + noise[sample]).clamp(0, 1)
 
-        scores = mean_scores_through(inquiry, activations, self.samples, noisy)
+        scores = scores_through(inquiry, activations, self.samples, noisy).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -38,6 +38,7 @@ class Smooth(Wrapper):
         self.samples = operator.index(samples)
         self.sigma = float(sigma)
         self.seed = operator.index(seed)
+        self.asks_gradients = self.method.needs_gradients or self.method.asks_gradients
         self.noise()
 
     def noise(self) -> Noise:
@@ -59,4 +60,4 @@ class Smooth(Wrapper):
 
     def _noisy(self, evidence: Evidence) -> list[Evidence]:
         inquiry = evidence.ask(self.name)
-        return inquiry.evidence_of(self.noise().copies(inquiry.inputs))
+        return inquiry.evidence_of(self.noise().copies(inquiry.inputs), gradients=self.method.needs_gradients)
