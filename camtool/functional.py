@@ -9,7 +9,6 @@ from torch import Tensor
 
 from camtool.types import Maps, RawMap
 
-EPS = 1e-7  # pytorch-grad-cam's scale_cam_image and xgradcam
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -34,10 +33,14 @@ def spatial_sum(maps: Maps) -> Float[Tensor, "n c *ones"]:
 
 
 def min_max(maps: RawMap) -> RawMap:
-    """Return each sample scaled to [0, 1]; a constant sample becomes zero."""
+    """Return each sample scaled to [0, 1], however small its values are; a constant sample becomes zero.
+
+    Differs from pytorch-grad-cam, whose 1e-7 in the denominator dims a map of small values: where the score is a probability near 1,
+    to nothing.
+    """
     axes = tuple(range(1, maps.ndim))
     shifted = maps - maps.amin(dim=axes, keepdim=True)
-    return shifted / (shifted.amax(dim=axes, keepdim=True) + EPS)
+    return shifted / shifted.amax(dim=axes, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
 def resize(maps: RawMap, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n *size"]:

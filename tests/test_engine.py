@@ -12,13 +12,22 @@ from torch import Tensor, nn
 from camtool import CAM, CAMResult
 from camtool.errors import CamtoolWarning
 from camtool.layouts import ChannelsLast
-from camtool.targets import ClassScore, top_k
+from camtool.targets import ClassProbability, ClassScore, top_k
 from tests.networks import CLASSES, SIZES, autograd_evidence, images, small_net
 
 
 def explained(*arguments: Any, **options: Any) -> CAMResult:
     """Return the result of LayerCAM, whose maps of SmallNet's `early` are positive for every class."""
     return CAM(small_net(), "early", "layercam", **options)(*arguments)
+
+
+def test_the_map_of_a_probability_that_is_almost_1_reaches_1() -> None:
+    model, inputs = small_net(), images()
+    with torch.no_grad():
+        model.fc.bias.copy_(torch.tensor([0.0, 16.0, 0.0, 0.0]))  # p (1 - p) is 3e-7
+    result = CAM(model, "early", "layercam")(inputs, ClassProbability(1))
+    assert result.raw["early"].abs().max() < 1e-6
+    torch.testing.assert_close(result.maps.flatten(1).amax(1), torch.ones(2))
 
 
 @pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode, torch.enable_grad])

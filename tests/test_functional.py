@@ -26,9 +26,9 @@ def test_min_max_of_a_constant_map_is_zero_and_not_nan(value: float, dtype: torc
     assert (min_max(torch.full((2, 3, 3), value, dtype=dtype)) == 0).all()
 
 
-def test_min_max_uses_the_epsilon_of_pytorch_grad_cam() -> None:
-    tiny = torch.tensor([[0.0, 1e-7]], dtype=torch.float64)
-    torch.testing.assert_close(min_max(tiny), torch.tensor([[0.0, 0.5]], dtype=torch.float64))
+@pytest.mark.parametrize("highest", [1e30, 1.0, 1e-7, 1e-30])
+def test_min_max_reaches_1_however_small_the_values_are(highest: float) -> None:
+    assert min_max(torch.tensor([[0.0, 0.25, 1.0]]) * highest).tolist() == [[0.0, 0.25, 1.0]]
 
 
 @pytest.mark.parametrize(("source", "size"), [((7, 7), (224, 224)), ((5, 9), (33, 20)), ((14, 28), (7, 7)), ((1, 4), (3, 8))])

@@ -34,7 +34,9 @@ CLASSES = [2, 7]
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
     torch.manual_seed(0)
-    return torchvision.models.resnet18(weights=None, num_classes=10).eval()
+    network = torchvision.models.resnet18(weights=None, num_classes=10).eval()
+    nn.init.normal_(network.fc.weight, std=30.0)  # large gradients: the peer dims maps of small ones
+    return network
 
 
 @pytest.fixture(scope="module")

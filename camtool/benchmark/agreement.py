@@ -26,6 +26,8 @@ class Agreement:
     blank: int
     """Maps that are zero everywhere in both, and so prove nothing."""
     maps: int
+    precision: str = "float32"
+    """Of the network that was compared."""
 
     @property
     def holds(self) -> bool:
@@ -33,16 +35,16 @@ class Agreement:
         return self.difference <= self.tolerance
 
 
-def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor]) -> Agreement:
+def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor], *, precision: str = "float32") -> Agreement:
     """Return how far a peer's maps are from ours: for each method of `results` the k maps (n, h, w) of its classes.
 
-    Theirs are compared at their own size: the input's, or that of the features.
+    Theirs are compared at their own size, the input's or that of the features, and scaled as ours: pytorch-grad-cam's do not reach 1.
     """
     classes = results[0].maps.shape[1]
     pairs = []
     for number, result in enumerate(results):
         for k in range(classes):
-            expected = theirs[number * classes + k].float().to(result.maps.device)
+            expected = min_max(theirs[number * classes + k].float().to(result.maps.device))
             (raw,) = result.raw.values()
             choices = [result.maps[:, k]]
             if expected.shape != result.maps[:, k].shape:
@@ -53,7 +55,7 @@ def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor]) -> Agreeme
     by_sample = [torch.stack([(one - expected).abs().flatten(1).amax(dim=1) for one in choices]) for choices, expected in pairs]
     blank = sum(int(((choices[0].flatten(1) == 0).all(dim=1) & (expected.flatten(1) == 0).all(dim=1)).sum()) for choices, expected in pairs)
     difference = torch.stack([differences.amin(dim=0).amax() for differences in by_sample]).amax()
-    return Agreement(float(difference), TOLERANCE, blank, sum(len(expected) for _, expected in pairs))
+    return Agreement(float(difference), TOLERANCE, blank, sum(len(expected) for _, expected in pairs), precision)
 
 
 def with_eager(fast: Sequence[CAMResult], eager: Sequence[CAMResult], *, ranks: bool) -> Agreement:

@@ -98,5 +98,8 @@ def _agreement(one: Measured) -> str:
     parts = []
     for name, agreement in one.agreements.items():
         blank = f", {agreement.blank} of {agreement.maps} blank" if agreement.blank else ""
-        parts.append(f"{name} {'' if agreement.holds else 'DIFFERS by '}{agreement.difference:.0e} (<= {agreement.tolerance:.0e}){blank}")
+        finer = "" if agreement.precision == "float32" else f" in {agreement.precision}"
+        parts.append(
+            f"{name} {'' if agreement.holds else 'DIFFERS by '}{agreement.difference:.0e} (<= {agreement.tolerance:.0e}){finer}{blank}"
+        )
     return "; ".join(parts)

@@ -74,6 +74,23 @@ def test_maps_that_differ_are_said_to_differ(tiny: nn.Module, monkeypatch: pytes
     assert measured.differing == [GRAD_CAM]
 
 
+def test_what_differs_by_rounding_alone_is_compared_in_float64(tiny: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def rounded(given: Subject, case: Case) -> Iterator[Callable[[], object]]:
+        with grad_cam(given, case) as run:
+            noise = 0.01 if given.inputs.dtype == torch.float32 else 0.0
+            yield lambda: [maps * (1 - noise * torch.rand(maps.shape)) for maps in run()]
+
+    grad_cam = room.peers_of(_case("gradcam"))[GRAD_CAM]
+    monkeypatch.setattr(room, "peers_of", lambda _: {GRAD_CAM: rounded})
+
+    measured = measure(_case("gradcam"), _subject(tiny), EFFORT, "cpu")
+
+    assert not measured.differing
+    assert measured.agreements[GRAD_CAM].precision == "float64"
+    assert next(tiny.parameters()).dtype == torch.float32
+
+
 def test_the_network_is_as_it_was_after_everyone(tiny: nn.Module) -> None:
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
 

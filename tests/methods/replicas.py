@@ -306,9 +306,9 @@ def relu(raw: np.ndarray) -> np.ndarray:
 
 
 def min_max(raw: np.ndarray) -> np.ndarray:
-    """y = x - min(x); y / (max(y) + 1e-7)."""
+    """y = x - min(x); y / max(y), zeros where that is 0."""
     shifted = raw - min(raw.ravel())
-    return shifted / (max(shifted.ravel()) + 1e-7)
+    return shifted / (max(shifted.ravel()) or 1.0)
 
 
 def resize(raw: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

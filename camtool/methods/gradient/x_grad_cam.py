@@ -1,9 +1,11 @@
 """XGrad-CAM: Fu et al. 2020, "Axiom-based Grad-CAM", arXiv:2008.02312."""
 
-from camtool.functional import EPS, spatial_sum
+from camtool.functional import spatial_sum
 from camtool.methods._base import GradientMethod
 from camtool.registry import METHODS
 from camtool.types import Maps, Weights
+
+EPS = 1e-7  # pytorch-grad-cam's XGradCAM
 
 
 @METHODS.register_module()

@@ -22,7 +22,7 @@ class InputSample:
 
 def scaled(channel: np.ndarray) -> np.ndarray:
     shifted = channel - channel.min()
-    return shifted / (shifted.max() + 1e-7)
+    return shifted / (shifted.max() or 1.0)
 
 
 def resized(channel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
