@@ -28,6 +28,10 @@ class ImageError(CamtoolError):
     """A picture that is missing, unreadable or of an unusable size."""
 
 
+class DataError(CamtoolError):
+    """A data set that is missing, cannot be fetched or read, or does not hold what is asked for."""
+
+
 class LayerError(CamtoolError):
     """A target layer that does not exist, is not called, or carries no gradient."""
 

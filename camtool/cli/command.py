@@ -5,7 +5,7 @@ import json
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -14,16 +14,14 @@ from typer.core import TyperCommand
 
 from camtool.errors import CamtoolError, CamtoolWarning
 
-LIST_OPTIONS = ("--target-layers", "--method", "--target-category", "--cfg-options")
-"""Options that take several values at once, as in argparse's nargs='+'."""
-
 
 class Command(TyperCommand):
-    """A command whose LIST_OPTIONS take values until the next option or `--`, and whose options may be spelt with underscores."""
+    """A command whose options of several values take them until the next option or `--`, and may be spelt with underscores."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Rewrite `--method a b` to `--method a --method b`, then parse as ever."""
-        return super().parse_args(ctx, expand_lists(args))
+        lists = {name for one in self.params if getattr(one, "multiple", False) for name in one.opts}
+        return super().parse_args(ctx, expand_lists(args, lists))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Say the order that lists behind options ask for."""
@@ -33,8 +31,11 @@ class Command(TyperCommand):
         return [f"{shown} [OPTIONS]{lists}".strip()]
 
 
-def expand_lists(args: list[str]) -> list[str]:
-    """Return `args` with every list behind an option as repeated options, and option names with hyphens."""
+def expand_lists(args: list[str], lists: Container[str]) -> list[str]:
+    """Return `args` with every list behind one of the options `lists` as repeated options, and option names with hyphens.
+
+    As with argparse's nargs='+'.
+    """
     expanded: list[str] = []
     option, taken, position = "", 0, 0
     while position < len(args):
@@ -49,7 +50,7 @@ def expand_lists(args: list[str]) -> list[str]:
         elif token.startswith("--"):
             name, equals, value = token.partition("=")
             name = name.replace("_", "-")
-            option, taken = (name, 0) if name in LIST_OPTIONS else ("", 0)
+            option, taken = (name, 0) if name in lists else ("", 0)
             if equals:
                 expanded.append(f"{name}={value}")
                 taken = 1

@@ -13,6 +13,8 @@ from camtool.cli.command import Session
 from camtool.errors import MethodError, OutputError, TargetError, closest
 
 if TYPE_CHECKING:
+    from camtool import CAM
+    from camtool.chunks import Progress
     from camtool.cli.questions import Answers, Question
     from camtool.models import Network
     from camtool.result import CAMResult
@@ -22,33 +24,33 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for; see `camtool vis --help`."""
+    """What the command line asked for; see `camtool vis --help`. The defaults are the options'."""
 
     image: Path
     wanted: options.Wanted
-    target_layers: Sequence[str]
-    methods: Sequence[str]
-    categories: Sequence[str]
-    target: str | None
-    against: str | None
-    target_image: Path | None
-    top_k: int | None
-    components: int | None
-    aug_smooth: bool
-    eigen_smooth: bool
-    fuse: str
-    vit_like: bool
-    num_extra_tokens: int | None
-    save_path: str | None
-    save_raw: Path | None
-    figure: str
-    colormap: str
-    opacity: float
-    original: bool
-    per_layer: bool
-    show: bool
-    as_json: bool
-    debug: bool
+    target_layers: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    categories: Sequence[str] = ()
+    target: str | None = None
+    against: str | None = None
+    target_image: Path | None = None
+    top_k: int | None = None
+    components: int | None = None
+    aug_smooth: bool = False
+    eigen_smooth: bool = False
+    fuse: str = ""
+    vit_like: bool = False
+    num_extra_tokens: int | None = None
+    save_path: str | None = None
+    save_raw: Path | None = None
+    figure: str = "overlay"
+    colormap: str = "jet"
+    opacity: float = 0.5
+    original: bool = False
+    per_layer: bool = False
+    show: bool = False
+    as_json: bool = False
+    debug: bool = False
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Explained:
 def explain(running: Session, request: Request) -> None:
     """Make the maps, write the files, print the report."""
     from camtool.cli import concepts
+    from camtool.cli.progress import drawn_progress
 
     started = time.perf_counter()
     _check_output(request)
@@ -115,12 +118,14 @@ def explain(running: Session, request: Request) -> None:
 
     picture = read_picture(request.image)
     loaded = options.read_config(request.wanted, debug=request.debug)
-    asked = _asked(request, loaded.cam)  # a misspelt method, layout or target is found before a network is built
+    asked = cam_arguments(request, loaded.cam)  # a misspelt method, layout or target is found before a network is built
     question = read_question(request, loaded.cam)
     building = time.perf_counter()
     network = options.build(request.wanted, loaded)
     seconds_building = time.perf_counter() - building
-    explained = _maps(request, asked, question, network, network.preprocess(picture))
+    with drawn_progress() as progress:
+        cam = make_cam(network, asked, progress)
+        explained = explain_input(request, asked, cam, question, network, network.preprocess(picture))
     explained.seconds["load"] = seconds_building
     from camtool.cli import outputs, report
 
@@ -154,14 +159,18 @@ def _check_output(request: Request) -> None:
         check_writable(path)
 
 
-def _maps(request: Request, asked: dict[str, Any], question: "Question", network: "Network", inputs: Any) -> Explained:
+def make_cam(network: "Network", asked: dict[str, Any], progress: "Progress | None" = None) -> "CAM":
+    """Return what makes a network's maps, by the arguments of `cam_arguments`."""
     from camtool import CAM
-    from camtool.cli.progress import drawn_progress
 
+    return CAM(network.model, **asked, input=network.source.picture_input, progress=progress)
+
+
+def explain_input(request: Request, asked: dict[str, Any], cam: "CAM", question: "Question", network: "Network", inputs: Any) -> Explained:
+    """Return what `network` answers to the question about one picture, preprocessed (1, c, h, w); `cam` was made as `asked`."""
     inputs = inputs.to(next(network.model.parameters()).device)
-    with drawn_progress() as progress:
-        cam = CAM(network.model, **asked, input=network.source.picture_input, progress=progress)
-        answers = question.ask(cam, network, inputs)
+    answers = question.ask(cam, network, inputs)
+    seconds = dict(next(iter(answers.results.values())).seconds)
     return Explained(
         request,
         network,
@@ -173,11 +182,11 @@ def _maps(request: Request, asked: dict[str, Any], question: "Question", network
         cam.reason,
         asked["aug_smooth"],
         asked["eigen_smooth"],
-        dict(next(iter(answers.results.values())).seconds),
+        seconds,
     )
 
 
-def _asked(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
+def cam_arguments(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.fusion import build_fusion
     from camtool.layouts import build_layout

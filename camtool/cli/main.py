@@ -3,6 +3,7 @@
 import typer
 
 from camtool.cli.benchmark import benchmark
+from camtool.cli.browse import browse
 from camtool.cli.command import Command
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
@@ -17,6 +18,7 @@ app = typer.Typer(
     help="Where did this network look? Class activation maps from a config and a checkpoint.",
 )
 app.command("vis", cls=Command)(vis)
+app.command("browse", cls=Command)(browse)
 app.command("layers", cls=Command)(layers)
 app.command("methods", cls=Command)(methods)
 app.command("sweep", cls=Command)(sweep)

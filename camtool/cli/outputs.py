@@ -30,6 +30,9 @@ _LONGEST_NAME = 100  # of the methods in a file's name; file systems end at 255 
 NO_CLASS = -1
 """In saved arrays, where a map is about no class."""
 
+RANDOM_WEIGHTS = "RANDOM WEIGHTS: this map means nothing"
+"""Written large below figures of a network without a checkpoint."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -61,54 +64,66 @@ def planned_paths(request: "Request") -> list[Path]:
     return paths
 
 
-def draw(explained: "Explained", picture: Picture) -> Drawn:
-    """Return the figures: on what the network saw, or on the original picture."""
-    from camtool.models.view import channel_order, measure_geometry, seen_picture
+class Canvas:
+    """Where the maps of an explained picture are drawn: on what the network saw, or, asked for so, on the original picture."""
 
-    request, network, aims = explained.request, explained.network, explained.answers.aims
-    below = seen_picture(explained.inputs, network.preprocess)
-    geometry = measure_geometry(picture, network.preprocess) if request.original else None
-    if geometry is not None:
-        below = picture
+    def __init__(self, explained: "Explained", picture: Picture) -> None:
+        from camtool.models.view import measure_geometry, seen_picture
 
-    def cell(method: str, k: int, layer: str) -> Cell:
+        preprocess = explained.network.preprocess
+        self._explained = explained
+        self._geometry = measure_geometry(picture, preprocess) if explained.request.original else None
+        self.below: Picture = seen_picture(explained.inputs, preprocess) if self._geometry is None else picture
+        """What lies under the maps."""
+
+    def cell(self, method: str, k: int, layer: str = "") -> Cell:
+        """Return a method's map of the k-th class, of all target layers or of one, with its captions."""
+        from camtool.models.view import channel_order
+
+        explained, geometry = self._explained, self._geometry
         result = explained.results[method]
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
         status = result.status[0][k]
         discriminative = "" if result.class_discriminative else " (any class)"
         portrait = None
         if result.attributions is not None:
-            values = result.attributions[0, k].cpu().numpy()[channel_order(network.preprocess)]
+            values = result.attributions[0, k].cpu().numpy()[channel_order(explained.network.preprocess)]
             portrait = around_grey(values if geometry is None else np.stack([geometry.to_original(one) for one in values]))
         return Cell(
             geometry.to_original(maps) if geometry is not None else maps,
-            _caption(explained, aims[k]),
+            caption(explained, explained.answers.aims[k]),
             f"{method}{discriminative} {f'at {layer}' if layer else result.source}",
             "" if status == "ok" else status,
             portrait,
         )
 
+
+def draw(explained: "Explained", picture: Picture) -> Drawn:
+    """Return the figures: on what the network saw, or on the original picture."""
+    request, network, aims = explained.request, explained.network, explained.answers.aims
+    canvas = Canvas(explained, picture)
     keys = []
     for method, result in explained.results.items():
         keys.append((method, ""))
         if request.per_layer and len(result.layer_maps) > 1:
             keys += [(method, layer) for layer in result.layer_maps]
-    rows = [[cell(method, k, layer) for k in range(len(aims))] for method, layer in keys]
+    rows = [[canvas.cell(method, k, layer) for k in range(len(aims))] for method, layer in keys]
     style = Style(request.figure, request.colormap, request.opacity)
-    alarm = "RANDOM WEIGHTS: this map means nothing" if network.checkpoint is None else ""
+    alarm = RANDOM_WEIGHTS if network.checkpoint is None else ""
     wants_single = request.show or (request.save_path is not None and is_folder(request.save_path))
     single = {
-        (method, aims[k].file_name, layer): figure(below, [[one]], style, alarm=alarm)
+        (method, aims[k].file_name, layer): figure(canvas.below, [[one]], style, alarm=alarm)
         for (method, layer), row in zip(keys, rows, strict=True)
         for k, one in enumerate(row)
         if wants_single
     }
     # Methods of one class stand side by side, as the original and its maps do in a paper.
     grid = [[one for row in rows for one in row]] if len(aims) == 1 else rows
-    return Drawn(figure(below, grid, style, alarm=alarm), single)
+    return Drawn(figure(canvas.below, grid, style, alarm=alarm), single)
 
 
-def _caption(explained: "Explained", aim: "Aim") -> str:
+def caption(explained: "Explained", aim: "Aim") -> str:
+    """Return what a map explains, with its probability, or else the target's value."""
     if aim.index is not None and explained.question.name in ("logit", "probability", "binary"):
         return f"{aim.words}, {explained.shown(aim.index)}"
     return f"{aim.words}, {aim.value:.3g}"

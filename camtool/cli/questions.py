@@ -167,11 +167,9 @@ class Classes(Question):
         return target if fitted is None else fitted(logits, 0)
 
     def _aim(self, target: Any, names: list[str] | None, logits: Tensor) -> Aim:
-        from camtool.models.classes import short_name
+        from camtool.models.classes import label
 
-        def named(index: int) -> str:
-            return f"{short_name(names[index])} ({index})" if names else f"class {index}"
-
+        named = partial(label, names=names)
         index = target.index
         words = target.describe(named) if hasattr(target, "describe") else f"{self.name} of {named(index)}"
         others = [str(target.against)] if isinstance(target, ClassContrast) else []

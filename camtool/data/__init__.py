@@ -1,1 +1,1 @@
-"""What goes in: pictures."""
+"""What goes in: pictures, and data sets of them."""

@@ -5,7 +5,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,18 @@ _INERT = (
     "numpy.dtype",
     "numpy.ndarray",
 )
+
+
+@dataclass(frozen=True)
+class KeyCounts:
+    """How many of a network's keys a checkpoint gave, how many it did not, and how many of its own fit nowhere."""
+
+    loaded: int
+    missing: int
+    unexpected: int
+
+    def __str__(self) -> str:
+        return f"{self.loaded} of {self.loaded + self.missing} keys loaded, {self.missing} missing, {self.unexpected} unexpected"
 
 
 @dataclass(frozen=True)
@@ -118,9 +130,8 @@ def _state(content: Any, source: str) -> dict[str, Tensor]:
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, Mapping) else {}
     if not state:
         raise CheckpointError(f"Checkpoint '{source}' holds no tensors by name; expected a state_dict, or a dict with 'state_dict'.")
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while prefix := next((one for one in _PREFIXES if all(key.startswith(one) for key in state)), ""):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
@@ -141,8 +152,20 @@ def map_keys(state: Mapping[str, Tensor], rules: Sequence[Any]) -> dict[str, Ten
     return mapped
 
 
-def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `model`. Missing buffers and unexpected keys warn; a missing parameter or another shape is fatal.
+def best_fit(own: Iterable[str], states: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """Return of several namings of the same weights the one with the most of a network's own keys; the first of equals.
+
+    Each also comes as part of a larger network: one that keeps its layers under `model.` has that in its keys.
+    """
+    names = set(own)
+    prefixed = [{f"{prefix}{key}": value for key, value in state.items()} for prefix in ("", *_PREFIXES) for state in states]
+    return max(prefixed, key=lambda state: len(names & state.keys()))
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> KeyCounts:
+    """Load `state` into `model`; return how many keys did fit.
+
+    Missing buffers and unexpected keys warn; a missing parameter or another shape is fatal.
 
     Raises:
         CheckpointError: with the counts of loaded, missing and unexpected keys.
@@ -153,7 +176,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     except Exception as error:  # beside shapes, models' own conversion hooks fail on foreign keys in their own ways
         raise CheckpointError(_mismatch(error, source)) from error
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    counts = f"{expected - len(missing)} of {expected} keys loaded, {len(missing)} missing, {len(unexpected)} unexpected"
+    counts = KeyCounts(expected - len(missing), len(missing), len(unexpected))
     lost = [name for name in missing if name in parameters]
     if lost:
         raise CheckpointError(
@@ -164,6 +187,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     if missing or unexpected:
         details = [f"{kind} {_some(names)}" for kind, names in (("missing buffers", missing), ("unexpected", unexpected)) if names]
         warnings.warn(f"Checkpoint '{source}': {counts}: {'; '.join(details)}.", CamtoolWarning, stacklevel=2)
+    return counts
 
 
 _SIZE = re.compile(r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\) from checkpoint, .*?torch.Size\((.*?)\)")

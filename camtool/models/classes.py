@@ -63,6 +63,11 @@ def short_name(name: str) -> str:
     return name.split(",", maxsplit=1)[0].strip()
 
 
+def label(index: int, names: Sequence[str] | None) -> str:
+    """Return "tabby cat (281)", or "class 281" where it has no name."""
+    return f"{short_name(names[index])} ({index})" if names and index < len(names) else f"class {index}"
+
+
 def probabilities(logits: Tensor, *, decides_each_class: bool = False) -> tuple[Tensor, str]:
     """Return (probabilities in [0, 1] shaped like `logits` (n, classes), "softmax" or "sigmoid").
 

@@ -1,5 +1,6 @@
 """From config and checkpoint to a network that is ready to be asked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool.errors import CamtoolError, CheckpointError
-from camtool.models.checkpoints import Checkpoint, load_into, map_keys
+from camtool.models.checkpoints import Checkpoint, KeyCounts, best_fit, load_into, map_keys
 from camtool.models.classes import fitting_names, names_in_checkpoint, probabilities
 from camtool.models.configs import LoadedConfig
 from camtool.models.sources import Source, find_source
@@ -28,10 +29,20 @@ class Network:
     """The checkpoint's sha256."""
     source: Source = field(repr=False)
     _meta: dict[str, Any] = field(default_factory=dict, repr=False)
+    keys: KeyCounts | None = None
+    """What the checkpoint gave; None: random weights."""
+    names_of_data: Sequence[str] | None = field(default=None, repr=False)
+    """Of the data set that is looked at, for a network whose checkpoint and config name no classes."""
 
     def class_names(self, classes: int) -> tuple[list[str] | None, str]:
         """Return (names, remark); names are None where none fit `classes`, and the remark says why."""
-        return fitting_names([(names_in_checkpoint(self._meta), "checkpoint"), self.source.class_names(self.model)], classes)
+        known: list[tuple[Sequence[str] | None, str]] = [
+            (names_in_checkpoint(self._meta), "checkpoint"),
+            self.source.class_names(self.model),
+        ]
+        if self.names_of_data is not None:
+            known.append((self.names_of_data, "data set"))
+        return fitting_names(known, classes)
 
     def probabilities(self, logits: Tensor) -> tuple[Tensor, str]:
         """Return (probabilities (n, classes) in [0, 1], "softmax" or "sigmoid")."""
@@ -61,11 +72,10 @@ def load_network(
         if read is None:
             _randomise(model, source)
     preprocess = source.preprocessing(model)
-    if read is not None:
-        _load(model, read, source)
+    keys = None if read is None else _load(model, read, source)
     model.eval().requires_grad_(False)
     meta = {} if read is None else read.meta
-    return Network(model.to(where), preprocess, weights, read.digest if read else None, source, meta)
+    return Network(model.to(where), preprocess, weights, read.digest if read else None, source, meta, keys)
 
 
 def check_device(device: str) -> torch.device:
@@ -100,13 +110,10 @@ def _randomise(model: nn.Module, source: Source) -> None:
             parameter.add_(torch.randn_like(parameter), alpha=RANDOM_SPREAD)
 
 
-def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> None:
+def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> KeyCounts:
     rules = source.loaded.cam.get("checkpoint_keys")
-    state = checkpoint.state
-    if rules:
-        mapped = map_keys(state, rules)
-        own = model.state_dict().keys()
-        # The rules are for the checkpoint that the config names; one saved from this very network needs none.
-        if len(own & mapped.keys()) >= len(own & state.keys()):
-            state = mapped
-    load_into(model, source.convert(model, state), checkpoint.source)
+    states = [checkpoint.state]
+    if rules:  # for the checkpoint that the config names; one saved from this very network needs none
+        states.insert(0, map_keys(checkpoint.state, rules))
+    state = best_fit(model.state_dict(), states)
+    return load_into(model, source.convert(model, state), checkpoint.source)

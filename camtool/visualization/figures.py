@@ -15,6 +15,7 @@ from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, hea
 KINDS = ("overlay", "panel", "heatmap")
 
 _LEAST_WIDTH = 224  # of a cell that has a caption: a 32x32 picture leaves no room to write
+_MOST_ENLARGED = 672  # rows up to which a picture is enlarged for the sake of its captions
 _MARGIN = 8
 _MOST_IN_A_ROW = 6  # tiles; a longer row is no picture for a page or a screen
 _MOST_ROWS = 6
@@ -61,23 +62,46 @@ def figure(
         notes = [text for text in (alarm, cells[0].remark) if text]
         return _tile(drawn, [], notes) if notes else drawn
     if style.kind == "panel":
-        grid: list[list[np.ndarray | None]] = [
-            [
-                _tile(picture, ["input"]),
-                _tile(heatmap(cell.saliency, style.colormap), [cell.title, cell.subtitle], [cell.remark]),
-                _tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]),
-            ]
-            for cell in cells
+        return panels(picture, cells, style, alarm=alarm)
+    grid: list[list[np.ndarray | None]] = [
+        [
+            _tile(picture, ["input"]) if index == 0 else None,
+            *(_tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]) for cell in row),
         ]
-    else:
-        grid = [
+        for index, row in enumerate(rows)
+    ]
+    return _whole(_folded(grid), alarm)
+
+
+def panels(
+    picture: UInt8[np.ndarray, "h w 3"],
+    cells: Sequence[Cell],
+    style: Style,
+    *,
+    input_captions: Sequence[str] = ("input",),
+    overlay_captions: Sequence[str] | None = None,
+    alarm: str = "",
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Return one picture in RGB with three panels a row, one row a cell: the input, the map, the map over the input.
+
+    Args:
+        overlay_captions: None: those of the map once more.
+    """
+    grid: list[list[np.ndarray | None]] = []
+    for cell in cells:
+        captions = [cell.title, cell.subtitle]
+        grid.append(
             [
-                _tile(picture, ["input"]) if index == 0 else None,
-                *(_tile(_drawn(picture, cell, style), [cell.title, cell.subtitle], [cell.remark]) for cell in row),
+                _tile(picture, input_captions),
+                _tile(heatmap(cell.saliency, style.colormap), captions, [cell.remark]),
+                _tile(_drawn(picture, cell, style), captions if overlay_captions is None else overlay_captions, [cell.remark]),
             ]
-            for index, row in enumerate(rows)
-        ]
-    whole = _grid(_folded(grid))
+        )
+    return _whole(_folded(grid), alarm)
+
+
+def _whole(grid: Sequence[Sequence[np.ndarray | None]], alarm: str) -> UInt8[np.ndarray, "H W 3"]:
+    whole = _grid(grid)
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
 
 
@@ -106,8 +130,11 @@ def _drawn(picture: UInt8[np.ndarray, "h w 3"], cell: Cell, style: Style) -> UIn
 
 
 def _tile(picture: UInt8[np.ndarray, "h w 3"], captions: Sequence[str], remarks: Sequence[str] = ()) -> UInt8[np.ndarray, "H W 3"]:
-    factor = max(1, -(-_LEAST_WIDTH // picture.shape[1]))
+    height, width = picture.shape[:2]
+    factor = max(min(-(-_LEAST_WIDTH // width), _MOST_ENLARGED // height), 1)
     tile = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) if factor > 1 else picture
+    if tile.shape[1] < _LEAST_WIDTH:  # a tall picture: room beside it
+        tile = np.pad(tile, ((0, 0), (0, _LEAST_WIDTH - tile.shape[1]), (0, 0)), constant_values=_PAPER[0])
     for texts, colour in ((captions, _INK), (remarks, _ALARM)):
         if any(texts):
             tile = _above(tile, _lines([text for text in texts if text], tile.shape[1], colour=colour))

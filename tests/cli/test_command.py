@@ -2,6 +2,8 @@ import pytest
 
 from camtool.cli.command import expand_lists
 
+LISTS = ("--target-layers", "--method", "--cfg-options")
+
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
@@ -18,4 +20,4 @@ from camtool.cli.command import expand_lists
     ],
 )
 def test_lists_behind_an_option_are_taken_until_the_next_option(typed: str, meant: str) -> None:
-    assert expand_lists(typed.split()) == meant.split()
+    assert expand_lists(typed.split(), LISTS) == meant.split()

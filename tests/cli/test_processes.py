@@ -49,3 +49,10 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 
     assert "IMG CONFIG [CHECKPOINT] [OPTIONS] (positionals first, or --" in finished.stdout
     assert finished.stderr == "[]\n"
+
+
+def test_browse_is_a_script_too(tmp_path: Path) -> None:
+    finished = _started(str(ROOT / "tools/browse.py"), LITE0, folder=tmp_path)
+
+    assert finished.returncode == 2
+    assert finished.stderr == "Error: What to look at is said by one of --random N, --index I and --image PATH; got none of them.\n"

@@ -141,3 +141,26 @@ def test_what_is_written_below_a_tiny_picture_has_room_to_be_read() -> None:
     drawn = figure(tiny, [[Cell(np.zeros((32, 32), np.float32), "", "", "no positive evidence for this target")]], Style())
     assert drawn.shape[1] == 7 * 32  # at least 224 pixels, by a whole factor
     assert 7 * 32 < drawn.shape[0] < 7 * 32 + 60  # two lines, not a column of letters
+
+
+def test_panels_have_the_captions_that_they_are_given(picture: np.ndarray) -> None:
+    plain = figures.panels(picture, [cell()], Style("panel"))
+    np.testing.assert_array_equal(plain, figure(picture, [[cell()]], Style("panel")))
+    own = figures.panels(picture, [cell()], Style("panel"), input_captions=["original", "true: cat (0)"], overlay_captions=["overlay"])
+    assert own.shape == plain.shape
+    ink = [(drawn[8 + 240 :] < 100).all(axis=2) for drawn in (plain, own)]
+    columns = [slice(8 + 328 * place, 328 * (place + 1)) for place in range(3)]
+    assert ink[1][:, columns[0]].sum() > 2 * ink[0][:, columns[0]].sum()  # "input" has become two lines
+    np.testing.assert_array_equal(ink[0][:, columns[1]], ink[1][:, columns[1]])
+    assert ink[1][:, columns[2]].sum() < ink[0][:, columns[2]].sum()  # two lines have become one
+
+
+@pytest.mark.parametrize(("size", "rows"), [((8, 8), 224), ((28, 28), 224), ((300, 20), 600), ((700, 50), 700)])
+def test_a_tall_picture_gets_room_beside_it_and_is_not_enlarged_without_bounds(size: tuple[int, int], rows: int) -> None:
+    tall = np.random.default_rng(0).integers(0, 200, (*size, 3), dtype=np.uint8)
+    drawn = figures.panels(tall, [cell(size)], Style("panel"))
+
+    assert drawn.shape[1] == 3 * 224 + 4 * 8
+    factor = rows // size[0]
+    assert len(places(drawn, tall.repeat(factor, axis=0).repeat(factor, axis=1))) == 1
+    assert rows < drawn.shape[0] < rows + 100
