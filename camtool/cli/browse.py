@@ -1,13 +1,15 @@
 """`camtool browse`: pictures of a config's own data set, or any others, through its network: original, map and overlay of each."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from camtool.cli import network as options
 from camtool.cli.command import session
+from camtool.errors import DataError
 
 
 def browse(
@@ -33,9 +35,17 @@ def browse(
 ) -> None:
     """Look at samples of a data set through its network: true, predicted and explained class, map and overlay of each."""
     with session(as_json=as_json, debug=debug) as running:
+        _check_one_of({"--random": random, "--index": index, "--image": image or None})
         from camtool.cli.samples import Wish, show_samples
 
         wanted = options.Wanted(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
         images = [path.expanduser() for path in image or []]
         wish = Wish(wanted, random, index, images, split, class_idx, method or [], out_dir.expanduser(), as_json, debug)
         show_samples(running, wish)
+
+
+def _check_one_of(asked: Mapping[str, Any]) -> None:
+    given = [option for option, value in asked.items() if value is not None]
+    if len(given) != 1:
+        found = " and ".join(given) if given else "none of them"
+        raise DataError(f"What to look at is said by one of --random N, --index I and --image PATH; got {found}.")

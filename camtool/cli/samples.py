@@ -16,7 +16,7 @@ from camtool.cli.console import results_console
 from camtool.cli.explain import Explained, Request, cam_arguments, explain_input, make_cam
 from camtool.data.images import read_picture
 from camtool.data.samples import Sample, Samples
-from camtool.errors import CamtoolWarning, DataError
+from camtool.errors import CamtoolWarning
 from camtool.files import check_writable, write_atomically
 from camtool.models.classes import label
 from camtool.visualization.encode import FORMATS, encode
@@ -66,7 +66,7 @@ def show_samples(running: Session, wish: Wish) -> None:
     from camtool.cli.questions import read_question
 
     started = time.perf_counter()
-    _check(wish)
+    check_writable(wish.out_dir / "figure.png")
     loaded = options.read_config(wish.wanted, debug=wish.debug)
     categories = [] if wish.category is None else [wish.category]
     request = Request(Path(), wish.wanted, methods=wish.methods, categories=categories, figure="panel", opacity=OPACITY)
@@ -103,15 +103,6 @@ def show_samples(running: Session, wish: Wish) -> None:
         _print_json(running, wish, seen, explained, seconds)
     else:
         _print_table(running, seen, explained, seconds)
-
-
-def _check(wish: Wish) -> None:
-    asked = {"--random": wish.random, "--index": wish.index, "--image": wish.images or None}
-    given = [option for option, value in asked.items() if value is not None]
-    if len(given) != 1:
-        found = " and ".join(given) if given else "none of them"
-        raise DataError(f"What to look at is said by one of --random N, --index I and --image PATH; got {found}.")
-    check_writable(wish.out_dir / "figure.png")
 
 
 def _chosen(wish: Wish, samples: Samples | None) -> list[Chosen]:

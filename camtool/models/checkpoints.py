@@ -5,6 +5,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Key
     """
     expected = len(model.state_dict())
     try:
-        missing, unexpected = model.load_state_dict(dict(state), strict=False)
+        missing, unexpected = model.load_state_dict(_with_versions(state, model), strict=False)
     except Exception as error:  # beside shapes, models' own conversion hooks fail on foreign keys in their own ways
         raise CheckpointError(_mismatch(error, source)) from error
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
@@ -184,10 +185,22 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Key
             f"{f' Unexpected: {_some(unexpected)}.' if unexpected else ''} "
             "Give the checkpoint of this config, or map its keys by cam.checkpoint_keys in the config."
         )
-    if missing or unexpected:
-        details = [f"{kind} {_some(names)}" for kind, names in (("missing buffers", missing), ("unexpected", unexpected)) if names]
+    telling = [name for name in missing if not name.endswith(_BATCHES)]
+    if telling or unexpected:
+        details = [f"{kind} {_some(names)}" for kind, names in (("missing buffers", telling), ("unexpected", unexpected)) if names]
         warnings.warn(f"Checkpoint '{source}': {counts}: {'; '.join(details)}.", CamtoolWarning, stacklevel=2)
     return counts
+
+
+_BATCHES = "num_batches_tracked"  # of batch norms; files from before torch 0.4.1 have none, and nothing is lost
+
+
+def _with_versions(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return `state` as of today's batch norms: they then fill in nothing themselves, which torch would count as loaded."""
+    versioned: Any = OrderedDict(state)
+    norms = {path: module for path, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._NormBase)}
+    versioned._metadata = {path: {"version": module._version} for path, module in norms.items()}
+    return versioned
 
 
 _SIZE = re.compile(r"size mismatch for (\S+): copying a param with shape torch.Size\((.*?)\) from checkpoint, .*?torch.Size\((.*?)\)")

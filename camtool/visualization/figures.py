@@ -4,6 +4,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -19,7 +22,10 @@ _MOST_ENLARGED = 672  # rows up to which a picture is enlarged for the sake of i
 _MARGIN = 8
 _MOST_IN_A_ROW = 6  # tiles; a longer row is no picture for a page or a screen
 _MOST_ROWS = 6
+_NO_LETTER = "\uffff"  # drawn as the box that stands for what a font lacks
 _PAPER, _INK, _ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def _alarm(text: str, width: int) -> UInt8[np.ndarray, "k w 3"]:
 
 def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _INK, scale: float = 1.0) -> UInt8[np.ndarray, "k w 3"]:
     size = scale * min(max(width / 22, 11), 48)
-    font = ImageFont.load_default(size)
+    font = _font("".join(texts), size)
     lines = [line for text in texts for line in _wrapped(text, font, width - 8)]
     height = round(size * 1.3)
     image = Image.new("RGB", (width, height * len(lines) + 4), _PAPER)
@@ -177,7 +183,22 @@ def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _
     return np.asarray(image)
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _font(text: str, size: float) -> Font:
+    """Return the usual font, or where it lacks letters of `text` one that knows more: Latin, Greek, Cyrillic and others."""
+    usual = ImageFont.load_default(size)
+    if text.isascii() or _draws(usual, text):
+        return usual
+    found = find_spec("matplotlib")  # comes with mmengine; it is the font that is wanted
+    file = Path(found.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if found else None
+    return ImageFont.truetype(file, size) if file is not None and file.is_file() else usual
+
+
+def _draws(font: Font, text: str) -> bool:
+    missing = bytes(font.getmask(_NO_LETTER))
+    return not any(bytes(font.getmask(letter)) == missing for letter in set(text))
+
+
+def _wrapped(text: str, font: Font, width: int) -> list[str]:
     """Return `text` in lines that fit `width`, broken at spaces, else behind dots, else anywhere."""
     lines: list[str] = []
     rest = text

@@ -54,6 +54,16 @@ def test_json_is_exactly_one_object_with_everything_in_it(run: Run, tmp_path: Pa
     assert report["seconds"]["total"] >= report["seconds"]["forward"] > 0
 
 
+def test_the_weights_are_told_with_the_counts_of_their_keys(run: Run) -> None:
+    counted = "efficientnet-lite0-57934424.pth (296 of 296 keys loaded, 0 missing, 0 unexpected)"
+    assert counted in run("vis", CAT, LITE0).stdout
+
+    report = run("vis", CAT, LITE0, "--json").report
+    assert report["weights"].items() >= {"source": report["checkpoint"], "loaded": 296, "missing": 0, "unexpected": 0}.items()
+    assert len(report["weights"]["sha256"]) == 64
+    assert run("vis", CAT, LITE0, "--random-weights", "--json").report["weights"] is None
+
+
 @pytest.mark.parametrize(
     ("typed", "index"), [("967", 967), ("espresso", 967), ("Tiger Cat", 282), ("tabby cat", 281), ("Egyptian cat", 285)]
 )

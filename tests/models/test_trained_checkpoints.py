@@ -1,6 +1,7 @@
 """Checkpoints as trainers write them: every form gives the same weights, and the counts of keys say so."""
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def test_what_is_missing_and_unexpected_is_counted(small: LoadedConfig, state: S
         assert load_network(small, saved(state)).keys == KeyCounts(expected - 2, 2, 1)
 
 
+def test_old_files_without_counts_of_batches_are_told_in_the_counts_alone(small: LoadedConfig, state: State, saved: Save) -> None:
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CamtoolWarning)
+        assert load_network(small, saved(old)).keys == KeyCounts(102, 20, 0)
+
+
 def test_random_weights_have_no_counts(small: LoadedConfig) -> None:
     assert load_network(small, random_weights=True).keys is None
 
@@ -148,6 +156,6 @@ def test_the_rules_leave_checkpoints_of_mmpretrain_alone(config_file: Callable[.
 def test_without_the_rules_the_refusal_names_the_key_that_they_go_under(
     config_file: Callable[..., str], saved: Save, theirs: nn.Module
 ) -> None:
-    counts = re.escape("0 of 122 keys loaded, 122 missing, 122 unexpected")
+    counts = re.escape(": 0 of 122 keys loaded, 122 missing, 122 unexpected")
     with pytest.raises(CheckpointError, match=f"{counts}.*cam.checkpoint_keys"):
         load_network(load_config(config_file(RESNET18)), saved(theirs.state_dict()))

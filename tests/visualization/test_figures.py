@@ -164,3 +164,15 @@ def test_a_tall_picture_gets_room_beside_it_and_is_not_enlarged_without_bounds(s
     factor = rows // size[0]
     assert len(places(drawn, tall.repeat(factor, axis=0).repeat(factor, axis=1))) == 1
     assert rows < drawn.shape[0] < rows + 100
+
+
+@pytest.mark.parametrize("text", ["Größe", "ñandú", "кошка", "ελιά", "tench"])
+def test_letters_of_other_alphabets_are_drawn_and_not_boxes(text: str) -> None:
+    font = figures._font(text, 12.0)
+    box = bytes(font.getmask("\uffff"))
+    assert all(bytes(font.getmask(letter)) != box for letter in text)
+
+
+def test_the_usual_font_serves_where_it_can() -> None:
+    assert figures._font("tench", 12.0).getname() == ImageFont.load_default(12).getname()
+    assert figures._font("кошка", 12.0).getname() != ImageFont.load_default(12).getname()
