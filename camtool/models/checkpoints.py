@@ -36,6 +36,7 @@ _INERT = (
     "argparse.Namespace",
     "builtins.getattr",
     "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler",  # its state has a function of the class in it
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     "numpy.dtype",
     "numpy.ndarray",

@@ -34,9 +34,10 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_dataloader, test_evaluator = val_dataloader, val_evaluator
 train_cfg, val_cfg, test_cfg = dict(by_epoch=True, max_epochs=12, val_interval=3), dict(), dict()
-optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.01))
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.02))
 param_scheduler = [
-    dict(type='CosineAnnealingLR', T_max=12), dict(type='ReduceOnPlateauLR', monitor='accuracy/top1', rule='greater', patience=9)]
+    dict(type='OneCycleLR', eta_max=0.02, total_steps=12, by_epoch=True, convert_to_iter_based=True),
+    dict(type='ReduceOnPlateauLR', monitor='accuracy/top1', rule='greater', patience=9)]
 default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=12, save_best='accuracy/top1'))
 randomness = dict(seed=0)
 log_level = 'ERROR'
