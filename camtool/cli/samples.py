@@ -66,7 +66,6 @@ def show_samples(running: Session, wish: Wish) -> None:
     from camtool.cli.questions import read_question
 
     started = time.perf_counter()
-    check_writable(wish.out_dir / "figure.png")
     loaded = options.read_config(wish.wanted, debug=wish.debug)
     categories = [] if wish.category is None else [wish.category]
     request = Request(Path(), wish.wanted, methods=wish.methods, categories=categories, figure="panel", opacity=OPACITY)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from camtool.visualization.figures import panels
 from tests.cli.conftest import CAT, LITE0, Finished, Run, pixels
 from tests.cli.trained import NAMES, PER_CLASS, SIDE, SIZE, train
 
@@ -64,9 +65,8 @@ def test_random_samples_are_seeded_and_more_begin_with_the_same(browse: Run) -> 
     def indices(*options: Any) -> list[int]:
         return [one["index"] for one in browse("--json", *options).report["samples"]]
 
-    assert indices("--random", 4) == indices("--random", 4, "--seed", 0) == indices("--random", 9)[:4]
-    assert indices("--random", 4, "--seed", 1) != indices("--random", 4)
-    assert sorted(indices("--random", 18)) == list(range(18))
+    assert indices("--random", 3) == indices("--random", 3, "--seed", 0) == indices("--random", 5)[:3]
+    assert indices("--random", 3, "--seed", 1) != indices("--random", 3)
 
 
 @pytest.mark.parametrize(("split", "index"), [("val", 7), ("train", 40)])
@@ -205,6 +205,26 @@ def test_the_figure_is_original_map_in_jet_and_six_tenths_of_picture_under_four_
     assert np.abs(over - (0.6 * original + 0.4 * expected)).max() <= 1
 
 
+def test_the_panels_name_true_predicted_and_target_class(browse: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Any, ...]] = []
+
+    def spy(picture: Any, cells: Any, style: Any, **captions: Any) -> Any:
+        given.append((captions["input_captions"], cells[0].title, captions["overlay_captions"]))
+        return panels(picture, cells, style, **captions)
+
+    monkeypatch.setattr("camtool.cli.samples.panels", spy)
+    (one,) = browse("--index", 7, "--class-idx", 2, "--json").report["samples"]
+    browse("--image", file_of("val", 7), "--method", "eigencam")
+
+    (original, title, over), (unlabelled, any_class, _) = given
+    assert original == ["original", "true: green (1)"]
+    assert title == "CAM for red (2)"
+    predicted, target = (f"{100 * one[kind]['probability']:.1f} %" for kind in ("predicted", "target"))
+    assert over == ["overlay", f"predicted: green (1), {predicted}", f"target: red (2), {target}"]
+    assert unlabelled == ["original"]
+    assert any_class == "CAM for any class"
+
+
 def test_several_methods_have_a_row_of_panels_each(browse: Run, tmp_path: Path) -> None:
     browse("--index", 7, "--method", "cam")
     one = pixels(tmp_path / "out/index_7_cam.png")
@@ -319,7 +339,7 @@ def test_with_json_the_error_is_an_object_too(browse: Run) -> None:
 
 def test_vis_with_cam_on_the_trained_checkpoint_lights_the_square(browse: Run, run: Run, tmp_path: Path) -> None:
     shares = []
-    for index in range(18):
+    for index in range(0, 18, 2):
         path = file_of("val", index)
         report = run("vis", path, "config.py", "work/epoch_12.pth", "--method", "cam", "--save-raw", tmp_path / "a.npz", "--json").report
         assert report["predicted"]["name"] == path.parent.name
