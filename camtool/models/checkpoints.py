@@ -154,14 +154,27 @@ def map_keys(state: Mapping[str, Tensor], rules: Sequence[Any]) -> dict[str, Ten
     return mapped
 
 
-def best_fit(own: Iterable[str], states: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    """Return of several namings of the same weights the one with the most of a network's own keys; the first of equals.
+def best_fit(own: Iterable[str], state: Mapping[str, Tensor], rules: Sequence[Any] = ()) -> Mapping[str, Tensor]:
+    """Return `state` under those of its possible names that are most of a network's own keys; the first of equals.
 
-    Each also comes as part of a larger network: one that keeps its layers under `model.` has that in its keys.
+    Names are tried with and without the `rules` of `map_keys`, and with a prefix taken away or put before them: networks keep their
+    layers under `model.`, or `module.`, and other things beside it.
+
+    Raises:
+        CheckpointError: if the rules cannot be applied.
     """
     names = set(own)
-    prefixed = [{f"{prefix}{key}": value for key, value in state.items()} for prefix in ("", *_PREFIXES) for state in states]
-    return max(prefixed, key=lambda state: len(names & state.keys()))
+    named = [state, *(bared for prefix in _PREFIXES if (bared := _without(prefix, state)) is not None)]
+    if rules:  # they are for the checkpoint that the config names; one saved from this very network needs none
+        named = [*(map_keys(one, rules) for one in named), *named]
+    named += [{f"{prefix}{key}": value for key, value in one.items()} for prefix in _PREFIXES for one in named]
+    return max(named, key=lambda one: len(names & one.keys()))
+
+
+def _without(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Return `state` with the prefix taken from the keys that have it; None where none has, or two would be the same."""
+    bared = {key.removeprefix(prefix): value for key, value in state.items()}
+    return bared if len(bared) == len(state) and any(key.startswith(prefix) for key in state) else None
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> KeyCounts:

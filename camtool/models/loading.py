@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool.errors import CamtoolError, CheckpointError
-from camtool.models.checkpoints import Checkpoint, KeyCounts, best_fit, load_into, map_keys
+from camtool.models.checkpoints import Checkpoint, KeyCounts, best_fit, load_into
 from camtool.models.classes import fitting_names, names_in_checkpoint, probabilities
 from camtool.models.configs import LoadedConfig
 from camtool.models.sources import Source, find_source
@@ -111,9 +111,5 @@ def _randomise(model: nn.Module, source: Source) -> None:
 
 
 def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> KeyCounts:
-    rules = source.loaded.cam.get("checkpoint_keys")
-    states = [checkpoint.state]
-    if rules:  # for the checkpoint that the config names; one saved from this very network needs none
-        states.insert(0, map_keys(checkpoint.state, rules))
-    state = best_fit(model.state_dict(), states)
+    state = best_fit(model.state_dict(), checkpoint.state, source.loaded.cam.get("checkpoint_keys") or ())
     return load_into(model, source.convert(model, state), checkpoint.source)

@@ -144,6 +144,33 @@ def test_a_checkpoint_with_torchvisions_keys_gives_the_same_logits(
     assert network.keys == KeyCounts(122, 0, 0)
 
 
+class HeldTwice(nn.Module):
+    """A ResNet under `model` whose layers before the pooling are held a second time, for their output."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.features_extractor = nn.Sequential(*list(model.children())[:-2])
+
+
+def test_layers_that_a_checkpoint_holds_twice_are_loaded_once(config_file: Callable[..., str], saved: Save, theirs: nn.Module) -> None:
+    loaded = load_config(config_file(RESNET18 + f"cam = dict(checkpoint_keys={TORCHVISION_KEYS!r})\n"))
+    content = {"epoch": 3, "model_state_dict": HeldTwice(theirs).state_dict(), "optimizer_state_dict": {}, "loss": 0.1, "accuracy": 98.5}
+
+    with pytest.warns(CamtoolWarning, match=r"122 of 122 keys loaded, 0 missing, 120 unexpected: unexpected features_extractor\.0\.weight"):
+        network = load_network(loaded, saved(content))
+    pictures = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network.model(pictures), theirs(pictures), rtol=1e-5, atol=1e-5)
+
+
+def test_a_prefix_of_some_keys_is_not_taken_away_where_two_would_be_the_same(small: LoadedConfig, state: State, saved: Save) -> None:
+    other = {f"model.{key}": value + 1 for key, value in state.items()}
+    with pytest.warns(CamtoolWarning, match="122 unexpected"):
+        network = load_network(small, saved(state | other))
+    assert torch.equal(network.model.get_parameter("head.fc.bias"), state["head.fc.bias"])
+
+
 def test_the_rules_leave_checkpoints_of_mmpretrain_alone(config_file: Callable[..., str], saved: Save) -> None:
     loaded = load_config(config_file(RESNET18 + f"cam = dict(checkpoint_keys={TORCHVISION_KEYS!r})\n"))
     own = load_network(loaded, random_weights=True).model.state_dict()
