@@ -164,17 +164,17 @@ def best_fit(own: Iterable[str], state: Mapping[str, Tensor], rules: Sequence[An
         CheckpointError: if the rules cannot be applied.
     """
     names = set(own)
-    named = [state, *(bared for prefix in _PREFIXES if (bared := _without(prefix, state)) is not None)]
+    named = [state, *(_without(prefix, state) for prefix in _PREFIXES)]
     if rules:  # they are for the checkpoint that the config names; one saved from this very network needs none
         named = [*(map_keys(one, rules) for one in named), *named]
     named += [{f"{prefix}{key}": value for key, value in one.items()} for prefix in _PREFIXES for one in named]
     return max(named, key=lambda one: len(names & one.keys()))
 
 
-def _without(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """Return `state` with the prefix taken from the keys that have it; None where none has, or two would be the same."""
-    bared = {key.removeprefix(prefix): value for key, value in state.items()}
-    return bared if len(bared) == len(state) and any(key.startswith(prefix) for key in state) else None
+def _without(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `state` with the prefix taken from the keys that have it; they come before others of the same name."""
+    others = {key: value for key, value in state.items() if not key.startswith(prefix)}
+    return {**others, **{key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}}
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> KeyCounts:
