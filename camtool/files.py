@@ -2,13 +2,17 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from camtool.errors import OutputError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write `content` to a temporary name beside `path`, then rename it.
+
+    Args:
+        durable: the content is on the disk, not in the system's memory only, before the name is given, and the name when this returns.
 
     Raises:
         OutputError: if the folder cannot be made or the file cannot be written. Nothing is left behind.
@@ -19,13 +23,34 @@ def write_atomically(path: Path, content: bytes) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another path.") from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what `write_atomically` was writing when its process was killed; `names` may have wildcards ("epoch_*.pth")."""
+    for name in names:
+        for path in folder.glob(f".{name}.????????"):
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(path: Path) -> None:

@@ -1,8 +1,17 @@
 """Registries: whatever a config names by `type` is found here, a user's own classes (`custom_imports`) included."""
 
+from mmengine import registry as _root
 from mmengine.registry import Registry
 
 METHODS = Registry("method", scope="camtool", locations=["camtool.methods"])
 FUSIONS = Registry("fusion", scope="camtool", locations=["camtool.fusion"])
 LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])
 TARGETS = Registry("target", scope="camtool", locations=["camtool.targets"])
+
+# Children of mmengine's: `type="camtool.…"` in a training config is found without `custom_imports`, in whatever scope it stands.
+DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.train.datasets"])
+FUNCTIONS = Registry("function", parent=_root.FUNCTIONS, scope="camtool", locations=["camtool.train.functions"])
+HOOKS = Registry("hook", parent=_root.HOOKS, scope="camtool", locations=["camtool.train.hooks"])
+LOOPS = Registry("loop", parent=_root.LOOPS, scope="camtool", locations=["camtool.train.loops"])
+METRICS = Registry("metric", parent=_root.METRICS, scope="camtool", locations=["camtool.train.metrics"])
+OPTIM_WRAPPERS = Registry("optim_wrapper", parent=_root.OPTIM_WRAPPERS, scope="camtool", locations=["camtool.train.optim"])

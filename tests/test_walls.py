@@ -14,7 +14,7 @@ FLOORS = [
     {"methods"},
     {"smoothing", "result", "probe", "attended", "call", "concepts", "engine", "evidence", "further", "input_gradients"}
     | {"inquiry", "setting"},
-    {"data", "models", "visualization"},
+    {"data", "models", "train", "visualization"},
     {"sweep"},
     {"benchmark"},
     {"cli"},
@@ -31,10 +31,12 @@ ROOMS_OF = {
     "safetensors": {"models"},
     "pytorch_grad_cam": {"benchmark"},
     "torchcam": {"benchmark"},
-    "mmengine": {"data", "models", "registry", "cli"},
+    "mmengine": {"cli", "data", "models", "registry", "train"},
     "cv2": {"models", "visualization"},
     "PIL": {"data", "models", "visualization", "cli"},
-    "numpy": {"data", "models", "visualization", "cli", "factorization"},
+    "numpy": {"data", "models", "train", "visualization", "cli", "factorization"},
+    "matplotlib": {"visualization"},
+    "yaml": {"train"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

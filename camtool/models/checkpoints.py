@@ -79,6 +79,16 @@ def read_checkpoint(source: str) -> Checkpoint:
     return Checkpoint(_state(content, source), dict(meta) if isinstance(meta, Mapping) else {}, source, digest)
 
 
+def read_content(source: str) -> Any:
+    """Return all that a checkpoint file holds, as data: nothing of it is run.
+
+    Raises:
+        CheckpointError: if it is missing, truncated, no checkpoint, or would run code when unpickled.
+    """
+    path = locate(source)
+    return _load(path, source if str(path) == source else f"{source} ({path})")
+
+
 def _load(path: Path, source: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch remarks on stand-ins and old formats; the outcome is checked below

@@ -3,7 +3,7 @@
 import ast
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +48,10 @@ class LoadedConfig:
         return dict(self.config.get("cam") or {})
 
 
-def load_config(source: str, options: Mapping[str, Any] | None = None) -> LoadedConfig:
+def load_config(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
     """Return the config that `source` names, a file, `mmpretrain::…`, `timm/NAME`, … or a name of the zoo.
 
-    `options` (`{"model.head.num_classes": 10}`) are merged in.
+    `options` (`{"model.head.num_classes": 10}`) are merged in; they may set a key that the config lacks if it is one of `also_known`.
 
     Raises:
         ConfigError: if there is none, it cannot be read, it has no `model`, or a key of `cam` or of `options` is misspelt.
@@ -61,17 +61,22 @@ def load_config(source: str, options: Mapping[str, Any] | None = None) -> Loaded
         path, zoo_weights = _locate(source)
         config = _read(path, source)
     options = in_their_words(options or {}) if is_awesome_backbones(config) else options or {}
-    _check_options(config, options)
-    try:
-        config.merge_from_dict(dict(options))
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
-        raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
+    merge_options(config, options, source, also_known)
     if is_awesome_backbones(config):
         config = to_mmpretrain(config, source)
     if not isinstance(config.get("model"), Mapping):
         raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
     _check_cam(config, source)
     return LoadedConfig(config, source, zoo_weights)
+
+
+def merge_options(config: Config, options: Mapping[str, Any], source: str, also_known: Iterable[str] = ()) -> None:
+    """Merge overrides of `--cfg-options` into the config; ConfigError if one is misspelt or does not fit."""
+    _check_options(config, options, also_known)
+    try:
+        config.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
 
 
 def _of_short_name(source: str) -> Config | None:
@@ -172,8 +177,8 @@ def _own_scope_lookup() -> Iterator[None]:
         Config._get_cfg_path = descriptor
 
 
-def _check_options(config: Config, options: Mapping[str, Any]) -> None:
-    known = {*config.keys(), "cam", "load_from", "data_preprocessor", "test_pipeline"}
+def _check_options(config: Config, options: Mapping[str, Any], also_known: Iterable[str]) -> None:
+    known = {*config.keys(), *also_known, "cam", "load_from", "data_preprocessor", "test_pipeline"}
     for option in options:
         top = option.split(".")[0]
         if top not in known:

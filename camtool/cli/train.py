@@ -1,0 +1,69 @@
+"""`camtool train`: a config in, a network out."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from camtool.cli import network as options
+from camtool.cli.command import Session, session
+from camtool.errors import ConfigError
+
+if TYPE_CHECKING:
+    from camtool.train.runner import Trained
+
+
+def train(
+    config: Annotated[
+        str | None, typer.Argument(help="A config of mmpretrain's form, or a YAML file: model, training, dataset.", show_default=False)
+    ] = None,
+    config_file: Annotated[str | None, typer.Option("--config", help="The same, as an option.", metavar="CONFIG", show_default=False)] = None,
+    work_dir: Annotated[
+        str | None,
+        typer.Option("--work-dir", help="Where checkpoints, logs and curves go. Left out: the config's, else work_dirs/NAME.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of the work directory; from none: begin anew.")
+    ] = False,
+    amp: Annotated[bool, typer.Option("--amp", help="Mixed precision: float16 on CUDA, bfloat16 without.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A picture that cannot be read ends the training. Left out: it is named, counted and skipped.")
+    ] = False,
+    launcher: Annotated[
+        str, typer.Option("--launcher", help="none, pytorch (torchrun), slurm or mpi: who has started the processes.")
+    ] = "none",
+    cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
+    debug: Annotated[bool, options.DEBUG] = False,
+) -> None:
+    """Train a network. Killed, it goes on by --resume as if nothing had been."""
+    with session(as_json=False, debug=debug) as running:
+        source = config or config_file
+        if source is None or (config and config_file):
+            raise ConfigError("Expected one CONFIG: python tools/train.py configs/resnet_cam/… (--help says more).")
+        from camtool.train.config import training_config
+        from camtool.train.launch import check_launcher
+        from camtool.train.runner import train as run
+
+        check_launcher(launcher)
+        ready = training_config(
+            str(Path(source).expanduser()) if "::" not in source else source,
+            options.parse_options(cfg_options or []),
+            work_dir=None if work_dir is None else str(Path(work_dir).expanduser()),
+            amp=amp,
+            strict=strict,
+            launcher=launcher,
+        )
+        trained = run(ready, source, resume=resume, launcher=launcher)
+        if trained is not None:
+            _report(running, trained)
+
+
+def _report(running: Session, trained: "Trained") -> None:
+    sys.stderr.flush()
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in trained.metrics.items())
+    running.result(f"{trained.epochs} epochs{f'; the last validation: {metrics}' if metrics else ''}")
+    if trained.broken:
+        running.result(f"{len(trained.broken)} pictures could not be read and were skipped")
+    running.result(f"weights: {trained.checkpoint}")
+    running.result(f"curves: {trained.curves}")

@@ -1,0 +1,179 @@
+"""A config as it is trained: read, checked, and with what camtool adds to mmengine's Runner."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+from camtool.errors import ConfigError, closest
+from camtool.files import check_writable
+from camtool.models.configs import as_mapping, load_config, merge_options
+from camtool.train.yaml_form import SUFFIXES, translated
+
+KEYS = (
+    *("train_dataloader", "val_dataloader", "train_cfg", "val_cfg", "val_evaluator", "optim_wrapper", "param_scheduler"),
+    *("default_hooks", "custom_hooks", "randomness", "work_dir", "env_cfg", "log_level", "log_processor", "visualizer", "vis_backends"),
+    *("default_scope", "auto_scale_lr", "data_preprocessor", "resume", "sync_bn", "find_unused_parameters"),
+)
+"""What `--cfg-options` may set although the config lacks it."""
+
+_NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
+_OF_VALIDATION = ("val_dataloader", "val_cfg", "val_evaluator")
+
+
+def training_config(
+    source: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    work_dir: str | None = None,
+    amp: bool = False,
+    strict: bool = False,
+    launcher: str = "none",
+) -> Config:
+    """Return the config that `source` names, a `.py` file or a YAML file in the form of `yaml_form`, ready for `train`.
+
+    Args:
+        options: overrides, {"train_cfg.max_epochs": 3}.
+        work_dir: else the config's, else `work_dirs/` and its name.
+        amp: mixed precision.
+        strict: a picture that cannot be read ends the training.
+
+    Raises:
+        ConfigError: if there is no such config, it describes no training by epochs, or `options` are misspelt.
+        OutputError: if nothing can be written in the work directory.
+    """
+    if Path(source).suffix in SUFFIXES:
+        config = translated(Path(source))
+        merge_options(config, options or {}, source, KEYS)
+    else:
+        config = load_config(source, options, KEYS).config
+    _check(config, source)
+    config.work_dir = work_dir or config.get("work_dir") or str(Path("work_dirs") / Path(config.filename or source).stem)
+    check_writable(Path(config.work_dir) / "last_checkpoint")
+    config.setdefault("default_scope", "mmpretrain")
+    config.setdefault("randomness", ConfigDict(seed=None))
+    config.setdefault("launcher", "none")
+    if config.get("test_dataloader"):  # which `camtool vis` reads; nothing is tested here, but mmengine wants all three or none
+        config.setdefault("test_cfg", ConfigDict())
+        if config.get("test_evaluator") is None:
+            config.test_evaluator = config.get("val_evaluator") or []
+    config.resume = False  # `train` looks for the checkpoint itself
+    remarks: list[str] = []
+    _set_loops(config, source)
+    for name in ("train_dataloader", "val_dataloader"):
+        if config.get(name):
+            _set_loader(config[name])
+    _set_hooks(config, strict=strict)
+    _set_visualizer(config, remarks)
+    _set_precision(config, source, amp=amp)
+    if launcher != "none" and not torch.cuda.is_available():
+        # mmengine's default names a GPU.
+        wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
+        config.model_wrapper_cfg = {**wrapper, "find_unused_parameters": config.get("find_unused_parameters", False)}
+        config.setdefault("env_cfg", ConfigDict()).setdefault("dist_cfg", ConfigDict()).backend = "gloo"
+    config.remarks = remarks
+    return config
+
+
+def _check(config: Config, source: str) -> None:
+    for name in (*_NEEDED, *_OF_VALIDATION):
+        as_mapping(config.get(name), name) if name != "val_evaluator" else None
+    missing = [name for name in _NEEDED if not config.get(name)]
+    if missing:
+        raise ConfigError(
+            f"Config '{source}' describes no training: it has no '{missing[0]}'{closest(missing[0], config.keys())}; "
+            f"expected {', '.join(_NEEDED)}."
+        )
+    absent = [name for name in _OF_VALIDATION if config.get(name) is None]
+    if absent and len(absent) < len(_OF_VALIDATION):
+        raise ConfigError(f"Config '{source}' has no '{absent[0]}'; expected all of {', '.join(_OF_VALIDATION)}, or none of them.")
+    for name in ("train_dataloader", "val_dataloader"):
+        if config.get(name) and not config[name].get("dataset"):
+            raise ConfigError(f"'{name}' of config '{source}' has no 'dataset'.")
+
+
+def _set_loops(config: Config, source: str) -> None:
+    train = config.train_cfg
+    kind = train.get("type")
+    if kind == "IterBasedTrainLoop" or (kind is None and not train.get("by_epoch", True)):
+        raise ConfigError(f"Config '{source}' trains by iterations; camtool trains by epochs: expected train_cfg = dict(by_epoch=True, …).")
+    if kind in (None, "EpochBasedTrainLoop"):
+        train.pop("by_epoch", None)
+        train.type = "camtool.TrainLoop"
+    if config.get("val_cfg") is not None and config.val_cfg.get("type") in (None, "ValLoop"):
+        config.val_cfg.type = "camtool.ValLoop"
+
+
+def _set_loader(loader: ConfigDict) -> None:
+    if isinstance(loader.dataset, Mapping) and loader.dataset.get("type") != "camtool.SkipBroken":
+        _refuse_truncated(loader.dataset)
+        loader.dataset = ConfigDict(type="camtool.SkipBroken", dataset=loader.dataset)
+    collate = loader.get("collate_fn", ConfigDict(type="pseudo_collate"))
+    if isinstance(collate, Mapping) and set(collate) == {"type"} and isinstance(collate["type"], str):
+        loader.collate_fn = ConfigDict(type="camtool.collate_readable", collate=collate["type"])
+    loader.setdefault("worker_init_fn", ConfigDict(type="camtool.seed_worker"))
+    loader.persistent_workers = False  # their generators' states would be in no checkpoint
+
+
+def _refuse_truncated(part: Any) -> None:
+    # OpenCV decodes what is there of a truncated JPEG and says nothing. Pillow refuses, and `camtool vis` reads by Pillow too.
+    if isinstance(part, Mapping):
+        if part.get("type") in ("LoadImageFromFile", "mmcv.LoadImageFromFile", "mmpretrain.LoadImageFromFile"):
+            part.setdefault("imdecode_backend", "pillow")  # type: ignore[attr-defined]  # a ConfigDict
+        for value in part.values():
+            _refuse_truncated(value)
+    elif isinstance(part, (list, tuple)):
+        for value in part:
+            _refuse_truncated(value)
+
+
+def _set_hooks(config: Config, *, strict: bool) -> None:
+    default = config.setdefault("default_hooks", ConfigDict())
+    checkpoint = default.setdefault("checkpoint", ConfigDict(type="CheckpointHook", interval=1))
+    if checkpoint.get("type") in ("CheckpointHook", "mmengine.CheckpointHook"):
+        checkpoint.type = "camtool.CheckpointHook"
+    custom = [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
+    for hook in custom:
+        if hook.get("type") in ("EarlyStoppingHook", "mmengine.EarlyStoppingHook"):
+            hook.type = "camtool.EarlyStopping"
+    known = {hook.get("type") for hook in (*default.values(), *custom) if hook}
+    custom += [ConfigDict(type=kind) for kind in ("camtool.Curves", "camtool.RandomState") if kind not in known]
+    if "camtool.BrokenPictures" not in known:
+        custom.append(ConfigDict(type="camtool.BrokenPictures", strict=strict))
+    for hook in custom:
+        if strict and hook.get("type") == "camtool.BrokenPictures":
+            hook.strict = True
+    config.custom_hooks = custom
+
+
+def _set_visualizer(config: Config, remarks: list[str]) -> None:
+    visualizer = config.get("visualizer") or ConfigDict(type="Visualizer")
+    backends = [ConfigDict(backend) for backend in visualizer.get("vis_backends") or config.get("vis_backends") or []]
+    for kind in ("LocalVisBackend", "TensorboardVisBackend"):
+        if kind not in [backend.get("type") for backend in backends]:
+            backends.append(ConfigDict(type=kind))
+    if importlib.util.find_spec("tensorboard") is None:
+        backends = [backend for backend in backends if backend.get("type") != "TensorboardVisBackend"]
+        remarks.append("TensorBoard is not installed, so that no events are written for it: pip install 'camtool[train]' installs it.")
+    visualizer.vis_backends = backends
+    config.visualizer = visualizer
+
+
+def _set_precision(config: Config, source: str, *, amp: bool) -> None:
+    wrapper = config.optim_wrapper
+    kind = wrapper.get("type", "OptimWrapper")
+    if torch.backends.mps.is_available() and not torch.cuda.is_available() and amp:
+        raise ConfigError("--amp: there is no mixed precision in training on this device, mps; train without --amp.")
+    if amp and kind == "OptimWrapper":
+        wrapper.type = "AmpOptimWrapper" if torch.cuda.is_available() else "camtool.BFloat16OptimWrapper"
+    elif amp and kind not in ("AmpOptimWrapper", "camtool.BFloat16OptimWrapper"):
+        raise ConfigError(f"--amp: config '{source}' has the optimiser wrapper '{kind}'; expected OptimWrapper or AmpOptimWrapper.")
+    elif kind == "AmpOptimWrapper" and not torch.cuda.is_available():
+        if not amp:
+            raise ConfigError(f"Config '{source}' trains by AmpOptimWrapper, which needs CUDA; --amp trains in bfloat16 here.")
+        wrapper.type = "camtool.BFloat16OptimWrapper"
+        for key in ("loss_scale", "dtype", "use_fsdp"):
+            wrapper.pop(key, None)

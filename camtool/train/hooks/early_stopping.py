@@ -1,0 +1,85 @@
+"""Early stopping that is resumed where it was, and that gives the best weights at the end."""
+
+from typing import Any
+
+from mmengine import hooks
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from camtool.errors import ConfigError, closest
+from camtool.registry import HOOKS
+
+KEY = "early_stopping"
+
+
+@HOOKS.register_module()
+class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine has no types
+    """mmengine's EarlyStoppingHook; its counters and a deep copy of the best weights are in every checkpoint.
+
+    The training ends with the best weights in the model, whether it was stopped or not.
+
+    Args:
+        monitor: a metric of the validation.
+        min_delta: what counts as better, in the metric's unit (accuracy: percent). Not 0: mmengine would count an equal as better, and
+            never stop at 100 %.
+        patience: how many validations in a row may be no better.
+    """
+
+    def __init__(self, monitor: str = "accuracy/top1", *, min_delta: float = 1e-3, patience: int = 5, **settings: Any) -> None:
+        super().__init__(monitor, min_delta=min_delta, patience=patience, **settings)
+        self._best: dict[str, Tensor] = {}
+        self._best_epoch = 0
+        self._stopped = False
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        """Count, and keep the weights if they are the best so far.
+
+        Raises:
+            ConfigError: if the validation gives no such metric.
+        """
+        if self.monitor not in metrics:
+            raise ConfigError(
+                f"Early stopping monitors '{self.monitor}', which the validation does not give{closest(self.monitor, metrics)}; "
+                f"expected one of: {', '.join(metrics)}."
+            )
+        before = self.best_score
+        super().after_val_epoch(runner, metrics)
+        self._stopped = runner.train_loop.stop_training
+        if self.best_score != before:
+            self._best = {name: value.detach().cpu().clone() for name, value in _bare(runner.model).state_dict().items()}
+            self._best_epoch = runner.epoch
+
+    def after_train(self, runner: Runner) -> None:
+        """Put the best weights into the model."""
+        if self._best:
+            _bare(runner.model).load_state_dict(self._best)
+            runner.logger.info(f"The best weights are those of epoch {self._best_epoch}: {self.monitor} {self.best_score:.4f}.")
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add counters and best weights."""
+        if checkpoint["meta"].get("final"):
+            if self._best:
+                checkpoint["meta"].update(best_epoch=self._best_epoch, best_score=float(self.best_score))
+            return
+        checkpoint[KEY] = {
+            "wait_count": self.wait_count,
+            "best_score": float(self.best_score),
+            "best_epoch": self._best_epoch,
+            "best_weights": self._best,
+            "stopped": self._stopped,
+        }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Take counters and best weights back; a training that was stopped stays so, unless it is given more patience."""
+        state = checkpoint.get(KEY)
+        if state is None:
+            return
+        self.wait_count, self.best_score = state["wait_count"], state["best_score"]
+        self._best, self._best_epoch = state["best_weights"], state["best_epoch"]
+        self._stopped = state["stopped"] and not 0 < self.wait_count < self.patience
+        runner.train_loop.stop_training = self._stopped
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]  # of a wrapper: the module in it

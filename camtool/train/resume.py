@@ -1,0 +1,87 @@
+"""Where a training goes on: the newest checkpoint that is whole."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from camtool.errors import CheckpointError
+from camtool.models.checkpoints import read_content
+from camtool.train.hooks.checkpoint import POINTER
+
+_PARTS = ("meta", "state_dict", "message_hub", "optimizer")
+_NUMBER = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A checkpoint's file and what it holds."""
+
+    path: Path
+    content: dict[str, Any]
+
+
+def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None]) -> ResumePoint | None:
+    """Return the newest whole checkpoint in `folder`, or None if there is none at all; what is passed over is remarked.
+
+    Args:
+        pointers: where `last_checkpoint` lies, the work directory.
+
+    Raises:
+        CheckpointError: if there are checkpoints, and none of them can be read.
+    """
+    candidates = _candidates(folder, pointers / POINTER)
+    for path in candidates:
+        try:
+            content = read_content(str(path))
+        except CheckpointError as error:
+            remark(f"{error} The one before it is tried.")
+            continue
+        missing = [part for part in _PARTS if not isinstance(content, Mapping) or part not in content]
+        if missing:
+            remark(f"Checkpoint '{path}' has no '{missing[0]}', so that nothing can be resumed from it. The one before it is tried.")
+            continue
+        return ResumePoint(path, content)
+    if candidates:
+        raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from; train without --resume.")
+    return None
+
+
+def _candidates(folder: Path, pointer: Path) -> list[Path]:
+    """Return the checkpoints, newest first. A work directory may hold those of an earlier, longer training: these are passed over."""
+    numbers = {path: int(match[1]) for path in folder.glob("*.pth") if (match := _NUMBER.fullmatch(path.name))}
+    named = folder / Path(pointer.read_text(errors="replace").strip()).name if pointer.is_file() else None
+    if named in numbers:
+        # One that is newer than the pointer was written just before its process was killed.
+        since = pointer.stat().st_mtime_ns
+        numbers = {path: number for path, number in numbers.items() if number <= numbers[named] or path.stat().st_mtime_ns >= since}
+    return sorted(numbers, key=lambda path: numbers[path], reverse=True)
+
+
+def check_same_network(model: nn.Module, point: ResumePoint) -> None:
+    """Raise CheckpointError unless the checkpoint's weights are those of this very network."""
+    own, saved = model.state_dict(), point.content["state_dict"]
+    differing = [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
+    missing, unexpected = own.keys() - saved.keys(), saved.keys() - own.keys()
+    if differing or missing or unexpected:
+        first = min(differing or missing or unexpected)
+        raise CheckpointError(
+            f"Cannot resume from '{point.path}': it is of another network: {len(differing)} weights of another shape, {len(missing)} missing, "
+            f"{len(unexpected)} unexpected, '{first}' among them. Resume with the config it was trained with, or train in another --work-dir."
+        )
+
+
+def check_same_optimizer(groups: list[dict[str, Any]], point: ResumePoint) -> None:
+    """Raise CheckpointError unless the checkpoint's optimiser has the same parameters and settings by name."""
+    saved = point.content["optimizer"]["param_groups"]
+    ours, theirs = ([(len(group["params"]), sorted(group.keys() - {"params"})) for group in of] for of in (groups, saved))
+    # A scheduler notes where it began, and is built after the optimiser.
+    ours, theirs = ([(count, [key for key in keys if not key.startswith("initial_")]) for count, keys in of] for of in (ours, theirs))
+    if ours != theirs:
+        raise CheckpointError(
+            f"Cannot resume from '{point.path}': it is of another optimiser. "
+            "Resume with the config it was trained with, or train in another --work-dir."
+        )

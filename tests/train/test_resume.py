@@ -1,0 +1,133 @@
+"""A training that is killed goes on as if nothing had been: bit for bit, on the CPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import Run
+from tests.train.conftest import assert_same, of_training, read, started
+
+KILLED = -9
+
+
+def _checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.pth"))
+
+
+def test_a_training_killed_in_the_middle_of_an_epoch_is_resumed_bit_for_bit(config: Path, tmp_path: Path, run: Run) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    uninterrupted = run("train", config, "--work-dir", whole)
+    assert uninterrupted.exit_code == 0, uninterrupted.stderr
+
+    finished = started(config, "--work-dir", killed, folder=tmp_path, DIE_AT="9")  # of 4 batches an epoch: the third
+    assert finished.returncode == KILLED, finished.stderr
+    assert _checkpoints(killed) == ["epoch_1.pth", "epoch_2.pth"]
+    resumed = run("train", config, "--work-dir", killed, "--resume")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"Resumed from '{killed / 'epoch_2.pth'}', 2 epochs done." in resumed.stderr
+    assert _checkpoints(killed) == _checkpoints(whole)
+    for name in _checkpoints(whole)[2:-1]:
+        assert_same(of_training(read(killed / name)), of_training(read(whole / name)), name)
+    assert_same(read(killed / "final.pth")["state_dict"], read(whole / "final.pth")["state_dict"])
+    last = read(whole / (whole / "last_checkpoint").read_text())
+    history, steps = last["message_hub"]["log_scalars"], last["optimizer"]["state"]
+    assert len(history["train/loss"]["values"]) == 4 * last["meta"]["epoch"]
+    assert len(history["val/cross_entropy/mean"]["values"]) == last["meta"]["epoch"]
+    assert last["param_schedulers"][0]["last_step"] == last["meta"]["epoch"] - 1, "the plateau scheduler has lost a step"
+    assert steps, "nothing was compared of the optimiser"
+    assert last["early_stopping"]["best_weights"].keys() == last["state_dict"].keys()
+
+
+def test_a_training_killed_while_it_writes_a_checkpoint_keeps_the_one_before(config: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "killed"
+    finished = started(config, "--work-dir", folder, folder=tmp_path, DIE_WRITING="epoch_2.pth")
+    assert finished.returncode == KILLED, finished.stderr
+    assert _checkpoints(folder) == ["epoch_1.pth"]
+    assert (folder / "last_checkpoint").read_text() == str(folder / "epoch_1.pth")
+    assert list(folder.glob(".epoch_2.pth.*")), "it was not killed while writing"
+
+    resumed = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=2")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert _checkpoints(folder) == ["epoch_1.pth", "epoch_2.pth", "final.pth"]
+    assert not list(folder.glob(".*.pth.*")), "what was half-written is still there"
+
+
+def test_a_truncated_checkpoint_is_passed_over_and_said(config: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=2").exit_code == 0
+    os.truncate(folder / "epoch_2.pth", 20_000)
+
+    resumed = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=2")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"Checkpoint '{folder / 'epoch_2.pth'}' is damaged" in resumed.stderr
+    assert f"Resumed from '{folder / 'epoch_1.pth'}'" in resumed.stderr
+    assert read(folder / "epoch_2.pth")["meta"]["epoch"] == 2
+
+
+def test_nothing_to_resume_from_begins_anew_and_says_so(config: Path, tmp_path: Path, run: Run) -> None:
+    finished = run("train", config, "--work-dir", tmp_path / "new", "--resume", "--cfg-options", "train_cfg.max_epochs=1")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert f"No checkpoint in '{tmp_path / 'new'}' to resume from: the training begins anew." in finished.stderr
+    assert _checkpoints(tmp_path / "new") == ["epoch_1.pth", "final.pth"]
+
+
+def test_a_seed_that_the_config_leaves_open_is_that_of_the_checkpoint(config: Path, tmp_path: Path, run: Run) -> None:
+    config.write_text(config.read_text().replace("randomness = dict(seed=0)", ""))
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=2").exit_code == 0
+    of_two = of_training(read(folder / "epoch_2.pth"))
+    (folder / "epoch_2.pth").unlink()
+
+    assert run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=2").exit_code == 0
+
+    assert_same(of_training(read(folder / "epoch_2.pth")), of_two)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("model.backbone.base_channels=16", "it is of another network"),
+        ("optim_wrapper.optimizer.type=SGD", "it is of another optimiser"),
+    ],
+)
+def test_a_changed_model_or_optimiser_is_not_resumed(config: Path, tmp_path: Path, run: Run, option: str, said: str) -> None:
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1").exit_code == 0
+    more = ("model.backbone.stem_channels=16", "model.head.in_channels=32") if "model" in option else ()
+
+    finished = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", option, *more)
+
+    assert finished.exit_code == 2, finished.stderr
+    assert f"Error: Cannot resume from '{folder / 'epoch_1.pth'}': {said}" in finished.stderr
+
+
+def test_a_checkpoint_that_would_run_code_is_not_resumed_from(config: Path, tmp_path: Path, run: Run) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "was_run"),)
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    torch.save({"meta": {}, "state_dict": {}, "message_hub": Runs(), "optimizer": {}}, folder / "epoch_1.pth")
+
+    finished = run("train", config, "--work-dir", folder, "--resume")
+
+    assert finished.exit_code == 2
+    assert "None of the 1 checkpoints" in finished.stderr
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_the_checkpoints_of_an_earlier_longer_training_are_not_resumed_from(config: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=3").exit_code == 0
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1").exit_code == 0
+
+    finished = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=2")
+
+    assert f"Resumed from '{folder / 'epoch_1.pth'}'" in finished.stderr
