@@ -51,7 +51,7 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         for remark in self.remarks:
             self.logger.warning(remark)
         if self.point is not None:
-            self._resume(self.point)
+            self._go_on_from(self.point)
         else:
             super().load_or_resume()
         self.started = True
@@ -78,7 +78,7 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         self._has_loaded = True
         return {"state_dict": fitting}
 
-    def _resume(self, point: ResumePoint) -> None:
+    def _go_on_from(self, point: ResumePoint) -> None:
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if not isinstance(self.optim_wrapper, Mapping):
             check_same_optimizer(self.optim_wrapper.optimizer.param_groups, point)

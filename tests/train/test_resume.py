@@ -10,6 +10,7 @@ from tests.cli.conftest import Run
 from tests.train.conftest import assert_same, of_training, read, started
 
 KILLED = -9
+WORKERS = ("--cfg-options", "train_dataloader.num_workers=2", "train_dataloader.persistent_workers=True", "val_dataloader.num_workers=1")
 
 
 def _checkpoints(folder: Path) -> list[str]:
@@ -18,13 +19,13 @@ def _checkpoints(folder: Path) -> list[str]:
 
 def test_a_training_killed_in_the_middle_of_an_epoch_is_resumed_bit_for_bit(config: Path, tmp_path: Path, run: Run) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    uninterrupted = run("train", config, "--work-dir", whole)
+    uninterrupted = run("train", config, "--work-dir", whole, *WORKERS)
     assert uninterrupted.exit_code == 0, uninterrupted.stderr
 
-    finished = started(config, "--work-dir", killed, folder=tmp_path, DIE_AT="9")  # of 4 batches an epoch: the third
+    finished = started(config, "--work-dir", killed, *WORKERS, folder=tmp_path, DIE_AT="9")  # of 4 batches an epoch: the third
     assert finished.returncode == KILLED, finished.stderr
     assert _checkpoints(killed) == ["epoch_1.pth", "epoch_2.pth"]
-    resumed = run("train", config, "--work-dir", killed, "--resume")
+    resumed = run("train", config, "--work-dir", killed, "--resume", *WORKERS)
 
     assert resumed.exit_code == 0, resumed.stderr
     assert f"Resumed from '{killed / 'epoch_2.pth'}', 2 epochs done." in resumed.stderr
