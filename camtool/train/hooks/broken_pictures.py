@@ -14,6 +14,8 @@ from camtool.train.datasets import Broken
 KEY = "broken_pictures"
 """Where the message hub, and so every checkpoint, has {path: reason}."""
 
+_ENOUGH = 8  # unreadable pictures in a row, from the first on, are no accident
+
 
 @HOOKS.register_module()
 class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
@@ -25,12 +27,13 @@ class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
 
     def __init__(self, strict: bool = False) -> None:
         self.strict = strict
+        self._read = False
 
     def on_broken_pictures(self, runner: Runner, broken: Sequence[Broken], left: bool) -> None:
         """Take note of what is missing from a batch of which something is `left`, or nothing.
 
         Raises:
-            ImageError: with `strict`; or where no picture at all could be read so far, which no broken picture explains.
+            ImageError: with `strict`; or where none of the first pictures could be read: then the data or the pipeline is wrong.
         """
         met: dict[str, str] = runner.message_hub.get_info(KEY) or {}
         for path, reason in broken:
@@ -40,10 +43,14 @@ class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
                 met[path] = reason
                 runner.logger.warning(f"Picture '{path}' is skipped, {len(met)} so far: {reason}")
         runner.message_hub.update_info(KEY, met)
-        if not left and "train/loss" not in runner.message_hub.log_scalars and runner.message_hub.get_info("loop_stage") == "train":
-            raise ImageError(
-                f"None of the {len(broken)} pictures of the first batch can be read; the first is '{broken[0].path}': {broken[0].reason}."
-            )
+        enough = min(_ENOUGH, len(runner.train_dataloader.dataset))
+        if not left and len(met) >= enough and runner.message_hub.get_info("loop_stage") == "train" and not self._read:
+            path, reason = next(iter(met.items()))
+            raise ImageError(f"No picture can be read: none of the first {len(met)}; of '{path}': {reason}.")
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Note that pictures can be read."""
+        self._read = True
 
     def after_train(self, runner: Runner) -> None:
         """Say how many there were, on all processes together."""

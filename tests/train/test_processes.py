@@ -1,0 +1,37 @@
+"""Several processes, each with its share of the pictures, train one network."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from camtool.errors import CamtoolError
+from camtool.train.launch import check_launcher
+from tests.train.conftest import read, started
+
+
+def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+    finished = started(
+        *(config, "--work-dir", folder, "--launcher", "pytorch", "--cfg-options", "train_cfg.max_epochs=2"), folder=tmp_path, program=torchrun
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("weights: ") == 1
+    assert sorted(path.name for path in folder.glob("*.pth")) == ["epoch_1.pth", "epoch_2.pth", "final.pth"]
+    checkpoint = read(folder / "epoch_2.pth")
+    assert checkpoint["meta"]["iter"] == 2 * 2, "14 pictures, 4 a batch, on two processes"
+    one, other = checkpoint["random_state"]
+    assert one.keys() == other.keys()
+    assert not any(name.startswith("module.") for name in checkpoint["state_dict"])
+
+
+def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+
+    with pytest.raises(CamtoolError, match=r"RANK is not set; expected: torchrun .* --launcher pytorch"):
+        check_launcher("pytorch")
+    with pytest.raises(CamtoolError, match="Unknown launcher 'pytroch'; closest: 'pytorch'"):
+        check_launcher("pytroch")
