@@ -20,6 +20,7 @@ KEYS = (
 )
 """What `--cfg-options` may set although the config lacks it."""
 
+_FOREVER = 10**9
 _NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
 _OF_VALIDATION = ("val_dataloader", "val_cfg", "val_evaluator")
 
@@ -66,6 +67,7 @@ def training_config(
     for name in ("train_dataloader", "val_dataloader"):
         if config.get(name):
             _set_loader(config[name])
+    _set_schedulers(config)
     _set_hooks(config, strict=strict)
     _set_visualizer(config, remarks)
     _set_precision(config, source, amp=amp)
@@ -128,6 +130,15 @@ def _refuse_truncated(part: Any) -> None:
     elif isinstance(part, (list, tuple)):
         for value in part:
             _refuse_truncated(value)
+
+
+def _set_schedulers(config: Config) -> None:
+    # mmengine lets a scheduler end with max_epochs. One that looks at the validation would not see the last one, which comes after that
+    # epoch's end; and, resumed for more epochs, it would see none of them.
+    schedulers = config.get("param_scheduler") or []
+    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
+        if isinstance(scheduler, Mapping) and str(scheduler.get("type")).rpartition(".")[2].startswith("ReduceOnPlateau"):
+            scheduler.setdefault("end", _FOREVER)  # type: ignore[attr-defined]  # a ConfigDict
 
 
 def _set_hooks(config: Config, *, strict: bool) -> None:

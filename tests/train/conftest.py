@@ -124,7 +124,7 @@ def of_training(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def assert_same(one: Any, other: Any, name: str = "") -> None:
     """Compare bit for bit, and say what differs."""
-    assert type(one) is type(other), name
+    assert type(one) is type(other) or isinstance(one, dict) and isinstance(other, dict), name
     if isinstance(one, torch.Tensor):
         assert one.dtype == other.dtype and one.equal(other), name
     elif isinstance(one, dict):

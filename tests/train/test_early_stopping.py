@@ -1,0 +1,107 @@
+"""Early stopping counts as it should, keeps the best weights as they were, and remembers both."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mmengine.runner import Runner
+from torch import nn
+
+from camtool.errors import ConfigError
+from camtool.train.hooks import EarlyStopping
+from tests.cli.conftest import Run
+from tests.train.conftest import assert_same, read
+
+
+class _Runner(Runner):
+    """A Runner of which there is what the hook needs."""
+
+    epoch = 0
+    train_loop: Any = None
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.model = nn.Linear(1, 1)
+        self.train_loop = SimpleNamespace(stop_training=False)
+        self.logger = SimpleNamespace(info=self.said.append)
+
+    def validate(self, hook: EarlyStopping, score: float) -> None:
+        self.epoch += 1
+        with torch.no_grad():
+            self.model.weight.fill_(self.epoch)
+        hook.after_val_epoch(self, {"accuracy/top1": score})
+
+
+def test_it_stops_after_patience_and_the_best_weights_are_those_of_then() -> None:
+    runner, hook = _Runner(), EarlyStopping(patience=3)
+    for score in (50.0, 70.0, 70.0, 60.0):
+        runner.validate(hook, score)
+        assert not runner.train_loop.stop_training
+    runner.validate(hook, 69.0)
+
+    assert runner.train_loop.stop_training
+    hook.after_train(runner)
+    assert runner.model.weight.item() == 2, "not a copy, or not of the best epoch"
+    assert runner.said[-1] == "The best weights are those of epoch 2: accuracy/top1 70.0000."
+
+
+def test_an_accuracy_that_stays_at_its_highest_stops_too() -> None:
+    runner, hook = _Runner(), EarlyStopping(patience=2)
+    for _ in range(3):
+        runner.validate(hook, 100.0)
+
+    assert runner.train_loop.stop_training
+
+
+def _saved(hook: EarlyStopping, runner: _Runner) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = {"meta": {}}
+    hook.before_save_checkpoint(runner, checkpoint)
+    return checkpoint
+
+
+def test_counters_and_weights_come_back_from_the_checkpoint() -> None:
+    runner, hook = _Runner(), EarlyStopping(patience=2)
+    runner.validate(hook, 70.0)
+    runner.validate(hook, 60.0)
+    again, other = EarlyStopping(patience=2), _Runner()
+    again.after_load_checkpoint(other, _saved(hook, runner))
+    other.epoch = 2
+
+    other.validate(again, 60.0)
+
+    assert other.train_loop.stop_training
+    again.after_train(other)
+    assert other.model.weight.item() == 1
+
+
+def test_a_stopped_training_stays_so_unless_it_is_given_more_patience() -> None:
+    runner, hook = _Runner(), EarlyStopping(patience=1)
+    runner.validate(hook, 70.0)
+    runner.validate(hook, 60.0)
+    assert runner.train_loop.stop_training
+
+    for patience, stays in ((1, True), (3, False)):
+        resumed = _Runner()
+        EarlyStopping(patience=patience).after_load_checkpoint(resumed, _saved(hook, runner))
+        assert resumed.train_loop.stop_training is stays
+
+
+def test_a_metric_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=r"monitors 'acuracy/top1', which .*; closest: 'accuracy/top1'; expected one of: accuracy/top1"):
+        EarlyStopping("acuracy/top1", rule="greater").after_val_epoch(_Runner(), {"accuracy/top1": 1.0})
+
+
+def test_the_final_weights_are_the_best_and_the_last_checkpoint_goes_on_from_the_last(config: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "work"
+    finished = run("train", config, "--work-dir", folder)
+
+    assert finished.exit_code == 0, finished.stderr
+    final, last = read(folder / "final.pth"), read(Path((folder / "last_checkpoint").read_text()))
+    best = last["early_stopping"]["best_epoch"]
+    assert last["meta"]["epoch"] == best + 3 < 6 or last["meta"]["epoch"] == 6
+    assert_same(final["state_dict"], last["early_stopping"]["best_weights"])
+    assert_same(final["state_dict"], read(folder / f"epoch_{best}.pth")["state_dict"])
+    assert any(not value.equal(last["state_dict"][name]) for name, value in final["state_dict"].items()), "the last are the best"
+    assert final["meta"]["best_epoch"] == best
