@@ -18,10 +18,14 @@ def train(
     config: Annotated[
         str | None, typer.Argument(help="A config of mmpretrain's form, or a YAML file: model, training, dataset.", show_default=False)
     ] = None,
-    config_file: Annotated[str | None, typer.Option("--config", help="The same, as an option.", metavar="CONFIG", show_default=False)] = None,
+    config_file: Annotated[
+        str | None, typer.Option("--config", help="The same, as an option.", metavar="CONFIG", show_default=False)
+    ] = None,
     work_dir: Annotated[
         str | None,
-        typer.Option("--work-dir", help="Where checkpoints, logs and curves go. Left out: the config's, else work_dirs/NAME.", show_default=False),
+        typer.Option(
+            "--work-dir", help="Where checkpoints, logs and curves go. Left out: the config's, else work_dirs/NAME.", show_default=False
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of the work directory; from none: begin anew.")

@@ -45,7 +45,7 @@ class SkipBroken:
     def __getitem__(self, index: int) -> Any:
         try:
             sample = self._prepare(index)
-        except Exception as error:  # decoders fail in their own ways
+        except Exception as error:  # noqa: BLE001 - decoders fail in their own ways
             return Broken(self._path(index), _reason(error))
         return Broken(self._path(index), "its pipeline gives nothing") if sample is None else sample
 

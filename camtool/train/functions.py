@@ -16,7 +16,7 @@ BROKEN = "broken"
 """The key of a batch under which the pictures stand that are missing from it."""
 
 
-@FUNCTIONS.register_module()
+@FUNCTIONS.register_module()  # type: ignore[untyped-decorator]
 def seed_worker(worker_id: int) -> None:
     """Seed a worker's generators anew each epoch: from what torch drew for it, and its process's rank.
 
@@ -28,7 +28,7 @@ def seed_worker(worker_id: int) -> None:
     torch.manual_seed(int(seeds[2]))
 
 
-@FUNCTIONS.register_module()
+@FUNCTIONS.register_module()  # type: ignore[untyped-decorator]
 def collate_readable(samples: Sequence[Any], collate: str = "pseudo_collate") -> Any:
     """Return `samples` as a batch, by the function that `collate` names; broken ones are left out, and stand under BROKEN.
 

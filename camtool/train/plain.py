@@ -10,6 +10,8 @@ from torch import Tensor
 
 from camtool.errors import CheckpointError
 
+_PLAIN = (bool, int, float, complex, str, bytes)
+
 
 def plain(value: Any, name: str = "checkpoint") -> Any:
     """Return `value` with dicts, sequences, numpy arrays and scalars as Python's and torch's own; `name` says where it stands.
@@ -17,10 +19,10 @@ def plain(value: Any, name: str = "checkpoint") -> Any:
     Raises:
         CheckpointError: for an object that only its own class could read back.
     """
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, Tensor)) and type(value).__module__ in ("builtins", "torch"):
+    if value is None or type(value) in _PLAIN:
         return value
-    if isinstance(value, Tensor):  # a parameter
-        return value.detach()
+    if isinstance(value, Tensor):
+        return value if type(value) is Tensor else value.detach()  # a parameter
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype != object:

@@ -13,6 +13,7 @@ from camtool.models.checkpoints import read_content
 from camtool.train.hooks.checkpoint import POINTER
 
 _PARTS = ("meta", "state_dict", "message_hub", "optimizer")
+_ADVICE = "Resume with the config it was trained with, or train in another --work-dir."
 _NUMBER = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
@@ -69,8 +70,8 @@ def check_same_network(model: nn.Module, point: ResumePoint) -> None:
     if differing or missing or unexpected:
         first = min(differing or missing or unexpected)
         raise CheckpointError(
-            f"Cannot resume from '{point.path}': it is of another network: {len(differing)} weights of another shape, {len(missing)} missing, "
-            f"{len(unexpected)} unexpected, '{first}' among them. Resume with the config it was trained with, or train in another --work-dir."
+            f"Cannot resume from '{point.path}': it is of another network: {len(differing)} weights of another shape, "
+            f"{len(missing)} missing, {len(unexpected)} unexpected, '{first}' among them. {_ADVICE}"
         )
 
 
@@ -81,7 +82,4 @@ def check_same_optimizer(groups: list[dict[str, Any]], point: ResumePoint) -> No
     # A scheduler notes where it began, and is built after the optimiser.
     ours, theirs = ([(count, [key for key in keys if not key.startswith("initial_")]) for count, keys in of] for of in (ours, theirs))
     if ours != theirs:
-        raise CheckpointError(
-            f"Cannot resume from '{point.path}': it is of another optimiser. "
-            "Resume with the config it was trained with, or train in another --work-dir."
-        )
+        raise CheckpointError(f"Cannot resume from '{point.path}': it is of another optimiser. {_ADVICE}")

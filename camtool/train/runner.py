@@ -10,10 +10,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.registry import DefaultScope
+from mmengine.registry import OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 
-from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError
+from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
 from camtool.models.checkpoints import read_checkpoint
 from camtool.train.hooks.broken_pictures import KEY as BROKEN
 from camtool.train.hooks.checkpoint import FINAL
@@ -43,6 +43,7 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
 
     point: ResumePoint | None = None
     remarks: tuple[str, ...] = ()
+    optim_wrapper: Any
     started = False
     """Whether all is set up: what fails before is the config's fault."""
 
@@ -116,6 +117,7 @@ def _train(config: Config, source: str, *, resume: bool, launcher: str) -> Train
     runner: TrainingRunner | None = None
     try:
         with DefaultScope.overwrite_default_scope(config.default_scope):  # as before when this is done: the Runner leaves its own
+            _check_optimizer(config)
             runner = TrainingRunner.from_cfg(config)
             runner.point, runner.remarks = point, tuple(remarks)
             runner.train()
@@ -132,6 +134,15 @@ def _train(config: Config, source: str, *, resume: bool, launcher: str) -> Train
             raise _of_the_config(error, source) from error
         raise
     return _left_by(runner) if is_main_process() else None
+
+
+def _check_optimizer(config: Config) -> None:
+    # mmengine builds it by calling what it has found: None, for a name that does not exist.
+    kind = config.optim_wrapper.get("optimizer", {}).get("type")
+    with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            near = closest(kind, OPTIMIZERS.module_dict)
+            raise ConfigError(f"Config '{config.filename}': there is no optimizer of the type '{kind}'{near}.")
 
 
 def _resume_point(config: Config, remarks: list[str]) -> ResumePoint | None:

@@ -26,7 +26,12 @@ MOMENTUM = 0.9
 
 _WHOLE, _POSITIVE = "a whole number of at least 1", "a number above 0"
 _EXPECTED: dict[str, dict[str, str]] = {
-    "model": {"name": "resnet_cam", "input_shape": "[3, height, width], height equal to width", "num_classes": _WHOLE, "residual": "true or false"},
+    "model": {
+        "name": "resnet_cam",
+        "input_shape": "[3, height, width], height equal to width",
+        "num_classes": _WHOLE,
+        "residual": "true or false",
+    },
     "training": {
         "learning_rate": _POSITIVE,
         "batch_size": _WHOLE,
@@ -195,7 +200,7 @@ def _set_scheduler(config: Config, kind: str | None) -> None:
         config.param_scheduler = [ConfigDict(PLATEAU)]
     elif kind == "cosine":
         config.param_scheduler = [ConfigDict(type="CosineAnnealingLR")]
-    schedulers = config.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
+    schedulers: Any = config.get("param_scheduler") or []
+    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
         if scheduler.get("type") == "CosineAnnealingLR":
-            scheduler.update(T_max=config.train_cfg.max_epochs, by_epoch=True)
+            scheduler.T_max, scheduler.by_epoch = config.train_cfg.max_epochs, True

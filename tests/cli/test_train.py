@@ -9,8 +9,13 @@ import torch
 from camtool.errors import ConfigError
 from camtool.train.config import training_config
 from tests.cli.conftest import ROOT, Finished, Run
-from tests.train.conftest import config as config
-from tests.train.conftest import read, started
+from tests.train.conftest import read, started, write_config, write_pictures
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config, beside its pictures."""
+    return write_config(write_pictures(tmp_path))
 
 
 def _refused(finished: Finished, *said: str) -> None:
@@ -30,10 +35,14 @@ def _refused(finished: Finished, *said: str) -> None:
         ("train_dataloader = dict(", "train_datalaoder = dict(", "has no 'train_dataloader'; closest: 'train_datalaoder'"),
         ("optim_wrapper = dict(", "optim = dict(", "has no 'optim_wrapper'; closest: 'optim"),
         ("val_cfg = dict()", "", "has no 'val_cfg'; expected all of val_dataloader, val_cfg, val_evaluator"),
-        ('custom_hooks = [dict(type="camtool.EarlyStopping"', 'custom_hooks = [dict(type="EarlyStoping"', "there is no hook of the type 'EarlyStoping'"),
+        (
+            'custom_hooks = [dict(type="camtool.EarlyStopping"',
+            'custom_hooks = [dict(type="EarlyStoping"',
+            "there is no hook of the type 'EarlyStoping'",
+        ),
         ('type="ImageClassifier"', 'type="ImageClasifier"', "there is no model of the type 'ImageClasifier'"),
         ('dict(type="RandomFlip"', 'dict(type="RandomFilp"', "there is no transform of the type 'RandomFilp'"),
-        ('type="Adam"', 'type="Adan7"', "there is no optimizer of the type 'Adan7'"),
+        ('type="Adam"', 'type="Adan7"', "there is no optimizer of the type 'Adan7'; closest: 'Ada"),
         ("by_epoch=True, max_epochs", "by_epoch=False, max_iters", "camtool trains by epochs"),
         ('data_prefix="train"', 'data_prefix="trian"', "No such file or directory"),
         ('data_prefix="val"', 'data_prefix="vla"', "No such file or directory"),
@@ -86,7 +95,10 @@ def test_mixed_precision_trains_in_bfloat16_on_the_cpu(config: Path, tmp_path: P
 
 
 def test_mixed_precision_is_refused_where_it_cannot_be(config: Path) -> None:
-    for wrapper, amp, said in (("ApexOptimWrapper", True, "expected OptimWrapper or AmpOptimWrapper"), ("AmpOptimWrapper", False, "needs CUDA")):
+    for wrapper, amp, said in (
+        ("ApexOptimWrapper", True, "expected OptimWrapper or AmpOptimWrapper"),
+        ("AmpOptimWrapper", False, "needs CUDA"),
+    ):
         with pytest.raises(ConfigError, match=said):
             training_config(str(config), {"optim_wrapper.type": wrapper}, amp=amp)
 

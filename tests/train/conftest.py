@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.cli.conftest import ROOT
-from tests.cli.conftest import run as run
+from tests.cli.conftest import ROOT, run  # noqa: F401 - a fixture
 
 SCRIPT = ROOT / "tools/train.py"
 
@@ -22,7 +21,9 @@ default_scope = "mmpretrain"
 custom_imports = dict(imports=["tests.train.dying"])
 model = dict(
     type="ImageClassifier",
-    backbone=dict(type="ResNet", depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,), base_channels=8, stem_channels=8),
+    backbone=dict(
+        type="ResNet", depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,), base_channels=8, stem_channels=8
+    ),
     neck=dict(type="GlobalAveragePooling"),
     head=dict(type="LinearClsHead", num_classes=2, in_channels=16, loss=dict(type="CrossEntropyLoss")),
     data_preprocessor=dict(num_classes=2, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True),
@@ -84,10 +85,14 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A config, beside its pictures."""
     monkeypatch.delenv("DIE_AT", raising=False)
     monkeypatch.delenv("DIE_WRITING", raising=False)
+    # mmengine lays the config out anew for every checkpoint, which takes longer than an epoch here.
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, False))
     return write_config(write_pictures(tmp_path))
 
 
-def started(*arguments: Any, folder: Path, program: tuple[str, ...] = (sys.executable,), **environment: str) -> "subprocess.CompletedProcess[str]":
+def started(
+    *arguments: Any, folder: Path, program: tuple[str, ...] = (sys.executable,), **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Run tools/train.py in a process of its own."""
     return subprocess.run(
         [*program, str(SCRIPT), *map(str, arguments)],
@@ -124,9 +129,10 @@ def of_training(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def assert_same(one: Any, other: Any, name: str = "") -> None:
     """Compare bit for bit, and say what differs."""
-    assert type(one) is type(other) or isinstance(one, dict) and isinstance(other, dict), name
+    assert type(one) is type(other) or (isinstance(one, dict) and isinstance(other, dict)), name
     if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype and one.equal(other), name
+        assert one.dtype == other.dtype, name
+        assert one.equal(other), name
     elif isinstance(one, dict):
         assert one.keys() == other.keys(), f"{name}: {one.keys() ^ other.keys()}"
         for key in one:

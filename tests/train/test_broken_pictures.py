@@ -75,7 +75,9 @@ def test_strict_ends_the_training_at_the_first_one(config: Path, broken: list[Pa
 
 def test_a_pipeline_that_reads_no_picture_at_all_is_an_error(config: Path, tmp_path: Path, run: Run) -> None:
     content = config.read_text()
-    config.write_text(content.replace('dict(type="LoadImageFromFile"),\n    dict(type="RandomResizedCrop"', 'dict(type="RandomResizedCrop"'))
+    config.write_text(
+        content.replace('dict(type="LoadImageFromFile"),\n    dict(type="RandomResizedCrop"', 'dict(type="RandomResizedCrop"')
+    )
 
     finished = run("train", config, "--work-dir", tmp_path / "work", *ONE_EPOCH)
 

@@ -14,7 +14,9 @@ from tests.train.conftest import read
 def test_the_picture_has_a_line_for_each_curve(tmp_path: Path) -> None:
     rising = {"training": [(1, 0.0), (2, 1.0)]}
     pictures = []
-    for number, panels in enumerate(({"loss": rising}, {"loss": {**rising, "validation": [(1, 1.0), (2, 0.0)]}}, {"loss": rising, "accuracy": rising})):
+    for number, panels in enumerate(
+        ({"loss": rising}, {"loss": {**rising, "validation": [(1, 1.0), (2, 0.0)]}}, {"loss": rising, "accuracy": rising})
+    ):
         path = tmp_path / f"{number}.png"
         path.write_bytes(draw_curves(panels))
         pictures.append(pixels(path))

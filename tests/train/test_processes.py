@@ -15,7 +15,9 @@ def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(con
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
     finished = started(
-        *(config, "--work-dir", folder, "--launcher", "pytorch", "--cfg-options", "train_cfg.max_epochs=2"), folder=tmp_path, program=torchrun
+        *(config, "--work-dir", folder, "--launcher", "pytorch", "--cfg-options", "train_cfg.max_epochs=2"),
+        folder=tmp_path,
+        program=torchrun,
     )
 
     assert finished.returncode == 0, finished.stderr

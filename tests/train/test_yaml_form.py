@@ -14,10 +14,12 @@ from tests.cli.conftest import Run
 STAND_IN = """
 model = dict(type="camtool.ResNetCAM", depth=18, num_classes=10)
 data_preprocessor = dict(num_classes=10, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-train_pipeline = [dict(type="LoadImageFromFile"), dict(type="RandomResizedCrop", scale=160), dict(type="RandomFlip", prob=0.5), dict(type="PackInputs")]
-test_pipeline = [dict(type="LoadImageFromFile"), dict(type="ResizeEdge", scale=184), dict(type="CenterCrop", crop_size=160), dict(type="PackInputs")]
+load, pack = dict(type="LoadImageFromFile"), dict(type="PackInputs")
+train_pipeline = [load, dict(type="RandomResizedCrop", scale=160), dict(type="RandomFlip", prob=0.5), pack]
+test_pipeline = [load, dict(type="ResizeEdge", scale=184), dict(type="CenterCrop", crop_size=160), pack]
 train_dataloader = dict(batch_size=32, dataset=dict(type="camtool.Imagenette", data_root="data", split="train", pipeline=train_pipeline))
-val_dataloader = dict(batch_size=32, dataset=dict(type="camtool.Imagenette", data_root="data", split="val", indices=500, pipeline=test_pipeline))
+val_dataset = dict(type="camtool.Imagenette", data_root="data", split="val", indices=500, pipeline=test_pipeline)
+val_dataloader = dict(batch_size=32, dataset=val_dataset)
 test_dataloader = val_dataloader
 train_cfg = dict(by_epoch=True, max_epochs=20)
 val_cfg = dict()
@@ -35,19 +37,25 @@ training: {learning_rate: 0.002, batch_size: 16, num_epochs: 12, weight_decay: 1
 dataset: {name: imagenette, data_dir: pictures/, img_size: 128, val_size: 90}
 """
 
-_SIZES: Callable[[Any], Any] = lambda config: [
-    config.train_dataloader.dataset.pipeline[1].scale,
-    config.val_dataloader.dataset.pipeline[1].scale,
-    config.val_dataloader.dataset.pipeline[2].crop_size,
-    config.test_dataloader.dataset.pipeline[2].crop_size,
-]
+
+def _sizes(config: Any) -> list[int]:
+    train, val, test = (config[f"{name}_dataloader"].dataset.pipeline for name in ("train", "val", "test"))
+    return [train[1].scale, val[1].scale, val[2].crop_size, test[2].crop_size]
+
+
 EFFECTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "model.num_classes": (lambda config: [config.model.num_classes, config.data_preprocessor.num_classes], [7, 7]),
     "model.residual": (lambda config: config.model.get("residual"), True),
-    "model.input_shape": (_SIZES, [128, 147, 128, 128]),
-    "dataset.img_size": (_SIZES, [128, 147, 128, 128]),
-    "dataset.data_dir": (lambda config: [config[f"{name}_dataloader"].dataset.data_root for name in ("train", "val", "test")], ["pictures/"] * 3),
-    "dataset.val_size": (lambda config: [config.val_dataloader.dataset.indices, config.train_dataloader.dataset.get("indices")], [90, None]),
+    "model.input_shape": (_sizes, [128, 147, 128, 128]),
+    "dataset.img_size": (_sizes, [128, 147, 128, 128]),
+    "dataset.data_dir": (
+        lambda config: [config[f"{name}_dataloader"].dataset.data_root for name in ("train", "val", "test")],
+        ["pictures/"] * 3,
+    ),
+    "dataset.val_size": (
+        lambda config: [config.val_dataloader.dataset.indices, config.train_dataloader.dataset.get("indices")],
+        [90, None],
+    ),
     "training.learning_rate": (lambda config: config.optim_wrapper.optimizer.lr, 0.002),
     "training.weight_decay": (lambda config: config.optim_wrapper.optimizer.weight_decay, 1e-4),
     "training.batch_size": (lambda config: [config[f"{name}_dataloader"].batch_size for name in ("train", "val", "test")], [16] * 3),
@@ -59,7 +67,10 @@ EFFECTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
         lambda config: [dict(hook) for hook in config.custom_hooks],
         [{"type": "camtool.EarlyStopping", "patience": 4, "min_delta": 0.1}],
     ),
-    "training.optimizer": (lambda config: [config.optim_wrapper.optimizer.type, config.optim_wrapper.optimizer.get("momentum")], ["SGD", 0.9]),
+    "training.optimizer": (
+        lambda config: [config.optim_wrapper.optimizer.type, config.optim_wrapper.optimizer.get("momentum")],
+        ["SGD", 0.9],
+    ),
     "training.scheduler": (lambda config: [dict(one) for one in config.param_scheduler], None),
 }
 

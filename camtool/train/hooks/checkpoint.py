@@ -45,6 +45,7 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
     def __init__(self, interval: int = 1, **settings: Any) -> None:
         settings.setdefault("backend_args", {"backend": _WHOLE})
         super().__init__(interval, **settings)
+        self.last_ckpt: str | None = None
         self._due = False
         self._unsaved = False
         self._trained = False
@@ -52,6 +53,7 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
     def before_train(self, runner: Runner) -> None:
         """Take the folder's name; remove what a killed process left half-written."""
         super().before_train(runner)
+        self.last_ckpt = runner.message_hub.get_info("last_ckpt")  # of a resumed training
         if is_main_process():
             for folder in {str(self.out_dir), runner.work_dir}:
                 remove_leftovers(Path(folder), (self.filename_tmpl.format("*"), POINTER, FINAL))
