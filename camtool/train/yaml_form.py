@@ -22,15 +22,18 @@ from camtool.models.configs import load_config
 SUFFIXES = (".yaml", ".yml")
 RECIPE = Path(__file__).resolve().parents[2] / "configs/resnet_cam/resnet18_cam_imagenette-160px.py"
 PLATEAU = {"type": "ReduceOnPlateauLR", "monitor": "cross_entropy/mean", "rule": "less", "factor": 0.5, "patience": 3, "min_value": 1e-6}
+LOSS = {"type": "camtool.ValidationLoss"}
+"""What gives the metric that PLATEAU monitors."""
 MOMENTUM = 0.9
 
 _WHOLE, _POSITIVE = "a whole number of at least 1", "a number above 0"
+_RESIDUAL = "true: the network is a ResNet"
 _EXPECTED: dict[str, dict[str, str]] = {
     "model": {
         "name": "resnet_cam",
         "input_shape": "[3, height, width], height equal to width",
         "num_classes": _WHOLE,
-        "residual": "true or false",
+        "residual": _RESIDUAL,
     },
     "training": {
         "learning_rate": _POSITIVE,
@@ -51,7 +54,7 @@ _FITS: dict[str, Any] = {
     _POSITIVE: lambda value: type(value) in (int, float) and 0 < value < math.inf,
     "a number of at least 0": lambda value: type(value) in (int, float) and 0 <= value < math.inf,
     "a folder": lambda value: isinstance(value, str) and bool(value),
-    "true or false": lambda value: isinstance(value, bool),
+    _RESIDUAL: lambda value: value is True,
     "adam or sgd": lambda value: value in ("adam", "sgd"),
     "reduce_lr or cosine": lambda value: value in ("reduce_lr", "cosine"),
     "resnet_cam": lambda value: value == "resnet_cam",
@@ -127,8 +130,6 @@ def _set_model(config: Config, model: Mapping[str, Any]) -> None:
         for preprocessor in (config.get("data_preprocessor"), config.model.get("data_preprocessor")):
             if preprocessor and "num_classes" in preprocessor:
                 preprocessor.num_classes = model["num_classes"]
-    if "residual" in model:
-        config.model.residual = model["residual"]
 
 
 def _set_data(config: Config, parts: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -198,6 +199,10 @@ def _set_training(config: Config, training: Mapping[str, Any]) -> None:
 def _set_scheduler(config: Config, kind: str | None) -> None:
     if kind == "reduce_lr":
         config.param_scheduler = [ConfigDict(PLATEAU)]
+        evaluators = config.get("val_evaluator") or []
+        evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
+        if not any(str(one.get("type")) == LOSS["type"] for one in evaluators):
+            config.val_evaluator = [*evaluators, ConfigDict(LOSS)]
     elif kind == "cosine":
         config.param_scheduler = [ConfigDict(type="CosineAnnealingLR")]
     schedulers: Any = config.get("param_scheduler") or []

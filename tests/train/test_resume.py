@@ -126,7 +126,7 @@ def test_a_checkpoint_that_would_run_code_is_not_resumed_from(config: Path, tmp_
 
 def test_the_checkpoints_of_an_earlier_longer_training_are_not_resumed_from(config: Path, tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "work"
-    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=3").exit_code == 0
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=2").exit_code == 0
     assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1").exit_code == 0
 
     finished = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=2")

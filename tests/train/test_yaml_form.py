@@ -23,7 +23,7 @@ val_dataloader = dict(batch_size=32, dataset=val_dataset)
 test_dataloader = val_dataloader
 train_cfg = dict(by_epoch=True, max_epochs=20)
 val_cfg = dict()
-val_evaluator = [dict(type="Accuracy", topk=(1,)), dict(type="camtool.ValidationLoss")]
+val_evaluator = dict(type="Accuracy", topk=(1,))
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=0.01, weight_decay=0.0))
 param_scheduler = [dict(type="StepLR", step_size=3)]
 default_hooks = dict(logger=dict(type="LoggerHook", interval=50), checkpoint=dict(type="CheckpointHook", interval=1))
@@ -45,7 +45,6 @@ def _sizes(config: Any) -> list[int]:
 
 EFFECTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "model.num_classes": (lambda config: [config.model.num_classes, config.data_preprocessor.num_classes], [7, 7]),
-    "model.residual": (lambda config: config.model.get("residual"), True),
     "model.input_shape": (_sizes, [128, 147, 128, 128]),
     "dataset.img_size": (_sizes, [128, 147, 128, 128]),
     "dataset.data_dir": (
@@ -117,6 +116,7 @@ def test_the_plateau_scheduler_is_the_seeds_and_adam_has_no_momentum(translate: 
     assert dict(scheduler) == {
         "type": "ReduceOnPlateauLR", "monitor": "cross_entropy/mean", "rule": "less", "factor": 0.5, "patience": 3, "min_value": 1e-6
     }  # fmt: skip
+    assert [one.type for one in config.val_evaluator] == ["Accuracy", "camtool.ValidationLoss"], "nothing gives what it monitors"
     assert dict(config.optim_wrapper.optimizer) == {"type": "Adam", "lr": 0.01, "weight_decay": 0.0}
 
 
@@ -132,6 +132,7 @@ def test_the_plateau_scheduler_is_the_seeds_and_adam_has_no_momentum(translate: 
         ("training: {batch_size: true}", "is True; expected a whole number"),
         ("training: {learning_rate: .nan}", "is nan; expected a number above 0"),
         ("training: 3", "'training' of config .* is 3; expected learning_rate"),
+        ("model: {residual: false}", "is False; expected true: the network is a ResNet"),
         ("model: {name: resnet}", "is 'resnet'; expected resnet_cam"),
         ("model: {input_shape: [3, 160, 128]}", "height equal to width"),
         ("{model: {input_shape: [3, 160, 160]}, dataset: {img_size: 128}}", "and dataset.img_size 128 differ"),
