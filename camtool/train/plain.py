@@ -40,6 +40,16 @@ def plain(value: Any, name: str = "checkpoint") -> Any:
     )
 
 
+def plain_schedulers(schedulers: Any) -> Any:
+    """Return the states of parameter schedulers as plain data, without functions (OneCycleLR's annealing): the config gives these anew."""
+    if isinstance(schedulers, Mapping):  # of several optimisers
+        return {name: plain_schedulers(of_one) for name, of_one in schedulers.items()}
+    return [
+        {key: plain(value, f"param_schedulers[{index}].{key}") for key, value in state.items() if not callable(value)}
+        for index, state in enumerate(schedulers)
+    ]
+
+
 def plain_hub(hub: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a message hub as plain data; a note of other kinds, which no log needs, is left out."""
     notes = {}

@@ -1,6 +1,7 @@
 """A training that is killed goes on as if nothing had been: bit for bit, on the CPU."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,20 @@ def test_nothing_to_resume_from_begins_anew_and_says_so(config: Path, tmp_path: 
     assert finished.exit_code == 0, finished.stderr
     assert f"No checkpoint in '{tmp_path / 'new'}' to resume from: the training begins anew." in finished.stderr
     assert _checkpoints(tmp_path / "new") == ["epoch_1.pth", "final.pth"]
+
+
+def test_a_scheduler_that_holds_a_function_and_steps_each_batch_is_resumed(config: Path, tmp_path: Path, run: Run) -> None:
+    one_cycle = 'param_scheduler = dict(type="OneCycleLR", eta_max=0.03, total_steps=3, by_epoch=True, convert_to_iter_based=True)'
+    config.write_text(re.sub("param_scheduler = .*", one_cycle, config.read_text()).replace("max_epochs=6", "max_epochs=3"))
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder).exit_code == 0
+    of_three = of_training(read(folder / "epoch_3.pth"))
+    (folder / "epoch_3.pth").unlink()
+
+    resumed = run("train", config, "--work-dir", folder, "--resume")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
 
 
 def test_a_seed_that_the_config_leaves_open_is_that_of_the_checkpoint(config: Path, tmp_path: Path, run: Run) -> None:

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from camtool.errors import OutputError
 from camtool.files import remove_leftovers, write_atomically
 from camtool.registry import HOOKS
-from camtool.train.plain import hub_from_plain, plain, plain_hub
+from camtool.train.plain import hub_from_plain, plain, plain_hub, plain_schedulers
 
 FINAL = "final.pth"
 """The weights at the end of a training: with early stopping, the best."""
@@ -96,9 +96,9 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
             del checkpoint["message_hub"]
         else:
             checkpoint["message_hub"] = plain_hub(checkpoint["message_hub"])
-        for key in ("meta", "param_schedulers"):
-            if key in checkpoint:
-                checkpoint[key] = plain(checkpoint[key], key)
+        checkpoint["meta"] = plain(checkpoint["meta"], "meta")
+        if "param_schedulers" in checkpoint:
+            checkpoint["param_schedulers"] = plain_schedulers(checkpoint["param_schedulers"])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Turn plain data into what mmengine resumes from."""
