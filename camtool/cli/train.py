@@ -67,6 +67,8 @@ def _report(running: Session, trained: "Trained") -> None:
     sys.stderr.flush()
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in trained.metrics.items())
     running.result(f"{trained.epochs} epochs{f'; the last validation: {metrics}' if metrics else ''}")
+    if trained.best:
+        running.result(f"the best weights are those of epoch {trained.best}")
     if trained.broken:
         running.result(f"{len(trained.broken)} pictures could not be read and were skipped")
     running.result(f"weights: {trained.checkpoint}")

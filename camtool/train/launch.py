@@ -43,7 +43,7 @@ def join(launcher: str) -> None:
     distributed.init_process_group(backend="gloo")
 
 
-def leave() -> None:
-    """Part from the other processes, if there are any."""
-    if distributed.is_available() and distributed.is_initialized():
+def leave(launcher: str) -> None:
+    """Part from the other processes, if they were joined."""
+    if launcher != "none" and distributed.is_initialized():
         distributed.destroy_process_group()

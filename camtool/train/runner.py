@@ -18,6 +18,7 @@ from camtool.models.checkpoints import read_checkpoint
 from camtool.train.hooks.broken_pictures import KEY as BROKEN
 from camtool.train.hooks.checkpoint import FINAL
 from camtool.train.hooks.curves import FILE as CURVES
+from camtool.train.hooks.early_stopping import EarlyStopping
 from camtool.train.launch import check_launcher, join, leave
 from camtool.train.resume import ResumePoint, check_same_network, check_same_optimizer, find_resume_point
 
@@ -34,6 +35,8 @@ class Trained:
     curves: Path
     metrics: dict[str, float]
     """Of the last validation."""
+    best: str
+    """Which epoch's weights those at the end are, and by which score; "" where early stopping does not choose."""
     broken: dict[str, str]
     """Pictures that were skipped, {path: reason}."""
 
@@ -107,7 +110,7 @@ def train(config: Config, source: str, *, resume: bool = False, launcher: str = 
     try:
         return _train(config, source, resume=resume, launcher=launcher)
     finally:
-        leave()
+        leave(launcher)
 
 
 def _train(config: Config, source: str, *, resume: bool, launcher: str) -> Trained | None:
@@ -169,7 +172,8 @@ def _left_by(runner: TrainingRunner) -> Trained:
         if key.startswith("val/") and not key.endswith("time")
     }
     folder = next(Path(str(hook.out_dir)) for hook in runner.hooks if hasattr(hook, "last_ckpt"))
-    return Trained(runner.epoch, folder / FINAL, Path(runner.work_dir) / CURVES, metrics, dict(hub.get_info(BROKEN) or {}))
+    best = next((hook.best for hook in runner.hooks if isinstance(hook, EarlyStopping)), "")
+    return Trained(runner.epoch, folder / FINAL, Path(runner.work_dir) / CURVES, metrics, best, dict(hub.get_info(BROKEN) or {}))
 
 
 def _of_the_config(error: Exception, source: str) -> ConfigError:

@@ -13,7 +13,7 @@ from camtool.errors import CheckpointError, OutputError
 from camtool.files import remove_leftovers, write_atomically
 from camtool.train.plain import hub_from_plain, plain, plain_hub
 from tests.cli.conftest import Run
-from tests.train.conftest import read
+from tests.train.conftest import assert_same, read
 
 
 def _options(*options: str) -> tuple[str, ...]:
@@ -90,7 +90,17 @@ def test_the_final_checkpoint_is_the_weights_with_the_names_of_the_classes(confi
     assert final["meta"]["dataset_meta"]["classes"] == ("dark", "light")
     picture = next((tmp_path / "val/dark").iterdir())
     seen = run("vis", picture, folder / "tiny.py", folder / "final.pth", "--json", "--target-layers", "backbone.layer1[-1]")
-    assert {name["name"] for name in seen.report["classes"]} <= {"dark", "light"} if "classes" in seen.report else seen.report
+    assert {one["name"] for one in seen.report["top5"]} == {"dark", "light"}
+
+
+def test_the_config_in_the_work_directory_trains_the_same_network(config: Path, tmp_path: Path, run: Run) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert run("train", config, "--work-dir", one, "--cfg-options", "train_cfg.max_epochs=1").exit_code == 0
+
+    again = run("train", one / "tiny.py", "--work-dir", other)
+
+    assert again.exit_code == 0, again.stderr
+    assert_same(read(other / "final.pth")["state_dict"], read(one / "final.pth")["state_dict"])
 
 
 def test_plain_data_is_what_it_was() -> None:

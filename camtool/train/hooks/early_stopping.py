@@ -54,7 +54,12 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
         """Put the best weights into the model."""
         if self._best:
             _bare(runner.model).load_state_dict(self._best)
-            runner.logger.info(f"The best weights are those of epoch {self._best_epoch}: {self.monitor} {self.best_score:.4f}.")
+            runner.logger.info(f"The best weights are those of epoch {self.best}.")
+
+    @property
+    def best(self) -> str:
+        """Return the best epoch and its score, "" before there is one."""
+        return f"{self._best_epoch}: {self.monitor} {self.best_score:.4f}" if self._best else ""
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Add counters and best weights."""
