@@ -206,6 +206,7 @@ def _set_scheduler(config: Config, kind: str | None) -> None:
     elif kind == "cosine":
         config.param_scheduler = [ConfigDict(type="CosineAnnealingLR")]
     schedulers: Any = config.get("param_scheduler") or []
-    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+    listed: list[Any] = [schedulers] if isinstance(schedulers, dict) else schedulers
+    for scheduler in listed:
         if scheduler.get("type") == "CosineAnnealingLR":
             scheduler.T_max, scheduler.by_epoch = config.train_cfg.max_epochs, True
