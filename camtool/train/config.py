@@ -121,9 +121,10 @@ def _set_loader(loader: ConfigDict) -> None:
 
 
 def _refuse_truncated(part: Any) -> None:
-    # OpenCV 4 decodes what is there of a truncated JPEG and says nothing; OpenCV 5 does not say what is wrong. Pillow refuses, and `camtool vis` reads by Pillow too.
+    # OpenCV 4 decodes what is there of a truncated JPEG and says nothing; OpenCV 5 does not say what is wrong. Pillow does, and
+    # `camtool vis` reads by Pillow too.
     if isinstance(part, Mapping):
-        if part.get("type") in ("LoadImageFromFile", "mmcv.LoadImageFromFile", "mmpretrain.LoadImageFromFile"):
+        if str(part.get("type")).rpartition(".")[2] == "LoadImageFromFile":
             part.setdefault("imdecode_backend", "pillow")  # type: ignore[attr-defined]  # a ConfigDict
         for value in part.values():
             _refuse_truncated(value)

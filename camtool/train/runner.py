@@ -1,6 +1,7 @@
 """mmengine's Runner, which resumes from data alone and from the very network it trains."""
 
 import errno
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from camtool.train.launch import check_launcher, join, leave
 from camtool.train.resume import ResumePoint, check_same_network, check_same_optimizer, find_resume_point
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+_RUNS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,14 @@ def _train(config: Config, source: str, *, resume: bool, launcher: str) -> Train
     remarks: list[str] = list(config.pop("remarks", ()))
     point = _resume_point(config, remarks) if resume else None
     config.launcher = launcher
+    run = next(_RUNS)
+    if run:  # mmengine keeps loggers and message hubs by name and second: two trainings of one process would share theirs
+        config.experiment_name = f"{Path(config.filename or source).stem}_{run}"
     runner: TrainingRunner | None = None
+    try:
+        Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the work directory '{config.work_dir}': {error.strerror}. Choose another.") from error
     try:
         with DefaultScope.overwrite_default_scope(config.default_scope):  # as before when this is done: the Runner leaves its own
             _check_optimizer(config)

@@ -75,7 +75,7 @@ def test_a_work_directory_that_cannot_be_one(config: Path, tmp_path: Path, run: 
 
     _refused(run("train", config, "--work-dir", tmp_path / "file"), "is a file, not a directory")
     _refused(run("train", config, "--work-dir", tmp_path / "file/in/it"), "is a file, not a directory")
-    _refused(run("train", config, "--work-dir", "/proc/work"), "/proc/work")
+    _refused(run("train", config, "--work-dir", "/proc/work"), "Cannot make the work directory '/proc/work'")
 
 
 def test_an_early_stopping_that_monitors_nothing_there_is(config: Path, tmp_path: Path, run: Run) -> None:
