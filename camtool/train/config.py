@@ -81,8 +81,8 @@ def training_config(
 
 
 def _check(config: Config, source: str) -> None:
-    for name in (*_NEEDED, *_OF_VALIDATION):
-        as_mapping(config.get(name), name) if name != "val_evaluator" else None
+    for name in (*_NEEDED, "val_dataloader", "val_cfg"):
+        as_mapping(config.get(name), name)
     missing = [name for name in _NEEDED if not config.get(name)]
     if missing:
         raise ConfigError(
