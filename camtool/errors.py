@@ -29,7 +29,7 @@ class ImageError(CamtoolError):
 
 
 class DataError(CamtoolError):
-    """A data set that is missing, cannot be fetched or read, or does not hold what is asked for."""
+    """A data set that is missing, cannot be fetched, read or made, or does not hold what is asked for."""
 
 
 class LayerError(CamtoolError):

@@ -1,8 +1,10 @@
-"""Files are written whole or not at all."""
+"""Files and folders are written whole or not at all."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from camtool.errors import OutputError
@@ -51,6 +53,29 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path` to fill, which becomes `path` where nothing is raised, and is removed where something is.
+
+    Raises:
+        OutputError: if `path` exists, or it or what is written into it cannot be written.
+    """
+    if path.exists():
+        raise OutputError(f"'{path}' exists; expected a new folder. Choose another, or remove it.")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private, too
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another path.") from error
+    finally:
+        if temporary is not None and temporary.exists():
+            shutil.rmtree(temporary)
 
 
 def check_writable(path: Path) -> None:

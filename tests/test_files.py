@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from camtool.errors import OutputError
-from camtool.files import check_writable, write_atomically
+from camtool.files import check_writable, whole_folder, write_atomically
 
 
 def test_content_and_missing_folders_are_written(tmp_path: Path) -> None:
@@ -108,3 +108,39 @@ def test_checking_makes_nothing(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "map.png")
     check_writable(Path("map.png"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "data"
+    with whole_folder(path) as folder:
+        (folder / "a.txt").write_text("a")
+        assert not path.exists()
+    assert [found.name for found in path.iterdir()] == ["a.txt"]
+    assert list(path.parent.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~umask()
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [(OSError(28, "No space left on device"), OutputError), (KeyboardInterrupt(), KeyboardInterrupt), (OutputError("other"), OutputError)],
+)
+def test_a_folder_that_is_not_finished_leaves_nothing(tmp_path: Path, failure: BaseException, raised: type[BaseException]) -> None:
+    def fill() -> None:
+        with whole_folder(tmp_path / "data") as folder:
+            (folder / "a.txt").write_text("a")
+            raise failure
+
+    with pytest.raises(raised):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_not_written_into(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists; expected a new folder"), whole_folder(tmp_path):
+        pytest.fail("nothing is to be done")
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
