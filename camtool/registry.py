@@ -9,7 +9,9 @@ LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])
 TARGETS = Registry("target", scope="camtool", locations=["camtool.targets"])
 
 # Children of mmengine's: `type="camtool.…"` in a training config is found without `custom_imports`, in whatever scope it stands.
-DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.train.datasets"])
+DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.data.datasets", "camtool.train.datasets"])
+TRANSFORMS = Registry("transform", parent=_root.TRANSFORMS, scope="camtool", locations=["camtool.data.datasets"])
+MODELS = Registry("model", parent=_root.MODELS, scope="camtool", locations=["camtool.models.networks"])
 FUNCTIONS = Registry("function", parent=_root.FUNCTIONS, scope="camtool", locations=["camtool.train.functions"])
 HOOKS = Registry("hook", parent=_root.HOOKS, scope="camtool", locations=["camtool.train.hooks"])
 LOOPS = Registry("loop", parent=_root.LOOPS, scope="camtool", locations=["camtool.train.loops"])

@@ -20,12 +20,12 @@ FLOORS = [
     {"cli"},
 ]
 ROOMS_OF = {
-    "sklearn": {"factorization"},
+    "sklearn": {"data", "factorization"},
     "typer": {"cli"},
     "rich": {"cli"},
     "mmpretrain": {"data", "models"},
     "timm": {"models"},
-    "torchvision": {"models"},
+    "torchvision": {"data", "models"},
     "transformers": {"models"},
     "huggingface_hub": {"models"},
     "safetensors": {"models"},
