@@ -8,6 +8,9 @@ from camtool.models.sources._base import Source as Source
 
 SCOPE = "camtool."
 
+CLASSIFIERS = ("camtool.ResNetCAM",)
+"""camtool's own classifiers: of mmpretrain's kind, in `camtool.models.networks`."""
+
 _OF_TYPE = {
     "camtool.HuggingFaceModel": ("hugging_face", "HuggingFaceModel"),
     "camtool.TimmModel": ("timm_models", "TimmModel"),
@@ -17,7 +20,7 @@ _OF_TYPE = {
 
 
 def find_source(loaded: LoadedConfig) -> Source:
-    """Return the source that the config's `model.type` names; whatever is not `camtool.…` is mmpretrain's.
+    """Return the source that the config's `model.type` names; classifiers, and whatever is not `camtool.…`, are mmpretrain's.
 
     Raises:
         ConfigError: if camtool has no such source, or the config's `model` is not what it expects.
@@ -25,11 +28,12 @@ def find_source(loaded: LoadedConfig) -> Source:
     kind = loaded.config.model.get("type")
     if isinstance(kind, type) and issubclass(kind, Source):
         return kind(loaded)
-    if not str(kind).startswith(SCOPE):
+    if kind in CLASSIFIERS or not str(kind).startswith(SCOPE):
         module, name = "mmpretrain_models", "MMPretrainModel"
     elif kind in _OF_TYPE:
         module, name = _OF_TYPE[kind]
     else:
-        raise ConfigError(f"Unknown model type '{kind}'{closest(str(kind), _OF_TYPE)}; expected one of: {', '.join(_OF_TYPE)}.")
+        known = (*CLASSIFIERS, *_OF_TYPE)
+        raise ConfigError(f"Unknown model type '{kind}'{closest(str(kind), known)}; expected one of: {', '.join(known)}.")
     source: type[Source] = getattr(import_module(f"camtool.models.sources.{module}"), name)
     return source(loaded)

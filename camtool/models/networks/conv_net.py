@@ -1,0 +1,53 @@
+"""ConvNet: convolutions one after the other, the smallest network that a class activation map is defined for."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from mmcv.cnn import ConvModule
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from torch import Tensor, nn
+
+from camtool.errors import ConfigError
+from camtool.registry import MODELS
+
+
+@MODELS.register_module()
+class ConvNet(BaseBackbone):  # type: ignore[misc]  # mmpretrain has no types
+    """Convolution, batch normalisation and ReLU, as often as `channels` has numbers; in one, two or three axes.
+
+    Args:
+        channels: of each convolution.
+        strides: of each convolution.
+        kernel_size: odd; the padding keeps the size.
+        rank: 1, 2 or 3 axes.
+
+    Raises:
+        ConfigError: if `channels` and `strides` differ in number, or the kernel is even.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        channels: Sequence[int] = (16, 32, 64),
+        strides: Sequence[int] = (2, 2, 2),
+        kernel_size: int = 3,
+        rank: int = 2,
+    ) -> None:
+        if len(channels) != len(strides) or kernel_size % 2 == 0:
+            raise ConfigError(
+                f"ConvNet needs a stride for each of its channels and an odd kernel, got channels={tuple(channels)}, "
+                f"strides={tuple(strides)}, kernel_size={kernel_size}."
+            )
+        super().__init__()
+        convolution, normalisation = {"type": f"Conv{rank}d"}, {"type": f"BN{rank}d"}
+        self.layers = nn.Sequential(
+            *(
+                ConvModule(before, after, kernel_size, stride, kernel_size // 2, conv_cfg=convolution, norm_cfg=normalisation)
+                for before, after, stride in zip([in_channels, *channels[:-1]], channels, strides, strict=True)
+            )
+        )
+
+    def forward(self, inputs: Float[Tensor, "n c *spatial"]) -> tuple[Float[Tensor, "n k *maps"]]:
+        """Return the last convolution's activations, in a tuple as mmpretrain's backbones do."""
+        return (self.layers(inputs),)
