@@ -1,0 +1,19 @@
+"""A vision transformer of four blocks on synthetic shapes."""
+
+_base_ = "../resnet_cam/resnet18_cam_shapes.py"
+
+model = dict(
+    _delete_=True,
+    type="ImageClassifier",
+    backbone=dict(
+        type="VisionTransformer",
+        arch=dict(embed_dims=64, num_layers=4, num_heads=4, feedforward_channels=128),
+        img_size=64,
+        patch_size=8,  # 8x8 patches, each of which sees its neighbours' edges
+        patch_cfg=dict(kernel_size=12, padding=2),
+    ),
+    neck=None,
+    head=dict(type="VisionTransformerClsHead", num_classes=6, in_channels=64),
+)
+work_dir = "work_dirs/vit_tiny_shapes"
+optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=2e-3, weight_decay=0.02))
