@@ -115,14 +115,13 @@ class ShapeScenes:
     """Scenes by index: each a pure function of these settings and its index, in any process and order.
 
     Classes come in turn. All shapes of a scene cover the same area, and differ from the background by the same contrast, each in
-    a direction of its own: neither size nor brightness tells the object from a distractor. A scene of the class "nothing" has one
-    distractor more than the others: the number of shapes does not tell it either.
+    a direction of its own: neither size nor brightness tells the object from a distractor. A scene of the class "nothing" has as
+    many distractors as the others, or one more: two shapes do not tell whether one of them is an object.
 
     Args:
         rank: 1, 2 or 3 axes.
         size: pixels an axis.
         distractors: in each scene with an object.
-        varied: half of the scenes, of any class, have one distractor fewer: to train on, for erasing a shape leaves such scenes.
         contrast: length of the difference in colour between a shape and the background, of channels in [0, 1].
         texture: standard deviation of the amplitude of the background's waves.
         noise: standard deviation of each channel's noise, pixel by pixel.
@@ -137,7 +136,6 @@ class ShapeScenes:
     size: int = 64
     channels: int = 3
     distractors: int = 1
-    varied: bool = False
     contrast: float = 0.55
     texture: float = 0.03
     noise: float = 0.02
@@ -147,7 +145,7 @@ class ShapeScenes:
             raise DataError(f"No split '{self.split}'{closest(self.split, SPLITS)}; expected one of {', '.join(SPLITS)}.")
         if self.rank not in CLASSES:
             raise DataError(f"Shapes have 1, 2 or 3 axes, got rank={self.rank}.")
-        for name, least in (("size", 24), ("channels", 1), ("distractors", int(self.varied)), ("seed", 0)):
+        for name, least in (("size", 24), ("channels", 1), ("distractors", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise DataError(f"Shapes need {name} >= {least}, got {getattr(self, name)}.")
 
@@ -179,7 +177,7 @@ class ShapeScenes:
     def _kinds(self, name: str, random: np.random.Generator) -> list[tuple[Kind, float]]:
         """Return each shape's (kind, reach), the object first. An object has room for any class's shape."""
         reaches = _reaches(self.rank)
-        count = self.distractors + (name == NOTHING) - (int(random.integers(2)) if self.varied else 0)
+        count = self.distractors + (int(random.integers(2)) if name == NOTHING else 0)
         names = sorted(DISTRACTORS[self.rank])
         distractors = [
             (DISTRACTORS[self.rank][names[number]], reaches[names[number]]) for number in random.integers(len(names), size=count)

@@ -15,7 +15,7 @@ test_pipeline = [load, dict(type="Resize", scale=(64, 64)), dict(type="PackInput
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,  # a scene is made in a millisecond, once
-    dataset=dict(type="camtool.Shapes", split="train", count=10000, varied=True, answers=False, pipeline=train_pipeline),
+    dataset=dict(type="camtool.Shapes", split="train", count=10000, answers=False, pipeline=train_pipeline),
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="default_collate"),
 )
