@@ -1,64 +1,59 @@
-"""Recipes that train, and, trained on scenes whose answers are known, where the class activation map lies and what erasing does."""
+"""The README's training, run as it stands, and what the network it leaves knows of scenes whose answers are known; other recipes."""
 
-import warnings
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
 from torch import Tensor
+from typer.testing import CliRunner
 
-from camtool.data.shapes import Scene, ShapeScenes
+from camtool import CAM
+from camtool.cli.main import app
+from camtool.data.shapes import ShapeScenes
 from camtool.models import load_network
 from camtool.models.configs import load_config
-from tests.data.known_answers import Answers, ask
+from tests.data.known_answers import Answers, ask, pictures_of
 from tests.data.test_datasets import fake_imagenette
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-CNN = CONFIGS / "shapes/cnn_tiny_shapes.py"
-HELD_OUT = 240
-EPOCHS = 5
-
-
-def trained(config: Path, work_dir: Path, options: dict[str, Any]) -> Path:
-    """Train a recipe with mmengine's Runner; returns its last checkpoint."""
-    from mmengine.runner import Runner
-
-    loaded = Config.fromfile(config)
-    loaded.merge_from_dict({"work_dir": str(work_dir), "log_level": "ERROR", **options})
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of libraries
-            Runner.from_cfg(loaded).train()
-    finally:
-        torch.set_num_threads(threads)
-    return work_dir / (work_dir / "last_checkpoint").read_text().strip().rpartition("/")[2]
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+SHAPES = CONFIGS / "resnet_cam/resnet18_cam_shapes.py"
+HELD_OUT = 600
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny network after a quarter of its recipe's iterations: it is far from done, and looks at the right place already."""
-    decay = {"type": "CosineAnnealingLR", "T_max": EPOCHS, "by_epoch": True, "convert_to_iter_based": True}
-    options = {"train_cfg.max_epochs": EPOCHS, "param_scheduler": [decay], "train_dataloader.dataset.count": 5000}
-    return trained(CNN, tmp_path_factory.mktemp("cnn"), options)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the commands of the README that train, and look at what was trained, have been run."""
+    (block,) = [one for one in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "tools/train.py" in one]
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("configs", "tools"):
+        shutil.copytree(ROOT / name, folder / name)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-ec", block], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    return folder
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint: Path) -> Any:
-    return load_network(load_config(str(CNN)), str(checkpoint)).model
+def model(folder: Path) -> Any:
+    return load_network(load_config(str(SHAPES)), str(folder / "outputs/shapes/final.pth")).model
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    """Scenes that no training and no validation has seen."""
-    return [ShapeScenes(split="test").scene(index) for index in range(HELD_OUT)]
-
-
-@pytest.fixture(scope="module")
-def answers(model: Any, scenes: list[Scene]) -> Answers:
+def answers(model: Any) -> Answers:
+    """Of scenes of another seed and split, that nobody chose anything by."""
+    scenes = [ShapeScenes(split="test", seed=1).scene(index) for index in range(HELD_OUT)]
     return ask(model, lambda pictures: inputs_of(model, pictures), scenes)
 
 
@@ -66,8 +61,8 @@ def inputs_of(model: Any, pictures: Tensor) -> Tensor:
     return model.data_preprocessor({"inputs": pictures.flip(1)}, False)["inputs"]  # to BGR, as a data set hands them over
 
 
-def test_held_out_scenes_are_partly_known(answers: Answers) -> None:
-    assert answers.accuracy >= 1 / 3  # twice chance
+def test_held_out_scenes_are_known(answers: Answers) -> None:
+    assert answers.accuracy >= 0.96  # 0.983 where it was measured; other processors round otherwise, and learn otherwise
 
 
 def test_the_map_covers_the_object_and_not_the_distractor(answers: Answers) -> None:
@@ -75,8 +70,50 @@ def test_the_map_covers_the_object_and_not_the_distractor(answers: Answers) -> N
     assert answers.object_to_distractor >= 2
 
 
-def test_erasing_the_object_flips_the_class(answers: Answers) -> None:
+def test_erasing_the_object_flips_the_class_and_erasing_the_distractor_does_not(answers: Answers) -> None:
     assert answers.flips >= 0.95
+    assert answers.stays >= 0.95
+
+
+def test_the_trained_networks_map_is_that_of_the_paper(model: Any) -> None:
+    samples = [ShapeScenes(split="test", seed=1).scene(index).sample() for index in range(12)]
+    double = load_network(load_config(str(SHAPES)), None, random_weights=True).model.double()
+    double.load_state_dict(model.state_dict())
+    inputs = inputs_of(model, pictures_of(samples)).double()
+    classes = [list(range(6)) for _ in samples]
+    results = CAM(double, method=["cam", "gradcam"])(inputs, classes)
+    raw, of_gradients = (results[name].raw["backbone.layer4[1]"].double() for name in ("cam", "gradcam"))
+    with torch.no_grad():
+        logits = double(inputs)
+    means = raw.mean(dim=(2, 3)) + double.head.fc.bias
+    torch.testing.assert_close(means, logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(of_gradients * raw[0, 0].numel(), raw, rtol=1e-5, atol=1e-5 * float(raw.abs().max()))
+
+
+def test_the_trained_networks_figures_and_curves_are_there(folder: Path) -> None:
+    names = [f"random_cam_{count}.png" for count in range(5)] + ["index_42_cam.png"]
+    assert sorted(path.name for path in (folder / "cam_results").iterdir()) == sorted(names)
+    shown = cv2.imread(str(ROOT / "demo/shapes_cam.png"))
+    assert cv2.imread(str(folder / "cam_results/random_cam_0.png")).shape == shown.shape
+    assert (folder / "outputs/shapes/curves.png").stat().st_size > 1000
+    assert len(list((folder / "outputs/shapes").glob("epoch_*.pth"))) == 2
+
+
+@pytest.mark.parametrize("recipe", ["resnet_cam/lenet_digits.py", "shapes/cnn_tiny_shapes.py", "shapes/vit_tiny_shapes.py"])
+def test_a_recipe_trains(recipe: str, tmp_path: Path) -> None:
+    few = ["train_cfg.max_epochs=2", *(f"{split}_dataloader.dataset.indices=64" for split in ("train", "val"))]
+    trained = train([str(CONFIGS / recipe), "--work-dir", str(tmp_path / "work"), "--cfg-options", *few])
+    network = load_network(load_config(str(CONFIGS / recipe)), str(trained))
+    assert network.keys is not None
+    assert (network.keys.missing, network.keys.unexpected) == (0, 0)
+
+
+def train(words: Sequence[str]) -> Path:
+    """Return the weights that `camtool train` leaves."""
+    finished = CliRunner().invoke(app, ["train", *words])
+    assert finished.exit_code == 0, finished.output
+    (weights,) = re.findall(r"^weights: (.*)$", finished.stdout, re.MULTILINE)
+    return Path(weights)
 
 
 # Imagenette
@@ -91,7 +128,8 @@ def test_the_imagenette_recipe_has_every_setting_of_the_original() -> None:
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("Adam", 1e-3, 1e-4)
     assert (config.train_dataloader.batch_size, config.train_cfg.max_epochs) == (64, 50)
     assert (plateau.type, plateau.factor, plateau.patience, plateau.min_value) == ("ReduceOnPlateauLR", 0.5, 3, 1e-6)
-    assert (stopping.monitor, stopping.rule, stopping.patience) == ("accuracy/top1", "greater", 5)
+    assert (plateau.monitor, plateau.rule) == ("cross_entropy/mean", "less")
+    assert (stopping.type, stopping.monitor, stopping.patience) == ("camtool.EarlyStopping", "accuracy/top1", 5)
     assert (config.default_hooks.logger.interval, config.default_hooks.checkpoint.interval) == (10, 2)
     assert config.val_dataloader.dataset["indices"] == 1000
     assert [step.type for step in config.train_dataloader.dataset.pipeline[1:3]] == ["RandomResizedCrop", "RandomFlip"]
@@ -106,12 +144,13 @@ def as_list(one: Any) -> list[Any]:
 
 def test_the_imagenette_recipe_trains_on_a_folder(tmp_path: Path) -> None:
     fake_imagenette(tmp_path / "data", per_class=2)
-    options = {f"{split}_dataloader.dataset.data_root": str(tmp_path / "data") for split in ("train", "val", "test")}
-    options |= {f"{split}_dataloader.num_workers": 0 for split in ("train", "val", "test")}
-    checkpoint = trained(IMAGENETTE, tmp_path / "work", {**options, "model.base_channels": 4, "train_cfg.max_epochs": 2})
+    options = [f"{split}_dataloader.dataset.data_root={tmp_path / 'data'}" for split in ("train", "val", "test")]
+    options += [f"{split}_dataloader.num_workers=0" for split in ("train", "val", "test")]
+    options += ["model.base_channels=4", "train_cfg.max_epochs=2"]
+    checkpoint = train([str(IMAGENETTE), "--work-dir", str(tmp_path / "work"), "--cfg-options", *options])
     network = load_network(load_config(str(IMAGENETTE), {"model.base_channels": 4}), str(checkpoint))
     names, _ = network.class_names(10)
-    assert checkpoint.name == "epoch_2.pth"
+    assert checkpoint.name == "final.pth"
     assert names is not None
     assert names[6] == "garbage truck"
     assert network.model.get_parameter("head.fc.bias").abs().max() > 0

@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 RADII = {
     1: (0.05, 0.07),
     2: (0.13, 0.17),
-    3: (0.12, 0.16),
+    3: (0.10, 0.13),
 }  # by rank, of the ball as large as a shape, in sides of the picture, where there are two
 WAVES = 4  # plane waves of a background
 CYCLES = 6  # of its finest wave across the picture
@@ -116,12 +116,14 @@ class ShapeScenes:
 
     Classes come in turn. All shapes of a scene cover the same area, and differ from the background by the same contrast, each in
     a direction of its own: neither size nor brightness tells the object from a distractor. A scene of the class "nothing" has as
-    many distractors as the others, or one more: two shapes do not tell whether one of them is an object.
+    many distractors as the others, or one more: two shapes do not tell whether one of them is an object. Nor does a single one tell
+    it where `fewest` is 0: to learn from, since otherwise what is left of a scene with an erased distractor would never have been seen.
 
     Args:
         rank: 1, 2 or 3 axes.
         size: pixels an axis.
-        distractors: in each scene with an object.
+        distractors: in each scene with an object, at most.
+        fewest: at least; None: as many.
         contrast: length of the difference in colour between a shape and the background, of channels in [0, 1].
         texture: standard deviation of the amplitude of the background's waves.
         noise: standard deviation of each channel's noise, pixel by pixel.
@@ -136,6 +138,7 @@ class ShapeScenes:
     size: int = 64
     channels: int = 3
     distractors: int = 1
+    fewest: int | None = None
     contrast: float = 0.55
     texture: float = 0.03
     noise: float = 0.02
@@ -148,6 +151,8 @@ class ShapeScenes:
         for name, least in (("size", 24), ("channels", 1), ("distractors", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise DataError(f"Shapes need {name} >= {least}, got {getattr(self, name)}.")
+        if self.fewest is not None and not 0 <= self.fewest <= self.distractors:
+            raise DataError(f"Shapes need 0 <= fewest <= distractors, got fewest={self.fewest} and distractors={self.distractors}.")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -177,7 +182,8 @@ class ShapeScenes:
     def _kinds(self, name: str, random: np.random.Generator) -> list[tuple[Kind, float]]:
         """Return each shape's (kind, reach), the object first. An object has room for any class's shape."""
         reaches = _reaches(self.rank)
-        count = self.distractors + (int(random.integers(2)) if name == NOTHING else 0)
+        fewest = self.distractors if self.fewest is None else self.fewest
+        count = int(random.integers(fewest, self.distractors + (2 if name == NOTHING else 1)))
         names = sorted(DISTRACTORS[self.rank])
         distractors = [
             (DISTRACTORS[self.rank][names[number]], reaches[names[number]]) for number in random.integers(len(names), size=count)

@@ -46,9 +46,9 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=10),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="accuracy/top1", rule="greater"),
+    checkpoint=dict(type="camtool.CheckpointHook", interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = []
+custom_hooks = [dict(type="camtool.EarlyStopping", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
 work_dir = "work_dirs/lenet_digits"

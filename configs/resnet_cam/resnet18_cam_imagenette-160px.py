@@ -37,22 +37,25 @@ val_dataloader = dict(
     collate_fn=dict(type="default_collate"),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="Accuracy", topk=(1,))
+val_evaluator = [dict(type="Accuracy", topk=(1,)), dict(type="camtool.ValidationLoss")]
 test_evaluator = val_evaluator
 
 train_cfg = dict(by_epoch=True, max_epochs=50, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=1e-3, weight_decay=1e-4))
-param_scheduler = dict(type="ReduceOnPlateauLR", monitor="accuracy/top1", rule="greater", factor=0.5, patience=3, min_value=1e-6)
+param_scheduler = dict(type="ReduceOnPlateauLR", monitor="cross_entropy/mean", rule="less", factor=0.5, patience=3, min_value=1e-6)
 
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=10),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=2, max_keep_ckpts=3, save_best="accuracy/top1", rule="greater"),
+    checkpoint=dict(type="camtool.CheckpointHook", interval=2, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="EarlyStoppingHook", monitor="accuracy/top1", rule="greater", patience=5)]
+custom_hooks = [dict(type="camtool.EarlyStopping", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
 work_dir = "work_dirs/resnet18_cam_imagenette-160px"
+
+# Checkpoints with the names of torchvision's ResNet load, too.
+cam = dict(checkpoint_keys=[(r"^fc\.", "head.fc."), (r"^(?=(conv1|bn1|layer[1-4])\.)", "backbone.")])

@@ -15,7 +15,7 @@ test_pipeline = [load, dict(type="Resize", scale=(64, 64)), dict(type="PackInput
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,  # a scene is made in a millisecond, once
-    dataset=dict(type="camtool.Shapes", split="train", count=10000, answers=False, pipeline=train_pipeline),
+    dataset=dict(type="camtool.Shapes", split="train", count=10000, fewest=0, answers=False, pipeline=train_pipeline),
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="default_collate"),
 )
@@ -30,22 +30,22 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="Accuracy", topk=(1,))
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-optim_wrapper = dict(optimizer=dict(type="Adam", lr=6e-3, weight_decay=1e-4))
+optim_wrapper = dict(optimizer=dict(type="Adam", lr=6e-3, weight_decay=1e-4, fused=True))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", begin=1, T_max=9, end=10, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, T_max=7, end=8, by_epoch=True, convert_to_iter_based=True),
 ]
 
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2, save_best="accuracy/top1", rule="greater"),
+    checkpoint=dict(type="camtool.CheckpointHook", interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = []
+custom_hooks = [dict(type="camtool.EarlyStopping", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
 work_dir = "work_dirs/resnet18_cam_shapes"

@@ -19,7 +19,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
     Args:
         split: "train", "val" or "test": other scenes of the same kind.
         count: how many.
-        seed, size, distractors: those of `camtool.data.shapes.ShapeScenes`.
+        seed, size, distractors, fewest: those of `camtool.data.shapes.ShapeScenes`.
         answers: give mask, distractor mask and box, too; False where the pipeline flips pictures, for they would stay as they are.
         keywords: those of mmpretrain's data sets: `pipeline`, `indices`, …
 
@@ -37,12 +37,13 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         seed: int = 0,
         size: int = 64,
         distractors: int = 1,
+        fewest: int | None = None,
         answers: bool = True,
         **keywords: Any,
     ) -> None:
         if count < 1:
             raise DataError(f"Shapes need count >= 1, got {count}.")
-        self.scenes = ShapeScenes(split=split, seed=seed, size=size, distractors=distractors)
+        self.scenes = ShapeScenes(split=split, seed=seed, size=size, distractors=distractors, fewest=fewest)
         self.count = count
         self.answers = answers
         self._made: dict[int, Sample] = {}
