@@ -38,13 +38,14 @@ class Agreement:
 def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor], *, precision: str = "float32") -> Agreement:
     """Return how far a peer's maps are from ours: for each method of `results` the k maps (n, h, w) of its classes.
 
-    Theirs are compared at their own size, the input's or that of the features, and scaled as ours: pytorch-grad-cam's do not reach 1.
+    Theirs are compared at their own size, the input's or that of the features; as they are, or scaled to reach 1, which
+    pytorch-grad-cam's do not where gradients are small (and means of several maps do nowhere).
     """
     classes = results[0].maps.shape[1]
     pairs = []
     for number, result in enumerate(results):
         for k in range(classes):
-            expected = min_max(theirs[number * classes + k].float().to(result.maps.device))
+            expected = theirs[number * classes + k].float().to(result.maps.device)
             (raw,) = result.raw.values()
             choices = [result.maps[:, k]]
             if expected.shape != result.maps[:, k].shape:
@@ -52,7 +53,10 @@ def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor], *, precisi
             elif result.method in EIGEN:
                 choices = [finished({"": sign * raw}, result.maps.shape[2:]).maps[:, k] for sign in (1, -1)]
             pairs.append((choices, expected))
-    by_sample = [torch.stack([(one - expected).abs().flatten(1).amax(dim=1) for one in choices]) for choices, expected in pairs]
+    by_sample = [
+        torch.stack([(one - shown).abs().flatten(1).amax(dim=1) for one in choices for shown in (expected, min_max(expected))])
+        for choices, expected in pairs
+    ]
     blank = sum(int(((choices[0].flatten(1) == 0).all(dim=1) & (expected.flatten(1) == 0).all(dim=1)).sum()) for choices, expected in pairs)
     difference = torch.stack([differences.amin(dim=0).amax() for differences in by_sample]).amax()
     return Agreement(float(difference), TOLERANCE, blank, sum(len(expected) for _, expected in pairs), precision)

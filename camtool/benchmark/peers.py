@@ -37,7 +37,8 @@ OF_TORCHCAM = {
     "scorecam": "ScoreCAM",
 }
 AGREES = {
-    GRAD_CAM: ("gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "eigencam", "eigengradcam", "fullgrad"),
+    # Its FullGrad dims the terms of small gradients by an epsilon each.
+    GRAD_CAM: ("gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "eigencam", "eigengradcam"),
     # Its GradCAM++ never divides, its SmoothGradCAM++ takes the gradients of the last noisy sample.
     TORCHCAM: ("gradcam", "layercam", "xgradcam"),
 }

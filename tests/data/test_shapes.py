@@ -319,8 +319,10 @@ def test_signals_and_volumes_make_no_image_folder(tmp_path: Path) -> None:
 
 def test_to_learn_from_the_number_of_shapes_tells_no_class_where_fewest_is_0() -> None:
     scenes = [ShapeScenes(fewest=0).scene(index) for index in range(120)]
-    counts = {has_object: {len(scene.distractors) for scene in scenes if (scene.object is not None) == has_object} for has_object in (True, False)}
+    counts = {
+        has_object: {len(scene.distractors) for scene in scenes if (scene.object is not None) == has_object} for has_object in (True, False)
+    }
     assert counts == {True: {0, 1}, False: {0, 1, 2}}
-    assert {len(ShapeScenes().scene(index).distractors) for index in range(0, 120) if ShapeScenes().scene(index).object} == {1}
+    assert {len(ShapeScenes().scene(index).distractors) for index in range(120) if ShapeScenes().scene(index).object} == {1}
     with pytest.raises(DataError, match="0 <= fewest <= distractors"):
         ShapeScenes(fewest=2)
