@@ -37,8 +37,7 @@ OF_TORCHCAM = {
     "scorecam": "ScoreCAM",
 }
 AGREES = {
-    # Its FullGrad dims the terms of small gradients by an epsilon each.
-    GRAD_CAM: ("gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "eigencam", "eigengradcam"),
+    GRAD_CAM: ("gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "eigencam", "eigengradcam", "fullgrad"),
     # Its GradCAM++ never divides, its SmoothGradCAM++ takes the gradients of the last noisy sample.
     TORCHCAM: ("gradcam", "layercam", "xgradcam"),
 }

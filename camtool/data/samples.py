@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from camtool.data.images import Picture, read_picture
-from camtool.errors import CamtoolError, DataError, closest
+from camtool.errors import CamtoolError, DataError, closest, times
 
 SPLITS = {"train": ("train_dataloader",), "val": ("val_dataloader", "test_dataloader")}
 """By split the keys of a config that may hold it, the first one that does is it."""
@@ -182,10 +182,8 @@ def _as_picture(values: Any, where: str, *, is_rgb: bool) -> Picture:
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype != np.uint8:
-        shape = "x".join(map(str, image.shape))
-        raise DataError(
-            f"The picture '{where}' is {image.dtype} of {shape}; expected uint8 (height, width, 3), (…, 1) or without channels."
-        )
+        found = f"{image.dtype} of {times(image.shape)}"
+        raise DataError(f"The picture '{where}' is {found}; expected uint8 (height, width, 3), (…, 1) or without channels.")
     if image.shape[2] == 1:
         image = image.repeat(3, axis=2)
     return np.ascontiguousarray(image if is_rgb else image[..., ::-1])
