@@ -41,14 +41,19 @@ def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None
         except CheckpointError as error:
             remark(f"{error} The one before it is tried.")
             continue
-        missing = [part for part in _PARTS if not isinstance(content, Mapping) or part not in content]
+        missing = [part for part in _PARTS if not isinstance(content, Mapping) or not isinstance(content.get(part), Mapping)]
         if missing:
             remark(f"Checkpoint '{path}' has no '{missing[0]}', so that nothing can be resumed from it. The one before it is tried.")
             continue
-        return ResumePoint(path, content)
+        return ResumePoint(path, _inert(content))
     if candidates:
         raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from; train without --resume.")
     return None
+
+
+def _inert(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` without the text that mmengine would run: it reads a checkpoint's `meta.config` as a Python file."""
+    return {**content, "meta": {key: value for key, value in content["meta"].items() if key != "config"}}
 
 
 def _candidates(folder: Path, pointer: Path) -> list[Path]:

@@ -139,6 +139,20 @@ def test_a_checkpoint_that_would_run_code_is_not_resumed_from(config: Path, tmp_
     assert not (tmp_path / "was_run").exists()
 
 
+def test_a_config_in_a_checkpoint_is_not_run(config: Path, tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1").exit_code == 0
+    checkpoint = read(folder / "epoch_1.pth")
+    checkpoint["meta"]["config"] = f"made = __import__('os').mkdir({str(tmp_path / 'was_run')!r})"
+    torch.save(checkpoint, folder / "epoch_1.pth")
+
+    resumed = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=1")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"Resumed from '{folder / 'epoch_1.pth'}'" in resumed.stderr
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_the_checkpoints_of_an_earlier_longer_training_are_not_resumed_from(config: Path, tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "work"
     assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=2").exit_code == 0
