@@ -86,6 +86,7 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         return {"state_dict": fitting}
 
     def _go_on_from(self, point: ResumePoint) -> None:
+        self._resume = True  # which is how a hook learns of it: EMAHook, SwitchRecipeHook
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if not isinstance(self.optim_wrapper, Mapping):
             check_same_optimizer(self.optim_wrapper.optimizer.param_groups, point)

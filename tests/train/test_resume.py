@@ -93,6 +93,29 @@ def test_a_scheduler_that_holds_a_function_and_steps_each_batch_is_resumed(confi
     assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
 
 
+@pytest.mark.parametrize(
+    "hook",
+    [
+        'dict(type="mmengine.EMAHook", momentum=0.3)',
+        'dict(type="EMAHook", momentum=0.3, update_buffers=True)',
+        'dict(type="SwitchRecipeHook", schedule=[dict(action_epoch=2, train_pipeline=test_pipeline)])',
+    ],
+)
+def test_a_hook_that_asks_whether_the_training_is_resumed_goes_on_too(config: Path, tmp_path: Path, run: Run, hook: str) -> None:
+    config.write_text(re.sub("custom_hooks = .*", f"custom_hooks = [{hook}]", config.read_text()).replace("max_epochs=6", "max_epochs=3"))
+    folder = tmp_path / "work"
+    assert run("train", config, "--work-dir", folder).exit_code == 0
+    of_three = of_training(read(folder / "epoch_3.pth"))
+    (folder / "epoch_3.pth").unlink()
+
+    resumed = run("train", config, "--work-dir", folder, "--resume")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"Resumed from '{folder / 'epoch_2.pth'}'" in resumed.stderr
+    assert ("ema_state_dict" in of_three) is ("EMA" in hook)
+    assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
+
+
 def test_a_seed_that_the_config_leaves_open_is_that_of_the_checkpoint(config: Path, tmp_path: Path, run: Run) -> None:
     config.write_text(config.read_text().replace("randomness = dict(seed=0)", ""))
     folder = tmp_path / "work"
