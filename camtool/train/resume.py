@@ -45,15 +45,28 @@ def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None
         if missing:
             remark(f"Checkpoint '{path}' has no '{missing[0]}', so that nothing can be resumed from it. The one before it is tried.")
             continue
-        return ResumePoint(path, _inert(content))
+        return ResumePoint(path, _inert(content, path))
     if candidates:
         raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from; train without --resume.")
     return None
 
 
-def _inert(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `content` without the text that mmengine would run: it reads a checkpoint's `meta.config` as a Python file."""
-    return {**content, "meta": {key: value for key, value in content["meta"].items() if key != "config"}}
+def _inert(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return `content` with nothing in it that is run, and no file named that is not beside `path`.
+
+    mmengine reads `meta.config` as a Python file. And it removes the checkpoints that are named when newer or better ones come: in a copy
+    of a work directory, these would be the original's.
+    """
+    hub = content["message_hub"]
+    notes = {**(hub.get("runtime_info") or {}), "last_ckpt": str(path)}
+    for key in [key for key in notes if str(key).startswith("best_ckpt")]:
+        name = Path(str(notes.pop(key))).name
+        if name.startswith("best_"):
+            notes[key] = str(path.parent / name)
+    if "keep_ckpt_ids" in notes:
+        notes["keep_ckpt_ids"] = [step for step in notes["keep_ckpt_ids"] or () if isinstance(step, int)]
+    meta = {key: value for key, value in content["meta"].items() if key != "config"}
+    return {**content, "meta": meta, "message_hub": {**hub, "runtime_info": notes}}
 
 
 def _candidates(folder: Path, pointer: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,42 @@ def test_a_config_in_a_checkpoint_is_not_run(config: Path, tmp_path: Path, run: 
     assert resumed.exit_code == 0, resumed.stderr
     assert f"Resumed from '{folder / 'epoch_1.pth'}'" in resumed.stderr
     assert not (tmp_path / "was_run").exists()
+
+
+def test_a_resumed_copy_of_a_work_directory_removes_nothing_elsewhere(config: Path, tmp_path: Path, run: Run) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    options = ("--cfg-options", "default_hooks.checkpoint.save_best=accuracy/top1", "default_hooks.checkpoint.max_keep_ckpts=1")
+    assert run("train", config, "--work-dir", original, *options, "train_cfg.max_epochs=1").exit_code == 0
+    shutil.copytree(original, copy)
+    checkpoint = read(copy / "epoch_1.pth")
+    notes = checkpoint["message_hub"]["runtime_info"]
+    assert notes["best_ckpt"] == str(original / "best_accuracy_top1_epoch_1.pth")
+    notes["best_score"] = -1.0  # so that the second is better
+    (copy / "epoch_x").mkdir()
+    notes["keep_ckpt_ids"] = ["x/../../original/epoch_1", 1]
+    torch.save(checkpoint, copy / "epoch_1.pth")
+
+    resumed = run("train", config, "--work-dir", copy, "--resume", *options, "train_cfg.max_epochs=2")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert _checkpoints(original) == ["best_accuracy_top1_epoch_1.pth", "epoch_1.pth", "final.pth"]
+    assert _checkpoints(copy) == ["best_accuracy_top1_epoch_2.pth", "epoch_2.pth", "final.pth"]
+    assert read(copy / "epoch_2.pth")["message_hub"]["runtime_info"]["keep_ckpt_ids"] == [2]
+
+
+def test_a_best_checkpoint_that_is_not_named_as_one_is_not_removed(config: Path, tmp_path: Path, run: Run) -> None:
+    folder, precious = tmp_path / "work", tmp_path / "precious.txt"
+    options = ("--cfg-options", "default_hooks.checkpoint.save_best=accuracy/top1")
+    assert run("train", config, "--work-dir", folder, *options, "train_cfg.max_epochs=1").exit_code == 0
+    precious.touch()
+    checkpoint = read(folder / "epoch_1.pth")
+    checkpoint["message_hub"]["runtime_info"].update(best_ckpt=str(precious), best_score=-1.0)
+    torch.save(checkpoint, folder / "epoch_1.pth")
+
+    assert run("train", config, "--work-dir", folder, "--resume", *options, "train_cfg.max_epochs=2").exit_code == 0
+
+    assert precious.exists()
+    assert (folder / "best_accuracy_top1_epoch_2.pth").exists(), "the second was no better, so that nothing was to be removed"
 
 
 def test_the_checkpoints_of_an_earlier_longer_training_are_not_resumed_from(config: Path, tmp_path: Path, run: Run) -> None:
