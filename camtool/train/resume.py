@@ -34,7 +34,8 @@ def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None
     Raises:
         CheckpointError: if there are checkpoints, and none of them can be read.
     """
-    candidates = _candidates(folder, pointers / POINTER)
+    pointer = pointers / POINTER
+    candidates = _candidates(folder, pointer)
     for path in candidates:
         try:
             content = read_content(str(path))
@@ -48,6 +49,8 @@ def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None
         return ResumePoint(path, _inert(content, path))
     if candidates:
         raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from; train without --resume.")
+    if _numbered(folder):
+        remark(f"The checkpoints in '{folder}' are of an earlier training; to go on from these, remove '{pointer}'.")
     return None
 
 
@@ -71,13 +74,18 @@ def _inert(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def _candidates(folder: Path, pointer: Path) -> list[Path]:
     """Return the checkpoints, newest first. A work directory may hold those of an earlier, longer training: these are passed over."""
-    numbers = {path: int(match[1]) for path in folder.glob("*.pth") if (match := _NUMBER.fullmatch(path.name))}
-    named = folder / Path(pointer.read_text(errors="replace").strip()).name if pointer.is_file() else None
-    if named in numbers:
+    numbers = _numbered(folder)
+    name = Path(pointer.read_text(errors="replace").strip()).name if pointer.is_file() else None
+    newest = 0 if name == "" else numbers.get(folder / name) if name else None  # the hook names none when a training begins
+    if newest is not None:
         # One that is newer than the pointer was written just before its process was killed.
         since = pointer.stat().st_mtime_ns
-        numbers = {path: number for path, number in numbers.items() if number <= numbers[named] or path.stat().st_mtime_ns >= since}
+        numbers = {path: number for path, number in numbers.items() if number <= newest or path.stat().st_mtime_ns >= since}
     return sorted(numbers, key=lambda path: numbers[path], reverse=True)
+
+
+def _numbered(folder: Path) -> dict[Path, int]:
+    return {path: int(match[1]) for path in folder.glob("*.pth") if (match := _NUMBER.fullmatch(path.name))}
 
 
 def check_same_network(model: nn.Module, point: ResumePoint) -> None:

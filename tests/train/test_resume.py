@@ -1,5 +1,6 @@
 """A training that is killed goes on as if nothing had been: bit for bit, on the CPU."""
 
+import errno
 import os
 import re
 import shutil
@@ -175,6 +176,30 @@ def test_a_config_in_a_checkpoint_is_not_run(config: Path, tmp_path: Path, run: 
     assert resumed.exit_code == 0, resumed.stderr
     assert f"Resumed from '{folder / 'epoch_1.pth'}'" in resumed.stderr
     assert not (tmp_path / "was_run").exists()
+
+
+def test_a_training_without_a_checkpoint_yet_is_not_resumed_from_that_of_an_earlier_one(
+    config: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, replace = tmp_path / "work", os.replace
+
+    def full(source: str, target: Path) -> None:
+        if Path(target).name == "epoch_1.pth":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=2").exit_code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        assert run("train", config, "--work-dir", folder, "--cfg-options", "train_cfg.max_epochs=1").exit_code == 2
+    assert _checkpoints(folder) == ["epoch_1.pth", "epoch_2.pth", "final.pth"], "the earlier training's are lost"
+
+    finished = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=1")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert f"are of an earlier training; to go on from these, remove '{folder / 'last_checkpoint'}'." in finished.stderr
+    assert "the training begins anew" in finished.stderr
+    assert read(folder / "final.pth")["meta"]["epoch"] == 1
 
 
 def test_a_resumed_copy_of_a_work_directory_removes_nothing_elsewhere(config: Path, tmp_path: Path, run: Run) -> None:

@@ -51,10 +51,15 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
         self._trained = False
 
     def before_train(self, runner: Runner) -> None:
-        """Take the folder's name; remove what a killed process left half-written."""
+        """Take the folder's name; remove what a killed process left half-written.
+
+        `last_checkpoint` names none from here to the first checkpoint: those of an earlier training in the same folder are not this one's.
+        """
         super().before_train(runner)
         self.last_ckpt = runner.message_hub.get_info("last_ckpt")  # of a resumed training
         if is_main_process():
+            if self.last_ckpt is None:
+                write_atomically(Path(runner.work_dir) / POINTER, b"", durable=True)
             for folder in {str(self.out_dir), runner.work_dir}:
                 remove_leftovers(Path(folder), (self.filename_tmpl.format("*"), POINTER, FINAL))
 
