@@ -44,13 +44,18 @@ def test_a_full_disk_is_one_error_that_names_the_file_and_what_is_kept(
     assert run("train", config, "--work-dir", folder, "--resume", *_options()).exit_code == 0
 
 
-def test_only_the_newest_are_kept_and_the_best_beside_them(config: Path, tmp_path: Path, run: Run) -> None:
+@pytest.mark.parametrize("save_best", ["accuracy/top1", "auto"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_only_the_newest_are_kept_and_the_best_beside_them(config: Path, tmp_path: Path, run: Run, save_best: str, resumed: bool) -> None:
     folder = tmp_path / "work"
-    options = ("default_hooks.checkpoint.max_keep_ckpts=2", "default_hooks.checkpoint.save_best=accuracy/top1", "custom_hooks=[]")
+    options = ("default_hooks.checkpoint.max_keep_ckpts=2", f"default_hooks.checkpoint.save_best={save_best}", "custom_hooks=[]")
 
-    finished = run("train", config, "--work-dir", folder, *_options(*options))
+    if resumed:
+        assert run("train", config, "--work-dir", folder, *_options(*options, "train_cfg.max_epochs=1")).exit_code == 0
+    finished = run("train", config, "--work-dir", folder, *_options(*options), *(["--resume"] if resumed else []))
 
     assert finished.exit_code == 0, finished.stderr
+    assert ("Resumed from" in finished.stderr) is resumed
     names = sorted(path.name for path in folder.glob("*.pth"))
     (best,) = [name for name in names if name.startswith("best_accuracy_top1_epoch_")]
     assert names == [best, "epoch_3.pth", "epoch_4.pth", "final.pth"]

@@ -158,6 +158,8 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
         # last checkpoint again, unless it knows of none: ours of this epoch is still to come.
         if not self.save_best:
             return
+        if "auto" in self.key_indicators:  # the first that there is; here already, as paths are kept by its name
+            self._init_rule(self.rules, [next(iter(metrics))])
         last, self.last_ckpt = self.last_ckpt, None
         before = self._best_paths()
         self._set_best_paths(dict.fromkeys(before))
