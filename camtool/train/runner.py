@@ -15,7 +15,7 @@ from mmengine.registry import OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 
 from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
-from camtool.models.checkpoints import read_checkpoint
+from camtool.models.checkpoints import best_fit, read_checkpoint
 from camtool.train.hooks.broken_pictures import KEY as BROKEN
 from camtool.train.hooks.checkpoint import FINAL
 from camtool.train.hooks.curves import FILE as CURVES
@@ -76,7 +76,8 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
             self.call_hook("after_load_checkpoint", checkpoint=content)
             model.load_state_dict(content["state_dict"])
             return content
-        state, own = read_checkpoint(filename).state, model.state_dict()
+        own = model.state_dict()
+        state = best_fit(own, read_checkpoint(filename).state, (self.cfg.get("cam") or {}).get("checkpoint_keys") or ())
         fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
         if not fitting:
             raise CheckpointError(f"Nothing in '{filename}', the config's 'load_from', fits this network.")
