@@ -20,6 +20,7 @@ KEYS = (
 )
 """What `--cfg-options` may set although the config lacks it."""
 
+_HOOKS = ("camtool.Curves", "camtool.RandomState", "mmengine.SyncBuffersHook")  # the last: one process's batch norms are saved
 _FOREVER = 10**9
 _NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
 _OF_VALIDATION = ("val_dataloader", "val_cfg", "val_evaluator")
@@ -152,7 +153,7 @@ def _set_hooks(config: Config, *, strict: bool) -> None:
         if hook.get("type") in ("EarlyStoppingHook", "mmengine.EarlyStoppingHook"):
             hook.type = "camtool.EarlyStopping"
     known = {hook.get("type") for hook in (*default.values(), *custom) if hook}
-    custom += [ConfigDict(type=kind) for kind in ("camtool.Curves", "camtool.RandomState") if kind not in known]
+    custom += [ConfigDict(type=kind) for kind in _HOOKS if kind not in known]
     if "camtool.BrokenPictures" not in known:
         custom.append(ConfigDict(type="camtool.BrokenPictures", strict=strict))
     for hook in custom:

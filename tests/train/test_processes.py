@@ -7,7 +7,7 @@ import pytest
 
 from camtool.errors import CamtoolError
 from camtool.train.launch import check_launcher
-from tests.train.conftest import read, started
+from tests.train.conftest import assert_same, of_training, read, started
 
 
 def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(config: Path, tmp_path: Path) -> None:
@@ -28,6 +28,23 @@ def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(con
     one, other = checkpoint["random_state"]
     assert one.keys() == other.keys()
     assert not any(name.startswith("module.") for name in checkpoint["state_dict"])
+
+
+def test_two_processes_are_resumed_with_the_network_that_was_validated(config: Path, tmp_path: Path) -> None:
+    folder, options = tmp_path / "work", ("--launcher", "pytorch", "--cfg-options", "train_cfg.max_epochs=3")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    whole = started(config, "--work-dir", folder, *options, folder=tmp_path, program=torchrun)
+    assert whole.returncode == 0, whole.stderr
+    of_three = of_training(read(folder / "epoch_3.pth"))
+    for epoch in (2, 3):
+        (folder / f"epoch_{epoch}.pth").unlink()
+
+    resumed = started(config, "--work-dir", folder, "--resume", *options, folder=tmp_path, program=torchrun)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"Resumed from '{folder / 'epoch_1.pth'}'" in resumed.stderr
+    # Each process has batch norms of its own, of which one is saved, while all are validated.
+    assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
 
 
 def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
