@@ -88,6 +88,21 @@ def test_a_stopped_training_stays_so_unless_it_is_given_more_patience() -> None:
         assert resumed.train_loop.stop_training is stays
 
 
+@pytest.mark.parametrize("score", [float("nan"), 99.0])
+def test_a_training_that_another_reason_stopped_is_not_continued_by_patience(score: float) -> None:
+    runner, hook = _Runner(), EarlyStopping(patience=3, stopping_threshold=98.0)
+    for each in (50.0, 40.0, score):
+        assert not runner.train_loop.stop_training
+        runner.validate(hook, each)
+    assert runner.train_loop.stop_training
+
+    for patience in (3, 10):
+        resumed, again = _Runner(), EarlyStopping(patience=patience)
+        again.after_load_checkpoint(resumed, _saved(hook, runner))
+        assert resumed.train_loop.stop_training
+        assert _saved(again, resumed)["early_stopping"]["stopped"], "the next time it would go on"
+
+
 def test_a_metric_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"monitors 'acuracy/top1', which .*; closest: 'accuracy/top1'; expected one of: accuracy/top1"):
         EarlyStopping("acuracy/top1", rule="greater").after_val_epoch(_Runner(), {"accuracy/top1": 1.0})

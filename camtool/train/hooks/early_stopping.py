@@ -30,7 +30,7 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
         super().__init__(monitor, min_delta=min_delta, patience=patience, **settings)
         self._best: dict[str, Tensor] = {}
         self._best_epoch = 0
-        self._stopped = False
+        self._stopped = self._waited_out = False
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Count, and keep the weights if they are the best so far.
@@ -46,6 +46,7 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
         before = self.best_score
         super().after_val_epoch(runner, metrics)
         self._stopped = runner.train_loop.stop_training
+        self._waited_out = self._stopped and self.wait_count >= self.patience
         if self.best_score != before:
             self._best = {name: value.detach().cpu().clone() for name, value in _bare(runner.model).state_dict().items()}
             self._best_epoch = runner.epoch
@@ -73,16 +74,18 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
             "best_epoch": self._best_epoch,
             "best_weights": self._best,
             "stopped": self._stopped,
+            "waited_out": self._waited_out,
         }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Take counters and best weights back; a training that was stopped stays so, unless it is given more patience."""
+        """Take counters and best weights back; a training that was stopped stays so, unless it ran out of patience and is given more."""
         state = checkpoint.get(KEY)
         if state is None:
             return
         self.wait_count, self.best_score = state["wait_count"], state["best_score"]
         self._best, self._best_epoch = state["best_weights"], state["best_epoch"]
-        self._stopped = state["stopped"] and not 0 < self.wait_count < self.patience
+        reopened = state["waited_out"] and self.wait_count < self.patience
+        self._stopped, self._waited_out = (state[key] and not reopened for key in ("stopped", "waited_out"))
         runner.train_loop.stop_training = self._stopped
 
 
