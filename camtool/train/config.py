@@ -1,6 +1,7 @@
 """A config as it is trained: read, checked, and with what camtool adds to mmengine's Runner."""
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ KEYS = (
 """What `--cfg-options` may set although the config lacks it."""
 
 _HOOKS = ("camtool.Curves", "camtool.RandomState", "mmengine.SyncBuffersHook")  # the last: one process's batch norms are saved
+_DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler")
 _FOREVER = 10**9
+_TEMPLATE = re.compile(r"[^{}/\\]*\{\}[^{}/\\]*")
 _NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
 _OF_VALIDATION = ("val_dataloader", "val_cfg", "val_evaluator")
 
@@ -144,15 +147,16 @@ def _set_schedulers(config: Config) -> None:
 
 
 def _set_hooks(config: Config, *, strict: bool) -> None:
-    default = config.setdefault("default_hooks", ConfigDict())
-    checkpoint = default.setdefault("checkpoint", ConfigDict(type="CheckpointHook", interval=1))
-    if checkpoint.get("type") in ("CheckpointHook", "mmengine.CheckpointHook"):
-        checkpoint.type = "camtool.CheckpointHook"
+    given = as_mapping(config.get("default_hooks"), "default_hooks")
+    # None takes one of mmengine's hooks away, and is an error to it for any other: a hook of a base config that is not wanted.
+    default = {name: hook for name, hook in given.items() if hook is not None or name in _DEFAULT_HOOKS}
+    default["checkpoint"] = _checkpoints(given)
+    config.default_hooks = default
     custom = [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
     for hook in custom:
         if hook.get("type") in ("EarlyStoppingHook", "mmengine.EarlyStoppingHook"):
             hook.type = "camtool.EarlyStopping"
-    known = {hook.get("type") for hook in (*default.values(), *custom) if hook}
+    known = {hook.get("type") for hook in (*default.values(), *custom) if isinstance(hook, Mapping)}
     custom += [ConfigDict(type=kind) for kind in _HOOKS if kind not in known]
     if "camtool.BrokenPictures" not in known:
         custom.append(ConfigDict(type="camtool.BrokenPictures", strict=strict))
@@ -160,6 +164,21 @@ def _set_hooks(config: Config, *, strict: bool) -> None:
         if strict and hook.get("type") == "camtool.BrokenPictures":
             hook.strict = True
     config.custom_hooks = custom
+
+
+def _checkpoints(default: Mapping[str, Any]) -> dict[str, Any]:
+    given = as_mapping(default.get("checkpoint"), "default_hooks.checkpoint")
+    if default.get("checkpoint", given) is None:
+        given = {"interval": -1, "save_last": False}  # nothing but the weights at the end
+    checkpoint = {"type": "CheckpointHook", "interval": 1, **given}
+    if checkpoint["type"] in ("CheckpointHook", "mmengine.CheckpointHook"):
+        checkpoint["type"] = "camtool.CheckpointHook"
+    if not checkpoint.get("by_epoch", True):
+        raise ConfigError("default_hooks.checkpoint has by_epoch=False; camtool trains, and resumes, by epochs: expected by_epoch=True.")
+    template = checkpoint.get("filename_tmpl")
+    if template is not None and not _TEMPLATE.fullmatch(str(template)):
+        raise ConfigError(f"default_hooks.checkpoint.filename_tmpl is {template!r}; expected a file's name with one {{}} for the epoch.")
+    return checkpoint
 
 
 def _set_visualizer(config: Config, remarks: list[str]) -> None:

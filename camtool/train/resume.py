@@ -10,11 +10,10 @@ from torch import nn
 
 from camtool.errors import CheckpointError
 from camtool.models.checkpoints import read_content
-from camtool.train.hooks.checkpoint import POINTER
+from camtool.train.hooks.checkpoint import POINTER, TEMPLATE
 
 _PARTS = ("meta", "state_dict", "message_hub", "optimizer")
 _ADVICE = "Resume with the config it was trained with, or train in another --work-dir."
-_NUMBER = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,19 @@ class ResumePoint:
     content: dict[str, Any]
 
 
-def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None]) -> ResumePoint | None:
+def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None], template: str = TEMPLATE) -> ResumePoint | None:
     """Return the newest whole checkpoint in `folder`, or None if there is none at all; what is passed over is remarked.
 
     Args:
         pointers: where `last_checkpoint` lies, the work directory.
+        template: the name of a checkpoint, with one {} for its epoch.
 
     Raises:
         CheckpointError: if there are checkpoints, and none of them can be read.
     """
     pointer = pointers / POINTER
-    candidates = _candidates(folder, pointer)
+    there = _numbered(folder, template)
+    candidates = _candidates(there, folder, pointer)
     for path in candidates:
         try:
             content = read_content(str(path))
@@ -49,7 +50,7 @@ def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None
         return ResumePoint(path, _inert(content, path))
     if candidates:
         raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from; train without --resume.")
-    if _numbered(folder):
+    if there:
         remark(f"The checkpoints in '{folder}' are of an earlier training; to go on from these, remove '{pointer}'.")
     return None
 
@@ -72,20 +73,19 @@ def _inert(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**content, "meta": meta, "message_hub": {**hub, "runtime_info": notes}}
 
 
-def _candidates(folder: Path, pointer: Path) -> list[Path]:
+def _numbered(folder: Path, template: str) -> dict[Path, int]:
+    pattern = re.compile(r"(\d+)".join(map(re.escape, template.split("{}"))))
+    return {path: int(match[1]) for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
+
+
+def _candidates(numbers: dict[Path, int], folder: Path, pointer: Path) -> list[Path]:
     """Return the checkpoints, newest first. A work directory may hold those of an earlier, longer training: these are passed over."""
-    numbers = _numbered(folder)
-    name = Path(pointer.read_text(errors="replace").strip()).name if pointer.is_file() else None
-    newest = 0 if name == "" else numbers.get(folder / name) if name else None  # the hook names none when a training begins
-    if newest is not None:
+    named = folder / Path(pointer.read_text(errors="replace").strip()).name if pointer.is_file() else None
+    if named in (folder, *numbers):  # the folder: no name, a training has begun and saved nothing yet
         # One that is newer than the pointer was written just before its process was killed.
-        since = pointer.stat().st_mtime_ns
+        newest, since = numbers.get(named, 0), pointer.stat().st_mtime_ns
         numbers = {path: number for path, number in numbers.items() if number <= newest or path.stat().st_mtime_ns >= since}
     return sorted(numbers, key=lambda path: numbers[path], reverse=True)
-
-
-def _numbered(folder: Path) -> dict[Path, int]:
-    return {path: int(match[1]) for path in folder.glob("*.pth") if (match := _NUMBER.fullmatch(path.name))}
 
 
 def check_same_network(model: nn.Module, point: ResumePoint) -> None:

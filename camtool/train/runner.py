@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
 from camtool.models.checkpoints import best_fit, read_checkpoint
 from camtool.train.hooks.broken_pictures import KEY as BROKEN
-from camtool.train.hooks.checkpoint import FINAL
+from camtool.train.hooks.checkpoint import FINAL, TEMPLATE
 from camtool.train.hooks.curves import FILE as CURVES
 from camtool.train.hooks.early_stopping import EarlyStopping
 from camtool.train.launch import check_launcher, join, leave
@@ -162,9 +162,10 @@ def _check_optimizer(config: Config) -> None:
 
 def _resume_point(config: Config, remarks: list[str]) -> ResumePoint | None:
     work_dir = Path(config.work_dir)
-    elsewhere = config.default_hooks.checkpoint.get("out_dir")
+    checkpoints = config.default_hooks.checkpoint
+    elsewhere = checkpoints.get("out_dir")
     folder = Path(elsewhere) / work_dir.name if elsewhere else work_dir
-    point = find_resume_point(folder, work_dir, remarks.append)
+    point = find_resume_point(folder, work_dir, remarks.append, checkpoints.get("filename_tmpl") or TEMPLATE)
     if point is None:
         remarks.append(f"No checkpoint in '{folder}' to resume from: the training begins anew.")
         return None

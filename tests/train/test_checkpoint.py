@@ -75,6 +75,29 @@ def test_every_second_epoch_and_the_last_are_saved(config: Path, tmp_path: Path,
     assert read(folder / "epoch_3.pth")["meta"]["epoch"] == 3
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("by_epoch=False", "has by_epoch=False; camtool trains, and resumes, by epochs: expected by_epoch=True."),
+        ("filename_tmpl=last.pth", "filename_tmpl is 'last.pth'; expected a file's name with one {} for the epoch."),
+    ],
+)
+def test_checkpoints_that_cannot_be_resumed_from_are_refused(config: Path, run: Run, option: str, said: str) -> None:
+    finished = run("train", config, "--work-dir", "work", "--cfg-options", f"default_hooks.checkpoint.{option}")
+
+    assert finished.exit_code == 2
+    assert said in finished.stderr
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "runtime_info", "sampler_seed", "logger", "timer", "param_scheduler", "visualization"])
+def test_a_default_hook_that_the_config_takes_away(config: Path, tmp_path: Path, run: Run, name: str) -> None:
+    finished = run("train", config, "--work-dir", "work", "--cfg-options", f"default_hooks.{name}=None", "train_cfg.max_epochs=1")
+
+    assert finished.exit_code == 0, finished.stderr
+    expected = ["final.pth"] if name == "checkpoint" else ["epoch_1.pth", "final.pth"]
+    assert sorted(path.name for path in (tmp_path / "work").glob("*.pth")) == expected
+
+
 def test_a_checkpoint_holds_the_validation_of_its_epoch(config: Path, tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "work"
     assert run("train", config, "--work-dir", folder, *_options()).exit_code == 0

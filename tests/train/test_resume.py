@@ -73,6 +73,16 @@ def test_a_truncated_checkpoint_is_passed_over_and_said(config: Path, tmp_path: 
     assert read(folder / "epoch_2.pth")["meta"]["epoch"] == 2
 
 
+def test_checkpoints_of_another_name_are_resumed_from(config: Path, tmp_path: Path, run: Run) -> None:
+    folder, options = tmp_path / "work", ("--cfg-options", "default_hooks.checkpoint.filename_tmpl=tiny-{}.ckpt")
+    assert run("train", config, "--work-dir", folder, *options, "train_cfg.max_epochs=1").exit_code == 0
+
+    resumed = run("train", config, "--work-dir", folder, "--resume", *options, "train_cfg.max_epochs=2")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"Resumed from '{folder / 'tiny-1.ckpt'}', 1 epochs done." in resumed.stderr
+
+
 def test_nothing_to_resume_from_begins_anew_and_says_so(config: Path, tmp_path: Path, run: Run) -> None:
     finished = run("train", config, "--work-dir", tmp_path / "new", "--resume", "--cfg-options", "train_cfg.max_epochs=1")
 

@@ -17,6 +17,7 @@ from camtool.train.plain import hub_from_plain, plain, plain_hub, plain_schedule
 FINAL = "final.pth"
 """The weights at the end of a training: with early stopping, the best."""
 POINTER = "last_checkpoint"
+TEMPLATE = "epoch_{}.pth"
 _WHOLE = "camtool.whole"
 
 
