@@ -31,6 +31,7 @@ class _Runner(Runner):
         self.epoch += 1
         with torch.no_grad():
             self.model.weight.fill_(self.epoch)
+        hook.before_val_epoch(self)
         hook.after_val_epoch(self, {"accuracy/top1": score})
 
 
@@ -120,3 +121,18 @@ def test_the_final_weights_are_the_best_and_the_last_checkpoint_goes_on_from_the
     assert_same(final["state_dict"], read(folder / f"epoch_{best}.pth")["state_dict"])
     assert any(not value.equal(last["state_dict"][name]) for name, value in final["state_dict"].items()), "the last are the best"
     assert final["meta"]["best_epoch"] == best
+
+
+def test_the_best_weights_are_those_that_were_validated_a_moving_average_too(config: Path, tmp_path: Path, run: Run) -> None:
+    ema = 'custom_hooks = [dict(type="mmengine.EMAHook", momentum=0.05), '
+    config.write_text(config.read_text().replace("custom_hooks = [", ema).replace("patience=3", "patience=1"))
+    folder = tmp_path / "work"
+
+    finished = run("train", config, "--work-dir", folder)
+
+    assert finished.exit_code == 0, finished.stderr
+    final = read(folder / "final.pth")
+    best = final["meta"]["best_epoch"]
+    assert best < final["meta"]["epoch"], "the last is the best"
+    assert_same(final["state_dict"], read(folder / f"epoch_{best}.pth")["state_dict"])  # where EMAHook puts the average
+    assert final.keys() == {"meta", "state_dict"}

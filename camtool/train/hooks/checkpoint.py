@@ -99,7 +99,8 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Turn what mmengine has put into the checkpoint into plain data."""
         if checkpoint["meta"].get("final"):
-            del checkpoint["message_hub"]
+            for part in checkpoint.keys() - {"meta", "state_dict"}:
+                del checkpoint[part]
         else:
             checkpoint["message_hub"] = plain_hub(checkpoint["message_hub"])
         checkpoint["meta"] = plain(checkpoint["meta"], "meta")

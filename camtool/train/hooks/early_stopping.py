@@ -17,7 +17,7 @@ KEY = "early_stopping"
 class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine has no types
     """mmengine's EarlyStoppingHook; its counters and a deep copy of the best weights are in every checkpoint.
 
-    The training ends with the best weights in the model, whether it was stopped or not.
+    The training ends with the best weights in the model, as they were validated, whether it was stopped or not.
 
     Args:
         monitor: a metric of the validation.
@@ -29,8 +29,13 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
     def __init__(self, monitor: str = "accuracy/top1", *, min_delta: float = 1e-3, patience: int = 5, **settings: Any) -> None:
         super().__init__(monitor, min_delta=min_delta, patience=patience, **settings)
         self._best: dict[str, Tensor] = {}
+        self._validated: dict[str, Tensor] = {}
         self._best_epoch = 0
         self._stopped = self._waited_out = False
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Copy the weights: after the validation, a moving average of them (EMAHook) is out of the model again."""
+        self._validated = {name: value.detach().cpu().clone() for name, value in _bare(runner.model).state_dict().items()}
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Count, and keep the weights if they are the best so far.
@@ -48,7 +53,7 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
         self._stopped = runner.train_loop.stop_training
         self._waited_out = self._stopped and self.wait_count >= self.patience
         if self.best_score != before:
-            self._best = {name: value.detach().cpu().clone() for name, value in _bare(runner.model).state_dict().items()}
+            self._best = self._validated
             self._best_epoch = runner.epoch
 
     def after_train(self, runner: Runner) -> None:
@@ -66,6 +71,7 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
         """Add counters and best weights."""
         if checkpoint["meta"].get("final"):
             if self._best:
+                checkpoint["state_dict"].update(self._best)  # EMAHook has put the last moving average there
                 checkpoint["meta"].update(best_epoch=self._best_epoch, best_score=float(self.best_score))
             return
         checkpoint[KEY] = {
