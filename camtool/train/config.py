@@ -72,7 +72,7 @@ def training_config(
         if config.get(name):
             _set_loader(config[name])
     _set_schedulers(config)
-    _set_hooks(config, strict=strict)
+    _set_hooks(config, remarks, strict=strict)
     _set_visualizer(config, remarks)
     _set_precision(config, source, amp=amp)
     if launcher != "none" and not torch.cuda.is_available():
@@ -146,7 +146,7 @@ def _set_schedulers(config: Config) -> None:
             scheduler.setdefault("end", _FOREVER)  # type: ignore[attr-defined]  # a ConfigDict
 
 
-def _set_hooks(config: Config, *, strict: bool) -> None:
+def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
     given = as_mapping(config.get("default_hooks"), "default_hooks")
     # None takes one of mmengine's hooks away, and is an error to it for any other: a hook of a base config that is not wanted.
     default = {name: hook for name, hook in given.items() if hook is not None or name in _DEFAULT_HOOKS}
@@ -156,6 +156,9 @@ def _set_hooks(config: Config, *, strict: bool) -> None:
     for hook in custom:
         if hook.get("type") in ("EarlyStoppingHook", "mmengine.EarlyStoppingHook"):
             hook.type = "camtool.EarlyStopping"
+            hook.setdefault("min_delta", 0.1)  # mmengine's
+            if not hook.get("strict"):
+                remarks.append("EarlyStoppingHook is camtool's EarlyStopping: it wants its metric, and keeps the best weights.")
     known = {hook.get("type") for hook in (*default.values(), *custom) if isinstance(hook, Mapping)}
     custom += [ConfigDict(type=kind) for kind in _HOOKS if kind not in known]
     if "camtool.BrokenPictures" not in known:

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from camtool.errors import ConfigError
+from camtool.train.config import training_config
 from camtool.train.hooks import EarlyStopping
 from tests.cli.conftest import Run
 from tests.train.conftest import assert_same, read
@@ -107,6 +108,16 @@ def test_a_training_that_another_reason_stopped_is_not_continued_by_patience(sco
 def test_a_metric_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"monitors 'acuracy/top1', which .*; closest: 'accuracy/top1'; expected one of: accuracy/top1"):
         EarlyStopping("acuracy/top1", rule="greater").after_val_epoch(_Runner(), {"accuracy/top1": 1.0})
+
+
+def test_mmengines_hook_keeps_what_it_counts_as_better_and_the_rest_is_said(config: Path) -> None:
+    config.write_text(config.read_text().replace("camtool.EarlyStopping", "EarlyStoppingHook"))
+
+    for options, min_delta in (({}, 0.1), ({"custom_hooks.0.min_delta": 0.5}, 0.5)):
+        trained = training_config(str(config), options)
+        assert trained.custom_hooks[0].type == "camtool.EarlyStopping"
+        assert trained.custom_hooks[0].min_delta == min_delta
+        assert any("EarlyStoppingHook is camtool's EarlyStopping" in remark for remark in trained.remarks)
 
 
 def test_the_final_weights_are_the_best_and_the_last_checkpoint_goes_on_from_the_last(config: Path, tmp_path: Path, run: Run) -> None:
