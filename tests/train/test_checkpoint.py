@@ -65,6 +65,22 @@ def test_only_the_newest_are_kept_and_the_best_beside_them(config: Path, tmp_pat
     assert (folder / "last_checkpoint").read_text() == str(folder / "epoch_4.pth")
 
 
+@pytest.mark.parametrize(
+    ("save_best", "said"),
+    [
+        ("acuracy/top1", "save_best names 'acuracy/top1', which the validation does not give; closest: 'accuracy/top1'"),
+        ("auto", "save_best='auto': Cannot infer the rule for key cross_entropy/mean"),
+    ],
+)
+def test_a_best_that_cannot_be_told_is_refused(config: Path, run: Run, save_best: str, said: str) -> None:
+    config.write_text(f"{config.read_text()}\nval_evaluator = val_evaluator[::-1]\n")
+
+    finished = run("train", config, "--work-dir", "work", *_options(f"default_hooks.checkpoint.save_best={save_best}"))
+
+    assert finished.exit_code == 2, finished.stderr
+    assert said in finished.stderr
+
+
 def test_every_second_epoch_and_the_last_are_saved(config: Path, tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "work"
 

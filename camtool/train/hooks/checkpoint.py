@@ -9,9 +9,10 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.runner import Runner
 
-from camtool.errors import OutputError
+from camtool.errors import ConfigError, OutputError
 from camtool.files import remove_leftovers, write_atomically
 from camtool.registry import HOOKS
+from camtool.train.hooks.monitored import check_monitored
 from camtool.train.plain import hub_from_plain, plain, plain_hub, plain_schedulers
 
 FINAL = "final.pth"
@@ -161,7 +162,12 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
         if not self.save_best:
             return
         if "auto" in self.key_indicators:  # the first that there is; here already, as paths are kept by its name
-            self._init_rule(self.rules, [next(iter(metrics))])
+            try:
+                self._init_rule(self.rules, [next(iter(metrics))])
+            except ValueError as error:
+                raise ConfigError(f"save_best='auto': {error} Expected rule='greater' or 'less' beside it.") from error
+        for key in self.key_indicators:
+            check_monitored(key, metrics, "save_best names")
         last, self.last_ckpt = self.last_ckpt, None
         before = self._best_paths()
         self._set_best_paths(dict.fromkeys(before))

@@ -7,8 +7,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from camtool.errors import ConfigError, closest
 from camtool.registry import HOOKS
+from camtool.train.hooks.monitored import check_monitored
 
 KEY = "early_stopping"
 
@@ -43,11 +43,7 @@ class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine 
         Raises:
             ConfigError: if the validation gives no such metric.
         """
-        if self.monitor not in metrics:
-            raise ConfigError(
-                f"Early stopping monitors '{self.monitor}', which the validation does not give{closest(self.monitor, metrics)}; "
-                f"expected one of: {', '.join(metrics)}."
-            )
+        check_monitored(self.monitor, metrics, "Early stopping monitors")
         before = self.best_score
         super().after_val_epoch(runner, metrics)
         self._stopped = runner.train_loop.stop_training
