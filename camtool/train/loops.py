@@ -15,7 +15,7 @@ class TrainLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Train on one batch."""
-        if _readable(self.runner, data_batch):
+        if _readable(self.runner, data_batch, "train"):
             super().run_iter(idx, data_batch)
         else:
             self._iter += 1
@@ -27,14 +27,14 @@ class ValLoop(_ValLoop):  # type: ignore[misc]  # mmengine has no types
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Validate one batch."""
-        if _readable(self.runner, data_batch):
+        if _readable(self.runner, data_batch, "val"):
             super().run_iter(idx, data_batch)
 
 
-def _readable(runner: Any, batch: Any) -> bool:
+def _readable(runner: Any, batch: Any, split: str) -> bool:
     """Return whether anything is left of `batch`; what is broken is taken out of it and told to the hooks."""
     broken = batch.pop(BROKEN, None) if isinstance(batch, dict) else None
     if broken is None:
         return True
-    runner.call_hook("on_broken_pictures", broken=broken, left=bool(batch))
+    runner.call_hook("on_broken_pictures", broken=broken, left=bool(batch), split=split)
     return bool(batch)

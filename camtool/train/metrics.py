@@ -1,5 +1,6 @@
 """The mean loss on the validation set: what ReduceOnPlateauLR monitors, and what mmpretrain's Accuracy does not give."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,5 +27,5 @@ class ValidationLoss(BaseMetric):  # type: ignore[misc]  # mmengine has no types
             self.results.append(-likelihood.double().log().mean().item())
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
-        """Return the mean over all samples."""
-        return {"mean": sum(results) / max(len(results), 1)}
+        """Return the mean over all samples; of none it is not a number, rather than a perfect 0."""
+        return {"mean": sum(results) / len(results) if results else math.nan}

@@ -1,6 +1,8 @@
 """A picture that cannot be read is named, counted and left out, or ends the training."""
 
+import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from camtool.train.datasets import Broken, SkipBroken
 from camtool.train.functions import collate_readable
+from camtool.train.metrics import ValidationLoss
 from tests.cli.conftest import Run
 from tests.train.conftest import read
 
@@ -75,17 +78,35 @@ def test_strict_ends_the_training_at_the_first_one(config: Path, broken: list[Pa
     assert any(str(path) in last for path in broken)
 
 
-def test_a_pipeline_that_reads_no_picture_at_all_is_an_error(config: Path, tmp_path: Path, run: Run) -> None:
-    content = config.read_text()
-    config.write_text(
-        content.replace('dict(type="LoadImageFromFile"),\n    dict(type="RandomResizedCrop"', 'dict(type="RandomResizedCrop"')
-    )
+@pytest.mark.parametrize(("split", "next_step"), [("train", "RandomResizedCrop"), ("val", "ResizeEdge")])
+def test_a_pipeline_that_reads_no_picture_at_all_is_an_error(config: Path, tmp_path: Path, run: Run, split: str, next_step: str) -> None:
+    without = re.sub(rf'dict\(type="LoadImageFromFile"\),\s+(dict\(type="{next_step}")', r"\1", config.read_text())
+    config.write_text(without)
 
     finished = run("train", config, "--work-dir", tmp_path / "work", *ONE_EPOCH)
 
     assert finished.exit_code == 2, finished.stderr
-    assert "Error: No picture can be read: none of the first 8; " in finished.stderr
-    assert "KeyError: 'img'" in finished.stderr.strip().splitlines()[-1]
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"Error: No picture of '{split}_dataloader' can be read: none of the first 8; ")
+    assert "'img'" in last or "`img`" in last, "the reason is not said"
+
+
+def test_what_was_broken_before_a_resumption_does_not_count_to_the_first_pictures(config: Path, tmp_path: Path, run: Run) -> None:
+    for label in ("dark", "light"):
+        for index in range(4):
+            (tmp_path / f"train/{label}/{index}.png").write_bytes(b"")
+    work = (config, "--work-dir", tmp_path / "work", "--cfg-options", "train_dataloader.batch_size=1")
+    assert run("train", *work, "train_cfg.max_epochs=1", "randomness.seed=1").exit_code == 0
+
+    resumed = run("train", *work, "train_cfg.max_epochs=2", "train_dataloader.sampler.shuffle=False", "--resume")
+
+    assert resumed.exit_code == 0, resumed.stderr
+    assert len(read(tmp_path / "work/epoch_2.pth")["message_hub"]["runtime_info"]["broken_pictures"]) == 8
+
+
+def test_the_mean_loss_of_no_picture_is_no_perfect_loss() -> None:
+    assert math.isnan(ValidationLoss().compute_metrics([])["mean"])
+    assert ValidationLoss().compute_metrics([1.0, 2.0])["mean"] == 1.5
 
 
 class _Pictures:

@@ -14,7 +14,8 @@ from camtool.train.datasets import Broken
 KEY = "broken_pictures"
 """Where the message hub, and so every checkpoint, has {path: reason}."""
 
-_ENOUGH = 8  # unreadable pictures in a row, from the first on, are no accident
+_ENOUGH = {"train": 8, "val": 100}
+"""Unreadable pictures in a row, from the first on, that are no accident; a validation goes by folders, and one may be damaged."""
 
 
 @HOOKS.register_module()
@@ -27,10 +28,11 @@ class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
 
     def __init__(self, strict: bool = False) -> None:
         self.strict = strict
-        self._read = False
+        self._unread = {"train": 0, "val": 0}  # in this run: those of the run that it goes on from say nothing of these data
+        self._read: set[str] = set()
 
-    def on_broken_pictures(self, runner: Runner, broken: Sequence[Broken], left: bool) -> None:
-        """Take note of what is missing from a batch of which something is `left`, or nothing.
+    def on_broken_pictures(self, runner: Runner, broken: Sequence[Broken], left: bool, split: str) -> None:
+        """Take note of what is missing from a batch of the split "train" or "val", of which something is `left`, or nothing.
 
         Raises:
             ImageError: with `strict`; or where none of the first pictures could be read: then the data or the pipeline is wrong.
@@ -43,14 +45,23 @@ class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
                 met[path] = reason
                 runner.logger.warning(f"Picture '{path}' is skipped, {len(met)} so far: {reason}")
         runner.message_hub.update_info(KEY, met)
-        enough = min(_ENOUGH, len(runner.train_dataloader.dataset))
-        if not left and len(met) >= enough and runner.message_hub.get_info("loop_stage") == "train" and not self._read:
-            path, reason = next(iter(met.items()))
-            raise ImageError(f"No picture can be read: none of the first {len(met)}; of '{path}': {reason}.")
+        if left:
+            self._read.add(split)
+        self._unread[split] += len(broken)
+        loader = runner.train_dataloader if split == "train" else runner.val_dataloader
+        if split not in self._read and self._unread[split] >= min(_ENOUGH[split], len(loader.sampler)):  # the share of this process
+            path, reason = broken[0]
+            raise ImageError(
+                f"No picture of '{split}_dataloader' can be read: none of the first {self._unread[split]}; of '{path}': {reason}."
+            )
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Note that pictures can be read."""
-        self._read = True
+        self._read.add("train")
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Note that pictures can be read."""
+        self._read.add("val")
 
     def after_train(self, runner: Runner) -> None:
         """Say how many there were, on all processes together."""
