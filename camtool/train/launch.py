@@ -1,6 +1,9 @@
 """Several processes: how each is told which it is, and how they talk where there is no GPU."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import distributed
@@ -14,6 +17,8 @@ _ENVIRONMENT = {
     "mpi": {"RANK": "OMPI_COMM_WORLD_RANK", "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE", "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK"},
 }
 """What torch reads, and what the launcher sets."""
+
+_IS_GONE = re.compile(r"gloo.*(closed by peer|reset by peer|Broken pipe)", re.IGNORECASE | re.DOTALL)
 
 
 def check_launcher(launcher: str) -> None:
@@ -29,8 +34,8 @@ def check_launcher(launcher: str) -> None:
         )
 
 
-def join(launcher: str) -> None:
-    """Join the other processes. With CUDA that is mmengine's: here without, where mmengine would still ask for a GPU."""
+def _join(launcher: str) -> None:
+    # With CUDA that is mmengine's: here without, where mmengine would still ask for a GPU.
     if launcher == "none":
         return
     for name, source in _ENVIRONMENT[launcher].items():
@@ -43,7 +48,20 @@ def join(launcher: str) -> None:
     distributed.init_process_group(backend="gloo")
 
 
-def leave(launcher: str) -> None:
-    """Part from the other processes, if they were joined."""
-    if launcher != "none" and distributed.is_initialized():
-        distributed.destroy_process_group()
+@contextmanager
+def joined(launcher: str) -> Iterator[None]:
+    """Join the other processes, and part from them at the end.
+
+    Raises:
+        CamtoolError: if another process has ended meanwhile; that one says why.
+    """
+    _join(launcher)
+    try:
+        yield
+    except RuntimeError as error:
+        if launcher == "none" or not _IS_GONE.search(str(error)):
+            raise
+        raise CamtoolError("Another process of this training has ended; its own error says why.") from error
+    finally:
+        if launcher != "none" and distributed.is_initialized():
+            distributed.destroy_process_group()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+from mmengine.dist import all_reduce
 from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner import ValLoop as _ValLoop
 
@@ -11,11 +13,11 @@ from camtool.train.functions import BROKEN
 
 @LOOPS.register_module()
 class TrainLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no types
-    """Trains epoch by epoch; a batch of which no picture can be read is passed over."""
+    """Trains epoch by epoch; a batch of which no picture can be read is passed over, on every process at once."""
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Train on one batch."""
-        if _readable(self.runner, data_batch, "train"):
+        if _on_every_process(_readable(self.runner, data_batch, "train")):
             super().run_iter(idx, data_batch)
         else:
             self._iter += 1
@@ -38,3 +40,10 @@ def _readable(runner: Any, batch: Any, split: str) -> bool:
         return True
     runner.call_hook("on_broken_pictures", broken=broken, left=bool(batch), split=split)
     return bool(batch)
+
+
+def _on_every_process(readable: bool) -> bool:
+    # A process that passes its batch over alone would leave the others waiting for its gradients.
+    agreed = torch.tensor(int(readable))
+    all_reduce(agreed, "min")
+    return bool(agreed)

@@ -20,7 +20,7 @@ from camtool.train.hooks.broken_pictures import KEY as BROKEN
 from camtool.train.hooks.checkpoint import FINAL, TEMPLATE
 from camtool.train.hooks.curves import FILE as CURVES
 from camtool.train.hooks.early_stopping import EarlyStopping
-from camtool.train.launch import check_launcher, join, leave
+from camtool.train.launch import check_launcher, joined
 from camtool.train.resume import ResumePoint, check_same_network, check_same_optimizer, find_resume_point
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -111,11 +111,8 @@ def train(config: Config, source: str, *, resume: bool = False, launcher: str = 
         CamtoolError: if the config describes no training, there is nothing whole to resume from, a file cannot be written, …
     """
     check_launcher(launcher)
-    join(launcher)
-    try:
+    with joined(launcher):
         return _train(config, source, resume=resume, launcher=launcher)
-    finally:
-        leave(launcher)
 
 
 def _train(config: Config, source: str, *, resume: bool, launcher: str) -> Trained | None:

@@ -91,16 +91,16 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def started(
-    *arguments: Any, folder: Path, program: tuple[str, ...] = (sys.executable,), **environment: str
+    *arguments: Any, folder: Path, program: tuple[str, ...] = (sys.executable,), limit: int = 300, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run tools/train.py in a process of its own."""
+    """Run tools/train.py in a process of its own, for `limit` seconds at most."""
     return subprocess.run(
         [*program, str(SCRIPT), *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=limit,
         check=False,
     )
 

@@ -1,5 +1,6 @@
 """Several processes, each with its share of the pictures, train one network."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,15 +10,16 @@ from camtool.errors import CamtoolError
 from camtool.train.launch import check_launcher
 from tests.train.conftest import assert_same, of_training, read, started
 
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
 
 def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "work"
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
     finished = started(
         *(config, "--work-dir", folder, "--launcher", "pytorch", "--cfg-options", "train_cfg.max_epochs=2"),
         folder=tmp_path,
-        program=torchrun,
+        program=TORCHRUN,
     )
 
     assert finished.returncode == 0, finished.stderr
@@ -32,19 +34,46 @@ def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(con
 
 def test_two_processes_are_resumed_with_the_network_that_was_validated(config: Path, tmp_path: Path) -> None:
     folder, options = tmp_path / "work", ("--launcher", "pytorch", "--cfg-options", "train_cfg.max_epochs=3")
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    whole = started(config, "--work-dir", folder, *options, folder=tmp_path, program=torchrun)
+    whole = started(config, "--work-dir", folder, *options, folder=tmp_path, program=TORCHRUN)
     assert whole.returncode == 0, whole.stderr
     of_three = of_training(read(folder / "epoch_3.pth"))
     for epoch in (2, 3):
         (folder / f"epoch_{epoch}.pth").unlink()
 
-    resumed = started(config, "--work-dir", folder, "--resume", *options, folder=tmp_path, program=torchrun)
+    resumed = started(config, "--work-dir", folder, "--resume", *options, folder=tmp_path, program=TORCHRUN)
 
     assert resumed.returncode == 0, resumed.stderr
     assert f"Resumed from '{folder / 'epoch_1.pth'}'" in resumed.stderr
     # Each process has batch norms of its own, of which one is saved, while all are validated.
     assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
+
+
+@pytest.mark.parametrize("strict", [(), ("--strict",)])
+def test_a_picture_that_only_the_second_process_meets(config: Path, tmp_path: Path, strict: tuple[str, ...]) -> None:
+    folder = tmp_path / "work"
+    broken = tmp_path / "train/dark/1.png"  # in order, the processes take turns
+    broken.write_bytes(b"")
+    in_order = ("train_cfg.max_epochs=1", "train_dataloader.batch_size=1", "train_dataloader.sampler.shuffle=False")
+
+    finished = started(
+        *(config, "--work-dir", folder, "--launcher", "pytorch", *strict, "--cfg-options", *in_order),
+        folder=tmp_path,
+        program=TORCHRUN,
+        limit=100,
+    )
+
+    if strict:
+        assert finished.returncode != 0
+        errors = re.findall("^Error: .*", finished.stderr, re.MULTILINE)
+        assert f"Error: Picture '{broken}' cannot be read: it is no picture. Without --strict it is skipped." in errors
+        assert set(errors[1:]) <= {"Error: Another process of this training has ended; its own error says why."}, errors
+    else:
+        assert finished.returncode == 0, finished.stderr
+        assert f"1 pictures could not be read and were skipped: {broken}" in finished.stderr
+        assert "1 pictures could not be read and were skipped" in finished.stdout
+        checkpoint = read(folder / "epoch_1.pth")
+        assert checkpoint["meta"]["iter"] == 7
+        assert len(checkpoint["message_hub"]["log_scalars"]["train/loss"]["values"]) == 6, "the first process trained alone"
 
 
 def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
