@@ -144,6 +144,9 @@ def _set_schedulers(config: Config) -> None:
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if isinstance(scheduler, Mapping) and str(scheduler.get("type")).rpartition(".")[2].startswith("ReduceOnPlateau"):
             scheduler.setdefault("end", _FOREVER)  # type: ignore[attr-defined]  # a ConfigDict
+    hook = config.setdefault("default_hooks", ConfigDict()).setdefault("param_scheduler", ConfigDict(type="ParamSchedulerHook"))
+    if hook and hook.get("type") in ("ParamSchedulerHook", "mmengine.ParamSchedulerHook"):
+        hook.type = "camtool.ParamSchedulerHook"
 
 
 def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:

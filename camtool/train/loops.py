@@ -20,6 +20,7 @@ class TrainLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
         if _on_every_process(_readable(self.runner, data_batch, "train")):
             super().run_iter(idx, data_batch)
         else:
+            self.runner.call_hook("on_batch_passed_over", batch_idx=idx)
             self._iter += 1
 
 
