@@ -13,9 +13,11 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.registry import OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
+from torch import nn
 
 from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
 from camtool.models.checkpoints import best_fit, read_checkpoint
+from camtool.train.classes import check_classes
 from camtool.train.hooks.broken_pictures import KEY as BROKEN
 from camtool.train.hooks.checkpoint import FINAL, TEMPLATE
 from camtool.train.hooks.curves import FILE as CURVES
@@ -57,6 +59,9 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         """Resume from `point`, else begin with the weights of the config's `load_from`."""
         for remark in self.remarks:
             self.logger.warning(remark)
+        check_classes(self._network, "train_dataloader", self.train_dataloader.dataset)
+        if self.val_loop is not None:
+            check_classes(self._network, "val_dataloader", self.val_dataloader.dataset)
         if self.point is not None:
             self._go_on_from(self.point)
         else:
@@ -69,7 +74,7 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         Raises:
             CheckpointError: if they are missing, unsafe, unreadable or another network's.
         """
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = self._network
         if self.point is not None:
             check_same_network(model, self.point)
             content = dict(self.point.content)
@@ -85,6 +90,10 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         self.logger.info(f"{len(fitting)} of {len(own)} weights are taken from '{filename}', {len(state) - len(fitting)} in it do not fit.")
         self._has_loaded = True
         return {"state_dict": fitting}
+
+    @property
+    def _network(self) -> nn.Module:
+        return self.model.module if is_model_wrapper(self.model) else self.model
 
     def _go_on_from(self, point: ResumePoint) -> None:
         self._resume = True  # which is how a hook learns of it: EMAHook, SwitchRecipeHook

@@ -84,6 +84,15 @@ def test_an_early_stopping_that_monitors_nothing_there_is(config: Path, tmp_path
     _refused(run("train", config, "--work-dir", tmp_path / "work"), "monitors 'acc'", "accuracy/top1")
 
 
+@pytest.mark.parametrize(("head", "outputs"), [("LinearClsHead", 3), ("LinearClsHead", 1), ("MultiLabelLinearClsHead", 3)])
+def test_a_head_of_more_or_fewer_classes_than_the_data_have(config: Path, tmp_path: Path, run: Run, head: str, outputs: int) -> None:
+    options = (f"model.head.type={head}", f"model.head.num_classes={outputs}")
+    finished = run("train", config, "--work-dir", tmp_path / "work", "--cfg-options", *options, "train_cfg.max_epochs=1")
+
+    said = f"The data set of 'train_dataloader' has 2 classes, the network's head {outputs}. Set model.head.num_classes"
+    assert (said in finished.stderr) == (head == "LinearClsHead")
+
+
 def test_mixed_precision_trains_in_bfloat16_on_the_cpu(config: Path, tmp_path: Path, run: Run) -> None:
     losses = []
     for option in ((), ("--amp",)):
