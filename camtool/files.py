@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,6 +76,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None and temporary.exists():
             shutil.rmtree(temporary)
+
+
+def fill_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Make `path` by letting `fill` fill it, unless it is there; so it is, too, when another process was faster.
+
+    Raises:
+        OutputError: if it cannot be written. Whatever `fill` raises; then nothing is left behind.
+    """
+    if path.is_dir():
+        return
+    try:
+        with whole_folder(path) as folder:
+            fill(folder)
+    except OutputError:
+        if not path.is_dir():
+            raise
 
 
 def check_writable(path: Path) -> None:

@@ -191,6 +191,16 @@ def test_where_there_is_a_network_torchvision_fetches_it(tmp_path: Path, monkeyp
     assert len(build(type="camtool.Imagenette", data_root=str(tmp_path / "data"), split="val")) == 30
 
 
+def test_two_processes_may_fetch_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(url: str, root: str | Path, **keywords: Any) -> None:
+        fake_imagenette(Path(root), per_class=1)
+        fake_imagenette(tmp_path, per_class=2)  # the other process is faster
+
+    monkeypatch.setattr(torchvision.datasets.imagenette, "download_and_extract_archive", fetch)
+    assert len(build(type="camtool.Imagenette", data_root=str(tmp_path))) == 20
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+
+
 def test_a_class_without_pictures_is_named(tmp_path: Path) -> None:
     fake_imagenette(tmp_path, per_class=1)
     (tmp_path / FOLDER / "train" / "n03417042" / "n03417042_0.JPEG").unlink()
@@ -222,24 +232,33 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         build(type="camtool.Digits")
 
 
-def test_mnist_is_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mnist_is_torchvisions_and_two_processes_may_fetch_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.arange(2 * 28 * 28, dtype=torch.int64).reshape(2, 28, 28).remainder(256).to(torch.uint8)
-    asked = []
+    fetched = []
 
     def mnist(root: Path, *, train: bool, download: bool) -> Any:
-        asked.append((root, train, download))
+        assert download
+        assert not train
+        if not (root / "MNIST/raw").is_dir():
+            fetched.append(root)
+            for each in (root, tmp_path):  # the other process is faster
+                (each / "MNIST/raw").mkdir(parents=True)
         return type("Digits", (), {"data": pictures, "targets": torch.tensor([7, 2])})
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", mnist)
     dataset = build(type="camtool.Digits", split="val", source="mnist", data_root=str(tmp_path))
-    assert asked == [(tmp_path, False, True)]
     assert dataset.get_gt_labels().tolist() == [7, 2]
     np.testing.assert_array_equal(dataset.get_data_info(1)["img"][..., 0], pictures[1].numpy())
+    assert fetched != [tmp_path], "it is fetched where another process may be reading"
+    assert [path.name for path in tmp_path.iterdir()] == ["MNIST"]
 
 
-def test_where_there_is_no_mnist_the_message_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, ConnectionResetError])
+def test_where_there_is_no_mnist_the_message_says_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     def no_network(*arguments: Any, **keywords: Any) -> None:
-        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+        raise kind("Error downloading train-images-idx3-ubyte.gz")
 
     monkeypatch.setattr(torchvision.datasets, "MNIST", no_network)
     with pytest.raises(DataError, match=rf"Error downloading .*Put its four files into '{tmp_path / 'MNIST' / 'raw'}', or use"):

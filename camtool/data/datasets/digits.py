@@ -8,6 +8,7 @@ from jaxtyping import Integer, UInt8
 from mmpretrain.datasets import BaseDataset
 
 from camtool.errors import DataError, closest
+from camtool.files import fill_folder
 from camtool.registry import DATASETS
 
 SPLITS = ("train", "val")
@@ -63,12 +64,21 @@ def _scikit_learns(split: str) -> tuple[UInt8[np.ndarray, "n 8 8"], Integer[np.n
 def _mnist(root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 28 28"], Integer[np.ndarray, " n"]]:
     from torchvision.datasets import MNIST
 
-    try:
-        digits = MNIST(root, train=train, download=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"No MNIST below '{root}', and it cannot be downloaded ({reason}). Put its four files into '{root / 'MNIST' / 'raw'}', or use "
-            'source="scikit-learn".'
-        ) from error
+    def read(folder: Path) -> Any:
+        try:
+            return MNIST(folder, train=train, download=True)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"No MNIST below '{root}', and it cannot be downloaded ({reason}). Put its four files into '{root / 'MNIST' / 'raw'}', "
+                'or use source="scikit-learn".'
+            ) from error
+
+    def fetch(folder: Path) -> None:
+        read(folder)
+        (folder / "MNIST" / "raw").rename(folder / "raw")
+        (folder / "MNIST").rmdir()
+
+    fill_folder(root / "MNIST", fetch)  # torchvision itself would write into files that another process is reading
+    digits = read(root)  # which downloads nothing where all is there
     return digits.data.numpy(), digits.targets.numpy()

@@ -8,7 +8,7 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from camtool.errors import DataError, closest
-from camtool.files import whole_folder
+from camtool.files import fill_folder
 from camtool.registry import DATASETS
 
 FOLDER = "imagenette2-160"
@@ -90,7 +90,7 @@ class Imagenette(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
 def _fetch(root: Path) -> None:
     from torchvision.datasets import Imagenette as Torchvisions
 
-    with whole_folder(root / FOLDER) as folder:  # a download that is broken off leaves nothing that looks like a data set
+    def fetch(folder: Path) -> None:
         try:
             Torchvisions(folder, split="train", size="160px", download=True)
         except (OSError, RuntimeError) as error:
@@ -100,6 +100,9 @@ def _fetch(root: Path) -> None:
             path.rename(folder / path.name)
         (folder / FOLDER).rmdir()
         (folder / f"{FOLDER}.tgz").unlink(missing_ok=True)
+
+    # A download that is broken off leaves nothing that looks like a data set; several processes may begin one at once.
+    fill_folder(root / FOLDER, fetch)
 
 
 def _remedy(root: Path) -> str:
