@@ -41,13 +41,13 @@ class Wanted:
 
 def read_config(wanted: Wanted, *, debug: bool) -> "LoadedConfig":
     """Return the config, with its `custom_imports` done; the device is checked first."""
-    from camtool.models.configs import load_config
     from camtool.models.loading import check_device
+    from camtool.train.yaml_form import load_either
 
     check_device(wanted.device)
     if not debug:
         quieten()
-    return load_config(wanted.config, parse_options(wanted.cfg_options))
+    return load_either(wanted.config, parse_options(wanted.cfg_options))
 
 
 def build(wanted: Wanted, loaded: "LoadedConfig") -> "Network":

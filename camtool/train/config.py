@@ -11,8 +11,8 @@ from mmengine.config import Config, ConfigDict
 
 from camtool.errors import ConfigError, closest
 from camtool.files import check_writable
-from camtool.models.configs import as_mapping, load_config, merge_options
-from camtool.train.yaml_form import SUFFIXES, translated
+from camtool.models.configs import as_mapping
+from camtool.train.yaml_form import load_either
 
 KEYS = (
     *("train_dataloader", "val_dataloader", "train_cfg", "val_cfg", "val_evaluator", "optim_wrapper", "param_scheduler"),
@@ -50,11 +50,7 @@ def training_config(
         ConfigError: if there is no such config, it describes no training by epochs, or `options` are misspelt.
         OutputError: if nothing can be written in the work directory.
     """
-    if Path(source).suffix in SUFFIXES:
-        config = translated(Path(source))
-        merge_options(config, options or {}, source, KEYS)
-    else:
-        config = load_config(source, options, KEYS).config
+    config = load_either(source, options, KEYS).config
     _check(config, source)
     config.work_dir = work_dir or config.get("work_dir") or str(Path("work_dirs") / Path(config.filename or source).stem)
     check_writable(Path(config.work_dir) / "last_checkpoint")

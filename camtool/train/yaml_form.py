@@ -9,7 +9,7 @@ A key that is left out is what the recipe says.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import yaml
 from mmengine.config import Config, ConfigDict
 
 from camtool.errors import ConfigError, closest
-from camtool.models.configs import load_config
+from camtool.models.configs import LoadedConfig, load_config, merge_options
 
-SUFFIXES = (".yaml", ".yml")
+_SUFFIXES = (".yaml", ".yml")
 RECIPE = Path(__file__).resolve().parents[2] / "configs/resnet_cam/resnet18_cam_imagenette-160px.py"
 PLATEAU = {"type": "ReduceOnPlateauLR", "monitor": "cross_entropy/mean", "rule": "less", "factor": 0.5, "patience": 3, "min_value": 1e-6}
 LOSS = {"type": "camtool.ValidationLoss"}
@@ -65,6 +65,20 @@ _FITS: dict[str, Any] = {
 }
 
 
+def load_either(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
+    """Return what `load_config` returns; of a YAML file, unless it is itself of OpenMMLab's form, what it means.
+
+    Raises:
+        ConfigError: as `load_config` and `translated` do.
+    """
+    path = Path(source)
+    if path.suffix not in _SUFFIXES or _is_openmmlabs(_content(path)):
+        return load_config(source, options, also_known)
+    config = translated(path)
+    merge_options(config, options or {}, source, also_known)
+    return LoadedConfig(config, source)
+
+
 def translated(path: Path, recipe: Path = RECIPE) -> Config:
     """Return the recipe with what the YAML file says.
 
@@ -82,7 +96,7 @@ def translated(path: Path, recipe: Path = RECIPE) -> Config:
     return Config(config.to_dict(), cfg_text=f"# {path.name}, translated\n", filename=str(path.with_suffix(".py")))
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def _content(path: Path) -> Mapping[Any, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -93,6 +107,16 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"Config '{path}' is no YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"Config '{path}' holds {type(content).__name__}; expected {', '.join(_EXPECTED)}.")
+    return content
+
+
+def _is_openmmlabs(content: Mapping[Any, Any]) -> bool:
+    model = content.get("model")
+    return "_base_" in content or (isinstance(model, Mapping) and "type" in model)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    content = _content(path)
     _check_keys(content, _EXPECTED, f"config '{path}'")
     parts = {}
     for name, expected in _EXPECTED.items():

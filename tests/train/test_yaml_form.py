@@ -9,7 +9,7 @@ import yaml
 
 from camtool.errors import ConfigError
 from camtool.train.yaml_form import RECIPE, translated
-from tests.cli.conftest import Run
+from tests.cli.conftest import CAT, Run
 
 STAND_IN = """
 model = dict(type="camtool.ResNetCAM", depth=18, num_classes=10)
@@ -153,3 +153,13 @@ def test_the_command_line_takes_the_form(tmp_path: Path, run: Run, option: tuple
     assert finished.exit_code == 2
     assert finished.stderr.startswith("Error: 'training' of config 'cam_config.yaml' has no key 'epochs'")
     assert RECIPE.name == "resnet18_cam_imagenette-160px.py"
+
+
+def test_what_looks_at_the_network_takes_the_form_too(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "cam_config.yaml").write_text("model: {num_classes: 4}")
+    (tmp_path / "openmmlabs.yaml").write_text("_base_: [base.py]")
+    (tmp_path / "base.py").write_text(STAND_IN.replace("num_classes=10", "num_classes=4"))
+
+    for config in ("cam_config.yaml", "openmmlabs.yaml"):
+        report = run("vis", CAT, config, "--random-weights", "--json").report
+        assert len(report["top5"]) == 4
