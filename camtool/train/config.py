@@ -72,10 +72,7 @@ def training_config(
     _set_visualizer(config, remarks)
     _set_precision(config, source, amp=amp)
     if launcher != "none" and not torch.cuda.is_available():
-        # mmengine's default names a GPU.
-        wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
-        config.model_wrapper_cfg = {**wrapper, "find_unused_parameters": config.get("find_unused_parameters", False)}
-        config.setdefault("env_cfg", ConfigDict()).setdefault("dist_cfg", ConfigDict()).backend = "gloo"
+        _set_processes_without_gpu(config)
     config.remarks = remarks
     return config
 
@@ -114,8 +111,10 @@ def _set_loader(loader: ConfigDict) -> None:
         _refuse_truncated(loader.dataset)
         loader.dataset = ConfigDict(type="camtool.SkipBroken", dataset=loader.dataset)
     collate = loader.get("collate_fn", ConfigDict(type="pseudo_collate"))
-    if isinstance(collate, Mapping) and set(collate) == {"type"} and isinstance(collate["type"], str):
-        loader.collate_fn = ConfigDict(type="camtool.collate_readable", collate=collate["type"])
+    if not isinstance(collate, Mapping):
+        loader.collate_fn = ConfigDict(type="camtool.collate_readable", collate=collate)
+    elif collate.get("type") != "camtool.collate_readable":
+        loader.collate_fn = ConfigDict({**collate, "type": "camtool.collate_readable", "collate": collate.get("type")})
     loader.setdefault("worker_init_fn", ConfigDict(type="camtool.seed_worker"))
     loader.persistent_workers = False  # their generators' states would be in no checkpoint
 
@@ -181,6 +180,16 @@ def _checkpoints(default: Mapping[str, Any]) -> dict[str, Any]:
     if template is not None and not _TEMPLATE.fullmatch(str(template)):
         raise ConfigError(f"default_hooks.checkpoint.filename_tmpl is {template!r}; expected a file's name with one {{}} for the epoch.")
     return checkpoint
+
+
+def _set_processes_without_gpu(config: Config) -> None:
+    # mmengine's defaults name a GPU.
+    wrapper = ConfigDict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    wrapper.find_unused_parameters = config.get("find_unused_parameters", False)
+    own = config.get("model_wrapper_cfg") or ConfigDict()
+    if own.get("type", wrapper.type) == wrapper.type:
+        config.model_wrapper_cfg = ConfigDict(wrapper, **own)
+    config.setdefault("env_cfg", ConfigDict()).setdefault("dist_cfg", ConfigDict()).backend = "gloo"
 
 
 def _set_visualizer(config: Config, remarks: list[str]) -> None:

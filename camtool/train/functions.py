@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,21 @@ def seed_worker(worker_id: int) -> None:
 
 
 @FUNCTIONS.register_module()  # type: ignore[untyped-decorator]
-def collate_readable(samples: Sequence[Any], collate: str = "pseudo_collate") -> Any:
-    """Return `samples` as a batch, by the function that `collate` names; broken ones are left out, and stand under BROKEN.
+def collate_readable(samples: Sequence[Any], collate: str | Callable[..., Any] = "pseudo_collate", **settings: Any) -> Any:
+    """Return `samples` as a batch, by the function that `collate` is or names; broken ones are left out, and stand under BROKEN.
 
     Without broken ones it is the very batch that `collate` makes; where all are broken, it holds nothing but BROKEN.
+
+    Args:
+        settings: what `collate` is called with beside the samples.
+
+    Raises:
+        ImageError: for a broken one, where `collate` gives no dict that could say so.
     """
     readable = [sample for sample in samples if not isinstance(sample, Broken)]
     broken = [sample for sample in samples if isinstance(sample, Broken)]
-    batch = FUNCTIONS.get(collate)(readable) if readable else {}
+    function = FUNCTIONS.get(collate) if isinstance(collate, str) else collate
+    batch = function(readable, **settings) if readable else {}
     if not broken:
         return batch
     if not isinstance(batch, dict):

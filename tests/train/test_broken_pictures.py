@@ -4,11 +4,13 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from camtool.train.config import training_config
 from camtool.train.datasets import Broken, SkipBroken
 from camtool.train.functions import collate_readable
 from camtool.train.metrics import ValidationLoss
@@ -131,3 +133,24 @@ def test_a_broken_sample_stands_for_itself_and_is_left_out_of_the_batch() -> Non
     assert batch["broken"] == [samples[1]]
     assert collate_readable(samples[1:2]) == {"broken": [samples[1]]}
     assert collate_readable(samples[:1], "default_collate").keys() == {"inputs"}
+
+
+def _padded(samples: list[Any], padding: int = 0) -> dict[str, list[Any]]:
+    return {"inputs": [*samples, *[0] * padding]}
+
+
+@pytest.mark.parametrize(
+    ("collate", "inputs"),
+    [
+        ({"type": "pseudo_collate"}, [1]),
+        ({"type": _padded, "padding": 2}, [1, 0, 0]),
+        (_padded, [1]),
+        ({"type": "camtool.collate_readable", "collate": "pseudo_collate"}, [1]),
+    ],
+)
+def test_whatever_makes_the_batches_sees_no_broken_picture(config: Path, collate: Any, inputs: list[int]) -> None:
+    ready = training_config(str(config), {"train_dataloader.collate_fn": collate}).train_dataloader.collate_fn
+
+    assert ready.pop("type") == "camtool.collate_readable"
+    broken, readable = Broken("1.png", "it is no picture"), 1 if callable(collate) or callable(collate["type"]) else {"inputs": 1}
+    assert collate_readable([broken, readable], **ready) == {"inputs": inputs, "broken": [broken]}

@@ -3,10 +3,12 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from camtool.errors import CamtoolError
+from camtool.train.config import training_config
 from camtool.train.launch import check_launcher
 from tests.train.conftest import assert_same, of_training, read, started
 
@@ -74,6 +76,25 @@ def test_a_picture_that_only_the_second_process_meets(config: Path, tmp_path: Pa
         checkpoint = read(folder / "epoch_1.pth")
         assert checkpoint["meta"]["iter"] == 7
         assert len(checkpoint["message_hub"]["log_scalars"]["train/loss"]["values"]) == 6, "the first process trained alone"
+
+
+@pytest.mark.parametrize(
+    ("own", "used"),
+    [
+        ({}, {"type": "MMDistributedDataParallel", "device_ids": None, "find_unused_parameters": False}),
+        ({"find_unused_parameters": True}, {"type": "MMDistributedDataParallel", "device_ids": None, "find_unused_parameters": True}),
+        ({"type": "Mine"}, {"type": "Mine"}),
+    ],
+)
+def test_the_configs_own_wrapper_stays_its_own(
+    config: Path, monkeypatch: pytest.MonkeyPatch, own: dict[str, Any], used: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config.write_text(f"{config.read_text()}\nmodel_wrapper_cfg = {own}\n")
+
+    wrapper = training_config(str(config), launcher="pytorch").model_wrapper_cfg
+
+    assert {key: value for key, value in wrapper.items() if key != "broadcast_buffers"} == used
 
 
 def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
