@@ -72,3 +72,8 @@ def closest(name: str, choices: Iterable[str], count: int = 3) -> str:
 def times(size: Sequence[int]) -> str:
     """Return a size as people write it: "7x7"."""
     return "x".join(map(str, size))
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names, and how many there are where these are not all: "a, b, … (7 in all)"."""
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

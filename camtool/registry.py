@@ -1,5 +1,7 @@
 """Registries: whatever a config names by `type` is found here, a user's own classes (`custom_imports`) included."""
 
+import re
+
 from mmengine import registry as _root
 from mmengine.registry import Registry
 
@@ -17,3 +19,16 @@ HOOKS = Registry("hook", parent=_root.HOOKS, scope="camtool", locations=["camtoo
 LOOPS = Registry("loop", parent=_root.LOOPS, scope="camtool", locations=["camtool.train.loops"])
 METRICS = Registry("metric", parent=_root.METRICS, scope="camtool", locations=["camtool.train.metrics"])
 OPTIM_WRAPPERS = Registry("optim_wrapper", parent=_root.OPTIM_WRAPPERS, scope="camtool", locations=["camtool.train.optim"])
+
+_UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the [\w-]+::([\w ]+) registry")
+
+
+def unknown_type(error: Exception) -> tuple[str, str] | None:
+    """Return ("Resnet", "model") where mmengine could not build something because there is no such type, else None."""
+    found = _UNKNOWN_TYPE.search(str(error))
+    return (found[1], found[2].replace("_", " ")) if found else None
+
+
+def known_types(registry: Registry) -> set[str]:
+    """Return the types that a config of the registry's scope may name without a prefix, mmengine's own included."""
+    return {*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())}

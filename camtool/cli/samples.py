@@ -15,7 +15,7 @@ from camtool.cli.command import Session
 from camtool.cli.console import results_console
 from camtool.cli.explain import Explained, Request, cam_arguments, explain_input, make_cam
 from camtool.data.images import read_picture
-from camtool.data.samples import Sample, Samples
+from camtool.data.samples import LabelledPicture, Samples
 from camtool.errors import CamtoolWarning
 from camtool.files import check_writable, write_atomically
 from camtool.models.classes import label
@@ -75,8 +75,7 @@ def show_samples(running: Session, wish: Wish) -> None:
     chosen = _chosen(wish, samples)
     for one in chosen:
         check_writable(one.file)
-    network = options.build(wish.wanted, loaded)
-    network.names_of_data = samples.names if samples else None
+    network = replace(options.build(wish.wanted, loaded), names_of_data=samples.names if samples else None)
     cam = make_cam(network, asked)
     seen: list[Seen] = []
     explained: Explained | None = None
@@ -128,9 +127,9 @@ def _names_after(images: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read(origin: Path | int, samples: Samples | None) -> Sample:
+def _read(origin: Path | int, samples: Samples | None) -> LabelledPicture:
     if isinstance(origin, Path):
-        return Sample(read_picture(origin), str(origin), ())
+        return LabelledPicture(read_picture(origin), str(origin), ())
     assert samples is not None
     return samples[origin]
 
@@ -144,7 +143,7 @@ def _said_of(name: str) -> Iterator[None]:
         warnings.warn(f"{name}: {one.message}", one.category, stacklevel=2)
 
 
-def _seen(chosen: Chosen, sample: Sample, explained: Explained, samples: Samples | None) -> Seen:
+def _seen(chosen: Chosen, sample: LabelledPicture, explained: Explained, samples: Samples | None) -> Seen:
     answers = explained.answers
     (aim,) = answers.aims
     names = (samples.names if samples else None) or answers.names  # true classes are the data set's

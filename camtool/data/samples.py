@@ -1,7 +1,6 @@
 """Samples: a split of the data set that a config names, read as it lies there, nothing augmented."""
 
 import copy
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from mmengine.config import Config
 
 from camtool.data.images import Picture, read_picture
 from camtool.errors import CamtoolError, DataError, closest, times
+from camtool.registry import known_types, unknown_type
 
 SPLITS = {"train": ("train_dataloader",), "val": ("val_dataloader", "test_dataloader")}
 """By split the keys of a config that may hold it, the first one that does is it."""
@@ -20,11 +20,9 @@ SPLITS = {"train": ("train_dataloader",), "val": ("val_dataloader", "test_datalo
 _RGB = ("CIFAR10", "CIFAR100")
 """Data sets of mmpretrain that hand over arrays in RGB; others do as mmcv, which reads files as BGR."""
 
-_UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the ([\w:]+) registry")
-
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledPicture:
     """A picture of a data set and what is known of it."""
 
     picture: Picture
@@ -65,9 +63,9 @@ class Samples:
     @property
     def names(self) -> list[str] | None:
         """The classes' names, in the order of the labels; None where they have none."""
-        from camtool.models.classes import as_names
+        from camtool.models.classes import names_in_dataset
 
-        return as_names((getattr(self._dataset, "metainfo", None) or {}).get("classes"))
+        return names_in_dataset(self._dataset)
 
     def check_index(self, index: int) -> None:
         """Raise DataError if there is no sample of this index."""
@@ -86,7 +84,7 @@ class Samples:
             raise DataError(f"{count} random samples: expected 1 to {len(self)}, all that the split '{self.split}' has.")
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].tolist()
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> LabelledPicture:
         """Return a sample.
 
         Raises:
@@ -97,11 +95,11 @@ class Samples:
         info: dict[str, Any] = self._read(lambda: self._dataset.get_data_info(index))
         where = f"{self.split} {index}"
         if info.get("img") is not None:
-            return Sample(_as_picture(info["img"], where, is_rgb=self._is_rgb), where, _labels(info.get("gt_label")))
+            return LabelledPicture(_as_picture(info["img"], where, is_rgb=self._is_rgb), where, _labels(info.get("gt_label")))
         path = info.get("img_path")
         if not path:
             raise DataError(f"Sample {index} of {self._words} has neither 'img' nor 'img_path'; it has {', '.join(info)}.")
-        return Sample(read_picture(Path(path)), str(path), _labels(info.get("gt_label")))
+        return LabelledPicture(read_picture(Path(path)), str(path), _labels(info.get("gt_label")))
 
     @property
     def _words(self) -> str:
@@ -119,7 +117,7 @@ class Samples:
             raise DataError(f"{self._words} cannot be read: {_reason(error)} {self._way_out(error)}") from error
 
     def _way_out(self, error: Exception) -> str:
-        if _UNKNOWN_TYPE.search(str(error)):
+        if unknown_type(error):
             return "Where it is your own, name its module under custom_imports."
         return f"Put it where the config says, or say where it is by --cfg-options {self._key}.dataset.data_root=…"
 
@@ -165,12 +163,11 @@ def _classes_within(dataset: Any) -> set[str]:
 
 
 def _reason(error: Exception) -> str:
-    unknown = _UNKNOWN_TYPE.search(str(error))
+    unknown = unknown_type(error)
     if unknown:
         from mmpretrain.registry import DATASETS
 
-        known = {*DATASETS.module_dict, *(DATASETS.parent.module_dict if DATASETS.parent else ())}
-        return f"there is no data set '{unknown[1]}'{closest(unknown[1], known)}."
+        return f"there is no data set '{unknown[0]}'{closest(unknown[0], known_types(DATASETS))}."
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"there is no '{str(error.filename).rstrip('/')}'."
     text = " ".join(str(error).split())[:300] or "no reason given"

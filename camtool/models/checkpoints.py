@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.errors import CamtoolWarning, CheckpointError
+from camtool.errors import CamtoolWarning, CheckpointError, some
 from camtool.models.addresses import locate
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
@@ -205,13 +205,13 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Key
     lost = [name for name in missing if name in parameters]
     if lost:
         raise CheckpointError(
-            f"Checkpoint '{source}' does not fit this network: {counts}. Missing parameters: {_some(lost)}."
-            f"{f' Unexpected: {_some(unexpected)}.' if unexpected else ''} "
+            f"Checkpoint '{source}' does not fit this network: {counts}. Missing parameters: {some(lost)}."
+            f"{f' Unexpected: {some(unexpected)}.' if unexpected else ''} "
             "Give the checkpoint of this config, or map its keys by cam.checkpoint_keys in the config."
         )
     telling = [name for name in missing if not name.endswith(_BATCHES)]
     if telling or unexpected:
-        details = [f"{kind} {_some(names)}" for kind, names in (("missing buffers", telling), ("unexpected", unexpected)) if names]
+        details = [f"{kind} {some(names)}" for kind, names in (("missing buffers", telling), ("unexpected", unexpected)) if names]
         warnings.warn(f"Checkpoint '{source}': {counts}: {'; '.join(details)}.", CamtoolWarning, stacklevel=2)
     return counts
 
@@ -243,7 +243,3 @@ def _mismatch(error: Exception, source: str) -> str:
             hint = f" Its head has {their[0]} classes: --cfg-options model.head.num_classes={their[0]} makes one of that size."
             break
     return f"Checkpoint '{source}' does not fit this network, {len(sizes)} shapes differ: {shown}{more}.{hint}"
-
-
-def _some(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from camtool.errors import ConfigError
-from camtool.models.classes import as_names
+from camtool.models.classes import names_in_dataset
 
 
 def check_classes(network: nn.Module, key: str, dataset: Any) -> None:
@@ -15,7 +15,7 @@ def check_classes(network: nn.Module, key: str, dataset: Any) -> None:
     """
     head = getattr(network, "head", None)
     classes = getattr(head, "num_classes", None)
-    names = as_names((getattr(dataset, "metainfo", None) or {}).get("classes"))
+    names = names_in_dataset(dataset)
     if classes is None or names is None or any("MultiLabel" in kind.__name__ for kind in type(head).__mro__):
         return
     if len(names) != classes:

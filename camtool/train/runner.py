@@ -17,6 +17,7 @@ from torch import nn
 
 from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
 from camtool.models.checkpoints import best_fit, read_checkpoint
+from camtool.registry import unknown_type
 from camtool.train.classes import check_classes
 from camtool.train.hooks.broken_pictures import KEY as BROKEN
 from camtool.train.hooks.checkpoint import FINAL, TEMPLATE
@@ -200,7 +201,6 @@ def _of_the_config(error: Exception, source: str) -> ConfigError:
 
 
 _OF_CLASS = re.compile(r"^class `\w+` in \S+?: ")
-_UNKNOWN_TYPE = re.compile(r"^([\w.]+) is not in the [\w-]+::([\w ]+) registry")
 
 
 def _without_class(text: str) -> str:
@@ -209,7 +209,7 @@ def _without_class(text: str) -> str:
 
 def _explained(error: Exception) -> str:
     text = _without_class(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error))
-    unknown = _UNKNOWN_TYPE.search(text)
+    unknown = unknown_type(error)
     if unknown:
-        return f"there is no {unknown[2].replace('_', ' ')} of the type '{unknown[1]}'."
+        return f"there is no {unknown[1]} of the type '{unknown[0]}'."
     return f"{type(error).__name__}: {' '.join(text.split())[:400].removesuffix('.')}."

@@ -1,7 +1,6 @@
 """mmpretrain: an OpenMMLab config of a classifier, built by its registries."""
 
 import copy
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from camtool.models.classes import as_names
 from camtool.models.configs import LoadedConfig, as_mapping, find_test_dataset
 from camtool.models.sources._base import Preprocess, Source
 from camtool.models.sources.mmpretrain_pipeline import Pipeline
+from camtool.registry import known_types, unknown_type
 
 
 class MMPretrainModel(Source):
@@ -66,17 +66,13 @@ class MMPretrainModel(Source):
         return isinstance(getattr(model, "head", None), MultiLabelClsHead)
 
 
-_UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the ([\w:]+) registry")
-
-
 def _explained(error: Exception) -> str:
     from mmpretrain.registry import MODELS
 
-    text = " ".join(str(error).replace("\\n", " ").split())
-    unknown = _UNKNOWN_TYPE.search(text)
+    unknown = unknown_type(error)
     if unknown:
-        known = {*MODELS.module_dict, *(MODELS.parent.module_dict if MODELS.parent else ())}
-        return f"unknown model type '{unknown[1]}'{closest(unknown[1], known)}."
+        return f"unknown model type '{unknown[0]}'{closest(unknown[0], known_types(MODELS))}."
+    text = " ".join(str(error).replace("\\n", " ").split())
     return text[:400] or type(error).__name__
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from camtool.data.images import Picture
 from camtool.errors import ConfigError, closest
 from camtool.models.configs import find_test_dataset, find_test_pipeline
+from camtool.registry import known_types
 
 # Their configs have no step that loads or resizes: the data set hands over arrays of its own size, in RGB.
 _SIZES_OF_ARRAY_DATASETS = {"CIFAR10": 32, "CIFAR100": 32, "MNIST": 28, "FashionMNIST": 28}
@@ -81,8 +82,7 @@ def _build_pipeline(steps: list[dict[str, Any]]) -> list[Any]:
     for step in steps:
         name = str(step.get("type"))
         if isinstance(step.get("type"), str) and TRANSFORMS.get(name) is None:
-            known = {*TRANSFORMS.module_dict, *(TRANSFORMS.parent.module_dict if TRANSFORMS.parent else ())}
-            raise ConfigError(f"Unknown transform '{name}' in the test pipeline{closest(name, known)}.")
+            raise ConfigError(f"Unknown transform '{name}' in the test pipeline{closest(name, known_types(TRANSFORMS))}.")
         try:
             with DefaultScope.overwrite_default_scope("mmpretrain"):
                 pipeline.append(TRANSFORMS.build(copy.deepcopy(step)))

@@ -7,7 +7,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from camtool.errors import ImageError
+from camtool.errors import ImageError, some
 from camtool.registry import HOOKS
 from camtool.train.datasets import Broken
 
@@ -69,8 +69,4 @@ class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
         met = {path: reason for each in gathered for path, reason in each.items()}
         if met:
             runner.message_hub.update_info(KEY, met)
-            runner.logger.warning(f"{len(met)} pictures could not be read and were skipped: {_some(list(met))}.")
-
-
-def _some(paths: Sequence[str], most: int = 10) -> str:
-    return ", ".join(paths[:most]) + (", …" if len(paths) > most else "")
+            runner.logger.warning(f"{len(met)} pictures could not be read and were skipped: {some(list(met), most=10)}.")
