@@ -139,9 +139,10 @@ def _set_schedulers(config: Config) -> None:
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if isinstance(scheduler, Mapping) and str(scheduler.get("type")).rpartition(".")[2].startswith("ReduceOnPlateau"):
             scheduler.setdefault("end", _FOREVER)  # type: ignore[attr-defined]  # a ConfigDict
-    hook = config.setdefault("default_hooks", ConfigDict()).setdefault("param_scheduler", ConfigDict(type="ParamSchedulerHook"))
-    if hook and hook.get("type") in ("ParamSchedulerHook", "mmengine.ParamSchedulerHook"):
-        hook.type = "camtool.ParamSchedulerHook"
+    config.default_hooks = ConfigDict(as_mapping(config.get("default_hooks"), "default_hooks"))
+    hook = config.default_hooks.setdefault("param_scheduler", ConfigDict(type="ParamSchedulerHook"))
+    if isinstance(hook, Mapping) and hook.get("type") in ("ParamSchedulerHook", "mmengine.ParamSchedulerHook"):
+        hook.type = "camtool.ParamSchedulerHook"  # type: ignore[attr-defined]  # a ConfigDict
 
 
 def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
@@ -182,16 +183,6 @@ def _checkpoints(default: Mapping[str, Any]) -> dict[str, Any]:
     return checkpoint
 
 
-def _set_processes_without_gpu(config: Config) -> None:
-    # mmengine's defaults name a GPU.
-    wrapper = ConfigDict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
-    wrapper.find_unused_parameters = config.get("find_unused_parameters", False)
-    own = config.get("model_wrapper_cfg") or ConfigDict()
-    if own.get("type", wrapper.type) == wrapper.type:
-        config.model_wrapper_cfg = ConfigDict(wrapper, **own)
-    config.setdefault("env_cfg", ConfigDict()).setdefault("dist_cfg", ConfigDict()).backend = "gloo"
-
-
 def _set_visualizer(config: Config, remarks: list[str]) -> None:
     visualizer = config.get("visualizer") or ConfigDict(type="Visualizer")
     backends = [ConfigDict(backend) for backend in visualizer.get("vis_backends") or config.get("vis_backends") or []]
@@ -220,3 +211,13 @@ def _set_precision(config: Config, source: str, *, amp: bool) -> None:
         wrapper.type = "camtool.BFloat16OptimWrapper"
         for key in ("loss_scale", "dtype", "use_fsdp"):
             wrapper.pop(key, None)
+
+
+def _set_processes_without_gpu(config: Config) -> None:
+    # mmengine's defaults name a GPU.
+    wrapper = ConfigDict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    wrapper.find_unused_parameters = config.get("find_unused_parameters", False)
+    own = config.get("model_wrapper_cfg") or ConfigDict()
+    if own.get("type", wrapper.type) == wrapper.type:
+        config.model_wrapper_cfg = ConfigDict(wrapper, **own)
+    config.setdefault("env_cfg", ConfigDict()).setdefault("dist_cfg", ConfigDict()).backend = "gloo"

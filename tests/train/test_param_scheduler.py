@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from camtool.train.config import training_config
 from tests.cli.conftest import Run
 from tests.train.conftest import CONFIG, read
 
@@ -35,3 +36,10 @@ def test_a_metric_that_the_validation_does_not_give_is_an_error_that_names_those
     assert finished.stderr.strip().splitlines()[-1] == (
         "Error: ReduceOnPlateauLR monitors 'loss', which the validation does not give; expected one of: accuracy/top1, cross_entropy/mean."
     )
+
+
+def test_a_config_may_take_the_hook_away_and_name_no_default_hooks_at_all(config: Path) -> None:
+    for written, types in (("dict(param_scheduler=None)", [None]), ("None", ["camtool.ParamSchedulerHook"])):
+        config.write_text(f"{config.read_text()}\ndefault_hooks = {written}\n")
+        hook = training_config(str(config)).default_hooks.param_scheduler
+        assert [hook and hook.type] == types

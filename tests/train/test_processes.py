@@ -50,6 +50,15 @@ def test_two_processes_are_resumed_with_the_network_that_was_validated(config: P
     assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
 
 
+def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+
+    with pytest.raises(CamtoolError, match=r"RANK is not set; expected: torchrun .* --launcher pytorch"):
+        check_launcher("pytorch")
+    with pytest.raises(CamtoolError, match="Unknown launcher 'pytroch'; closest: 'pytorch'"):
+        check_launcher("pytroch")
+
+
 @pytest.mark.parametrize("strict", [(), ("--strict",)])
 def test_a_picture_that_only_the_second_process_meets(config: Path, tmp_path: Path, strict: tuple[str, ...]) -> None:
     folder = tmp_path / "work"
@@ -95,12 +104,3 @@ def test_the_configs_own_wrapper_stays_its_own(
     wrapper = training_config(str(config), launcher="pytorch").model_wrapper_cfg
 
     assert {key: value for key, value in wrapper.items() if key != "broadcast_buffers"} == used
-
-
-def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RANK", raising=False)
-
-    with pytest.raises(CamtoolError, match=r"RANK is not set; expected: torchrun .* --launcher pytorch"):
-        check_launcher("pytorch")
-    with pytest.raises(CamtoolError, match="Unknown launcher 'pytroch'; closest: 'pytorch'"):
-        check_launcher("pytroch")
