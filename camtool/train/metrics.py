@@ -1,13 +1,12 @@
-"""The mean loss on the validation set, which mmpretrain's Accuracy does not give; and whether the metric is given that is monitored."""
+"""The mean loss on the validation set: what ReduceOnPlateauLR monitors, and what mmpretrain's Accuracy does not give."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
 
-from camtool.errors import ConfigError, closest
 from camtool.registry import METRICS
 
 
@@ -30,10 +29,3 @@ class ValidationLoss(BaseMetric):  # type: ignore[misc]  # mmengine has no types
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
         """Return the mean over all samples; of none it is not a number, rather than a perfect 0."""
         return {"mean": sum(results) / len(results) if results else math.nan}
-
-
-def check_monitored(by: str, metric: str, metrics: Mapping[str, Any]) -> None:
-    """Raise ConfigError unless the validation gives the metric; `by` says what monitors it."""
-    if metric not in metrics:
-        known = f"{closest(metric, metrics)}; expected one of: {', '.join(metrics)}"
-        raise ConfigError(f"{by} monitors '{metric}', which the validation does not give{known}.")

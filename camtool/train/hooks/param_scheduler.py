@@ -7,7 +7,7 @@ from mmengine import hooks
 from mmengine.runner import Runner
 
 from camtool.registry import HOOKS
-from camtool.train.metrics import check_monitored
+from camtool.train.hooks.monitored import check_monitored
 
 
 @HOOKS.register_module()
@@ -28,5 +28,5 @@ class ParamSchedulerHook(hooks.ParamSchedulerHook):  # type: ignore[misc]  # mme
         for of_one in schedulers.values() if isinstance(schedulers, Mapping) else [schedulers]:
             for scheduler in of_one:
                 if getattr(scheduler, "need_val_args", False) and metrics is not None:
-                    check_monitored(type(scheduler).__name__, scheduler.monitor, metrics)
+                    check_monitored(scheduler.monitor, metrics, f"{type(scheduler).__name__} monitors")
         super().after_val_epoch(runner, metrics)
