@@ -71,7 +71,7 @@ def test_the_picture_is_what_the_tool_makes(clone: Path) -> None:
 
 
 def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, own, library, targets, speed, method = PROGRAMS
+    recipe, own, library, targets, speed, method, scenes = PROGRAMS
     (clone / "recipe.py").write_text(recipe, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg recipe.py")
     assert (clone / "outputs/vis_cam/cat_fem_finer.jpg").exists()
@@ -88,6 +88,8 @@ def test_the_programs_run(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["box"].maps.shape == (1, 320, 320)  # type: ignore[attr-defined]
     exec(compile(speed, "README.md", "exec"), names)
     assert not any(isinstance(module, BatchNorm2d) for module in names["fast"]._fast.model.modules())  # type: ignore[attr-defined]
+    exec(compile(scenes, "README.md", "exec"), {})
+    assert len(list((clone / "data/shapes/train").glob("*/*.png"))) == 60
 
     from camtool.registry import METHODS
 

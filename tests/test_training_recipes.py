@@ -62,7 +62,7 @@ def inputs_of(model: Any, pictures: Tensor) -> Tensor:
 
 
 def test_held_out_scenes_are_known(answers: Answers) -> None:
-    assert answers.accuracy >= 0.96  # 0.983 where it was measured; other processors round otherwise, and learn otherwise
+    assert answers.accuracy >= 0.97  # 0.995 where it was measured, 0.985 with another seed; other processors round otherwise
 
 
 def test_the_map_covers_the_object_and_not_the_distractor(answers: Answers) -> None:
@@ -95,7 +95,7 @@ def test_the_trained_networks_figures_and_curves_are_there(folder: Path) -> None
     names = [f"random_cam_{count}.png" for count in range(5)] + ["index_42_cam.png"]
     assert sorted(path.name for path in (folder / "cam_results").iterdir()) == sorted(names)
     shown = cv2.imread(str(ROOT / "demo/shapes_cam.png"))
-    assert cv2.imread(str(folder / "cam_results/random_cam_0.png")).shape == shown.shape
+    assert cv2.imread(str(folder / "cam_results/random_cam_1.png")).shape == shown.shape
     assert (folder / "outputs/shapes/curves.png").stat().st_size > 1000
     assert len(list((folder / "outputs/shapes").glob("epoch_*.pth"))) == 2
 

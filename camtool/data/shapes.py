@@ -17,7 +17,7 @@ NOTHING = "nothing"
 SPLITS = ("train", "val", "test")
 RADII = {
     1: (0.05, 0.07),
-    2: (0.13, 0.17),
+    2: (0.14, 0.17),
     3: (0.10, 0.13),
 }  # by rank, of the ball as large as a shape, in sides of the picture, where there are two
 WAVES = 4  # plane waves of a background
@@ -124,7 +124,8 @@ class ShapeScenes:
         size: pixels an axis.
         distractors: in each scene with an object, at most.
         fewest: at least; None: as many.
-        contrast: length of the difference in colour between a shape and the background, of channels in [0, 1].
+        contrast: length of the difference in colour between a shape and the background, of channels in [0, 1]; 0.5 at most, which
+            is what any background has room for.
         texture: standard deviation of the amplitude of the background's waves.
         noise: standard deviation of each channel's noise, pixel by pixel.
 
@@ -139,7 +140,7 @@ class ShapeScenes:
     channels: int = 3
     distractors: int = 1
     fewest: int | None = None
-    contrast: float = 0.55
+    contrast: float = 0.5
     texture: float = 0.03
     noise: float = 0.02
 
@@ -151,6 +152,8 @@ class ShapeScenes:
         for name, least in (("size", 24), ("channels", 1), ("distractors", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise DataError(f"Shapes need {name} >= {least}, got {getattr(self, name)}.")
+        if not 0 < self.contrast <= 0.5:
+            raise DataError(f"Shapes need 0 < contrast <= 0.5, got {self.contrast}.")
         if self.fewest is not None and not 0 <= self.fewest <= self.distractors:
             raise DataError(f"Shapes need 0 <= fewest <= distractors, got fewest={self.fewest} and distractors={self.distractors}.")
 
@@ -172,7 +175,9 @@ class ShapeScenes:
         shapes = []
         for (kind, _), centre in zip(kinds, centres, strict=True):
             direction = random.standard_normal(self.channels)
-            colour = base + self.contrast * direction / np.linalg.norm(direction)
+            step = self.contrast * direction / np.linalg.norm(direction)
+            # The other way where the channel ends: a colour that is cut off there would differ by less.
+            colour = base + np.where(abs(base + step - 0.5) > 0.5, -step, step)
             shapes.append(Shape(kind, centre, _turn(self.rank, random), radius, self._waves(colour.astype(np.float32), 1, random)))
         spread = self.noise * 12**0.5  # of uniform noise: a third of the time that normal noise takes
         noise = spread * (random.random(background.shape, dtype=np.float32) - 0.5)

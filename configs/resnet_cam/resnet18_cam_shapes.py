@@ -3,7 +3,7 @@
 default_scope = "mmpretrain"
 
 data_preprocessor = dict(num_classes=6, mean=[127.5, 127.5, 127.5], std=[51.0, 51.0, 51.0], to_rgb=True)
-model = dict(type="camtool.ResNetCAM", depth=18, num_classes=6, base_channels=8, strides=(1, 2, 1, 1))  # a map of 8x8
+model = dict(type="camtool.ResNetCAM", depth=18, num_classes=6, base_channels=8, stem="small", strides=(2, 2, 2, 1))  # a map of 8x8
 
 load = dict(type="camtool.LoadImageFromFile")  # the data set hands its pictures over; one on the command line is a file
 train_pipeline = [
@@ -30,13 +30,13 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="Accuracy", topk=(1,))
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=6e-3, weight_decay=1e-4, fused=True))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", begin=1, T_max=7, end=8, by_epoch=True, convert_to_iter_based=True),
+    dict(type="LinearLR", start_factor=0.1, end=100, by_epoch=False),
+    dict(type="CosineAnnealingLR", T_max=5, end=5, by_epoch=True, convert_to_iter_based=True),
 ]
 
 default_hooks = dict(

@@ -167,10 +167,11 @@ def test_neither_area_nor_contrast_tells_the_object_from_a_distractor(rank: int)
         colours = [shape.paint.mean(axis=tuple(range(1, rank + 1))) for shape in (scene.object, scene.distractors[0]) if shape]
         base = scene.background.mean(axis=tuple(range(1, rank + 1)))
         contrasts.append([np.linalg.norm(colour - base) for colour in colours])
+        assert all(0 <= channel <= 1 for colour in colours for channel in colour)  # a picture would cut off what lies outside
     of_object, of_distractor = np.array(areas, dtype=float).T
     np.testing.assert_allclose(of_object.mean(), of_distractor.mean(), rtol=0.03)
     assert (np.abs(np.log(of_object / of_distractor)) < 0.3).mean() > 0.95
-    np.testing.assert_allclose(contrasts, 0.55, rtol=1e-4)
+    np.testing.assert_allclose(contrasts, 0.5, rtol=1e-4)
 
 
 # one thing changed at a time
@@ -243,6 +244,7 @@ def test_a_class_that_has_no_shape_cannot_take_its_place() -> None:
         ({"channels": 0}, "channels >= 1, got 0"),
         ({"distractors": -1}, "distractors >= 0, got -1"),
         ({"seed": -1}, "seed >= 0, got -1"),
+        ({"contrast": 0.6}, "0 < contrast <= 0.5, got 0.6"),
     ],
 )
 def test_settings_without_scenes_are_refused(settings: dict[str, Any], message: str) -> None:
