@@ -15,5 +15,10 @@ model = dict(
     neck=None,
     head=dict(type="VisionTransformerClsHead", num_classes=6, in_channels=64),
 )
+train_cfg = dict(max_epochs=20)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=2e-3, weight_decay=0.02, fused=True))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, end=300, by_epoch=False),
+    dict(type="CosineAnnealingLR", T_max=20, end=20, by_epoch=True, convert_to_iter_based=True),
+]
 work_dir = "work_dirs/vit_tiny_shapes"
-optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=2e-3, weight_decay=0.02))
