@@ -107,6 +107,8 @@ def test_a_recipe_trains(recipe: str, tmp_path: Path) -> None:
     network = load_network(load_config(str(CONFIGS / recipe)), str(trained))
     assert network.keys is not None
     assert (network.keys.missing, network.keys.unexpected) == (0, 0)
+    *_, bias = (value for name, value in network.model.named_parameters() if name.endswith("bias"))
+    assert bias.abs().max() > 0  # of the last layer, where a training begins at 0
 
 
 def train(words: Sequence[str]) -> Path:
