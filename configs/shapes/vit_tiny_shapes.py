@@ -9,16 +9,18 @@ model = dict(
         type="VisionTransformer",
         arch=dict(embed_dims=64, num_layers=4, num_heads=4, feedforward_channels=128),
         img_size=64,
-        patch_size=8,  # 8x8 patches, each of which sees its neighbours' edges
-        patch_cfg=dict(kernel_size=12, padding=2),
+        patch_size=8,  # 8x8 patches, each of which sees half of its neighbours
+        patch_cfg=dict(kernel_size=16, padding=4),
     ),
     neck=None,
     head=dict(type="VisionTransformerClsHead", num_classes=6, in_channels=64),
 )
-train_cfg = dict(max_epochs=20)
-optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=2e-3, weight_decay=0.02, fused=True))
+# A transformer has to learn from the scenes what a convolution knows of them: it takes more of them, and longer.
+train_dataloader = dict(batch_size=64, dataset=dict(count=30000))
+train_cfg = dict(max_epochs=14)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.02, fused=True))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=300, by_epoch=False),
-    dict(type="CosineAnnealingLR", T_max=20, end=20, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", T_max=14, end=14, by_epoch=True, convert_to_iter_based=True),
 ]
 work_dir = "work_dirs/vit_tiny_shapes"
