@@ -22,6 +22,7 @@ KEYS = (
 """What `--cfg-options` may set although the config lacks it."""
 
 _HOOKS = ("camtool.Curves", "camtool.RandomState", "mmengine.SyncBuffersHook")  # the last: one process's batch norms are saved
+_OURS = ("CheckpointHook", "ParamSchedulerHook")  # where a config says mmengine's
 _DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler")
 _FOREVER = 10**9
 _TEMPLATE = re.compile(r"[^{}/\\]*\{\}[^{}/\\]*")
@@ -139,17 +140,13 @@ def _set_schedulers(config: Config) -> None:
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if isinstance(scheduler, Mapping) and str(scheduler.get("type")).rpartition(".")[2].startswith("ReduceOnPlateau"):
             scheduler.setdefault("end", _FOREVER)  # type: ignore[attr-defined]  # a ConfigDict
-    config.default_hooks = ConfigDict(as_mapping(config.get("default_hooks"), "default_hooks"))
-    hook = config.default_hooks.setdefault("param_scheduler", ConfigDict(type="ParamSchedulerHook"))
-    if isinstance(hook, Mapping) and hook.get("type") in ("ParamSchedulerHook", "mmengine.ParamSchedulerHook"):
-        hook.type = "camtool.ParamSchedulerHook"  # type: ignore[attr-defined]  # a ConfigDict
 
 
 def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
-    given = as_mapping(config.get("default_hooks"), "default_hooks")
+    given = {"param_scheduler": {"type": "ParamSchedulerHook"}, **as_mapping(config.get("default_hooks"), "default_hooks")}
     # None takes one of mmengine's hooks away, and is an error to it for any other: a hook of a base config that is not wanted.
-    default = {name: hook for name, hook in given.items() if hook is not None or name in _DEFAULT_HOOKS}
-    default["checkpoint"] = _checkpoints(given)
+    default = {name: _ours(hook) for name, hook in given.items() if hook is not None or name in _DEFAULT_HOOKS}
+    default["checkpoint"] = _ours(_checkpoints(given))
     config.default_hooks = default
     custom = [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
     for hook in custom:
@@ -168,13 +165,16 @@ def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
     config.custom_hooks = custom
 
 
+def _ours(hook: Any) -> Any:
+    kind = str(hook.get("type")).removeprefix("mmengine.") if isinstance(hook, Mapping) else None
+    return {**hook, "type": f"camtool.{kind}"} if kind in _OURS else hook
+
+
 def _checkpoints(default: Mapping[str, Any]) -> dict[str, Any]:
     given = as_mapping(default.get("checkpoint"), "default_hooks.checkpoint")
     if default.get("checkpoint", given) is None:
         given = {"interval": -1, "save_last": False}  # nothing but the weights at the end
     checkpoint = {"type": "CheckpointHook", "interval": 1, **given}
-    if checkpoint["type"] in ("CheckpointHook", "mmengine.CheckpointHook"):
-        checkpoint["type"] = "camtool.CheckpointHook"
     if not checkpoint.get("by_epoch", True):
         raise ConfigError("default_hooks.checkpoint has by_epoch=False; camtool trains, and resumes, by epochs: expected by_epoch=True.")
     template = checkpoint.get("filename_tmpl")
