@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,18 +92,22 @@ def test_nothing_to_resume_from_begins_anew_and_says_so(config: Path, tmp_path: 
     assert _checkpoints(tmp_path / "new") == ["epoch_1.pth", "final.pth"]
 
 
-def test_a_scheduler_that_holds_a_function_and_steps_each_batch_is_resumed(config: Path, tmp_path: Path, run: Run) -> None:
-    one_cycle = 'param_scheduler = dict(type="OneCycleLR", eta_max=0.03, total_steps=3, by_epoch=True, convert_to_iter_based=True)'
-    config.write_text(re.sub("param_scheduler = .*", one_cycle, config.read_text()).replace("max_epochs=6", "max_epochs=3"))
-    folder = tmp_path / "work"
+def _third_epoch(config: Path, folder: Path, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the third epoch leaves when it is resumed from the second, and when nothing comes between."""
     assert run("train", config, "--work-dir", folder).exit_code == 0
     of_three = of_training(read(folder / "epoch_3.pth"))
     (folder / "epoch_3.pth").unlink()
-
     resumed = run("train", config, "--work-dir", folder, "--resume")
-
     assert resumed.exit_code == 0, resumed.stderr
-    assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
+    assert f"Resumed from '{folder / 'epoch_2.pth'}'" in resumed.stderr
+    return of_training(read(folder / "epoch_3.pth")), of_three
+
+
+def test_a_scheduler_that_holds_a_function_and_steps_each_batch_is_resumed(config: Path, tmp_path: Path, run: Run) -> None:
+    one_cycle = 'param_scheduler = dict(type="OneCycleLR", eta_max=0.03, total_steps=3, by_epoch=True, convert_to_iter_based=True)'
+    config.write_text(re.sub("param_scheduler = .*", one_cycle, config.read_text()).replace("max_epochs=6", "max_epochs=3"))
+
+    assert_same(*_third_epoch(config, tmp_path / "work", run))
 
 
 @pytest.mark.parametrize(
@@ -115,17 +120,11 @@ def test_a_scheduler_that_holds_a_function_and_steps_each_batch_is_resumed(confi
 )
 def test_a_hook_that_asks_whether_the_training_is_resumed_goes_on_too(config: Path, tmp_path: Path, run: Run, hook: str) -> None:
     config.write_text(re.sub("custom_hooks = .*", f"custom_hooks = [{hook}]", config.read_text()).replace("max_epochs=6", "max_epochs=3"))
-    folder = tmp_path / "work"
-    assert run("train", config, "--work-dir", folder).exit_code == 0
-    of_three = of_training(read(folder / "epoch_3.pth"))
-    (folder / "epoch_3.pth").unlink()
 
-    resumed = run("train", config, "--work-dir", folder, "--resume")
+    resumed, of_three = _third_epoch(config, tmp_path / "work", run)
 
-    assert resumed.exit_code == 0, resumed.stderr
-    assert f"Resumed from '{folder / 'epoch_2.pth'}'" in resumed.stderr
     assert ("ema_state_dict" in of_three) is ("EMA" in hook)
-    assert_same(of_training(read(folder / "epoch_3.pth")), of_three)
+    assert_same(resumed, of_three)
 
 
 def test_a_seed_that_the_config_leaves_open_is_that_of_the_checkpoint(config: Path, tmp_path: Path, run: Run) -> None:
