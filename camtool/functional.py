@@ -11,6 +11,10 @@ from camtool.types import Maps, RawMap
 
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
+UNDECIDED = 1e-4
+"""A share of its largest possible value below which a sum may be rounding: a layer norm's sum over channels is 1e-8 of it in float32,
+1e-5 in bfloat16; an ordinary layer's with 2048 channels is about 3e-3 of it."""
+
 
 def widened(tensor: Tensor) -> Tensor:
     """Return the tensor in float32, or in float64 if it is that already."""
@@ -58,16 +62,33 @@ def first_component(maps: Maps) -> RawMap:
     """Return the projection of every position on the first principal component over channels.
 
     Eigen-CAM, Muhammad & Yeasin 2020, arXiv:2008.00299, sec. III. NaN counts as 0. The sign, which a singular vector does not
-    have, is set so that the projection correlates positively with the plain sum over channels.
+    have, is that of `oriented`.
     """
     # float32 loses 2e-5 on a ViT; MPS has no float64.
     dtype = torch.float32 if maps.device.type == "mps" else torch.float64
     points = maps.nan_to_num(nan=0.0).to(dtype).flatten(2).transpose(1, 2)  # (n, positions, channels)
     centred = points - points.mean(dim=1, keepdim=True)
-    projection = _leading_projection(centred)
-    agreement = (projection * centred.sum(dim=2)).sum(dim=1, keepdim=True)
-    projection = torch.where(agreement < 0, -projection, projection)
+    projection = oriented(_leading_projection(centred), centred)
     return projection.unflatten(1, maps.shape[2:]).to(maps.dtype)
+
+
+def oriented(component: Float[Tensor, "n p"], centred: Float[Tensor, "n p c"]) -> Float[Tensor, "n p"]:
+    """Return a principal component of `centred` with a sign that rounding does not turn.
+
+    The first of three rules that is decided by more than rounding holds: the component correlates positively with the sum over
+    channels; it has a positive third moment, so that its few large values are positive; the first of its large values is positive.
+    A layer norm with fresh weights makes the sum over channels zero, which leaves the first rule undecided.
+    """
+    total, size = centred.sum(dim=2), centred.abs().sum(dim=2)
+    norm = component.norm(dim=1)
+    agreement = (component * total).sum(dim=1) / (norm * size.norm(dim=1)).clamp(min=torch.finfo(norm.dtype).tiny)
+    scaled = component / component.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(norm.dtype).tiny)
+    skewness = (scaled**3).mean(dim=1) / (scaled.abs() ** 3).mean(dim=1).clamp(min=torch.finfo(norm.dtype).tiny)
+    first_large = (scaled.abs() > 0.5).int().argmax(dim=1, keepdim=True)
+    sign = scaled.gather(1, first_large).squeeze(1)
+    for rule in (skewness, agreement):
+        sign = torch.where(rule.abs() > UNDECIDED, rule, sign)
+    return torch.where(sign.unsqueeze(1) < 0, -component, component)
 
 
 def _leading_projection(centred: Float[Tensor, "n p c"]) -> Float[Tensor, "n p"]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from camtool.functional import first_component, fuse, min_max, resize, spatial_axes, spatial_mean, spatial_sum
+from camtool.methods.activation.kpca_cam import first_kernel_component
 
 
 def test_spatial_sum_and_mean_keep_their_axes() -> None:
@@ -102,3 +103,25 @@ def test_first_component_of_float32_maps_is_as_exact_as_float64() -> None:
     maps = torch.randn(1, 192, 14, 14) + 100 * torch.randn(1, 192, 1, 1)
     exact = first_component(maps.double())
     torch.testing.assert_close(first_component(maps).double(), exact, rtol=0, atol=1e-6 * exact.abs().amax().item())
+
+
+@pytest.mark.parametrize("channels", [16, 96, 768])
+def test_the_sign_of_a_component_is_not_turned_by_rounding_where_the_channel_sum_is_zero(channels: int) -> None:
+    # As behind a layer norm with fresh weights: the sum over channels is rounding at every position.
+    maps = torch.nn.functional.layer_norm(torch.randn(64, 7, 7, channels), (channels,)).permute(0, 3, 1, 2)
+    for component in (first_component, first_kernel_component):
+        expected = component(maps)
+        for _ in range(4):
+            rounded = maps * (1 + 1e-6 * (2 * torch.rand_like(maps) - 1))
+            assert ((component(rounded) * expected).sum(dim=(1, 2)) > 0).all()
+
+
+def test_the_sign_of_a_component_is_decided_by_its_large_values_where_the_channel_sum_is_zero() -> None:
+    # One position is apart from the others: its value is positive, whatever the sign of its channels.
+    maps = torch.tensor([0.0, 0.0, 3.0, 0.0]).view(1, 1, 2, 2) * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
+    assert first_component(maps)[0, 1, 0] > 0
+    assert first_component(-maps)[0, 1, 0] > 0
+    # As many values of one sign as of the other: the first is positive.
+    even = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 2, 2) * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
+    assert first_component(even)[0, 0, 0] > 0
+    assert first_component(-even)[0, 0, 0] > 0

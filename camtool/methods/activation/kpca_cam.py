@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
+from camtool.functional import oriented
 from camtool.methods._base import Evidence, Method
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
@@ -19,7 +20,7 @@ class KPCACAM(Method):
 
     The kernel is the sigmoid one, tanh(gamma <a, b> + coef0), of the channels less their means; kernel and defaults are those of the
     authors' implementation in pytorch-grad-cam (scikit-learn's KernelPCA). Differs from it: the sign, which a component does not
-    have, is set so that the map correlates positively with the plain sum of the activations. It costs a square matrix of positions.
+    have, is set as `camtool.functional.oriented` says. It costs a square matrix of positions.
 
     Args:
         gamma: factor of the scalar product; None: 1 / channels.
@@ -55,8 +56,7 @@ def first_kernel_component(maps: Maps, *, gamma: float | None = None, coef0: flo
     values, vectors = torch.linalg.eigh(_centred(kernel))
     # The sigmoid kernel may have negative eigenvalues; the first component is that of the largest.
     component = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
-    agreement = (component * points.sum(dim=2)).sum(dim=1, keepdim=True)
-    component = torch.where(agreement < 0, -component, component)
+    component = oriented(component, points)
     return component.unflatten(1, maps.shape[2:]).to(maps.dtype)
 
 
