@@ -7,12 +7,12 @@ __version__ = "0.1.0"
 __all__ = ["CAM", "CAMResult", "__version__"]
 
 if TYPE_CHECKING:
-    from camtool.engine import CAM as CAM
-    from camtool.result import CAMResult as CAMResult
+    from camtool.attribution.cam import CAM as CAM
+    from camtool.attribution.result import CAMResult as CAMResult
 
 
 def __getattr__(name: str) -> Any:
     # Lazy: `import camtool` must stay free of torch, so that `--help` answers at once.
     if name in ("CAM", "CAMResult"):
-        return getattr(import_module("camtool.engine"), name)
+        return getattr(import_module("camtool.attribution.cam"), name)
     raise AttributeError(f"module 'camtool' has no attribute {name!r}")

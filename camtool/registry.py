@@ -11,14 +11,14 @@ LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])
 TARGETS = Registry("target", scope="camtool", locations=["camtool.targets"])
 
 # Children of mmengine's: `type="camtool.…"` in a training config is found without `custom_imports`, in whatever scope it stands.
-DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.data.datasets", "camtool.train.datasets"])
-TRANSFORMS = Registry("transform", parent=_root.TRANSFORMS, scope="camtool", locations=["camtool.data.datasets"])
-MODELS = Registry("model", parent=_root.MODELS, scope="camtool", locations=["camtool.models.networks"])
-FUNCTIONS = Registry("function", parent=_root.FUNCTIONS, scope="camtool", locations=["camtool.train.functions"])
+DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.datasets.builtin", "camtool.train.skip_broken"])
+TRANSFORMS = Registry("transform", parent=_root.TRANSFORMS, scope="camtool", locations=["camtool.datasets.builtin"])
+MODELS = Registry("model", parent=_root.MODELS, scope="camtool", locations=["camtool.models.backbones", "camtool.models.classifiers"])
+FUNCTIONS = Registry("function", parent=_root.FUNCTIONS, scope="camtool", locations=["camtool.train.collate"])
 HOOKS = Registry("hook", parent=_root.HOOKS, scope="camtool", locations=["camtool.train.hooks"])
 LOOPS = Registry("loop", parent=_root.LOOPS, scope="camtool", locations=["camtool.train.loops"])
 METRICS = Registry("metric", parent=_root.METRICS, scope="camtool", locations=["camtool.train.metrics"])
-OPTIM_WRAPPERS = Registry("optim_wrapper", parent=_root.OPTIM_WRAPPERS, scope="camtool", locations=["camtool.train.optim"])
+OPTIM_WRAPPERS = Registry("optim_wrapper", parent=_root.OPTIM_WRAPPERS, scope="camtool", locations=["camtool.train.optim_wrapper"])
 
 _UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the [\w-]+::([\w ]+) registry")
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from camtool import CAM
+from camtool.attribution.result import DISJOINT
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.functional import min_max, resize, spatial_mean
 from camtool.fusion import Mean, Product, Refined, Winsorized, build_fusion
 from camtool.methods import build_method, build_methods
-from camtool.result import DISJOINT
 from tests.methods import replicas
 from tests.networks import RANKS, SIZES, autograd_evidence, images, small_net
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from camtool import CAM
+from camtool.benchmark.backbones import BACKBONES, load_example
+from camtool.config.loading import LoadedConfig, load_config
 from camtool.models import load_network
-from camtool.models.configs import LoadedConfig, load_config
-from camtool.models.zoo import BACKBONES, load_example
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RECIPES = [path for path in sorted(CONFIGS.glob("*/*.py")) if "mmpretrain::" in path.read_text(encoding="utf-8")]

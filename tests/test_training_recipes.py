@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from camtool import CAM
 from camtool.cli.main import app
-from camtool.data.shapes import ShapeScenes
+from camtool.config.loading import load_config
+from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.models import load_network
-from camtool.models.configs import load_config
-from tests.data.known_answers import Answers, ask, pictures_of
-from tests.data.test_datasets import fake_imagenette
+from tests.datasets.builtin.test_builtin import fake_imagenette
+from tests.datasets.synthetic.known_answers import Answers, ask, pictures_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"

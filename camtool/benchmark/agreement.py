@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from camtool.attribution.result import CAMResult, finished
 from camtool.functional import min_max
-from camtool.result import CAMResult, finished
 
 TOLERANCE = 1e-4  # of maps in [0, 1]; float32, with sums in another order
 TOLERANCES = {"fullgrad": 5e-3}

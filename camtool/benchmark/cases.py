@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from camtool.engine import CAM
+from camtool.attribution.cam import CAM
 from camtool.errors import MethodError
 from camtool.methods import find_method
 

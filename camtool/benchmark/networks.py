@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from camtool.models.configs import load_config
+from camtool.benchmark.coverage import settle_norms
+from camtool.config.loading import load_config
 from camtool.models.loading import load_network
-from camtool.sweep import settle_norms
 
 TINY = "tiny"
 LAYERS = {

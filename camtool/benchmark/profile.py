@@ -6,8 +6,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from camtool.benchmark.cases import Case
-from camtool.benchmark.measure import explain, forward
 from camtool.benchmark.networks import Subject
+from camtool.benchmark.timing import explain, forward
 
 OPERATORS = 25
 

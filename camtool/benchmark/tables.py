@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from camtool.benchmark.cases import MEMORY
-from camtool.benchmark.measure import ABSENT, CAMTOOL, FAILED, OK, OUT_OF_TIME, Measured
 from camtool.benchmark.peers import GRAD_CAM, TORCHCAM
+from camtool.benchmark.timing import ABSENT, CAMTOOL, FAILED, OK, OUT_OF_TIME, Measured
 
 LABELS = {"resnet50": "ResNet-50", "resnet18": "ResNet-18", "vit_b_16": "ViT-B/16"}
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
 from camtool.cli.markers import around_markers, markers, write_between
 from camtool.errors import CamtoolError, closest
-from camtool.files import check_writable, write_atomically
+from camtool.io.atomic import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from camtool.benchmark.cases import Case
-    from camtool.benchmark.measure import Measured
     from camtool.benchmark.networks import Subject
+    from camtool.benchmark.timing import Measured
 
 
 class Model(StrEnum):
@@ -133,7 +133,7 @@ def _described(device: str, threads: int | None, *, quick: bool) -> dict[str, An
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from camtool.benchmark.measure import Measured
+    from camtool.benchmark.timing import Measured
 
     try:
         report = json.loads(path.read_bytes())
@@ -161,7 +161,7 @@ def _measure(cases: "Sequence[Case]", device: str, *, quick: bool) -> "list[Meas
     from rich.console import Console
     from rich.progress import Progress
 
-    from camtool.benchmark.measure import FULL, QUICK, QUICK_SECONDS, measure
+    from camtool.benchmark.timing import FULL, QUICK, QUICK_SECONDS, measure
 
     subject = _subjects(device)
     started = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import session
 from camtool.errors import DataError
 

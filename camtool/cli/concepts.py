@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import Session
 from camtool.errors import MethodError
 
 if TYPE_CHECKING:
     from camtool.cli.explain import Request
-    from camtool.concepts import Concepts
+    from camtool.concepts.deep_feature_factorization import Concepts
     from camtool.models import Network
 
 NAME = "dff"
@@ -45,10 +45,9 @@ def wanted(request: "Request") -> bool:
 def show_concepts(running: Session, request: "Request") -> None:
     """Make the concepts, write the figure and the arrays, print the report."""
     from camtool.cli import outputs
-    from camtool.concepts import deep_feature_factorization
-    from camtool.data.images import read_picture
-    from camtool.files import write_atomically
-    from camtool.visualization.encode import encode
+    from camtool.concepts.deep_feature_factorization import deep_feature_factorization
+    from camtool.io.atomic import write_atomically
+    from camtool.io.images import encode, read_picture
 
     started = time.perf_counter()
     picture = read_picture(request.image)
@@ -119,7 +118,7 @@ def _classes(network: "Network", concepts: "Concepts") -> list[list[dict[str, An
 
 
 def _labels(classes: list[list[dict[str, Any]]]) -> list[str]:
-    from camtool.models.classes import short_name
+    from camtool.models.class_labels import short_name
 
     labels = []
     for number, of_one in enumerate(classes, start=1):
@@ -131,8 +130,8 @@ def _labels(classes: list[list[dict[str, Any]]]) -> list[str]:
 
 
 def _drawn(request: "Request", network: "Network", concepts: "Concepts", classes: Any, picture: Any, inputs: Any) -> Any:
-    from camtool.models.view import measure_geometry, seen_picture
     from camtool.visualization.concepts import concept_figure
+    from camtool.visualization.inverse_preprocessing import measure_geometry, seen_picture
 
     maps = concepts.maps[0].cpu().numpy()
     below = seen_picture(inputs, network.preprocess)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import Session
 from camtool.errors import MethodError, OutputError, TargetError, closest
 
 if TYPE_CHECKING:
     from camtool import CAM
-    from camtool.chunks import Progress
+    from camtool.attribution.result import CAMResult
     from camtool.cli.questions import Answers, Question
+    from camtool.instrumentation.batching import Progress
     from camtool.models import Network
-    from camtool.result import CAMResult
 
 ALL = "all"
 
@@ -114,7 +114,7 @@ def explain(running: Session, request: Request) -> None:
         concepts.show_concepts(running, request)
         return
     from camtool.cli.questions import read_question
-    from camtool.data.images import read_picture
+    from camtool.io.images import read_picture
 
     picture = read_picture(request.image)
     loaded = options.read_config(request.wanted, debug=request.debug)
@@ -146,7 +146,7 @@ def explain(running: Session, request: Request) -> None:
 def _check_output(request: Request) -> None:
     """Raise before any work if a result could not be written or drawn as asked."""
     from camtool.cli.outputs import planned_paths
-    from camtool.files import check_writable
+    from camtool.io.atomic import check_writable
     from camtool.visualization.figures import KINDS
     from camtool.visualization.overlay import check_style
 
@@ -189,9 +189,9 @@ def explain_input(request: Request, asked: dict[str, Any], cam: "CAM", question:
 def cam_arguments(request: Request, recipe: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of CAM: the command line's, else the config's `cam`, else the defaults."""
     from camtool.fusion import build_fusion
+    from camtool.instrumentation.acceleration import build_speed
     from camtool.layouts import build_layout
     from camtool.methods import build_methods, reads_layers
-    from camtool.speed import build_speed
 
     layout = options.layout_of(recipe, vit_like=request.vit_like, num_extra_tokens=request.num_extra_tokens)
     methods = _with_parts(build_methods(_seeded(request) or recipe.get("method") or "gradcam"))

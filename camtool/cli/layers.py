@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
 from camtool.errors import CamtoolError, LayerError, times
 
 if TYPE_CHECKING:
-    from camtool.probe import Probe, ProbedLayer
+    from camtool.instrumentation.target_layers import Probe, ProbedLayer
 
 
 def layers(
@@ -51,7 +51,7 @@ def preview(
     """Print the layers of a network, probed on `image` or on a black picture of the config's size."""
     import numpy as np
 
-    from camtool.data.images import read_picture
+    from camtool.io.images import read_picture
 
     picture = read_picture(image) if image else np.zeros((256, 256, 3), np.uint8)
     loaded = options.read_config(wanted, debug=debug)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from camtool.errors import OutputError
-from camtool.files import check_writable, write_atomically
+from camtool.io.atomic import check_writable, write_atomically
 
 
 def markers(name: str) -> tuple[str, str]:

@@ -12,12 +12,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from camtool import __version__
-from camtool.data.images import Picture
 from camtool.errors import OutputError
-from camtool.files import write_atomically
-from camtool.visualization.encode import check_format, encode
+from camtool.io.atomic import write_atomically
+from camtool.io.images import Picture, check_format, encode
 from camtool.visualization.figures import Cell, Style, figure
-from camtool.visualization.signed import around_grey
+from camtool.visualization.signed_attributions import around_grey
 
 if TYPE_CHECKING:
     from camtool.cli.explain import Explained, Request
@@ -68,7 +67,7 @@ class Canvas:
     """Where the maps of an explained picture are drawn: on what the network saw, or, asked for so, on the original picture."""
 
     def __init__(self, explained: "Explained", picture: Picture) -> None:
-        from camtool.models.view import measure_geometry, seen_picture
+        from camtool.visualization.inverse_preprocessing import measure_geometry, seen_picture
 
         preprocess = explained.network.preprocess
         self._explained = explained
@@ -78,7 +77,7 @@ class Canvas:
 
     def cell(self, method: str, k: int, layer: str = "") -> Cell:
         """Return a method's map of the k-th class, of all target layers or of one, with its captions."""
-        from camtool.models.view import channel_order
+        from camtool.visualization.inverse_preprocessing import channel_order
 
         explained, geometry = self._explained, self._geometry
         result = explained.results[method]

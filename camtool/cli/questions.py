@@ -15,10 +15,10 @@ from camtool.targets import ClassContrast, ClassProbability, EmbeddingSimilarity
 
 if TYPE_CHECKING:
     from camtool import CAM
+    from camtool.attribution.result import CAMResult
     from camtool.cli.explain import Request
-    from camtool.data.images import Picture
+    from camtool.io.images import Picture
     from camtool.models import Network
-    from camtool.result import CAMResult
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_question(request: "Request", recipe: dict[str, Any]) -> Question:
         for option, given in others.items():
             if given:
                 raise TargetError(f"Give either --target-image, the likeness to a picture, or {option}, not both.")
-        from camtool.data.images import read_picture
+        from camtool.io.images import read_picture
 
         return Similarity(request.target_image, read_picture(request.target_image))
     spec = request.target or recipe.get("target") or "logit"
@@ -145,7 +145,7 @@ class Classes(Question):
         return found[0].tolist(), scale
 
     def _indices(self, ranking: list[int], names: list[str] | None) -> list[int]:
-        from camtool.models.classes import find_class
+        from camtool.models.class_labels import find_class
 
         if self._categories:
             indices = [find_class(category, names, len(ranking)) for category in self._categories]
@@ -155,7 +155,7 @@ class Classes(Question):
         return ranking[: self._top_k or 1]
 
     def _target(self, index: int, names: list[str] | None, scale: str, logits: Tensor) -> Target:
-        from camtool.models.classes import find_class
+        from camtool.models.class_labels import find_class
 
         settings: dict[str, Any] = {}
         if "against" in self._kind.keywords:
@@ -167,7 +167,7 @@ class Classes(Question):
         return target if fitted is None else fitted(logits, 0)
 
     def _aim(self, target: Any, names: list[str] | None, logits: Tensor) -> Aim:
-        from camtool.models.classes import label
+        from camtool.models.class_labels import label
 
         named = partial(label, names=names)
         index = target.index
@@ -193,8 +193,8 @@ class Similarity(Question):
 
     def ask(self, cam: "CAM", network: "Network", inputs: Tensor) -> Answers:
         """Return the answers; the reference picture takes a forward pass of its own."""
-        from camtool.embedding import EmbeddingOutput
-        from camtool.inputs import find_inputs
+        from camtool.instrumentation.embedding import EmbeddingOutput
+        from camtool.instrumentation.inputs import find_inputs
 
         source = network.source
         reference = network.preprocess(self._picture).to(inputs.device)

@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camtool.cli import network as options
-from camtool.cli import outputs, report
+from camtool.cli import options, outputs, report
 from camtool.cli.command import Session
 from camtool.cli.console import results_console
 from camtool.cli.explain import Explained, Request, cam_arguments, explain_input, make_cam
-from camtool.data.images import read_picture
-from camtool.data.samples import LabelledPicture, Samples
+from camtool.datasets.splits import LabelledPicture, Samples
 from camtool.errors import CamtoolWarning
-from camtool.files import check_writable, write_atomically
-from camtool.models.classes import label
-from camtool.visualization.encode import FORMATS, encode
+from camtool.io.atomic import check_writable, write_atomically
+from camtool.io.images import FORMATS, encode, read_picture
+from camtool.models.class_labels import label
 from camtool.visualization.figures import Style, panels
 
 OPACITY = 0.4  # 0.6 of the picture shines through, as in the figures of the course work that this command follows

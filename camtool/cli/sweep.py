@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
 from camtool.cli.markers import around_markers, markers, write_between
 from camtool.errors import CamtoolError, OutputError, times
-from camtool.files import check_writable, write_atomically
+from camtool.io.atomic import check_writable, write_atomically
 
 if TYPE_CHECKING:
-    from camtool.models.zoo import Example
-    from camtool.sweep import Measured
+    from camtool.benchmark.backbones import Example
+    from camtool.benchmark.coverage import Measured
 
 WIDE = 140  # columns from which on the table has room for the configs
 
@@ -51,7 +51,7 @@ def sweep(
             content = json.dumps([dataclasses.asdict(one) for one in measured], indent=1)
             write_atomically(json_file, f"{content}\n".encode())
         if markdown_file is not None and around is not None:
-            from camtool.sweep import markdown
+            from camtool.benchmark.coverage import markdown
 
             write_between(markdown_file, around, markdown(measured))
         failed = [one for one in measured if one.status == "failed"]
@@ -61,7 +61,7 @@ def sweep(
 
 
 def _chosen(text: str) -> "dict[str, Example]":
-    from camtool.models.zoo import BACKBONES
+    from camtool.benchmark.backbones import BACKBONES
 
     folded = text.casefold()
     chosen = {name: one for name, one in BACKBONES.items() if folded in name.casefold() or folded in one.config.casefold()}
@@ -80,7 +80,7 @@ def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[Measured]
     from rich.console import Console
     from rich.progress import Progress
 
-    from camtool.sweep import sweep as sweep_one
+    from camtool.benchmark.coverage import sweep as sweep_one
 
     measured = []
     with Progress(console=Console(file=sys.stderr), transient=True) as progress:

@@ -31,7 +31,7 @@ def _has_display() -> bool:
 
 
 def _in_window(picture: Any) -> bool:
-    from camtool.visualization.encode import encode
+    from camtool.io.images import encode
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "camtool.png"

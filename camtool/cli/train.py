@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import Session, session
+from camtool.config.overrides import parse_options
 from camtool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def train(
         if source is None or (config and config_file):
             raise ConfigError("Expected one CONFIG: python tools/train.py configs/resnet_cam/… (--help says more).")
         from camtool.train.config import training_config
-        from camtool.train.launch import check_launcher
+        from camtool.train.distributed import check_launcher
         from camtool.train.runner import train as run
 
         check_launcher(launcher)
         ready = training_config(
             str(Path(source).expanduser()) if "::" not in source else source,
-            options.parse_options(cfg_options or []),
+            parse_options(cfg_options or []),
             work_dir=None if work_dir is None else str(Path(work_dir).expanduser()),
             amp=amp,
             strict=strict,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from camtool.cli import network as options
+from camtool.cli import options
 from camtool.cli.command import session
 from camtool.errors import ConfigError
 
@@ -128,7 +128,7 @@ def vis(
 
 def _without_picture(img: str | None, config: str | None, checkpoint: str | None) -> tuple[str | None, str | None, str | None]:
     """Return (IMG, CONFIG, CHECKPOINT) where IMG may have been left out: a first argument that is no picture is the config."""
-    from camtool.data.images import SUFFIXES
+    from camtool.io.images import SUFFIXES
 
     if img is None or Path(img).suffix.lower() in SUFFIXES:
         return img, config, checkpoint

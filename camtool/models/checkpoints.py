@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool.errors import CamtoolWarning, CheckpointError, some
-from camtool.models.addresses import locate
+from camtool.models.hub import locate
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.")

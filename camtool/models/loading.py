@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camtool.config.loading import LoadedConfig
+from camtool.datasets.class_names import names_in_checkpoint
 from camtool.errors import CamtoolError, CheckpointError
 from camtool.models.checkpoints import Checkpoint, KeyCounts, best_fit, load_into
-from camtool.models.classes import fitting_names, names_in_checkpoint, probabilities
-from camtool.models.configs import LoadedConfig
+from camtool.models.class_labels import fitting_names, probabilities
 from camtool.models.sources import Source, find_source
 from camtool.models.sources._base import Preprocess
 

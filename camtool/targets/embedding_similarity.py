@@ -13,7 +13,7 @@ _MOST = 1 - 1e-6  # float32 rounds a similarity of 1 to within this
 class EmbeddingSimilarity:
     """The cosine similarity of a network's output to a reference embedding, in [-1, 1].
 
-    For networks whose output is the embedding, or made so by `camtool.embedding.EmbeddingOutput`.
+    For networks whose output is the embedding, or made so by `camtool.instrumentation.embedding.EmbeddingOutput`.
 
     Args:
         reference: (c), what the network gives for the reference picture.

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
+from camtool.config.loading import as_mapping
+from camtool.config.yaml_config import load_either
 from camtool.errors import ConfigError, closest
-from camtool.files import check_writable
-from camtool.models.configs import as_mapping
-from camtool.train.yaml_form import load_either
+from camtool.io.atomic import check_writable
 
 KEYS = (
     *("train_dataloader", "val_dataloader", "train_cfg", "val_cfg", "val_evaluator", "optim_wrapper", "param_scheduler"),

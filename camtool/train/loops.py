@@ -8,7 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner import ValLoop as _ValLoop
 
 from camtool.registry import LOOPS
-from camtool.train.functions import BROKEN
+from camtool.train.collate import BROKEN
 
 
 @LOOPS.register_module()

@@ -10,7 +10,7 @@ from torch import nn
 
 from camtool.errors import CheckpointError
 from camtool.models.checkpoints import read_content
-from camtool.train.hooks.checkpoint import POINTER, TEMPLATE
+from camtool.train.hooks.checkpoint_hook import POINTER, TEMPLATE
 
 _PARTS = ("meta", "state_dict", "message_hub", "optimizer")
 _ADVICE = "Resume with the config it was trained with, or train in another --work-dir."

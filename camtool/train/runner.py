@@ -15,15 +15,15 @@ from mmengine.registry import OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from camtool.datasets.class_names import names_in_dataset
 from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
 from camtool.models.checkpoints import best_fit, read_checkpoint
 from camtool.registry import unknown_type
-from camtool.train.classes import check_classes
-from camtool.train.hooks.broken_pictures import KEY as BROKEN
-from camtool.train.hooks.checkpoint import FINAL, TEMPLATE
-from camtool.train.hooks.curves import FILE as CURVES
-from camtool.train.hooks.early_stopping import EarlyStopping
-from camtool.train.launch import check_launcher, joined
+from camtool.train.distributed import check_launcher, joined
+from camtool.train.hooks.broken_images_hook import KEY as BROKEN
+from camtool.train.hooks.checkpoint_hook import FINAL, TEMPLATE
+from camtool.train.hooks.curves_hook import FILE as CURVES
+from camtool.train.hooks.early_stopping_hook import EarlyStopping
 from camtool.train.resume import ResumePoint, check_same_network, check_same_optimizer, find_resume_point
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -60,9 +60,9 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
         """Resume from `point`, else begin with the weights of the config's `load_from`."""
         for remark in self.remarks:
             self.logger.warning(remark)
-        check_classes(self._network, "train_dataloader", self.train_dataloader.dataset)
+        _check_classes(self._network, "train_dataloader", self.train_dataloader.dataset)
         if self.val_loop is not None:
-            check_classes(self._network, "val_dataloader", self.val_dataloader.dataset)
+            _check_classes(self._network, "val_dataloader", self.val_dataloader.dataset)
         if self.point is not None:
             self._go_on_from(self.point)
         else:
@@ -156,6 +156,23 @@ def _train(config: Config, source: str, *, resume: bool, launcher: str) -> Train
             raise _of_the_config(error, source) from error
         raise
     return _left_by(runner) if is_main_process() else None
+
+
+def _check_classes(network: nn.Module, key: str, dataset: Any) -> None:
+    """Raise ConfigError where the head decides between more or fewer classes than the data set of the config's `key` has.
+
+    A head that does not say how many, or that gives several labels, is let be, and so is a data set that names no classes.
+    """
+    head = getattr(network, "head", None)
+    classes = getattr(head, "num_classes", None)
+    names = names_in_dataset(dataset)
+    if classes is None or names is None or any("MultiLabel" in kind.__name__ for kind in type(head).__mro__):
+        return
+    if len(names) != classes:
+        raise ConfigError(
+            f"The data set of '{key}' has {len(names)} classes, the network's head {classes}. Set model.head.num_classes, or "
+            f"model.num_classes where the model is one of camtool's or the config the YAML form, to {len(names)}; or give the right data."
+        )
 
 
 def _check_optimizer(config: Config) -> None:

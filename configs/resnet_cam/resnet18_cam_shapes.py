@@ -1,4 +1,4 @@
-"""ResNet-18, narrow, on synthetic shapes: trains on two CPU cores in minutes; see camtool/data/shapes.py."""
+"""ResNet-18, narrow, on synthetic shapes: trains on two CPU cores in minutes; see camtool/datasets/synthetic/scenes.py."""
 
 default_scope = "mmpretrain"
 

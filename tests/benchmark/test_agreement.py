@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from camtool import CAM
+from camtool.attribution.result import CAMResult, finished
 from camtool.benchmark.agreement import _rank_correlation, _ranks, with_eager, with_peer
 from camtool.benchmark.networks import TINY, build, subject
 from camtool.functional import min_max
-from camtool.result import CAMResult, finished
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from camtool.benchmark.agreement import Agreement
 from camtool.benchmark.cases import MEMORY
-from camtool.benchmark.measure import ABSENT, FAILED, OK, Measured, Timing
 from camtool.benchmark.peers import GRAD_CAM, TORCHCAM
 from camtool.benchmark.tables import cells, lines, markdown
+from camtool.benchmark.timing import ABSENT, FAILED, OK, Measured, Timing
 
 
 def _measured(method: str, reached: float | None, status: str = OK, **changes: Any) -> Measured:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from camtool.models.configs import load_config
+from camtool.config.loading import load_config
 from camtool.models.loading import load_network
 from tests.cli.conftest import CAT, ROOT, Run
-from tests.models.awesome import FAMILIES, text, trained
+from tests.config.awesome import FAMILIES, text, trained
 
 IMG = "datasets/test/dandelion/14283011_3e7452c5b2_n.jpg"
 CONFIGS = {

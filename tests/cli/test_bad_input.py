@@ -99,7 +99,7 @@ def test_a_checkpoint_that_tries_to_run_code_does_not_run(run: Run, tmp_path: Pa
 
 
 def _saved(folder: Path, change: str) -> Path:
-    from camtool.models.configs import load_config
+    from camtool.config.loading import load_config
     from camtool.models.loading import load_network
 
     state = load_network(load_config(LITE0)).model.state_dict()
@@ -243,7 +243,7 @@ def test_a_defect_is_reported_as_one_with_exit_code_1(run: Run, monkeypatch: pyt
     def broken(*arguments: object) -> np.ndarray:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("camtool.data.images.read_picture", broken)
+    monkeypatch.setattr("camtool.io.images.read_picture", broken)
 
     finished = run("vis", CAT, LITE0)
 

@@ -11,7 +11,7 @@ import pytest
 from camtool.benchmark import measure as room
 from camtool.benchmark.agreement import Agreement
 from camtool.benchmark.cases import CASES, Case
-from camtool.benchmark.measure import FAILED, OK, Effort, Measured, Timing
+from camtool.benchmark.timing import FAILED, OK, Effort, Measured, Timing
 from camtool.cli.benchmark import _turns
 from camtool.cli.markers import markers
 from tests.cli.conftest import Run

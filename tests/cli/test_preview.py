@@ -73,8 +73,8 @@ def test_a_network_without_gradients_says_why_there_is_no_default(run: Run, tmp_
 def _zero_head(checkpoint: Path) -> None:
     import torch
 
+    from camtool.config.loading import load_config
     from camtool.models import load_network
-    from camtool.models.configs import load_config
 
     model = load_network(load_config(LITE0)).model
     with torch.no_grad():

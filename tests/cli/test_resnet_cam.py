@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camtool.data.shapes import ShapeScenes
+from camtool.datasets.synthetic.scenes import ShapeScenes
 from tests.cli.conftest import ROOT, Run
 
 CONFIG = str(ROOT / "configs/resnet_cam/resnet18_cam_shapes.py")

@@ -69,7 +69,7 @@ def test_a_name_or_config_of_a_library_gives_a_map(run: Run, at_root: Path, conf
     "option", [(), ("--vit-like",), ("--num-extra-tokens", "1"), ("--target-layers", "vit.layers[-1].layernorm_before")]
 )
 def test_a_directory_of_hugging_face_gives_a_map(run: Run, tmp_path: Path, option: tuple[str, ...]) -> None:
-    from tests.models.sources.test_hugging_face import ViTForImageClassification, ViTImageProcessor, config
+    from tests.models.sources.test_huggingface_source import ViTForImageClassification, ViTImageProcessor, config
 
     ViTForImageClassification(config()).save_pretrained(tmp_path / "net")
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "net")

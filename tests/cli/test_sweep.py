@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from camtool import sweep as room
+from camtool.benchmark import coverage
+from camtool.benchmark.backbones import BACKBONES, Example
+from camtool.benchmark.coverage import FAILED, OK, REFUSED, Measured
 from camtool.cli import console
 from camtool.cli.sweep import MARKERS
-from camtool.models.zoo import BACKBONES, Example
-from camtool.sweep import FAILED, OK, REFUSED, Measured
 from tests.cli.conftest import Run
 
 BEGIN, END = MARKERS
@@ -27,7 +27,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             found = ("backbone.last[-1]", "NLC", 1, 1.0, "replay") if status == OK else ("", "", 0, 0.0, "")
             yield Measured(name, example.config, size, status, "" if status == OK else "ValueError: [no] way", *found, seconds=1.0)
 
-    monkeypatch.setattr(room, "sweep", made)
+    monkeypatch.setattr(coverage, "sweep", made)
     return statuses
 
 

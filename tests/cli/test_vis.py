@@ -213,8 +213,8 @@ def test_no_positive_evidence_is_a_warning_a_status_and_a_remark_on_the_picture(
 def _negative_checkpoint(config: Path, checkpoint: Path) -> None:
     import torch
 
+    from camtool.config.loading import load_config
     from camtool.models import load_network
-    from camtool.models.configs import load_config
 
     model = load_network(load_config(str(config)), random_weights=True).model
     with torch.no_grad():

@@ -14,7 +14,8 @@ from camtool.methods import build_method, family
 from camtool.methods._base import Evidence
 from camtool.registry import METHODS
 from tests.methods.examples import EXAMPLES
-from tests.methods.inquiries import (
+from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS, REFUSING_EIGEN_SMOOTH
+from tests.methods.queries import (
     ByHand,
     Formula,
     change_of_input,
@@ -23,12 +24,11 @@ from tests.methods.inquiries import (
     score_of_activations,
     score_of_input,
 )
-from tests.methods.kinds import NAMES, OF_ATTENTION, OF_CHANNELS, OF_INPUT, OF_LAYERS, OF_MAPS, REFUSING_EIGEN_SMOOTH
 from tests.methods.replicas import REPLICAS, TERMS, Sample, fem_of, pipeline, principal_component
-from tests.methods.replicas_of_copies import finer_coefficients
+from tests.methods.replicas_of_ablations import finer_coefficients
 from tests.networks import CLASSES, RANKS, SIZES, SmallNet, autograd_evidence, images, small_net
 
-# Maps without positive evidence occur among the seeded networks; what is said of them is tested in tests/test_engine.py.
+# Maps without positive evidence occur among the seeded networks; what is said of them is tested in tests/attribution/test_cam.py.
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}

@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
-from camtool.models.configs import load_config
+from camtool.config.loading import load_config
 from camtool.models.loading import load_network
 from camtool.models.sources.mmpretrain_pipeline import Pipeline
 from tests.models.conftest import LITE0, SMALL
@@ -39,7 +39,7 @@ def with_small_network(source: str) -> Config:
 
 def build(config: Config) -> tuple[Pipeline, nn.Module]:
     """Return the preprocessing of a config and the model that it belongs to."""
-    from camtool.models.configs import LoadedConfig
+    from camtool.config.loading import LoadedConfig
 
     with torch.random.fork_rng(devices=[]):
         model = load_network(LoadedConfig(config, "test"), random_weights=True).model

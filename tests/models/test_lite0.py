@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from camtool.data.images import read_picture
+from camtool.io.images import read_picture
 from camtool.models import Network
 from tests.models.conftest import ROOT
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from camtool.config.loading import LoadedConfig, load_config
 from camtool.errors import CamtoolError, CamtoolWarning, CheckpointError, ConfigError
 from camtool.models import Network, load_network
 from camtool.models.checkpoints import map_keys
-from camtool.models.configs import LoadedConfig, load_config
 from camtool.models.loading import check_device
 from tests.models.conftest import LITE0, SMALL
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from camtool.config.loading import LoadedConfig, load_config
 from camtool.errors import CamtoolWarning, CheckpointError
 from camtool.models import load_network
 from camtool.models.checkpoints import KeyCounts
-from camtool.models.configs import LoadedConfig, load_config
 
 Save = Callable[..., str]
 State = dict[str, Tensor]

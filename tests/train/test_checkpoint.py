@@ -10,8 +10,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from camtool.errors import CheckpointError, OutputError
-from camtool.files import remove_leftovers, write_atomically
-from camtool.train.plain import hub_from_plain, plain, plain_hub
+from camtool.io.atomic import remove_leftovers, write_atomically
+from camtool.train.serialization import hub_from_plain, plain, plain_hub
 from tests.cli.conftest import Run
 from tests.train.conftest import assert_same, read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camtool.visualization.curves import draw_curves
+from camtool.visualization.training_curves import draw_curves
 from tests.cli.conftest import Run, pixels
 from tests.train.conftest import read
 

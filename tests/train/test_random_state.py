@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from camtool.train.functions import seed_worker
-from camtool.train.hooks.random_state import random_state, restore
+from camtool.train.collate import seed_worker
+from camtool.train.hooks.random_state_hook import random_state, restore
 
 
 def _drawn() -> list[float]:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from camtool.errors import OutputError
-from camtool.visualization.encode import FORMATS, check_format, encode
+from camtool.io.images import FORMATS, check_format, encode
 from camtool.visualization.overlay import COLORMAPS, check_style, heatmap, overlay
 
 

@@ -1,7 +1,7 @@
 """Ablation-CAM: Desai & Ramaswamy 2020, "Visual Explanations for Deep Convolutional Network via Gradient-free Localization"."""
 
 from camtool.methods._base import ChannelMethod, Evidence
-from camtool.methods.perturbation._copies import OneChannelZero
+from camtool.methods.perturbation._ablations import OneChannelZero
 from camtool.registry import METHODS
 from camtool.types import Maps
 

@@ -3,7 +3,7 @@
 import torch
 
 from camtool.methods._base import Evidence, Method
-from camtool.methods.perturbation._copies import OnePositionKept
+from camtool.methods.perturbation._ablations import OnePositionKept
 from camtool.registry import METHODS
 from camtool.types import RawMap
 

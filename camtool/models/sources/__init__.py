@@ -2,20 +2,20 @@
 
 from importlib import import_module
 
+from camtool.config.loading import LoadedConfig
 from camtool.errors import ConfigError, closest
-from camtool.models.configs import LoadedConfig
 from camtool.models.sources._base import Source as Source
 
 SCOPE = "camtool."
 
 CLASSIFIERS = ("camtool.ResNetCAM",)
-"""camtool's own classifiers: of mmpretrain's kind, in `camtool.models.networks`."""
+"""camtool's own classifiers: of mmpretrain's kind, in `camtool.models.classifiers`."""
 
 _OF_TYPE = {
-    "camtool.HuggingFaceModel": ("hugging_face", "HuggingFaceModel"),
-    "camtool.TimmModel": ("timm_models", "TimmModel"),
-    "camtool.TorchModel": ("torch_model", "TorchModel"),
-    "camtool.TorchvisionModel": ("torchvision_models", "TorchvisionModel"),
+    "camtool.HuggingFaceModel": ("huggingface_source", "HuggingFaceModel"),
+    "camtool.TimmModel": ("timm_source", "TimmModel"),
+    "camtool.TorchModel": ("custom_source", "TorchModel"),
+    "camtool.TorchvisionModel": ("torchvision_source", "TorchvisionModel"),
 }
 
 
@@ -29,7 +29,7 @@ def find_source(loaded: LoadedConfig) -> Source:
     if isinstance(kind, type) and issubclass(kind, Source):
         return kind(loaded)
     if kind in CLASSIFIERS or not str(kind).startswith(SCOPE):
-        module, name = "mmpretrain_models", "MMPretrainModel"
+        module, name = "mmpretrain_source", "MMPretrainModel"
     elif kind in _OF_TYPE:
         module, name = _OF_TYPE[kind]
     else:

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from camtool.data.images import Picture
+from camtool.config.loading import LoadedConfig
+from camtool.datasets.class_names import as_names
 from camtool.errors import ConfigError
+from camtool.io.images import Picture
 from camtool.models.checkpoints import Checkpoint, read_checkpoint
-from camtool.models.classes import as_names
-from camtool.models.configs import LoadedConfig
 
 Preprocess = Callable[[Picture], Tensor]
 """Picture uint8 (h, w, 3) in RGB to the input (1, c, h, w) float32, on the CPU."""

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from camtool.data.images import Picture
+from camtool.config.loading import find_test_dataset, find_test_pipeline
 from camtool.errors import ConfigError, closest
-from camtool.models.configs import find_test_dataset, find_test_pipeline
+from camtool.io.images import Picture
 from camtool.registry import known_types
 
 # Their configs have no step that loads or resizes: the data set hands over arrays of its own size, in RGB.

@@ -77,7 +77,7 @@ def spread_alike(fused: bool) -> nn.Module:
 
 def rows_read(model: nn.Module, inputs: Tensor) -> list[int]:
     """Return the rows whose mean rollout gives, found by trying: an independent check of what is measured in the product."""
-    from camtool.attention import AttentionRecorder
+    from camtool.instrumentation.attention import AttentionRecorder
 
     with AttentionRecorder(model) as recorder:
         model(inputs)

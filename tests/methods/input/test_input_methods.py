@@ -20,7 +20,7 @@ from tests.methods.kinds import OF_INPUT
 from tests.methods.test_no_trace import assert_same, inference, plain, requiring_grad, state, worn_net
 from tests.networks import RANKS, SIZES, images, small_net
 
-# Said of some maps of the seeded networks; what is said is tested in tests/test_engine.py.
+# Said of some maps of the seeded networks; what is said is tested in tests/attribution/test_cam.py.
 pytestmark = pytest.mark.filterwarnings("ignore:.*no positive evidence")
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-12}

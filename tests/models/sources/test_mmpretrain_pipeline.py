@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from camtool.data.images import read_picture
+from camtool.config.loading import load_config
 from camtool.errors import ConfigError
+from camtool.io.images import read_picture
 from camtool.models import load_network
-from camtool.models.configs import load_config
 from camtool.models.sources.mmpretrain_pipeline import Pipeline
-from camtool.models.view import seen_picture
+from camtool.visualization.inverse_preprocessing import seen_picture
 from tests.models.conftest import ROOT, SMALL
 from tests.models.pipelines import FAMILIES, build, with_small_network
 

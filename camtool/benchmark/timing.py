@@ -1,0 +1,236 @@
+"""One case measured: all contestants in turns, each round's times as ratios to that round's own forward pass."""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from camtool.attribution.cam import CAM
+from camtool.attribution.result import CAMResult
+from camtool.benchmark.agreement import Agreement, with_eager, with_peer
+from camtool.benchmark.cases import FORWARDS, MEMORY, PEERS, Case
+from camtool.benchmark.memory import peak_bytes
+from camtool.benchmark.networks import Subject
+from camtool.benchmark.peers import AGREES, peers_of
+from camtool.errors import CamtoolWarning
+from camtool.methods import build_method, reads_layers
+
+OK, ABSENT, FAILED, OUT_OF_TIME = "ok", "not there yet", "failed", "out of time"
+FORWARD, CAMTOOL = "forward", "camtool"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a case may take."""
+
+    rounds: int
+    """At most; camtool and the forward pass are in every one."""
+    seconds: float
+    """What all rounds together may take, but three are made in any case."""
+
+    @property
+    def of_one(self) -> float:
+        """What one peer may spend. One whose warm-up alone takes longer is not run again: that is its measurement."""
+        return self.seconds / 4
+
+
+FEWEST_ROUNDS = 3
+QUICK, FULL = Effort(rounds=5, seconds=6.0), Effort(rounds=15, seconds=24.0)
+QUICK_SECONDS = 90.0
+"""After so long a quick run starts no further case."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one contestant took."""
+
+    seconds: float
+    """Median."""
+    ratio: float
+    """Median over rounds of its time by that of the round's forward pass; `low`, `high`: the quartiles."""
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case and what it gave."""
+
+    case: str
+    row: str
+    network: str
+    batch: int
+    unit: str
+    asked: float | None
+    """None for a network that figures were not asked of."""
+    status: str
+    words: str = ""
+    """What is not there, or what was raised."""
+    reached: float | None = None
+    """In `unit`, of camtool."""
+    timings: dict[str, Timing] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    """Peak in bytes, by contestant."""
+
+    @property
+    def differing(self) -> list[str]:
+        """The contestants whose maps are not camtool's although they should be."""
+        return [name for name, agreement in self.agreements.items() if not agreement.holds]
+
+    def relative(self, name: str) -> float | None:
+        """Return a contestant's cost beside the forward's, of time or memory; None if it was not measured."""
+        if self.memory:
+            return self.memory[name] / self.memory[FORWARD] if name in self.memory else None
+        return self.timings[name].ratio if name in self.timings else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> "Measured":
+        """Return what `as_dict` was written of."""
+        timings = {name: Timing(**one) for name, one in written["timings"].items()}
+        agreements = {name: Agreement(**one) for name, one in written["agreements"].items()}
+        return cls(**{**written, "timings": timings, "agreements": agreements})
+
+
+Run = Callable[[], Any]
+Contestant = Callable[[], AbstractContextManager[Run]]
+
+
+def measure(case: Case, subject: Callable[[], Subject], effort: Effort, device: str, *, in_time: bool = True) -> Measured:
+    """Return what a case gives on what `subject` returns; whatever is raised stands in `words`.
+
+    Args:
+        in_time: False: there is no time left for it; say so instead, unless it is not there at all.
+    """
+    made = partial(Measured, case.name, case.row, case.network, case.batch, case.unit, case.asked)
+    missing = case.missing()
+    if missing:
+        return made(ABSENT, missing)
+    if not in_time:
+        return made(OUT_OF_TIME)
+    try:
+        outcome = _measured(case, subject(), effort, device)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
+        return made(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return made(OK, **outcome)
+
+
+def _measured(case: Case, subject: Subject, effort: Effort, device: str) -> dict[str, Any]:
+    contestants: dict[str, Contestant] = {FORWARD: partial(_always, forward(subject)), CAMTOOL: partial(_always, explain(subject, case))}
+    contestants |= {name: partial(peer, subject, case) for name, peer in peers_of(case).items()}
+    warm = {name: _called(contestant, device) for name, contestant in contestants.items()}
+    agreements = _agreements(case, subject, {name: maps for name, (_, maps) in warm.items()})
+    if case.unit == MEMORY:
+        memory = {}
+        for name, contestant in contestants.items():
+            with contestant() as run:
+                memory[name] = peak_bytes(run, device)
+        return {"agreements": agreements, "memory": memory, "reached": memory[CAMTOOL] / memory[FORWARD]}
+    timings = _timings(contestants, {name: seconds for name, (seconds, _) in warm.items()}, effort, device)
+    return {"agreements": agreements, "timings": timings, "reached": _reached(case, timings)}
+
+
+def _timings(contestants: Mapping[str, Contestant], warm: Mapping[str, float], effort: Effort, device: str) -> dict[str, Timing]:
+    rounds: list[dict[str, float]] = []
+    spent = dict.fromkeys(contestants, 0.0)
+    slow = [name for name, seconds in warm.items() if seconds > effort.of_one and name not in (FORWARD, CAMTOOL)]
+    order = [name for name in contestants if name not in slow]
+    started = time.perf_counter()
+    for number in range(effort.rounds):
+        if number >= FEWEST_ROUNDS and time.perf_counter() - started > effort.seconds:
+            break
+        turn = number % len(order)  # who comes after whom matters to caches, so everyone starts a round once
+        times = {}
+        for name in order[turn:] + order[:turn]:
+            if name in (FORWARD, CAMTOOL) or spent[name] < effort.of_one:
+                times[name], _ = _called(contestants[name], device)
+                spent[name] += times[name]
+        rounds.append(times)
+    rounds[0] |= {name: warm[name] for name in slow}
+    return {name: _timing([(times[name], times[name] / times[FORWARD]) for times in rounds if name in times]) for name in contestants}
+
+
+def _timing(rounds: list[tuple[float, float]]) -> Timing:
+    seconds, ratios = zip(*rounds, strict=True)
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return Timing(statistics.median(seconds), middle, low, high, len(ratios))
+
+
+def _called(contestant: Contestant, device: str) -> tuple[float, Any]:
+    with contestant() as run:
+        _wait(device)
+        started = time.perf_counter()
+        maps = run()
+        _wait(device)
+        return time.perf_counter() - started, maps
+
+
+def _wait(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _reached(case: Case, timings: Mapping[str, Timing]) -> float | None:
+    if case.unit == FORWARDS:
+        return timings[CAMTOOL].ratio
+    assert case.unit == PEERS, "memory is measured elsewhere"
+    peers = [timing.seconds for name, timing in timings.items() if name not in (FORWARD, CAMTOOL)]
+    return timings[CAMTOOL].seconds / min(peers) if peers else None
+
+
+def forward(subject: Subject) -> Run:
+    """Return the yardstick: a plain forward pass in inference mode."""
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return subject.model(subject.inputs)
+
+    return run
+
+
+def explain(subject: Subject, case: Case) -> Callable[[], list[CAMResult]]:
+    """Return camtool's part: maps (n, k, h, w) of each method."""
+    options: dict[str, Any] = {"aug_smooth": case.aug_smooth} | ({"speed": dict(case.speed)} if case.speed else {})
+    layer = subject.layer if any(reads_layers(build_method(name)) for name in case.methods) else None
+    cam = CAM(subject.model, layer, list(case.methods), **options)
+
+    def run() -> list[CAMResult]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CamtoolWarning)  # of random weights a map may be negative everywhere
+            return list(cam(subject.inputs, subject.classes).values())
+
+    return run
+
+
+@contextmanager
+def _always(run: Run) -> Iterator[Run]:
+    yield run
+
+
+def _agreements(case: Case, subject: Subject, maps: Mapping[str, Any]) -> dict[str, Agreement]:
+    compared = [name for name, methods in AGREES.items() if name in maps and set(case.methods) <= set(methods)]
+    if case.speed:
+        ranks = "amp" in case.speed
+        eager = explain(subject, replace(case, speed={}))()
+        return {"eager": with_eager(maps[CAMTOOL], eager, ranks=ranks)}
+    found = {name: with_peer(maps[CAMTOOL], maps[name]) for name in compared}
+    if not all(agreement.holds for agreement in found.values()):
+        # Sums that all but cancel, as xgradcam's on a ViT, are rounding in float32; whether the formula is the same is seen in float64.
+        exact = subject.in_float64()
+        ours = explain(exact, case)()
+        for name, agreement in found.items():
+            if not agreement.holds:
+                with peers_of(case)[name](exact, case) as run:
+                    found[name] = with_peer(ours, run(), precision="float64")
+    return found

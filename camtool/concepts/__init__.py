@@ -1,0 +1,1 @@
+"""Deep feature factorization: the concepts that a layer sees in a batch."""

@@ -1,0 +1,1 @@
+"""Configs: read in every form (OpenMMLab, the short YAML, Awesome-Backbones) and checked."""

@@ -1,0 +1,243 @@
+"""Configs: a path, `mmpretrain::…`, or a name of the zoo, to a checked mmengine Config."""
+
+import ast
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from camtool.config.awesome_backbones import in_their_words, is_awesome_backbones, to_mmpretrain
+from camtool.errors import ConfigError, closest
+
+CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
+"""What the `cam` key of a config may hold."""
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "method": ((str, Mapping), "a name, a dict with 'type', or a list of these"),
+    "target_layers": ((str,), "a layer path or a list of these"),
+    "layout": ((str, Mapping), "a name or a dict with 'type'"),
+    "target": ((str, Mapping), "a name or a dict with 'type'"),
+    "fuse": ((str, Mapping), "a name or a dict with 'type'"),
+    "speed": ((Mapping,), "a dict such as dict(fold=True)"),
+}
+
+_SCOPE = "mmpretrain"
+
+_SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}
+"""On the command line PREFIX/NAME stands for a config of one model, `dict(type=…, name=NAME)`."""
+
+_OTHERS = "'mmpretrain::family/name.py', 'timm/NAME', 'torchvision/NAME', 'hf/NAME'"
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A config, where it came from, and the published weights of the zoo's name (None for a file)."""
+
+    config: Config
+    source: str
+    zoo_weights: str | None = None
+
+    @property
+    def cam(self) -> dict[str, Any]:
+        """The recipe: the config's `cam` key, or nothing."""
+        return dict(self.config.get("cam") or {})
+
+
+def load_config(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
+    """Return the config that `source` names, a file, `mmpretrain::…`, `timm/NAME`, … or a name of the zoo.
+
+    `options` (`{"model.head.num_classes": 10}`) are merged in; they may set a key that the config lacks if it is one of `also_known`.
+
+    Raises:
+        ConfigError: if there is none, it cannot be read, it has no `model`, or a key of `cam` or of `options` is misspelt.
+    """
+    config, zoo_weights = _of_short_name(source), None
+    if config is None:
+        path, zoo_weights = _locate(source)
+        config = _read(path, source)
+    options = in_their_words(options or {}) if is_awesome_backbones(config) else options or {}
+    merge_options(config, options, source, also_known)
+    if is_awesome_backbones(config):
+        config = to_mmpretrain(config, source)
+    if not isinstance(config.get("model"), Mapping):
+        raise ConfigError(f"Config '{source}' has no 'model'; expected an OpenMMLab config of a classifier.")
+    _check_cam(config, source)
+    return LoadedConfig(config, source, zoo_weights)
+
+
+def merge_options(config: Config, options: Mapping[str, Any], source: str, also_known: Iterable[str] = ()) -> None:
+    """Merge overrides of `--cfg-options` into the config; ConfigError if one is misspelt or does not fit."""
+    _check_options(config, options, also_known)
+    try:
+        config.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise ConfigError(f"Cannot apply --cfg-options to '{source}': {_text(error)}.") from error
+
+
+def _of_short_name(source: str) -> Config | None:
+    prefix, _, name = source.partition("/")
+    if prefix not in _SHORT_FOR or not name or os.path.isfile(source) or (source.endswith(".py") and prefix != "hf"):
+        return None
+    return Config({"model": {"type": _SHORT_FOR[prefix], "name": name}})
+
+
+def _locate(source: str) -> tuple[Path, str | None]:
+    path = Path(source)
+    if "::" in source:
+        return _in_package(source), None
+    if os.path.isfile(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
+        return path, None
+    if os.path.isdir(path):
+        raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
+    if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
+        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name of the zoo.")
+    return _in_zoo(source)
+
+
+def _near(path: Path) -> str:
+    folder = path.parent
+    while not os.path.isdir(folder) and folder != folder.parent:
+        folder = folder.parent
+    # A few hundred names at most: a wrong path may stand in a home directory.
+    found = [str(found) for pattern in ("*.py", "*/*.py") for found, _ in zip(folder.glob(pattern), range(500), strict=False)]
+    return closest(str(path), found)
+
+
+def _in_package(source: str) -> Path:
+    scope, _, relative = source.partition("::")
+    if scope != _SCOPE:
+        raise ConfigError(f"Cannot read config '{source}': only configs of '{_SCOPE}::' are known.")
+    root = _shipped_configs()
+    path = root / relative
+    if not os.path.isfile(path):
+        shipped = [str(found.relative_to(root)) for found in root.glob("*/*.py")]
+        raise ConfigError(f"{_SCOPE} ships no config '{relative}'{closest(relative, shipped)}.")
+    return path
+
+
+def _shipped_configs() -> Path:
+    spec = importlib.util.find_spec(_SCOPE)
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"The package '{_SCOPE}' is not installed.")
+    return Path(spec.origin).parent / ".mim" / "configs"
+
+
+def _in_zoo(name: str) -> tuple[Path, str | None]:
+    from mmpretrain.apis.model import ModelHub, list_models
+
+    names = list_models()
+    by_folded = {known.casefold(): known for known in names}
+    if name.casefold() not in by_folded:
+        raise ConfigError(f"No config file and no model of the zoo is called '{name}'{closest(name, names)}.")
+    try:
+        entry = ModelHub.get(by_folded[name.casefold()])
+    except Exception as error:
+        raise ConfigError(f"The zoo's config of '{name}' cannot be read: {_text(error)}.") from error
+    return Path(entry.config.filename), entry.weights
+
+
+def _read(path: Path, source: str) -> Config:
+    try:
+        with _own_scope_lookup():
+            return Config.fromfile(path)
+    except SyntaxError as error:
+        owner = "a _base_ of config" if _is_python(path) else "config"
+        where = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"Syntax error in {owner} '{source}'{where}: {error.msg}.") from error
+    except (Exception, SystemExit) as error:  # a config is Python: whatever it raises is its author's to mend
+        raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
+
+
+def _is_python(path: Path) -> bool:
+    try:
+        ast.parse(path.read_bytes())
+    except SyntaxError:
+        return False
+    return True
+
+
+@contextmanager
+def _own_scope_lookup() -> Iterator[None]:
+    # mmengine 0.10.7 finds `_base_ = 'mmpretrain::…'` through pkg_resources, which setuptools 82 dropped.
+    descriptor = Config.__dict__["_get_cfg_path"]
+    original = Config._get_cfg_path
+
+    def get_cfg_path(base: str, filename: str) -> tuple[str, str | None]:
+        return (str(_in_package(base)), None) if base.startswith(f"{_SCOPE}::") else original(base, filename)
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+    try:
+        yield
+    finally:
+        Config._get_cfg_path = descriptor
+
+
+def _check_options(config: Config, options: Mapping[str, Any], also_known: Iterable[str]) -> None:
+    known = {*config.keys(), *also_known, "cam", "load_from", "data_preprocessor", "test_pipeline"}
+    for option in options:
+        top = option.split(".")[0]
+        if top not in known:
+            raise ConfigError(f"--cfg-options {option}: the config has no '{top}'{closest(top, known)}.")
+
+
+def _check_cam(config: Config, source: str) -> None:
+    cam = config.get("cam")
+    if cam is None:
+        return
+    if not isinstance(cam, Mapping):
+        raise ConfigError(f"'cam' of config '{source}' must be a dict, got {type(cam).__name__}.")
+    for key in cam:
+        if key not in CAM_KEYS:
+            raise ConfigError(f"'cam' of config '{source}' has no key '{key}'{closest(key, CAM_KEYS)}; expected {', '.join(CAM_KEYS)}.")
+    for key, (kinds, expected) in _KINDS.items():
+        values = cam.get(key)
+        several = isinstance(values, (list, tuple)) and key not in ("layout", "target", "fuse", "speed")
+        if values is not None and not all(isinstance(value, kinds) for value in (values if several else [values])):
+            raise ConfigError(f"'cam.{key}' of config '{source}' must be {expected}, got {values!r}.")
+    for key in ("aug_smooth", "eigen_smooth"):
+        if not isinstance(cam.get(key, False), bool):
+            raise ConfigError(f"'cam.{key}' of config '{source}' must be True or False, got {cam[key]!r}.")
+
+
+def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
+    """Return the transforms of the config's test pipeline; ConfigError if it has none."""
+    dataset = find_test_dataset(config)
+    pipeline = dataset.get("pipeline") if dataset else None
+    pipeline = pipeline or config.get("test_pipeline")
+    if not pipeline:
+        raise ConfigError(
+            "The config has no test pipeline; expected 'test_dataloader.dataset.pipeline' or 'test_pipeline', "
+            "a list of transforms such as dict(type='LoadImageFromFile')."
+        )
+    if not isinstance(pipeline, (list, tuple)) or not all(isinstance(step, Mapping) for step in pipeline):
+        raise ConfigError(f"The config's test pipeline must be a list of dicts such as dict(type='LoadImageFromFile'), got {pipeline!r}.")
+    return [dict(step) for step in pipeline]
+
+
+def find_test_dataset(config: Config) -> ConfigDict | None:
+    """Return the test dataset's config, unwrapped from datasets around it."""
+    for loader in ("test_dataloader", "val_dataloader"):
+        dataset = as_mapping(config.get(loader), loader).get("dataset")
+        while isinstance(dataset, Mapping) and dataset.get("pipeline") is None and isinstance(dataset.get("dataset"), Mapping):
+            dataset = dataset["dataset"]
+        if dataset:
+            as_mapping(dataset, f"{loader}.dataset")
+            return dataset
+    return None
+
+
+def _text(error: BaseException) -> str:
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(message.split())[:400] or type(error).__name__
+
+
+def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a part of a config that must be a dict, or is left out; ConfigError if it is something else."""
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"'{name}' of the config must be a dict, got {value!r}.")
+    return value or {}

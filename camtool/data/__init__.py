@@ -1,1 +1,0 @@
-"""What goes in: pictures, and data sets of them."""

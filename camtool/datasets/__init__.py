@@ -1,0 +1,1 @@
+"""Data sets: splits of a config read as they lie there, class names, built-in sets, synthetic scenes."""

@@ -1,0 +1,48 @@
+"""Scenes of shapes as an image folder, `train/<class>/0001.png`, as mmpretrain's CustomDataset and torchvision's ImageFolder read it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from camtool.datasets.synthetic.scenes import ShapeScenes
+from camtool.errors import DataError
+from camtool.io.atomic import whole_folder
+
+MASKS = "masks"
+DISTRACTOR_MASKS = "distractor_masks"
+
+
+def write_folder(directory: Path, scenes: ShapeScenes, counts: Mapping[str, int]) -> None:
+    """Write the first scenes of each split, `counts={"train": 6000, "val": 600}`, whole or not at all.
+
+    A picture is `<split>/<class>/<index>.png`, its masks (0 and 255) are `masks/<split>/<class>/<index>.png` and
+    `distractor_masks/…`. The pixels are those of `scenes`, whose own split does not matter.
+
+    Raises:
+        DataError: if the scenes are no pictures.
+        OutputError: if `directory` exists, or cannot be written. Nothing is left behind.
+    """
+    if scenes.rank != 2 or scenes.channels != 3:
+        raise DataError(f"An image folder holds pictures of 3 channels; got rank={scenes.rank}, channels={scenes.channels}.")
+    with whole_folder(directory) as folder:
+        for split, count in counts.items():
+            _write_split(folder, replace(scenes, split=split), count)
+
+
+def _write_split(root: Path, scenes: ShapeScenes, count: int) -> None:
+    for kind in ("", MASKS, DISTRACTOR_MASKS):
+        for name in scenes.classes:
+            (root / kind / scenes.split / name).mkdir(parents=True)
+    digits = max(4, len(str(count - 1)))
+    for index in range(count):
+        sample = scenes.scene(index).sample()
+        place = Path(scenes.split) / scenes.classes[sample.label] / f"{index:0{digits}d}.png"
+        for kind, levels in (
+            ("", sample.picture),
+            (MASKS, sample.mask * np.uint8(255)),
+            (DISTRACTOR_MASKS, sample.distractor_mask * np.uint8(255)),
+        ):
+            Image.fromarray(levels).save(root / kind / place, "png")

@@ -1,0 +1,1 @@
+"""What is recorded in a network, or done to it and undone afterwards."""

@@ -1,0 +1,109 @@
+"""Capture: what named layers put out during one forward pass, and the graph behind them only.
+
+Upstream of the first captured layer nothing is recorded for autograd; at that layer the output becomes a leaf and gradients are
+switched on, so that a backward pass touches only what lies downstream.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtool.errors import LayerError, LayoutError
+from camtool.instrumentation.nested import replaced, tensors_in
+from camtool.layouts import Layout
+
+
+@dataclass
+class CapturedLayer:
+    """What one layer put out at its first call."""
+
+    calls: int = 0
+    order: int = -1
+    """Position among all captured layers by the end of the first call."""
+    input_shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    """Shape of the tensor that holds the grid, else of the first tensor."""
+    activations: Tensor | None = None
+    """As the layer gave it, not yet laid out; part of the graph where gradients are wanted."""
+    layout: Layout | None = None
+    index: int = 0
+    """Which of the floating-point tensors it put out the activations are."""
+    misfit: str = "its output holds no tensor of floating-point numbers"
+    """Why there are no activations, where there are none."""
+
+
+class Capture:
+    """Records activations of `layers` while entered; all hooks and grad modes are undone on exit, also after an exception.
+
+    Args:
+        layers: path -> module.
+        fit: returns the layout of a tensor that a module gave, or raises LayoutError.
+        differentiate: whether gradients with respect to the activations will be asked for.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[[Tensor, nn.Module], Layout], *, differentiate: bool) -> None:
+        self.records = {path: CapturedLayer() for path in layers}
+        self._layers = layers
+        self._fit = fit
+        self._differentiate = differentiate
+        self._stack = ExitStack()
+        self._order = itertools.count()
+
+    def __enter__(self) -> "Capture":
+        with ExitStack() as stack:
+            # Inference tensors could not take part in the graph behind the target layer.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            for path, module in self._layers.items():
+                handle = module.register_forward_hook(partial(self._record, self.records[path]))
+                stack.callback(handle.remove)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def activations(self, path: str) -> tuple[Tensor, Layout]:
+        """Return a layer's activations and their layout; LayerError or LayoutError if it has none."""
+        record = self.records[path]
+        if record.calls == 0:
+            raise LayerError(f"Layer '{path}' is never called in this forward pass; choose one that is ('--preview-model' shows which).")
+        if record.activations is None or record.layout is None:
+            raise LayoutError(f"Layer '{path}': {record.misfit}")
+        return record.activations, record.layout
+
+    def _record(self, record: CapturedLayer, module: nn.Module, inputs: Any, output: Any) -> Any:
+        record.calls += 1
+        if record.calls > 1:
+            return None
+        record.order = next(self._order)
+        record.input_shape = next((tuple(tensor.shape) for tensor in tensors_in(inputs)), None)
+        for index, tensor in enumerate(tensors_in(output)):
+            record.shape = record.shape or tuple(tensor.shape)
+            try:
+                record.layout = self._fit(tensor, module)
+            except LayoutError as misfit:
+                record.misfit = str(misfit)
+                continue
+            record.shape = tuple(tensor.shape)
+            record.index = index
+            record.activations = self._take(tensor)
+            # Clone: an in-place ReLU downstream would overwrite the captured tensor.
+            return replaced(output, tensor, record.activations.clone())
+        return None
+
+    def _take(self, tensor: Tensor) -> Tensor:
+        if not self._differentiate:
+            return tensor.detach().clone()
+        # Grad mode is restored by the no_grad() that __enter__ put on the stack.
+        torch.set_grad_enabled(True)
+        if tensor.requires_grad:  # downstream of an earlier captured layer
+            return tensor
+        return tensor.detach().clone().requires_grad_()

@@ -1,0 +1,40 @@
+"""Tensors in nested tuples, lists and dicts: found, changed, exchanged."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def tensors_in(output: Any) -> Iterator[Tensor]:
+    """Yield the floating-point tensors in nested tuples, lists and dicts, outermost first."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from tensors_in(value)
+    elif isinstance(output, (tuple, list)):
+        for value in output:
+            yield from tensors_in(value)
+
+
+def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return `output` with every tensor in nested tuples, lists and dicts changed; the given one is left as it is."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        changed = copy.copy(output)
+        for key, value in output.items():
+            changed[key] = mapped(value, change)  # type: ignore[index]  # dicts and their kin
+        return changed
+    if isinstance(output, (tuple, list)):
+        values = [mapped(value, change) for value in output]
+        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+    return output
+
+
+def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """Return `output` with one of its tensors exchanged, as a hook may return it; the given one is left as it is."""
+    return mapped(output, lambda tensor: new if tensor is old else tensor)

@@ -1,0 +1,193 @@
+"""Probe: which layers of a network can serve as target layers, measured on one input, and which is the default.
+
+Every layer is captured in one forward pass; one backward pass shows at how many positions of each the score has a gradient.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtool.errors import LayerError, times
+from camtool.instrumentation.activations import Capture, CapturedLayer
+from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_paths import enclosing, walk
+from camtool.instrumentation.module_state import evaluating
+from camtool.layouts import Layout, Reading
+from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, find_logits, resolve_targets, scores
+
+LAST_NORM = "last-norm"
+
+_PARTS_OF_PROJECTIONS = (nn.Linear, nn.Dropout, nn.Identity)
+
+
+@dataclass
+class ProbedLayer:
+    """What one layer gave on the probed input."""
+
+    path: str
+    module: nn.Module
+    record: CapturedLayer
+    grid: tuple[int, ...] | None = None
+    """Positions by axis, where the output is a map over the input."""
+    reading: Reading | None = None
+    """Its axes and extra tokens, where the output is a map over the input."""
+    gradient_share: float = 0.0
+    """Share of positions, 0 to 1, at which the score has a gradient."""
+    is_scores: bool = False
+    """Whether one of its axes counts the classes, and the score needs some only: a head that scores positions before it pools."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the layer can be a target layer of a gradient method."""
+        return self.gradient_share > 0
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot, in a few words; "" if it can."""
+        if self.record.calls == 0:
+            return "not called"
+        if self.grid is None:
+            return "no spatial extent"
+        return "" if self.usable else "no gradient"
+
+
+@dataclass
+class Probe:
+    """All layers of a network in definition order, probed on one sample."""
+
+    layers: list[ProbedLayer]
+    input_size: tuple[int, ...]
+    failure: str = ""
+    """Why no gradient could be taken at all; "" if it could."""
+
+    def default_layer(self) -> tuple[str, str]:
+        """Return (path, why): the deepest layer with spatial extent and gradient, so what a head pools, or the first norm of a
+        block that is read by its class token only.
+
+        Raises:
+            LayerError: if no layer has both.
+        """
+        usable = self._usable()
+        layers = [layer for layer in usable if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores)] or usable
+        deepest = max(layers, key=lambda layer: layer.record.order)
+        # A block, its stage and the backbone may all return the same values: the innermost names them best.
+        alike = [layer for layer in layers if layer.grid == deepest.grid]
+        same = [layer for layer in alike if layer is deepest or _same_maps(layer, deepest, self.input_size)]
+        chosen = min([layer for layer in same if not _is_rearrangement(layer)] or same, key=lambda layer: layer.record.order)
+        return chosen.path, f"the deepest layer with a gradient at its {times(chosen.grid or ())} positions"
+
+    def last_norm(self) -> tuple[str, str]:
+        """Return (path, why): the deepest normalisation layer with spatial extent and gradient; LayerError if there is none."""
+        norms = [layer for layer in self._usable() if _is_norm(layer.module)]
+        if not norms:
+            raise LayerError(
+                f"'{LAST_NORM}': this network has no normalisation layer with spatial extent and gradient; leave the option out."
+            )
+        chosen = max(norms, key=lambda layer: layer.record.order)
+        return chosen.path, f"the last normalisation layer with a gradient at its {times(chosen.grid or ())} positions"
+
+    def _usable(self) -> list[ProbedLayer]:
+        usable = [layer for layer in self.layers if layer.usable]
+        if not usable:
+            cause = self.failure or "the score has no gradient at any layer with spatial extent (a head with weights of zero has none)"
+            raise LayerError(f"No target layer can be derived: {cause}. Load trained weights, or name a layer.")
+        return usable
+
+
+def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], Layout], targets: Any = None) -> Probe:
+    """Return what every layer gives on one sample, and its gradient for the target (default: predicted class)."""
+    modules = dict(walk(model))
+    with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
+        logits = find_logits(inputs.run(model), batch=1)
+        with torch.enable_grad():
+            resolved, _ = resolve_targets(targets, logits)
+            target = _plain(resolved[0][0], logits)
+            score = scores([target], logits).sum()
+        # As many channels as the embedding has are no classes.
+        classes = logits.shape[1] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
+        layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
+        fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
+        fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records)]
+        failure = "" if score.requires_grad else "no layer's output is connected to the score"
+        if not fitted:
+            failure = _nothing_fits(layers)
+        tensors = [layer.record.activations for layer in fitted if layer.record.activations is not None]
+        gradients: tuple[Tensor | None, ...] = (None,) * len(fitted)
+        if score.requires_grad and tensors:
+            gradients = torch.autograd.grad(score, tensors, allow_unused=True)
+    input_size = tuple(inputs.picture.shape[2:])
+    for layer, gradient in zip(fitted, gradients, strict=True):
+        layout = layer.record.layout
+        assert layout is not None, "a record with activations has a layout"
+        activations = layer.record.activations
+        assert activations is not None
+        layer.grid = tuple(layout.to_maps(activations, input_size).shape[2:])
+        layer.reading = layout.reading(activations.shape, input_size)
+        if gradient is not None:
+            touched = layout.to_maps(gradient, input_size)[0] != 0
+            layer.gradient_share = touched.any(dim=0).float().mean().item()
+            layer.is_scores = classes is not None and _holds_classes(gradient, classes)
+    return Probe(layers, input_size, failure)
+
+
+def _plain(target: Target, logits: Output) -> Target:
+    # Which layers can serve is the same whatever is asked of a class. A probability needs every class, and would not tell a layer of
+    # scores by class from one of features.
+    if isinstance(target, ClassTarget) and isinstance(logits, Tensor) and logits.ndim == 2 and target.index < logits.shape[1]:
+        return ClassScore(target.index)
+    return target
+
+
+def _holds_classes(gradient: Tensor, classes: int) -> bool:
+    # Of the tensor, not of its maps: (n, classes, positions) may be read as tokens before channels.
+    axes = [axis for axis in range(1, gradient.ndim) if gradient.shape[axis] == classes]
+    return any((gradient == 0).movedim(axis, 0).flatten(1).all(dim=1).any() for axis in axes)
+
+
+def _nothing_fits(layers: list[ProbedLayer]) -> str:
+    called = [layer for layer in layers if layer.record.shape is not None]
+    found = max(called, key=lambda layer: (len(layer.record.shape or ()) > 2, layer.record.order), default=None)
+    example = "" if found is None else f" (the last to be called, '{found.path}': {found.record.misfit.rstrip('.')})"
+    return f"no layer puts out a map over the input's positions, as the layout reads it{example}"
+
+
+def _is_split_into_heads(layer: ProbedLayer, records: Mapping[str, CapturedLayer]) -> bool:
+    # Queries and keys are (n, heads, length, width); PiT's 50 tokens by 48 numbers could be a grid of 224x224, all but the border.
+    shape = layer.record.shape or ()
+    given = [records[outer].input_shape or () for outer in enclosing(layer.path)]
+    return len(shape) == 4 and any(len(tokens) == 3 and tokens[2] == shape[1] * shape[3] for tokens in given)
+
+
+def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]) -> bool:
+    maps = []
+    for layer in (one, other):
+        assert layer.record.activations is not None
+        assert layer.record.layout is not None
+        maps.append(layer.record.layout.to_maps(layer.record.activations, input_size))
+    return torch.equal(maps[0], maps[1])
+
+
+def _is_rearrangement(layer: ProbedLayer) -> bool:
+    # Activations, dropout, identity, windows put together: a leaf without parameters that gives as many numbers as it gets.
+    leaf = next(layer.module.children(), None) is None and next(layer.module.parameters(), None) is None
+    return leaf and math.prod(layer.record.input_shape or ()) == math.prod(layer.record.shape or ())
+
+
+def _is_projection(module: nn.Module) -> bool:
+    # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
+    # Nothing but linear layers and dropout is still a projection: LoRA's sum of two.
+    leaves = [part for part in module.modules() if next(part.children(), None) is None]
+    return any(isinstance(leaf, nn.Linear) for leaf in leaves) and all(isinstance(leaf, _PARTS_OF_PROJECTIONS) for leaf in leaves)
+
+
+def _is_resampling(layer: ProbedLayer) -> bool:
+    # VGG's pooling to 7x7 makes 49 cells of 4 where the input is small: a grid that the features do not have.
+    return "AdaptiveAvgPool" in type(layer.module).__name__ or "AdaptiveMaxPool" in type(layer.module).__name__
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.casefold() or isinstance(module, (nn.LayerNorm, nn.GroupNorm))

@@ -1,0 +1,105 @@
+"""mmpretrain: an OpenMMLab config of a classifier, built by its registries."""
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from camtool.config.loading import LoadedConfig, as_mapping, find_test_dataset
+from camtool.datasets.class_names import as_names
+from camtool.errors import ConfigError, closest
+from camtool.models.sources._base import Preprocess, Source
+from camtool.models.sources.mmpretrain_pipeline import Pipeline
+from camtool.registry import known_types, unknown_type
+
+
+class MMPretrainModel(Source):
+    """A config whose `model` mmpretrain's registry knows; the weights are its `init_cfg`'s, or those published under its name."""
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        super().__init__(loaded)
+        init = loaded.config.model.get("init_cfg")
+        of_model = init.get("checkpoint") if isinstance(init, Mapping) else None
+        weights = of_model or loaded.zoo_weights
+        self.published = str(weights) if weights else None
+
+    def build(self) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # mmcv-lite remarks on what it leaves out
+            import mmpretrain.models  # noqa: F401 - registers the networks
+            from mmpretrain.registry import MODELS
+
+        config = _without_pretrained(copy.deepcopy(self.loaded.config.model))
+        shared = self.loaded.config.get("data_preprocessor")
+        if shared and not config.get("data_preprocessor"):
+            config["data_preprocessor"] = copy.deepcopy(shared)
+        try:
+            with DefaultScope.overwrite_default_scope("mmpretrain"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = MODELS.build(config)
+        except Exception as error:
+            raise ConfigError(f"Cannot build the model of '{self.loaded.source}': {_explained(error)}") from error
+        if not isinstance(getattr(model, "data_preprocessor", None), nn.Module) or getattr(model, "head", None) is None:
+            raise ConfigError(
+                f"The model of '{self.loaded.source}', a {type(model).__name__}, is no classifier: it has no head. "
+                "Expected an ImageClassifier with a head."
+            )
+        return model
+
+    def initialise(self, model: nn.Module) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.init_weights()  # type: ignore[operator]  # every model of mmengine has it
+
+    def preprocessing(self, model: nn.Module) -> Preprocess:
+        return Pipeline(self.loaded.config, model)
+
+    def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
+        return _names_of_dataset(self.loaded.config), "dataset"
+
+    def decides_each_class(self, model: nn.Module) -> bool:
+        from mmpretrain.models.heads import MultiLabelClsHead
+
+        return isinstance(getattr(model, "head", None), MultiLabelClsHead)
+
+
+def _explained(error: Exception) -> str:
+    from mmpretrain.registry import MODELS
+
+    unknown = unknown_type(error)
+    if unknown:
+        return f"unknown model type '{unknown[0]}'{closest(unknown[0], known_types(MODELS))}."
+    text = " ".join(str(error).replace("\\n", " ").split())
+    return text[:400] or type(error).__name__
+
+
+def _without_pretrained(config: Any) -> Any:
+    # A config to start training from names weights of a part; every weight comes from the checkpoint here, or is random.
+    if isinstance(config, dict):
+        for key, value in list(config.items()):
+            if key == "init_cfg" and "Pretrained" in str(value):
+                config[key] = None
+            elif key == "pretrained" and value:
+                config[key] = False if value is True else None
+            else:
+                _without_pretrained(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            _without_pretrained(value)
+    return config
+
+
+def _names_of_dataset(config: Any) -> list[str] | None:
+    dataset = find_test_dataset(config)
+    if not dataset:
+        return None
+    names = as_names(as_mapping(dataset.get("metainfo"), "metainfo").get("classes") or dataset.get("classes"))
+    if names is not None:
+        return names
+    from mmpretrain.registry import DATASETS
+
+    dataset_class = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else dataset.get("type")
+    return as_names((getattr(dataset_class, "METAINFO", None) or {}).get("classes"))

@@ -1,0 +1,198 @@
+"""A faster copy of a network gives the maps of the network itself, and the network stays what it was."""
+
+import shutil
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.errors import ConfigError, MethodError
+from camtool.instrumentation.acceleration import build_speed
+from tests.networks import autograd_evidence, images, small_net, small_vit
+
+# Maps without positive evidence occur among networks with random weights.
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+
+METHODS = ["gradcam", "layercam", "eigencam", "ablationcam", "scorecam"]
+EXACT = [{"fold": True}, {"channels_last": True}, {"fold": True, "channels_last": True}]
+
+
+def resnet() -> nn.Module:
+    """Return a ResNet-18 whose norms do something."""
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=7)
+    model(torch.randn(8, 3, 64, 64))  # in train mode: running statistics
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    return model.eval()
+
+
+def picture() -> Tensor:
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("speed", EXACT, ids=str)
+@pytest.mark.parametrize("layer", ["layer4", "layer3[1].conv2", "layer2[0].bn1"])
+def test_maps_are_those_of_the_network_itself(speed: dict[str, bool], layer: str) -> None:
+    model, inputs = resnet(), picture()
+    expected = CAM(model, layer, METHODS[:3])(inputs, [1, 2])
+    found = CAM(model, layer, METHODS[:3], speed=speed)(inputs, [1, 2])
+    for name in METHODS[:3]:
+        torch.testing.assert_close(found[name].maps, expected[name].maps, rtol=0, atol=1e-4)
+
+
+def test_every_norm_is_folded_but_that_behind_a_target_convolution() -> None:
+    model, inputs = resnet(), picture()
+    for layer, left in (("layer4", 0), ("layer3[1].bn2", 0), ("layer3[1].conv2", 1)):
+        cam = CAM(model, layer, speed={"fold": True})
+        cam(inputs, 1)
+        assert norms(cam._fast.model) == left
+    assert norms(model) == 20, "the network itself has all of them"
+
+
+class Both(nn.Module):
+    """Reads what its convolution gives twice: through the norm, and past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.beside, self.fc = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+        nn.init.uniform_(self.norm.running_mean, 1, 2)  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.conv(image)
+        return self.fc((self.norm(features) + self.beside(features)).relu().mean((2, 3)))
+
+
+def test_a_convolution_that_others_read_too_is_not_folded() -> None:
+    model = Both().eval()
+    cam = CAM(model, "norm", speed={"fold": True})
+    expected = CAM(model, "norm")(images(), 1)
+    torch.testing.assert_close(cam(images(), 1).maps, expected.maps)
+    assert norms(cam._fast.model) == 1
+
+
+class Past(Both):
+    """Reads it past the norm in plain code, which nothing but the scores can tell."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.conv(image)
+        return self.fc((self.norm(features) + 2 * features).relu().mean((2, 3)))
+
+
+def test_a_copy_with_other_scores_is_refused() -> None:
+    with pytest.raises(MethodError, match=r"gives scores that are off by .* of the largest, more than 1e-04; leave `speed` out"):
+        CAM(Past().eval(), "norm", speed={"fold": True})(images(), 1)
+
+
+def test_the_network_stays_what_it_was_and_changed_weights_are_seen() -> None:
+    model, inputs = small_net(), images()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train()
+    cam = CAM(model, "early", speed={"fold": True, "channels_last": True})
+    first = cam(inputs, 1)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.early[0].weight.is_contiguous()
+    assert all(module.training for module in model.modules())
+    with torch.no_grad():
+        model.fc.weight.mul_(-1)
+    again = cam(inputs, 1)
+    assert not torch.equal(first.raw["early"], again.raw["early"])
+    model.eval()
+    torch.testing.assert_close(again.raw["early"], CAM(model, "early")(inputs, 1).raw["early"], rtol=1e-4, atol=1e-6)
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> float:
+    ranks = torch.stack([values.flatten().argsort().argsort().double() for values in (one, other)])
+    return torch.corrcoef(ranks)[0, 1].item()
+
+
+@pytest.mark.parametrize("speed", [{"amp": "bf16"}, {"amp": "bf16", "fold": True, "channels_last": True}], ids=str)
+def test_bfloat16_ranks_positions_as_float32_does(speed: dict[str, object]) -> None:
+    model, inputs = resnet(), picture()
+    # Not the last layer: 2x2 positions have no ranks to speak of.
+    expected, found = (CAM(model, "layer2", "layercam", speed=one)(inputs, 1) for one in (None, speed))
+    for sample in range(2):
+        assert rank_correlation(found.maps[sample], expected.maps[sample]) > 0.99
+    assert not torch.equal(found.maps, expected.maps), "it is another precision"
+    assert found.maps.dtype == torch.float32
+
+
+def test_what_is_compiled_ends_with_the_first_target_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: compiled.append(forward) or forward)
+    model, inputs = resnet(), picture()
+    expected = CAM(model, ["layer3[0]", "layer4"], "layercam")(inputs, 1)
+    found = CAM(model, ["layer3[0]", "layer4"], "layercam", speed={"compile": True})(inputs, 1)
+    assert torch.equal(found.maps, expected.maps)
+    assert len(compiled) == 5, "conv1, bn1, layer1, layer2 and the first block of layer3; what has no weights is not worth it"
+
+
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_maps() -> None:
+    model, inputs = small_net(), images()
+    expected = CAM(model, "late", METHODS)(inputs, 1)
+    found = CAM(model, "late", METHODS, speed={"fold": True, "compile": True})(inputs, 1)
+    for name in METHODS:
+        torch.testing.assert_close(found[name].maps, expected[name].maps, rtol=0, atol=1e-4)
+
+
+def test_what_reads_all_layers_is_not_made_faster_by_other_layers() -> None:
+    with pytest.raises(MethodError, match="'rollout' reads all of them"):
+        CAM(small_vit(), method="rollout", speed={"fold": True})
+
+
+def test_a_misspelt_setting_is_an_error_with_the_right_spelling() -> None:
+    with pytest.raises(ConfigError, match=r"Unknown setting of speed 'channel_last'.*'channels_last'"):
+        build_speed({"channel_last": True})
+    with pytest.raises(ConfigError, match="amp is one of 'bf16', 'fp16' or None, got 'bfloat'"):
+        build_speed({"amp": "bfloat"})
+    with pytest.raises(ConfigError, match="fold is True or False, got 'yes'"):
+        build_speed({"fold": "yes"})
+
+
+def test_folded_activations_are_those_behind_the_norm() -> None:
+    model, inputs = small_net(), images()
+    activations, gradients, _ = autograd_evidence(model, model.early, inputs, [1, 1])
+    found = CAM(model, "early", "hirescam", speed={"fold": True})(inputs, 1)
+    torch.testing.assert_close(found.raw["early"], (activations * gradients).sum(1), rtol=1e-4, atol=1e-6)
+
+
+class Separable(nn.Module):
+    """The norm lies behind the block that is the target layer, its convolution inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.block = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1))
+        self.norm, self.fc = nn.BatchNorm2d(4), nn.Linear(4, 3)
+        nn.init.uniform_(self.norm.weight, 0.2, 3)  # a principal component does not see a shift alone
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc(self.norm(self.block(image)).relu().mean((2, 3)))
+
+
+def test_a_norm_behind_the_target_layer_stays_behind_it() -> None:
+    model = Separable().eval()
+    expected, found = (CAM(model, "block", "eigencam", speed=speed)(images(), 1) for speed in (None, {"fold": True}))
+    torch.testing.assert_close(found.raw["block"], expected.raw["block"], rtol=1e-4, atol=1e-5)
+
+
+def test_channels_last_leaves_other_ranks_as_they_are() -> None:
+    expected, found = (CAM(small_net(3), "early", "layercam", speed=one)(images(3), 1) for one in (None, {"channels_last": True}))
+    torch.testing.assert_close(found.maps, expected.maps)
+
+
+def test_parametrized_convolutions_are_not_folded() -> None:
+    model = small_net()
+    nn.utils.parametrizations.weight_norm(model.early[0])
+    expected, found = (CAM(model, "early", "layercam", speed=one)(images(), 1) for one in (None, {"fold": True}))
+    torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,301 @@
+"""The layer that is derived when none is given, on networks as users have them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.errors import LayerError
+from camtool.instrumentation.embedding import EmbeddingOutput
+from camtool.instrumentation.inputs import find_inputs
+from camtool.instrumentation.layer_paths import find_layer
+from camtool.instrumentation.target_layers import Probe
+from camtool.targets import ClassContrast, ClassProbability, EmbeddingSimilarity, FinerScore
+from tests.networks import CLASSES, RANKS, autograd_evidence, images, small_net, small_vit
+
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+models = torchvision.models
+
+
+def timm_vit() -> nn.Module:
+    import timm
+
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, depth=3, num_classes=10)
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str, tuple[int, int]]] = {
+    # network, derived layer, last norm, input
+    "resnet18": (lambda: models.resnet18(weights=None), "layer4[1]", "layer4[1].bn2", (64, 64)),
+    "vgg11": (lambda: models.vgg11(weights=None, num_classes=10), "features[20]", "", (64, 64)),
+    "vgg11_bn": (lambda: models.vgg11_bn(weights=None), "features[28]", "features[26]", (64, 64)),
+    "vit": (small_vit, "encoder.layers.encoder_layer_2.ln_1", "encoder.layers.encoder_layer_2.ln_1", (64, 64)),
+    "vit of timm": (timm_vit, "blocks[2].norm1", "blocks[2].norm1", (64, 64)),  # its queries, keys and values are one layer
+    "swin_t": (lambda: models.swin_t(weights=None), "norm", "norm", (64, 96)),
+    "convnext_tiny": (lambda: models.convnext_tiny(weights=None), "features[7][2]", "features[7][2].block[2]", (64, 64)),
+    "densenet121": (lambda: models.densenet121(weights=None), "features.norm5", "features.norm5", (64, 64)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_derived_layer_is_the_one_an_expert_would_take(name: str) -> None:
+    build, derived, last_norm, size = NETWORKS[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    inputs = torch.randn(1, 3, *size)
+    cam = CAM(model)
+    assert cam.target_layers == []
+    result = cam(inputs)
+    assert result.layers == cam.target_layers == [derived]
+    assert "deepest layer" in cam.reason
+    assert result.maps.shape == (1, *size)
+    if last_norm:
+        norm = CAM(model, "last-norm")
+        assert norm(inputs).layers == [last_norm]
+        assert "last normalisation layer" in norm.reason
+    else:
+        with pytest.raises(LayerError, match="'last-norm': this network has no normalisation layer"):
+            CAM(model, "last-norm")(inputs)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_what_global_average_pooling_reads_is_derived_in_any_rank(rank: int) -> None:
+    assert CAM(small_net(rank))(images(rank), 1).layers == ["late"]
+    assert CAM(small_net(rank), "last-norm")(images(rank), 1).layers == ["late[1]"]
+
+
+def test_the_derived_layer_serves_cam_itself_and_the_network_is_probed_once() -> None:
+    model, calls = small_net(), []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    cam = CAM(model, None, ["cam", "gradcam"])
+    cam(images(), 1)
+    assert len(calls) == 2
+    cam(images(), 2)
+    assert len(calls) == 3
+
+
+def probed(model: nn.Module, inputs: Tensor) -> Probe:
+    return CAM(model).probe(inputs)
+
+
+def test_a_probe_tells_grid_and_share_of_positions_with_gradient_or_the_problem() -> None:
+    model = small_net()
+    model.spare = nn.ReLU()
+    layers = {layer.path: layer for layer in probed(model, images()).layers}
+    assert layers["late"].grid == (5, 7)
+    assert layers["late"].usable
+    assert layers["late"].problem == ""
+    assert layers["late"].gradient_share == 1.0
+    assert layers["pool"].problem == "no spatial extent"
+    assert layers["spare"].problem == "not called"
+    assert list(layers) == [
+        "early",
+        "early[0]",
+        "early[1]",
+        "early[2]",
+        "late",
+        "late[0]",
+        "late[1]",
+        "late[2]",
+        "pool",
+        "dropout",
+        "fc",
+        "spare",
+    ]
+
+
+def test_behind_the_last_attention_of_a_vit_patches_have_no_gradient() -> None:
+    layers = {layer.path: layer for layer in probed(small_vit(), torch.randn(1, 3, 64, 64)).layers}
+    assert layers["encoder.layers.encoder_layer_2.ln_1"].gradient_share == 1.0
+    assert layers["encoder.layers.encoder_layer_2.ln_1"].grid == (4, 4)
+    for path in ("encoder.layers.encoder_layer_2", "encoder.layers.encoder_layer_2.ln_2", "encoder.ln"):
+        assert layers[path].problem == "no gradient"
+
+
+def test_a_head_of_zeros_is_told_and_no_layer_is_derived() -> None:
+    model = small_net()
+    nn.init.zeros_(model.fc.weight)
+    with pytest.raises(LayerError, match=r"No target layer can be derived: .*weights of zero.*Load trained weights"):
+        CAM(model)(images())
+
+
+def test_a_network_without_spatial_layers_is_told() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 10 * 14, 3))
+    with pytest.raises(LayerError, match="no layer puts out a map over the input's positions"):
+        CAM(model)(images())
+
+
+class Frames(nn.Module):
+    """A video network that folds time into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = small_net()
+
+    def forward(self, videos: Tensor) -> Tensor:
+        return self.net(videos.transpose(1, 2).flatten(0, 1)).mean(0, keepdim=True)
+
+
+def test_a_network_that_folds_its_samples_is_told_what_shape_was_found() -> None:
+    with pytest.raises(LayerError, match=r"'net.pool': An output of shape \(4, 6, 1, 1\) does not start with the batch of 1") as caught:
+        CAM(Frames())(torch.randn(1, 2, 4, 10, 14))
+    assert ".)" not in str(caught.value)
+
+
+def test_a_video_network_has_a_stride_of_its_own_in_time() -> None:
+    model = models.video.SwinTransformer3d([2, 4, 4], 16, [1, 1], [1, 1], [2, 4, 4], num_classes=5).eval()
+    probed_layers = {layer.path: layer for layer in probed(model, torch.randn(1, 3, 8, 32, 32)).layers}
+    assert str(probed_layers["norm"].reading) == "NDHWC"
+    assert probed_layers["norm"].grid == (4, 4, 4)
+    assert CAM(model)(torch.randn(1, 3, 8, 32, 32)).layers == ["norm"]
+
+
+class ScoresPositions(nn.Module):
+    """A head that scores every position before it pools: SqueezeNet's, CSRA's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = small_net().early
+        self.scores = nn.Sequential(nn.Dropout(), nn.Conv2d(5, 4, 1), nn.ReLU())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.scores(self.features(inputs)).add(1).mean((2, 3))
+
+
+@pytest.mark.parametrize("targets", [None, 1, [lambda logits: logits[0] - logits[1]] * 2])
+def test_of_a_head_that_scores_positions_the_features_that_enter_it_are_derived(targets: object) -> None:
+    torch.manual_seed(0)
+    model = ScoresPositions().eval()
+    nn.init.constant_(model.scores[1].bias, 3.0)
+    assert CAM(model)(images(), targets).layers == ["features"]
+
+
+class AttendsByClass(nn.Module):
+    """CSRA's head: a softmax over the positions for each class, here as many classes as tokens of a 64-pixel stride."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.scores, self.attention = nn.Conv2d(3, 8, 32, stride=32), nn.Conv2d(8, 20, 1), nn.Softmax(dim=2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        scores = self.scores(self.features(inputs)).flatten(2)
+        return (self.attention(scores) * scores).sum(2)
+
+
+def test_classes_are_not_taken_for_positions() -> None:
+    assert CAM(AttendsByClass().eval())(torch.randn(1, 3, 256, 320)).layers == ["features"]
+
+
+class LowRank(nn.Module):
+    """A linear layer with a second one of low rank beside it, as LoRA wraps them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.original, self.dropout = nn.Linear(width, 3 * width), nn.Dropout()
+        self.down, self.up = nn.Linear(width, 2), nn.Linear(2, 3 * width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.original(tokens) + self.up(self.down(self.dropout(tokens)))
+
+
+def test_a_projection_wrapped_for_adaption_is_still_a_part_of_attention() -> None:
+    model = timm_vit().eval()
+    for block in model.blocks:
+        block.attn.qkv = LowRank(192)
+    assert CAM(model)(torch.randn(1, 3, 64, 64)).layers == ["blocks[2].norm1"]
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_queries_and_keys_split_into_heads_are_no_map(qk_norm: bool) -> None:
+    # (n, 12, 50, 48): 50x48 would be a grid of 224x224, but for a lost border.
+    import timm
+
+    model = timm.create_model("pit_s_224", num_classes=7).eval()
+    attention = model.transformers[2].blocks[-1].attn
+    if qk_norm:
+        attention.q_norm, attention.k_norm = nn.LayerNorm(attention.head_dim), nn.LayerNorm(attention.head_dim)
+    cam = CAM(model)
+    found = cam.probe(torch.randn(1, 3, 224, 224))
+    (keys,) = [layer for layer in found.layers if layer.path == "transformers[2].blocks[3].attn.k_norm"]
+    assert keys.problem == "no spatial extent"
+    assert found.default_layer()[0] == "transformers[2].blocks[3].norm1"
+    assert found.last_norm()[0] == "transformers[2].blocks[3].norm1"
+
+
+class Windows(nn.Module):
+    """Positions put back from windows: a leaf without parameters, of another shape, with the block's own values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(2, 4, 2, stride=2), nn.PixelShuffle(2))
+        self.fc = nn.Linear(1, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fc(self.block(inputs).mean((2, 3)))
+
+
+def test_a_block_is_named_and_not_the_rearrangement_that_ends_it() -> None:
+    assert CAM(Windows().eval())(images()).layers == ["block"]
+
+
+class Encoder(nn.Module):
+    """torch's own transformer, whose eval mode has a fused path that calls none of its layers."""
+
+    def __init__(self, nested: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=not nested)
+        self.patches = nn.Conv2d(2, 16, 2, stride=2)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fc(self.encoder(self.patches(inputs).flatten(2).transpose(1, 2)).mean(1))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("layer", ["patches", "encoder.layers[0]", "encoder.layers[-1].norm1", "encoder.layers[1].linear2", "encoder"])
+def test_a_target_inside_torchs_transformer_has_the_gradient_of_the_unfused_path(layer: str, nested: bool) -> None:
+    torch.manual_seed(3)
+    model, inputs = Encoder(nested).eval(), images()
+    activations, gradients, logits = autograd_evidence(model, find_layer(model, layer)[1], inputs, [1, 2])
+    result = CAM(model, layer, "hirescam")(inputs, [1, 2])
+    torch.testing.assert_close(result.logits, logits, rtol=1e-4, atol=1e-5)
+    product = activations * gradients
+    expected = product.sum(1) if layer == "patches" else product.sum(2).unflatten(1, (5, 7))
+    torch.testing.assert_close(result.raw[result.layers[0]], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_layer_is_derived_in_torchs_transformer() -> None:
+    torch.manual_seed(3)
+    result = CAM(Encoder(nested=True).eval())(images(), 1)
+    assert result.layers[0].startswith("encoder")
+    assert result.raw[result.layers[0]].shape == (2, 5, 7)
+
+
+class ScoresThenPools(nn.Module):
+    """Scores every position by class, then pools: the layer of scores is no layer of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(2, 6, 3, padding=1)
+        self.classify = nn.Conv2d(6, CLASSES, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images)).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("target", [None, 1, ClassProbability(1), ClassContrast(1, 0), FinerScore(1)])
+def test_the_default_layer_is_the_same_whatever_is_asked_of_a_class(target: Any) -> None:
+    assert CAM(ScoresThenPools()).probe(images(), target).default_layer()[0] == "features"
+
+
+def test_channels_as_many_as_the_embedding_has_numbers_are_no_classes() -> None:
+    model = small_net()
+    model.late[1].bias.data[0] = -100.0  # a dead channel: behind the ReLU it has no gradient
+    with EmbeddingOutput(model, find_inputs(images(count=1, seed=9))) as embedding:
+        found = CAM(model).probe(images(), EmbeddingSimilarity(embedding.reference))
+
+    assert found.default_layer()[0] == CAM(model).probe(images()).default_layer()[0]

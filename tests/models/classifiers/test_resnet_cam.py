@@ -1,0 +1,139 @@
+"""ResNetCAM: mmpretrain's ResNet with the head that a class activation map is exact for."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.config.loading import load_config
+from camtool.errors import ConfigError
+from camtool.models import load_network
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")  # of random weights a map may be negative everywhere
+RECIPES = sorted([*CONFIGS.glob("resnet_cam/*.py"), *CONFIGS.glob("shapes/*.py")])
+
+
+def build(**config: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mmcv-lite remarks on what it leaves out
+        import mmpretrain.models  # noqa: F401 - registers the networks
+    from mmengine.registry import DefaultScope
+    from mmpretrain.registry import MODELS
+
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = MODELS.build(config)
+    model.eval()  # of mmpretrain's backbones it returns None
+    return model
+
+
+def with_statistics(model: nn.Module) -> nn.Module:
+    """Return the model with BatchNorm statistics and a bias that are not the initial ones."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    nn.init.uniform_(model.head.fc.bias, -1, 1)
+    return model
+
+
+@pytest.fixture
+def small() -> nn.Module:
+    return with_statistics(build(type="camtool.ResNetCAM", num_classes=5, base_channels=4, stem="small", strides=(2, 2, 2, 1))).double()
+
+
+@pytest.fixture
+def inputs() -> Tensor:
+    return torch.randn(3, 3, 64, 64, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("stem", "backbone"), [("imagenet", "ResNet"), ("small", "ResNet_CIFAR")])
+@pytest.mark.parametrize(("depth", "widest"), [(18, 32), (50, 128)])
+def test_it_is_mmpretrains_classifier(stem: str, backbone: str, depth: int, widest: int, inputs: Tensor) -> None:
+    ours = with_statistics(build(type="camtool.ResNetCAM", depth=depth, num_classes=7, base_channels=4, stem=stem, strides=(1, 2, 1, 2)))
+    theirs = build(
+        type="ImageClassifier",
+        backbone={"type": backbone, "depth": depth, "stem_channels": 4, "base_channels": 4, "strides": (1, 2, 1, 2)},
+        neck={"type": "GlobalAveragePooling"},
+        head={"type": "LinearClsHead", "num_classes": 7, "in_channels": widest},
+    )
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours(inputs.float()), theirs(inputs.float()))
+    assert ours(inputs.float()).unique().numel() > 7
+
+
+def test_the_mean_of_the_map_and_the_bias_are_the_logit(small: nn.Module, inputs: Tensor) -> None:
+    with CAM(small, method="cam") as cam:
+        result = cam(inputs, [[0, 1, 2, 3, 4]] * 3)
+    weight, activations = small.head.fc.weight, small.extract_feat(inputs, stage="backbone")[-1]
+    by_hand = torch.einsum("kc,nchw->nkhw", weight, activations)  # eq. 2 of the paper
+    logits = by_hand.mean(dim=(2, 3)) + small.head.fc.bias
+    (raw,) = result.raw.values()
+    torch.testing.assert_close(logits, small(inputs), rtol=0, atol=1e-12)
+    torch.testing.assert_close(raw, by_hand.float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(raw.mean(dim=(2, 3)) + small.head.fc.bias.float(), result.logits.float(), rtol=1e-5, atol=1e-6)
+    assert raw.shape == (3, 5, 8, 8)
+
+
+def test_cam_and_gradcam_are_proportional(small: nn.Module, inputs: Tensor) -> None:
+    results = CAM(small, method=["cam", "gradcam"])(inputs, [[0, 3]] * 3)
+    (raw,), (of_gradients,) = (results[name].raw.values() for name in ("cam", "gradcam"))
+    positions = raw[0, 0].numel()
+    assert raw.std() > 1e-3
+    torch.testing.assert_close(of_gradients * positions, raw, rtol=1e-5, atol=1e-5 * raw.abs().amax().item())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stem": "imagnet"}, "no stem 'imagnet'; closest: 'imagenet'"),
+        ({"depth": 20}, "no depth 20; expected one of 18, 34, 50"),
+        ({"strides": (1, 2, 2)}, r"four stages, got strides=\(1, 2, 2\)"),
+        ({"pretrained": "none.pth"}, None),
+    ],
+)
+def test_what_there_is_not_is_refused(options: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        build(type="camtool.ResNetCAM", base_channels=4, **options)  # ImageClassifier's own keys pass
+        return
+    with pytest.raises(Exception, match=message) as caught:
+        build(type="camtool.ResNetCAM", base_channels=4, **options)
+    assert isinstance(caught.value, ConfigError)
+
+
+def test_a_misspelt_network_is_named() -> None:
+    path = str(CONFIGS / "resnet_cam/resnet18_cam_shapes.py")
+    with pytest.raises(ConfigError, match=r"Unknown model type 'camtool\.ResnetCam'; closest: 'camtool\.ResNetCAM'"):
+        load_network(load_config(path, {"model.type": "camtool.ResnetCam"}), random_weights=True)
+    with pytest.raises(ConfigError, match="ResNetCAM has no stem 'large'"):
+        load_network(load_config(path, {"model.stem": "large"}), random_weights=True)
+
+
+def test_convolutions_need_as_many_strides_and_an_odd_kernel() -> None:
+    for options in ({"strides": (1,)}, {"kernel_size": 4}):
+        with pytest.raises(ConfigError, match="a stride for each of its channels and an odd kernel"):
+            build(type="camtool.ConvNet", **options)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_convolutions_run_in_any_number_of_axes(rank: int) -> None:
+    model = build(type="camtool.ConvNet", in_channels=2, channels=(4, 6), strides=(2, 1), rank=rank)
+    (maps,) = model(torch.randn(2, 2, *[10] * rank))
+    assert maps.shape == (2, 6, *[5] * rank)
+    assert (maps >= 0).all()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipes_map_has_at_least_eight_by_eight_positions(path: Path) -> None:
+    network = load_network(load_config(str(path)), random_weights=True)
+    picture = np.random.default_rng(0).integers(0, 256, (200, 240, 3), dtype=np.uint8)
+    result = CAM(network.model, method="gradcam")(network.preprocess(picture))
+    (raw,) = result.raw.values()
+    assert min(raw.shape[1:]) >= 8
+    names, remark = network.class_names(result.logits.shape[1])
+    assert names is not None, remark

@@ -1,0 +1,127 @@
+"""Image classifiers of Hugging Face from a local directory: built, fed and named as transformers does."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor, ViTModel
+
+from camtool.config.loading import load_config
+from camtool.errors import CheckpointError, ConfigError
+from camtool.io.images import read_picture
+from camtool.models import load_network
+
+CAT = Path(__file__).resolve().parents[3] / "demo/cat.jpg"
+LABELS = {0: "cat", 1: "dog", 2: "<b>hen</b>"}
+
+
+def config(**changes: object) -> ViTConfig:
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    return ViTConfig(**{**sizes, "id2label": LABELS, "label2id": {name: index for index, name in LABELS.items()}, **changes})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What save_pretrained() leaves of a tiny ViT and its image processor."""
+    path = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(1)
+    ViTForImageClassification(config()).save_pretrained(path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
+    return path
+
+
+def test_weights_input_and_names_are_those_of_the_directory(folder: Path) -> None:
+    network = load_network(load_config(f"hf/{folder}"))
+    theirs = ViTForImageClassification.from_pretrained(folder).eval()
+    expected = ViTImageProcessor.from_pretrained(folder)(images=Image.open(CAT).convert("RGB"), return_tensors="pt")["pixel_values"]
+    inputs = network.preprocess(read_picture(CAT))
+    torch.testing.assert_close(inputs, expected, rtol=0, atol=2 / 255 / 0.5)  # processors of two back ends round differently
+    with torch.no_grad():
+        torch.testing.assert_close(network.model(inputs).logits, theirs(inputs).logits)
+    assert network.class_names(3) == (list(LABELS.values()), "")
+    assert network.checkpoint == str(folder)
+    assert network.digest == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert network.probabilities(torch.zeros(1, 3))[1] == "softmax"
+
+
+def test_another_checkpoint_of_this_network_is_loaded(folder: Path, saved: Callable[..., str]) -> None:
+    state = {key: value + 1 for key, value in ViTForImageClassification(config()).state_dict().items()}
+    network = load_network(load_config(f"hf/{folder}"), saved(state))
+    assert torch.equal(network.model.get_parameter("classifier.bias"), state["classifier.bias"])
+
+
+def test_random_weights_are_not_those_of_the_directory(folder: Path) -> None:
+    network = load_network(load_config(f"hf/{folder}"), random_weights=True)
+    theirs = ViTForImageClassification.from_pretrained(folder)
+    assert not torch.equal(network.model.get_parameter("classifier.weight"), theirs.classifier.weight)
+
+
+def test_labels_that_say_nothing_are_no_names(tmp_path: Path) -> None:
+    ViTForImageClassification(ViTConfig(**{**config().to_dict(), "id2label": {0: "LABEL_0", 1: "LABEL_1"}})).save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    assert load_network(load_config(f"hf/{tmp_path}")).class_names(2)[0] is None
+
+
+def test_several_labels_at_once_are_a_sigmoid_of_each(tmp_path: Path) -> None:
+    ViTForImageClassification(config(problem_type="multi_label_classification")).save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    assert load_network(load_config(f"hf/{tmp_path}")).probabilities(torch.zeros(1, 3))[1] == "sigmoid"
+
+
+def test_a_network_without_a_trained_head_is_refused(tmp_path: Path) -> None:
+    ViTModel(config()).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds no weights of classifier\.bias, classifier\.weight"):
+        load_network(load_config(f"hf/{tmp_path}"))
+
+
+def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"Cannot load .* as an image classifier of transformers: .*Expected a directory with config.json"
+    ):
+        load_network(load_config(f"hf/{tmp_path}"))
+
+
+def test_a_directory_without_an_image_processor_can_be_given_a_preprocessing(tmp_path: Path) -> None:
+    ViTForImageClassification(config()).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="Cannot load"):
+        load_network(load_config(f"hf/{tmp_path}"))
+    network = load_network(load_config(f"hf/{tmp_path}", {"model.preprocess": {"resize": 32, "crop": 32}}))
+    assert network.preprocess(read_picture(CAT)).shape == (1, 3, 32, 32)
+
+
+def test_a_name_is_needed() -> None:
+    with pytest.raises(ConfigError, match="needs 'name': a directory, or a name of the hub"):
+        load_network(load_config("hf/x", {"model.name": ""}))
+
+
+def test_code_in_a_repository_is_not_run(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "config.json").read_text()
+    (tmp_path / "config.json").write_text(
+        text.replace('"model_type": "vit"', '"model_type": "own", "auto_map": {"AutoConfig": "trap.Trap"}')
+    )
+    (tmp_path / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
+    with pytest.raises(ConfigError, match="Cannot load"):
+        load_network(load_config(f"hf/{tmp_path}"))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_without_transformers_the_extra_is_named() -> None:
+    program = (
+        "import sys; sys.modules['transformers'] = None\n"
+        "from camtool.models import load_network; from camtool.config.loading import load_config\n"
+        "load_network(load_config('hf/x'))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ConfigError: Networks of Hugging Face need transformers; 'pip install \"camtool[hf]\"'" in finished.stderr
