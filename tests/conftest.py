@@ -12,6 +12,9 @@ sys.path.insert(0, str(ROOT))  # --import-mode=importlib adds nothing; helpers a
 # Before anything imports camtool: from here on every annotated shape and type in it is checked at every call.
 jaxtyping.install_import_hook("camtool", "beartype.beartype")
 
+# Imported by pytest when this file is done, after the hook above.
+pytest_plugins = ("tests.cli.fixtures", "tests.models.fixtures", "tests.train.fixtures")
+
 THIRD_PARTY = (
     "beartype",
     "cv2",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from camtool.benchmark import measure as room
+from camtool.benchmark import timing as room
 from camtool.benchmark.cases import CASES, FORWARDS, MEMORY, PEERS, Case, on_tiny
 from camtool.benchmark.networks import TINY, Subject, build, subject
 from camtool.benchmark.peers import GRAD_CAM, TORCHCAM

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, LITE0, Run, pixels
+from tests.cli.fixtures import CAT, LITE0, Run, pixels
 
 DEIT = "deit-tiny_4xb256_in1k"
 NORM = "backbone.layers[11].ln1"

@@ -9,7 +9,7 @@ import torch
 
 from camtool.config.loading import load_config
 from camtool.models.loading import load_network
-from tests.cli.conftest import CAT, ROOT, Run
+from tests.cli.fixtures import CAT, ROOT, Run
 from tests.config.awesome import FAMILIES, text, trained
 
 IMG = "datasets/test/dandelion/14283011_3e7452c5b2_n.jpg"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.conftest import CAT, LAST, LITE0, Finished, Run
+from tests.cli.fixtures import CAT, LAST, LITE0, Finished, Run
 
 _RECIPE = Path(LITE0).read_text()
 

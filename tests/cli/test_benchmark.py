@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from camtool.benchmark import measure as room
+from camtool.benchmark import timing as room
 from camtool.benchmark.agreement import Agreement
 from camtool.benchmark.cases import CASES, Case
 from camtool.benchmark.timing import FAILED, OK, Effort, Measured, Timing
 from camtool.cli.benchmark import _turns
 from camtool.cli.markers import markers
-from tests.cli.conftest import Run
+from tests.cli.fixtures import Run
 
 BEGIN, END = markers("benchmark cpu")
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from camtool.visualization.figures import panels
-from tests.cli.conftest import CAT, LITE0, Finished, Run, pixels
+from tests.cli.fixtures import CAT, LITE0, Finished, Run, pixels
 from tests.cli.trained import NAMES, PER_CLASS, SIDE, SIZE, train
 
 DATA = "val_dataloader.dataset"

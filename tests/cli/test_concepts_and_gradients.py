@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, LAST, LITE0, PAIR, Run, pixels
+from tests.cli.fixtures import CAT, LAST, LITE0, PAIR, Run, pixels
 
 
 def test_concepts_are_drawn_with_a_legend_and_reported_with_their_classes(run: Run, tmp_path: Path) -> None:

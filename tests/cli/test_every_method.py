@@ -16,7 +16,7 @@ from camtool.functional import spatial_mean
 from camtool.methods import GradientMethod, family, find_method, method_names
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap, Weights
-from tests.cli.conftest import CAT, LAST, LITE0, Finished, Run, pixels
+from tests.cli.fixtures import CAT, LAST, LITE0, Finished, Run, pixels
 
 # Of some of so many maps of a network that was never trained there is something to be said.
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")

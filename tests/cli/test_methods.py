@@ -10,7 +10,7 @@ from camtool.functional import spatial_mean
 from camtool.methods import GradientMethod, method_names
 from camtool.registry import METHODS
 from camtool.types import Maps, Weights
-from tests.cli.conftest import ROOT, Run
+from tests.cli.fixtures import ROOT, Run
 
 README = ROOT / "README.md"
 BEGIN, END = MARKERS

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, LITE0, PAIR, Run, pixels
+from tests.cli.fixtures import CAT, LITE0, PAIR, Run, pixels
 
 # On what the network sees of demo/cat_and_espresso.jpg: the cat's half, and the outline of the cup.
 _CAT = [(0, 0), (111, 0), (111, 223), (0, 223)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CAT, LAST, LITE0, Run
+from tests.cli.fixtures import CAT, LAST, LITE0, Run
 
 
 def test_the_tree_shows_path_class_shape_parameters_and_use(run: Run) -> None:

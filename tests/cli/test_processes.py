@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.conftest import CAT, LITE0, ROOT, pixels
+from tests.cli.fixtures import CAT, LITE0, ROOT, pixels
 
 SCRIPT = str(ROOT / "tools/vis_cam.py")
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from camtool.datasets.synthetic.scenes import ShapeScenes
-from tests.cli.conftest import ROOT, Run
+from tests.cli.fixtures import ROOT, Run
 
 CONFIG = str(ROOT / "configs/resnet_cam/resnet18_cam_shapes.py")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, PAIR, ROOT, Run
+from tests.cli.fixtures import CAT, PAIR, ROOT, Run
 
 COLOURS = str(ROOT / "configs/torch_model/colours.py")
 

@@ -11,7 +11,7 @@ from camtool.benchmark.backbones import BACKBONES, Example
 from camtool.benchmark.coverage import FAILED, OK, REFUSED, Measured
 from camtool.cli import console
 from camtool.cli.sweep import MARKERS
-from tests.cli.conftest import Run
+from tests.cli.fixtures import Run
 
 BEGIN, END = MARKERS
 

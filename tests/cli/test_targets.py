@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, ESPRESSO, LAST, LITE0, PAIR, Run
+from tests.cli.fixtures import CAT, ESPRESSO, LAST, LITE0, PAIR, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = str(ROOT / "configs/torch_model/colours.py")

@@ -9,8 +9,8 @@ import torch
 
 from camtool.errors import ConfigError
 from camtool.train.config import training_config
-from tests.cli.conftest import ROOT, Finished, Run
-from tests.train.conftest import read, write_config, write_pictures
+from tests.cli.fixtures import ROOT, Finished, Run
+from tests.train.fixtures import read, write_config, write_pictures
 
 
 @pytest.fixture

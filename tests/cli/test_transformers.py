@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, ROOT, Run
+from tests.cli.fixtures import CAT, ROOT, Run
 
 _ZOO = {
     "deit-tiny_4xb256_in1k": ("backbone.layers[11].ln1", (14, 14)),

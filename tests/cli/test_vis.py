@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.conftest import CAT, ESPRESSO, LAST, LITE0, PAIR, ROCKET, Run, pixels
+from tests.cli.fixtures import CAT, ESPRESSO, LAST, LITE0, PAIR, ROCKET, Run, pixels
 
 FIFTH = "backbone.timm_model.blocks[5]"
 

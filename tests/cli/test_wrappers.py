@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.cli.conftest import CAT, LITE0, Run
+from tests.cli.fixtures import CAT, LITE0, Run
 
 
 def test_a_method_around_another_has_both_names_and_a_file_name_that_every_system_takes(run: Run, tmp_path: Path) -> None:

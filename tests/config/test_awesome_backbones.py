@@ -11,7 +11,7 @@ from camtool.config.loading import load_config
 from camtool.errors import CheckpointError, ConfigError
 from camtool.models.loading import load_network
 from tests.config.awesome import FAMILIES, FORMATTING, MOBILENET, NORMALIZE, SWIN, T2T, VIT, text, trained
-from tests.models.conftest import ROOT, SMALL
+from tests.models.fixtures import ROOT, SMALL
 
 Write = Callable[..., str]
 Save = Callable[..., str]

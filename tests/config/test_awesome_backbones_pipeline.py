@@ -13,7 +13,7 @@ from PIL import Image
 from camtool.config.loading import load_config
 from camtool.io.images import read_picture
 from tests.config.awesome import FORMATTING, NORMALIZE, text
-from tests.models.conftest import ROOT
+from tests.models.fixtures import ROOT
 from tests.models.pipelines import build
 
 SMALL = "dict(backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8), head=dict(type='ClsHead'))"

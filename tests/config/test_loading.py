@@ -6,7 +6,7 @@ import pytest
 from camtool.config import loading
 from camtool.config.loading import load_config
 from camtool.errors import ConfigError
-from tests.models.conftest import LITE0, ROOT, SMALL
+from tests.models.fixtures import LITE0, ROOT, SMALL
 
 Write = Callable[..., str]
 RESNET50 = "resnet/resnet50_8xb32_in1k.py"

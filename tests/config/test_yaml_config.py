@@ -9,7 +9,7 @@ import yaml
 
 from camtool.config.yaml_config import RECIPE, translated
 from camtool.errors import ConfigError
-from tests.cli.conftest import CAT, Run
+from tests.cli.fixtures import CAT, Run
 
 STAND_IN = """
 model = dict(type="camtool.ResNetCAM", depth=18, num_classes=10)

@@ -9,7 +9,7 @@ from torch import nn
 from camtool.config.loading import load_config
 from camtool.models.loading import load_network
 from camtool.models.sources.mmpretrain_pipeline import Pipeline
-from tests.models.conftest import LITE0, SMALL
+from tests.models.fixtures import LITE0, SMALL
 
 # One of each kind: where resizing is done, by which library and kernel, whether it crops, whose statistics.
 FAMILIES = {

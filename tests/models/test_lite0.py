@@ -9,7 +9,7 @@ from torch import nn
 
 from camtool.io.images import read_picture
 from camtool.models import Network
-from tests.models.conftest import ROOT
+from tests.models.fixtures import ROOT
 
 FILE = "models/efficientnet-lite0-57934424.pth"
 

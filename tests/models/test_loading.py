@@ -15,7 +15,7 @@ from camtool.errors import CamtoolError, CamtoolWarning, CheckpointError, Config
 from camtool.models import Network, load_network
 from camtool.models.checkpoints import map_keys
 from camtool.models.loading import check_device
-from tests.models.conftest import LITE0, SMALL
+from tests.models.fixtures import LITE0, SMALL
 
 Save = Callable[..., str]
 State = dict[str, Tensor]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.cli.conftest import ROOT, run  # noqa: F401 - a fixture
+from tests.cli.fixtures import ROOT
 
 SCRIPT = ROOT / "tools/train.py"
 

@@ -14,8 +14,8 @@ from camtool.train.collate import collate_readable
 from camtool.train.config import training_config
 from camtool.train.metrics import ValidationLoss
 from camtool.train.skip_broken import Broken, SkipBroken
-from tests.cli.conftest import Run
-from tests.train.conftest import read
+from tests.cli.fixtures import Run
+from tests.train.fixtures import read
 
 ONE_EPOCH = ("--cfg-options", "train_cfg.max_epochs=1")
 

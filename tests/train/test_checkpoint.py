@@ -12,8 +12,8 @@ from mmengine.logging import HistoryBuffer
 from camtool.errors import CheckpointError, OutputError
 from camtool.io.atomic import remove_leftovers, write_atomically
 from camtool.train.serialization import hub_from_plain, plain, plain_hub
-from tests.cli.conftest import Run
-from tests.train.conftest import assert_same, read
+from tests.cli.fixtures import Run
+from tests.train.fixtures import assert_same, read
 
 
 def _options(*options: str) -> tuple[str, ...]:

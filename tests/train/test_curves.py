@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from camtool.visualization.training_curves import draw_curves
-from tests.cli.conftest import Run, pixels
-from tests.train.conftest import read
+from tests.cli.fixtures import Run, pixels
+from tests.train.fixtures import read
 
 
 def test_the_picture_has_a_line_for_each_curve(tmp_path: Path) -> None:

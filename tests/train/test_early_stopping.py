@@ -12,8 +12,8 @@ from torch import nn
 from camtool.errors import ConfigError
 from camtool.train.config import training_config
 from camtool.train.hooks import EarlyStopping
-from tests.cli.conftest import Run
-from tests.train.conftest import assert_same, read
+from tests.cli.fixtures import Run
+from tests.train.fixtures import assert_same, read
 
 
 class _Runner(Runner):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from tests.cli.conftest import Run
-from tests.train.conftest import assert_same, read
+from tests.cli.fixtures import Run
+from tests.train.fixtures import assert_same, read
 
 
 def test_a_training_begins_with_weights_of_other_names_that_the_config_maps(config: Path, tmp_path: Path, run: Run) -> None:

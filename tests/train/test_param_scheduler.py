@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from camtool.train.config import training_config
-from tests.cli.conftest import Run
-from tests.train.conftest import CONFIG, read
+from tests.cli.fixtures import Run
+from tests.train.fixtures import CONFIG, read
 
 (PLATEAU,) = [line for line in CONFIG.splitlines() if line.startswith("param_scheduler")]
 

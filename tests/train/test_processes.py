@@ -10,7 +10,7 @@ import pytest
 from camtool.errors import CamtoolError
 from camtool.train.config import training_config
 from camtool.train.distributed import check_launcher
-from tests.train.conftest import assert_same, of_training, read, started
+from tests.train.fixtures import assert_same, of_training, read, started
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.conftest import Run
-from tests.train.conftest import assert_same, of_training, read, started
+from tests.cli.fixtures import Run
+from tests.train.fixtures import assert_same, of_training, read, started
 
 KILLED = -9
 WORKERS = ("--cfg-options", "train_dataloader.num_workers=2", "train_dataloader.persistent_workers=True", "val_dataloader.num_workers=1")

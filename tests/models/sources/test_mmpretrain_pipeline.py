@@ -16,7 +16,7 @@ from camtool.io.images import read_picture
 from camtool.models import load_network
 from camtool.models.sources.mmpretrain_pipeline import Pipeline
 from camtool.visualization.inverse_preprocessing import seen_picture
-from tests.models.conftest import ROOT, SMALL
+from tests.models.fixtures import ROOT, SMALL
 from tests.models.pipelines import FAMILIES, build, with_small_network
 
 CIFAR = "mmpretrain::resnet/resnet18_8xb16_cifar10.py"
