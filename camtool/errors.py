@@ -53,7 +53,7 @@ class OutputError(CamtoolError):
 
 
 @contextmanager
-def concerning(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
+def attribute_errors_to(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
     """Say of an error of this kind from inside which methods it is about, unless something further inside has said so."""
     try:
         yield

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.errors import MethodError, TargetError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.instrumentation.attention import Attention
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
@@ -22,7 +22,7 @@ ATTENTION = "attention"
 """What stands for the target layer's path in the raw maps of attention methods."""
 
 
-class Attended:
+class AttentionMaps:
     """The attention of one forward pass, as its methods read it.
 
     Raises:
@@ -170,5 +170,5 @@ def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tens
 
 
 def _by_head(weights: Tensor) -> Float[Tensor, "n heads length length"]:
-    weights = widened(weights.detach())
+    weights = to_float32(weights.detach())
     return weights.unsqueeze(1) if weights.ndim == 3 else weights

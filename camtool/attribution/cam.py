@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from camtool.attribution.augmentation import augmented_mean
-from camtool.attribution.computation import Call
-from camtool.attribution.context import Setting
+from camtool.attribution.computation import Computation
+from camtool.attribution.context import CallContext
 from camtool.attribution.input_gradients import input_source
 from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
 from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
@@ -132,7 +132,7 @@ class CAM:
                 self._derive_layer(inputs, targets)
             model = self._fast.of(given, self.target_layers)
             given = self._fast.arranged(given)
-            call = Call(self._setting(model, given), targets)
+            call = Computation(self._setting(model, given), targets)
             with self._fast.autocast(given.picture.device):
                 explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
             self.refused = {**self._unfit, **call.refused}
@@ -155,8 +155,8 @@ class CAM:
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
-    def _setting(self, model: nn.Module, given: Inputs) -> Setting:
-        return Setting(
+    def _setting(self, model: nn.Module, given: Inputs) -> CallContext:
+        return CallContext(
             model,
             given,
             {path: find_layer(model, path)[1] for path in self._layers},
@@ -219,7 +219,7 @@ class CAM:
         if any(parameter.is_inference() for parameter in self._model.parameters()):
             raise CamtoolError("The model was built under torch.inference_mode(); no gradient can be taken. Build it outside of it.")
 
-    def _result(self, name: str, explained: MethodMaps, call: Call) -> CAMResult:
+    def _result(self, name: str, explained: MethodMaps, call: Computation) -> CAMResult:
         status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
         targets = [[getattr(target, "index", target) for target in row] for row in call.targets]
         for sample, row in enumerate(status):
@@ -248,12 +248,12 @@ class CAM:
             seconds=dict(call.seconds),
         )
 
-    def _layers_of(self, name: str, call: Call) -> list[str]:
+    def _layers_of(self, name: str, call: Computation) -> list[str]:
         if name in self._attention_methods:
             return call.attention_layers
         return self.target_layers if reads_layers(self.methods[name]) else []
 
-    def _source(self, name: str, call: Call) -> str:
+    def _source(self, name: str, call: Computation) -> str:
         if name in self._attention_methods:
             return attention_source(call.attention_layers)
         of_layers = layers_source(self.target_layers, getattr(self.methods[name], "fusion", None) or self._fusion)

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camtool.attribution.attention import ATTENTION, Attended
-from camtool.attribution.context import Setting
-from camtool.attribution.forward_pass import Captured, Pass
+from camtool.attribution.attention import ATTENTION, AttentionMaps
+from camtool.attribution.context import CallContext
+from camtool.attribution.forward_pass import Captured, ForwardPass
 from camtool.attribution.further import FurtherPasses, callers_autocast
 from camtool.attribution.input_gradients import InputGradients
-from camtool.attribution.queries import Asked, NetworkInquiry
+from camtool.attribution.queries import NetworkQueries, QueryContext
 from camtool.attribution.result import MethodMaps, finished
-from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError, concerning
+from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError, attribute_errors_to
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.attention import AttentionRecorder
 from camtool.instrumentation.inputs import Inputs
@@ -31,7 +31,7 @@ from camtool.targets import Output, Target, find_logits, of_copies, resolve_targ
 
 
 @dataclass
-class Aim:
+class TargetGroup:
     """Targets, n lists of k, and the methods that explain them."""
 
     targets: list[list[Target]]
@@ -39,24 +39,24 @@ class Aim:
 
 
 @dataclass
-class Forwarded:
+class ForwardRecord:
     """What a forward pass leaves when nothing of it is recorded any more."""
 
     given: Inputs
     logits: Output
     captured: Mapping[str, Captured]
     replays: Mapping[str, Replay]
-    attended: Attended | None
+    attended: AttentionMaps | None
     at_input: InputGradients
 
 
-class Call:
+class Computation:
     """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
 
     targets: list[list[Target]]
     logits: Output
 
-    def __init__(self, setting: Setting, targets: Any) -> None:
+    def __init__(self, setting: CallContext, targets: Any) -> None:
         self._setting = setting
         self._asked: Any = targets
         self._is_first = True
@@ -89,7 +89,7 @@ class Call:
         self.refused |= dict.fromkeys([*names, *based], str(error))
 
     @contextmanager
-    def _sparing(self, name: str) -> Iterator[None]:
+    def _skip_unfit(self, name: str) -> Iterator[None]:
         """Leave out a method that refuses in here, if the setting says so."""
         try:
             yield
@@ -98,15 +98,15 @@ class Call:
                 raise
             self._refuse([name], error)
 
-    def _explain(self, inputs: Tensor, setting: Setting, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
+    def _explain(self, inputs: Tensor, setting: CallContext, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
         started = _now(inputs)
         with evaluating(setting.model):
             forward = self._forward(inputs, setting)
             forwarded = _now(inputs)
 
-            def pass_for(targets: list[list[Target]]) -> Pass:
+            def pass_for(targets: list[list[Target]]) -> ForwardPass:
                 aimed = of_copies(targets, flipped, inputs.shape[-1])
-                return Pass(setting.model, forward.given, forward.logits, forward.captured, aimed)
+                return ForwardPass(setting.model, forward.given, forward.logits, forward.captured, aimed)
 
             aims, seen = self._find_aims(setting), pass_for(self.targets)
             passes = [seen if aim.targets is self.targets else pass_for(aim.targets) for aim in aims]
@@ -114,7 +114,7 @@ class Call:
             # First: what methods of attention refuse is known before others take long.
             raws = self._differentiate(setting, forward, seen, wanting)
             asked = partial(
-                Asked,
+                QueryContext,
                 setting.model,
                 forward.given,
                 forward.logits.detach(),
@@ -132,7 +132,7 @@ class Call:
         self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
         return explained
 
-    def _forward(self, inputs: Tensor, setting: Setting) -> Forwarded:
+    def _forward(self, inputs: Tensor, setting: CallContext) -> ForwardRecord:
         """Run the network once, with all recorded that the methods need; the first time, find the targets."""
         model, given, n = setting.model, setting.given(inputs), len(setting.inputs.picture)
         methods, readers = setting.methods.values(), setting.attention_methods
@@ -158,44 +158,46 @@ class Call:
                 _warn_of_calls(capture, setting.aug_smooth)
             captured = {path: capture.activations(path) for path in setting.layers}
         replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
-        with concerning(readers):
-            attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
+        with attribute_errors_to(readers):
+            attended = AttentionMaps(readers, recorder.records, given, logits, setting.layout) if readers else None
         if attended:
             self.attention_layers = [layer.path for layer in attended.found.layers]
-        return Forwarded(given, logits, captured, replays, attended, at_input)
+        return ForwardRecord(given, logits, captured, replays, attended, at_input)
 
-    def _differentiate(self, setting: Setting, forward: Forwarded, seen: Pass, wanting: Sequence[Pass]) -> dict[str, dict[str, Tensor]]:
+    def _differentiate(
+        self, setting: CallContext, forward: ForwardRecord, seen: ForwardPass, wanting: Sequence[ForwardPass]
+    ) -> dict[str, dict[str, Tensor]]:
         """Take all derivatives of the forward pass; return the raw maps of attention, which are made of them."""
         readers, attended = setting.attention_methods, forward.attended
         takers = [name for name, method in setting.methods.items() if setting.needs_gradients(method)]
         of_curvature = [name for name, method in setting.methods.items() if method.needs_curvature]
         beside = attended.wanted if attended else []
-        with concerning(takers, LayerError), concerning(of_curvature or readers):
+        with attribute_errors_to(takers, LayerError), attribute_errors_to(of_curvature or readers):
             found = _differentiated(seen, wanting, beside, curved=bool(of_curvature), keep=setting.keeps_graph)
         raws = {}
         if attended:
-            with concerning(readers):
+            with attribute_errors_to(readers):
                 of_attention = [attended.checked(one) for one in found]
-            with concerning(name for name, one in readers.items() if one.needs_layer_gradients):
+            with attribute_errors_to(name for name, one in readers.items() if one.needs_layer_gradients):
                 of_layers = attended.layer_gradients(setting.model, seen.scores())
-            with concerning(readers), _own_precision(seen.inputs.picture):
+            with attribute_errors_to(readers), _own_precision(seen.inputs.picture):
                 raws = {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
-        with concerning(setting.input_methods):
+        with attribute_errors_to(setting.input_methods):
             forward.at_input.read(seen.scores(), forward.logits)
         return raws
 
     def _note_replays(self, replays: Mapping[str, Replay]) -> None:
         for path, replay in replays.items():
-            if replay.words not in ("", REPLAYED, self.replays.get(path)):
-                warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
-            self.replays[path] = replay.words
+            if replay.status not in ("", REPLAYED, self.replays.get(path)):
+                warnings.warn(f"Layer '{path}': scores of other activations take {replay.status}.", CamtoolWarning, stacklevel=2)
+            self.replays[path] = replay.status
 
-    def _find_aims(self, setting: Setting) -> list[Aim]:
+    def _find_aims(self, setting: CallContext) -> list[TargetGroup]:
         """Return what the methods of target layers explain: the targets asked for, or what a method makes of them."""
-        aims: list[Aim] = []
+        aims: list[TargetGroup] = []
         for name, method in setting.methods.items():
             wanted: list[list[Target]] = []
-            with self._sparing(name):
+            with self._skip_unfit(name):
                 wanted = [[method.target(target) for target in row] for row in self.targets]
             if not wanted:
                 continue
@@ -203,13 +205,13 @@ class Call:
             targets = self.targets if is_own else resolve_targets(wanted, self.logits)[0]
             aim = next((aim for aim in aims if aim.targets == targets), None)
             if aim is None:
-                aim = Aim(targets, {})
+                aim = TargetGroup(targets, {})
                 aims.append(aim)
             aim.methods[name] = method
         return aims
 
     def _finished(
-        self, raws: Mapping[str, dict[str, Tensor]], aims: Sequence[Aim], passes: Sequence[Pass], size: Sequence[int]
+        self, raws: Mapping[str, dict[str, Tensor]], aims: Sequence[TargetGroup], passes: Sequence[ForwardPass], size: Sequence[int]
     ) -> dict[str, MethodMaps]:
         """Return the final maps of raw ones by method and layer."""
         explained = {}
@@ -223,29 +225,31 @@ class Call:
             explained[name] = finished(raw, size, None if method is None else self._setting.fusion_of(method), importances.get(name))
         return explained
 
-    def _raw_maps(self, methods: Mapping[str, Method], seen: Pass, forward: Forwarded, asked: Asked) -> dict[str, dict[str, Tensor]]:
+    def _raw_maps(
+        self, methods: Mapping[str, Method], seen: ForwardPass, forward: ForwardRecord, asked: QueryContext
+    ) -> dict[str, dict[str, Tensor]]:
         """Return by method and layer the signed raw maps (n, k, *feature)."""
         count = len(self.targets[0])
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
         for path, (tensor, layout) in forward.captured.items():
             for name, method in methods.items():
-                with self._sparing(name):
+                with self._skip_unfit(name):
                     if method.needs_tokens and not isinstance(layout, Tokens):
                         raise MethodError(
                             f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
                             f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
                         )
-            with concerning((name for name, one in methods.items() if self._setting.needs_gradients(one)), LayerError):
+            with attribute_errors_to((name for name, one in methods.items() if self._setting.needs_gradients(one)), LayerError):
                 by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
             for name, method in methods.items():
                 if name in self.refused:
                     continue
                 remembered: list[Tensor] | None = [] if method.asks_alike else None
                 maps = []
-                with self._sparing(name):
+                with self._skip_unfit(name):
                     for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
-                        inquiry = NetworkInquiry(asked, name, path, k, layout, forward.replays.get(path), remembered)
-                        evidence = replace(by_target[k], inquiry=inquiry)
+                        queries = NetworkQueries(asked, name, path, k, layout, forward.replays.get(path), remembered)
+                        evidence = replace(by_target[k], model_queries=queries)
                         maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
                     stacked = torch.stack(maps, dim=1)
                     raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
@@ -255,7 +259,7 @@ class Call:
 
 
 def _differentiated(
-    seen: Pass, wanting: Sequence[Pass], beside: Sequence[Tensor], *, curved: bool, keep: bool
+    seen: ForwardPass, wanting: Sequence[ForwardPass], beside: Sequence[Tensor], *, curved: bool, keep: bool
 ) -> list[list[Tensor | None]]:
     """Take the derivatives of the passes that want them; return those of the first with respect to `beside`, by target."""
     others = [one for one in wanting if one is not seen]

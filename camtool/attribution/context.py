@@ -1,4 +1,4 @@
-"""Setting: what is the same for every pass of a call."""
+"""CallContext: what is the same for every pass of a call."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from camtool.methods import AttentionMethod, InputMethod, Method
 
 
 @dataclass(frozen=True)
-class Setting:
+class CallContext:
     """What is the same for every pass of a call."""
 
     model: nn.Module
@@ -58,7 +58,7 @@ class Setting:
         """Return whether gradients of the shared pass are needed for a method's map."""
         return method.needs_gradients or self.fusion_of(method).needs_importances
 
-    def without(self, refused: Collection[str]) -> "Setting":
+    def without(self, refused: Collection[str]) -> "CallContext":
         """Return the setting without some methods."""
         return replace(
             self,

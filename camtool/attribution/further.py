@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camtool.attribution.context import Setting
-from camtool.attribution.forward_pass import Pass, check_alive, parts
-from camtool.attribution.queries import Asked, NetworkInquiry
+from camtool.attribution.context import CallContext
+from camtool.attribution.forward_pass import ForwardPass, check_alive, parts
+from camtool.attribution.queries import NetworkQueries, QueryContext
 from camtool.instrumentation.batching import chunk_size, in_chunks
 from camtool.methods._base import Evidence
 from camtool.targets import Target, find_logits, samples_of
@@ -19,7 +19,7 @@ from camtool.targets import Target, find_logits, samples_of
 class FurtherPasses:
     """Passes of the network beside the one that all methods share."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: CallContext) -> None:
         self._setting = setting
 
     def evidence_of(
@@ -35,12 +35,12 @@ class FurtherPasses:
             with setting.capturing({path: setting.layers[path]}, together, differentiate=gradients) as capture:
                 logits = find_logits(given.run(setting.model), batch=len(together))
                 captured = {path: capture.activations(path)}
-            seen = Pass(setting.model, given, logits, captured, [[row[k]] for row in aimed] * (stop - start))
+            seen = ForwardPass(setting.model, given, logits, captured, [[row[k]] for row in aimed] * (stop - start))
             if gradients:
                 seen.differentiate()
             for part, one in enumerate(parts(seen.evidence(path, 0, alive=False), stop - start)):
                 picture = pictures[start + part]
-                asked = Asked(
+                asked = QueryContext(
                     setting.model,
                     setting.given(picture),
                     samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
@@ -50,7 +50,7 @@ class FurtherPasses:
                     callers_autocast(picture),
                 )
                 layout = captured[path][1]
-                evidence.append(replace(one, inquiry=NetworkInquiry(asked, method, path, k, layout, None, None)))
+                evidence.append(replace(one, model_queries=NetworkQueries(asked, method, path, k, layout, None, None)))
 
         progress = setting.progress and partial(setting.progress, f"{method} at {path}")
         in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run, progress)

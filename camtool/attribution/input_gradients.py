@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.attribution.result import MethodMaps, finished
-from camtool.errors import CamtoolWarning, MethodError, concerning
-from camtool.functional import widened
+from camtool.errors import CamtoolWarning, MethodError, attribute_errors_to
+from camtool.functional import to_float32
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm
 from camtool.instrumentation.guided_relu import GuidedReLUs
 from camtool.instrumentation.inputs import Inputs
@@ -88,15 +88,15 @@ class InputGradients:
                 if not gradients.flatten(1).any(dim=1).all():
                     raise MethodError(_dead(self._methods))
                 if self._check:
-                    _warn_if_incomplete(widened(scores.detach()), widened(self._leaf.detach()) * gradients, terms)
+                    _warn_if_incomplete(to_float32(scores.detach()), to_float32(self._leaf.detach()) * gradients, terms)
             if self._relus is not None:
-                with concerning(name for name, one in self._methods.items() if one.needs_guided), self._relus.guiding():
+                with attribute_errors_to(name for name, one in self._methods.items() if one.needs_guided), self._relus.guiding():
                     (found,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
                 if found is None:
                     raise MethodError(_disconnected(self._methods))
-                guided = widened(found)
+                guided = to_float32(found)
             maps = [term.maps for term in terms if term.maps is not None]
-            self._evidence.append(InputEvidence(widened(self._leaf.detach()), gradients, maps, guided))
+            self._evidence.append(InputEvidence(to_float32(self._leaf.detach()), gradients, maps, guided))
 
     def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
         """Return every input method's maps; `explained` has those of the methods that some are based on."""

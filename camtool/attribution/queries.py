@@ -1,4 +1,4 @@
-"""Inquiry: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
+"""ModelQueries: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.errors import MethodError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.instrumentation.batching import Progress, chunk_size, in_chunks
 from camtool.instrumentation.deep_lift import Rescaling
 from camtool.instrumentation.inputs import Inputs
@@ -23,8 +23,8 @@ from camtool.types import Maps
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What all inquiries of one forward pass share."""
+class QueryContext:
+    """What all queries of one forward pass share."""
 
     model: nn.Module
     inputs: Inputs
@@ -38,15 +38,15 @@ class Asked:
     """The caller's, for further passes of the network."""
 
 
-class NetworkInquiry:
-    """What one method asks about one target at one layer; see `camtool.methods._base.Inquiry`.
+class NetworkQueries:
+    """What one method asks about one target at one layer; see `camtool.methods._base.ModelQueries`.
 
     Args:
         remembered: scores of all k targets by question, where the questions are the same for every target; None: where they are not.
     """
 
     def __init__(
-        self, asked: Asked, method: str, path: str, k: int, layout: Layout, replay: Replay | None, remembered: list[Tensor] | None
+        self, asked: QueryContext, method: str, path: str, k: int, layout: Layout, replay: Replay | None, remembered: list[Tensor] | None
     ) -> None:
         self._asked = asked
         self._method = method
@@ -57,7 +57,7 @@ class NetworkInquiry:
         self._remembered = remembered
         self._questions = 0
         self.inputs: Tensor = asked.inputs.picture.detach()
-        self.scores: Tensor = widened(scores([row[k] for row in asked.targets], asked.logits).detach())
+        self.scores: Tensor = to_float32(scores([row[k] for row in asked.targets], asked.logits).detach())
 
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the layer's activations, from the layer on."""
@@ -97,7 +97,7 @@ class NetworkInquiry:
                 f"Method '{self._method}' needs the score's gradient at the input, and none gets there: a torch.no_grad() in the model? "
                 "Use a method that asks for scores only, such as 'scorecam'."
             )
-        return widened(found.detach()), widened(gradients)
+        return to_float32(found.detach()), to_float32(gradients)
 
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> list[Evidence]:
         """Return the evidence of other inputs at the same layer."""
@@ -125,8 +125,8 @@ class NetworkInquiry:
                 logits = find_logits(output, batch=2)
                 scored = scores([self._asked.targets[sample][self._k]] * 2, logits)
             (gradients,) = torch.autograd.grad(scored, pair, torch.full_like(scored, 0.5))
-            contributions = widened(gradients).sum(dim=0, keepdim=True) * widened(maps)
-            self._check_complete(contributions, widened(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
+            contributions = to_float32(gradients).sum(dim=0, keepdim=True) * to_float32(maps)
+            self._check_complete(contributions, to_float32(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
             found.append(contributions)
         return torch.cat(found)
 
@@ -145,7 +145,7 @@ class NetworkInquiry:
     def _replayed(self) -> Replay:
         if self._replay is None:
             raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
-        self._replay.doubt()
+        self._replay.invalidate()
         return self._replay
 
     def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Output]], copy: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class NetworkInquiry:
             with torch.no_grad(), self._asked.autocast():
                 for sample, logits in enumerate(logits_of(copies(start, stop))):
                     for place, k in enumerate(wanted):
-                        found[sample, place, start:stop] = widened(scores([targets[sample][k]] * len(logits), logits))
+                        found[sample, place, start:stop] = to_float32(scores([targets[sample][k]] * len(logits), logits))
 
         in_chunks(count, chunk_size(copy), run, self.report)
         if not found.isfinite().all():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import CamtoolWarning, MethodError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.types import Maps
 
 ITERATIONS = 200
@@ -44,7 +44,7 @@ def factorize(activations: Maps, components: int, *, seed: int = 0, iterations: 
     except ImportError as error:
         raise MethodError('Deep feature factorization needs scikit-learn: pip install "camtool[dff]".') from error
     count, grid = activations.shape[0], activations.shape[2:]
-    points = widened(activations.detach()).transpose(0, 1).flatten(1)  # (c, n positions)
+    points = to_float32(activations.detach()).transpose(0, 1).flatten(1)  # (c, n positions)
     most = min(points.shape)
     if not 1 <= components <= most:
         found = f"{points.shape[0]} channels at {points.shape[1]} positions"

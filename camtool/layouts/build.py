@@ -50,7 +50,7 @@ def fit_layout(
         candidates.reverse()
     reasons = []
     for candidate in candidates:
-        reason = candidate.misfit(tensor.shape, input_size, given=layout is not None)
+        reason = candidate.mismatch(tensor.shape, input_size, given=layout is not None)
         if reason is None:
             return candidate
         reasons.append(reason)

@@ -1,4 +1,4 @@
-"""What a method is, and what one of a target layer is given: activations, their gradients, and an inquiry of the network."""
+"""What a method is, and what one of a target layer is given: activations, their gradients, and an queries of the network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Copies: TypeAlias = Callable[[int, int], Float[Tensor, "n copies channels *size"
 
 
 @runtime_checkable
-class Inquiry(Protocol):
+class ModelQueries(Protocol):
     """What a method may ask of the network beyond one forward pass: always the score of the target that is explained.
 
     A method never sees the network. How many copies go through it at once is not the method's to decide: results do not depend on it.
@@ -64,14 +64,14 @@ class Evidence:
     """The final linear layer's weights for the target; raises MethodError where the head is not global average pooling + linear."""
     curvature: Maps | None = None
     """The scalar's Hessian in the activations times the activations; None unless the method asked for it."""
-    inquiry: Inquiry | None = None
+    model_queries: ModelQueries | None = None
     """For methods that ask more of the network."""
 
-    def ask(self, method: str) -> Inquiry:
-        """Return the inquiry; MethodError if there is none."""
-        if self.inquiry is None:
+    def queries(self, method: str) -> ModelQueries:
+        """Return the queries; MethodError if there is none."""
+        if self.model_queries is None:
             raise MethodError(f"Method '{method}' asks the network again, which is not possible here.")
-        return self.inquiry
+        return self.model_queries
 
 
 class BaseMethod(ABC):

@@ -27,7 +27,7 @@ class Contributions(Method):
     replays = True
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        return evidence.ask(self.name).contributions_from_zero().sum(1)
+        return evidence.queries(self.name).contributions_from_zero().sum(1)
 
 
 def contributions(function: Callable[[Tensor], Tensor], inputs: Tensor, others: Tensor) -> Tensor:

@@ -129,9 +129,9 @@ def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
         torch.tensor([values], dtype=torch.float64)
         for values in (example.activations, example.gradients, example.class_weights, example.curvature, example.picture)
     )
-    inquiry = ByHand(picture, activations, gradients, weights)
-    inquiry.scores = torch.tensor([inquiry.score_of_activations(activations[0].numpy())], dtype=torch.float64)
-    given = Evidence(activations, gradients, lambda: weights, curvature, inquiry)
+    queries = ByHand(picture, activations, gradients, weights)
+    queries.scores = torch.tensor([queries.score_of_activations(activations[0].numpy())], dtype=torch.float64)
+    given = Evidence(activations, gradients, lambda: weights, curvature, queries)
     actual = build_method({"type": name, **example.arguments}).raw_map(given)
     # The epsilons of 1e-6 and 1e-7 in some denominators are left out by hand.
     torch.testing.assert_close(actual[0], torch.tensor(example.expected, dtype=torch.float64), rtol=1e-5, atol=1e-6)

@@ -66,8 +66,8 @@ class Elsewhere(Method):
         self.shifts = shifts
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        inquiry = evidence.ask(self.name)
-        gradients = [one.gradients for one in inquiry.evidence_of([inquiry.inputs + shift for shift in self.shifts])]
+        queries = evidence.queries(self.name)
+        gradients = [one.gradients for one in queries.evidence_of([queries.inputs + shift for shift in self.shifts])]
         return torch.stack([one.abs().sum(1) for one in gradients if one is not None]).sum(0)
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.methods._base import Evidence, Method
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
@@ -30,7 +30,7 @@ class EdgeCAM(Method):
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         grid = evidence.activations.shape[2:]
-        edges = sobel_magnitude(widened(evidence.ask(self.name).inputs)).to(evidence.activations.dtype)
+        edges = sobel_magnitude(to_float32(evidence.queries(self.name).inputs)).to(evidence.activations.dtype)
         return _POOL[len(grid)](edges, tuple(grid)).squeeze(1)
 
 

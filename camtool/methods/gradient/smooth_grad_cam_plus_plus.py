@@ -43,8 +43,8 @@ class SmoothGradCAMPlusPlus(ChannelMethod):
         return Noise(self.name, samples=self.samples, sigma=self.sigma, seed=self.seed)
 
     def contributions(self, evidence: Evidence) -> Maps:
-        inquiry = evidence.ask(self.name)
-        noisy = inquiry.evidence_of(self.noise().copies(inquiry.inputs))
+        queries = evidence.queries(self.name)
+        noisy = queries.evidence_of(self.noise().copies(queries.inputs))
         gradients = torch.stack([one.gradients for one in noisy if one.gradients is not None])
         first, second, third = ((gradients**order).mean(dim=0) for order in (1, 2, 3))
         return plus_plus_weights(evidence.activations, first, second, third) * evidence.activations

@@ -21,7 +21,7 @@ class AblationCAM(ChannelMethod):
     asks_alike = True
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
-        without = inquiry.scores_of_activations(activations.shape[1], OneChannelZero(activations))
-        weights = inquiry.scores.unsqueeze(1) - without  # (n, c)
+        activations, queries = evidence.activations, evidence.queries(self.name)
+        without = queries.scores_of_activations(activations.shape[1], OneChannelZero(activations))
+        weights = queries.scores.unsqueeze(1) - without  # (n, c)
         return weights.reshape(*weights.shape, *[1] * (activations.ndim - 2)) * activations

@@ -31,10 +31,10 @@ class FasterScoreCAM(ChannelMethod):
             raise ValueError(f"k is a number of channels, at least 1, got {k}")
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         spread = activations.flatten(2).var(dim=2, correction=0)  # (n, c)
         chosen = spread.argsort(dim=1, descending=True, stable=True)[:, : self.k]
         kept = torch.stack([sample[of_sample] for sample, of_sample in zip(activations, chosen, strict=True)])  # (n, k, *spatial)
-        scores = inquiry.scores_of_inputs(kept.shape[1], seen_through(inquiry.inputs, kept))
+        scores = queries.scores_of_inputs(kept.shape[1], seen_through(queries.inputs, kept))
         weights = scores.new_zeros(spread.shape).scatter(1, chosen, softmax_of_living(scores, kept))
         return weighted(weights, activations)

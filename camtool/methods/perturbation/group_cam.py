@@ -48,10 +48,10 @@ class GroupCAM(Method):
             )
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        inquiry = evidence.ask(self.name)
+        queries = evidence.queries(self.name)
         if evidence.gradients is None:
             raise MethodError(f"Method '{self.name}' needs gradients.")
-        inputs, weighted = inquiry.inputs, spatial_mean(evidence.gradients) * evidence.activations
+        inputs, weighted = queries.inputs, spatial_mean(evidence.gradients) * evidence.activations
         groups = torch.stack([group.sum(dim=1) for group in weighted.chunk(self.groups, dim=1)], dim=1)
         small = _upper(groups.clamp(min=0), self.quantile)  # (n, groups, *spatial)
         large = resize(small.flatten(0, 1), inputs.shape[2:]).unflatten(0, small.shape[:2])
@@ -70,7 +70,7 @@ class GroupCAM(Method):
             shown = masks[:, start:stop].unsqueeze(2)
             return shown * inputs.unsqueeze(1) + (1 - shown) * blurred.unsqueeze(1)
 
-        scores = inquiry.scores_of_inputs(masks.shape[1], copies)
+        scores = queries.scores_of_inputs(masks.shape[1], copies)
         rises = scores[:, :-1] - scores[:, -1:]
         return (rises.view(*rises.shape, *[1] * (small.ndim - 2)) * scaled(small)).sum(dim=1)
 

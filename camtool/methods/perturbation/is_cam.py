@@ -42,5 +42,5 @@ class ISCAM(ChannelMethod):
             share = (step + 1).to(masks.dtype) / self.steps
             return share.view(-1, *[1] * (masks.ndim - 2)) * masks
 
-        scores = scores_through(evidence.ask(self.name), activations, self.steps, part).mean(dim=2)
+        scores = scores_through(evidence.queries(self.name), activations, self.steps, part).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -23,4 +23,4 @@ class LIFTCAM(ChannelMethod):
     replays = True
 
     def contributions(self, evidence: Evidence) -> Maps:
-        return spatial_sum(evidence.ask(self.name).contributions_from_zero()) * evidence.activations
+        return spatial_sum(evidence.queries(self.name).contributions_from_zero()) * evidence.activations

@@ -44,15 +44,15 @@ class PolyCAM(ChannelMethod):
         return ClassProbability(target.index) if isinstance(target, ClassScore) else target
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         shows, hides = self.variant != "minus", self.variant != "plus"
 
         def vary(masks: Tensor, number: Int[Tensor, " copies"]) -> Tensor:
             hidden = (number == int(shows)) & hides
             return (1 - masks).where(hidden.view(-1, *[1] * (masks.ndim - 2)), masks)
 
-        scores = scores_through(inquiry, activations, shows + hides, vary)
+        scores = scores_through(queries, activations, shows + hides, vary)
         weights = scores[:, :, 0] if shows else scores.new_zeros(scores.shape[:2])
         if hides:
-            weights = (weights + inquiry.scores.unsqueeze(1) - scores[:, :, -1]).clamp(min=0)
+            weights = (weights + queries.scores.unsqueeze(1) - scores[:, :, -1]).clamp(min=0)
         return weighted(weights.masked_fill(same_everywhere(activations), 0), activations)

@@ -23,8 +23,8 @@ class ReciproCAM(Method):
     asks_alike = True
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         grid = activations.shape[2:]
-        kept = inquiry.scores_of_activations(grid.numel(), OnePositionKept(activations))
-        none = inquiry.scores_of_activations(1, lambda *_: torch.zeros_like(activations).unsqueeze(1))
+        kept = queries.scores_of_activations(grid.numel(), OnePositionKept(activations))
+        none = queries.scores_of_activations(1, lambda *_: torch.zeros_like(activations).unsqueeze(1))
         return (kept - none).unflatten(1, grid)

@@ -25,6 +25,6 @@ class ScoreCAM(ChannelMethod):
         self.align_corners = bool(align_corners)
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
-        scores = inquiry.scores_of_inputs(activations.shape[1], seen_through(inquiry.inputs, activations, align_corners=self.align_corners))
+        activations, queries = evidence.activations, evidence.queries(self.name)
+        scores = queries.scores_of_inputs(activations.shape[1], seen_through(queries.inputs, activations, align_corners=self.align_corners))
         return weighted(softmax_of_living(scores, activations), activations)

@@ -41,13 +41,13 @@ class SSCAM(ChannelMethod):
             raise ValueError(f"samples are at least 1 and sigma at least 0, got {samples} and {sigma}")
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randn(self.samples, *inquiry.inputs.shape[2:], generator=generator, dtype=torch.float64)
+        drawn = torch.randn(self.samples, *queries.inputs.shape[2:], generator=generator, dtype=torch.float64)
         noise = (self.sigma * drawn).to(activations.device, activations.dtype)
 
         def noisy(masks: Tensor, sample: Int[Tensor, " copies"]) -> Tensor:
             return (masks + noise[sample]).clamp(0, 1)
 
-        scores = scores_through(inquiry, activations, self.samples, noisy).mean(dim=2)
+        scores = scores_through(queries, activations, self.samples, noisy).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from camtool.errors import MethodError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.methods._base import BaseMethod, Evidence, Method
 from camtool.methods.wrapper._base import Wrapper, weighs_gradients
 from camtool.registry import METHODS
@@ -60,8 +60,8 @@ class Integrated(Wrapper):
         return self.method.eigen_smooth_map(self._integrated(evidence))
 
     def _integrated(self, evidence: Evidence) -> Evidence:
-        inquiry = evidence.ask(self.name)
-        way = widened(inquiry.inputs) - self.baseline
+        queries = evidence.queries(self.name)
+        way = to_float32(queries.inputs) - self.baseline
         points = [self.baseline + (step + 0.5) / self.steps * way for step in range(self.steps)]
-        found = [one.gradients for one in inquiry.evidence_of(points) if one.gradients is not None]
+        found = [one.gradients for one in queries.evidence_of(points) if one.gradients is not None]
         return replace(evidence, gradients=torch.stack(found).mean(dim=0))

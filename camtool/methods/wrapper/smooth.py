@@ -59,5 +59,5 @@ class Smooth(Wrapper):
         return torch.stack([self.method.eigen_smooth_map(one) for one in self._noisy(evidence)]).mean(dim=0)
 
     def _noisy(self, evidence: Evidence) -> list[Evidence]:
-        inquiry = evidence.ask(self.name)
-        return inquiry.evidence_of(self.noise().copies(inquiry.inputs), gradients=self.method.needs_gradients)
+        queries = evidence.queries(self.name)
+        return queries.evidence_of(self.noise().copies(queries.inputs), gradients=self.method.needs_gradients)
