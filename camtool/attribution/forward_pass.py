@@ -128,6 +128,21 @@ class ForwardPass:
         return of_logits @ head.weight
 
 
+def differentiate_all(
+    main: ForwardPass, differentiated: Sequence[ForwardPass], attention: Sequence[Tensor], *, curvature: bool, keep_graph: bool
+) -> list[list[Tensor | None]]:
+    """Take the derivatives of the forward passes; return those of `main` with respect to attention weights, by target."""
+    others = [forward_pass for forward_pass in differentiated if forward_pass is not main]
+    of_attention: list[list[Tensor | None]] = []
+    if main in differentiated or attention:
+        of_attention = main.differentiate(
+            layers=main in differentiated, curved=curvature, beside=attention, keep=keep_graph or bool(others)
+        )
+    for forward_pass in others:
+        forward_pass.differentiate(curved=curvature, keep=keep_graph or forward_pass is not others[-1])
+    return of_attention
+
+
 def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
     """Raise LayerError if a sample has a gradient of exactly zero at every position."""
     dead = (gradients.flatten(1).abs().amax(dim=1) == 0).nonzero().flatten().tolist()

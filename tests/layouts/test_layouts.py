@@ -201,7 +201,7 @@ def test_layouts_are_built_from_names_and_config_dicts() -> None:
     ("spec", "message"),
     [
         ("Token", "Unknown layout 'Token'; closest: 'Tokens'"),
-        ({"num_extra_tokens": 1}, "Unknown layout None"),
+        ({"num_extra_tokens": 1}, "a layout as a name or a dict with 'type'"),
         ({"type": "Tokens", "extra": 1}, "extra"),
         ({"type": "ChannelsLast", "num_extra_tokens": 1}, "ChannelsLast"),
         ({"type": "Tokens", "num_extra_tokens": -1}, "must be a whole number, 0 or more, got -1"),

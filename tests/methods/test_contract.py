@@ -140,7 +140,7 @@ def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSING_EIGEN_SMOOTH)
 def test_eigen_smooth_of_a_method_that_is_no_sum_over_channels_is_refused(name: str) -> None:
     given, _ = evidence(2)
-    with pytest.raises(MethodError, match="no sum over channels"):
+    with pytest.raises(MethodError, match="not a sum over channels"):
         build_method(name).eigen_smooth_map(given)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import LayerError, MethodError
 from camtool.methods import build_method
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.methods._noise import Noise
 from camtool.types import RawMap
 from tests.networks import images, small_net
@@ -56,7 +56,7 @@ class Gated(nn.Module):
         return open_gate.unsqueeze(1) * self.layer(image).mean((2, 3))
 
 
-class Elsewhere(Method):
+class Elsewhere(BaseMethod):
     """Asks for the evidence of shifted pictures."""
 
     name = "elsewhere"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from camtool.functional import to_float32
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
@@ -15,7 +15,7 @@ _POOL: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adapti
 
 
 @METHODS.register_module()
-class EdgeCAM(Method):
+class EdgeCAM(BaseMethod):
     """Mean Sobel magnitude of the input in each cell of the layer's grid: what an edge detector says, which knows no network.
 
     The edges are averaged over the layer's cells, so that the baseline is as coarse as the maps it is compared with, and differs from

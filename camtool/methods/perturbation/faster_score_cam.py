@@ -4,14 +4,14 @@ import operator
 
 import torch
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import seen_through, softmax_of_living, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module()
-class FasterScoreCAM(ChannelMethod):
+class FasterScoreCAM(BaseMethod):
     """Score-CAM with the k channels that vary most over positions; the weight of the others is 0.
 
     Of channels that vary equally the first is taken. With as many channels as there are, it is Score-CAM.
@@ -23,7 +23,7 @@ class FasterScoreCAM(ChannelMethod):
     name = "fastercam"
     paper = "github.com/tabayashi0117/Score-CAM"
     cost = "10 forwards"
-    asks_alike = True
+    needs = Needs(same_queries_for_all_targets=True)
 
     def __init__(self, *, k: int = 10) -> None:
         self.k = operator.index(k)

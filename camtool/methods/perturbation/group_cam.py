@@ -9,13 +9,13 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.functional import resize, spatial_mean
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
 
 @METHODS.register_module()
-class GroupCAM(Method):
+class GroupCAM(BaseMethod):
     """Weights groups of Grad-CAM's channels by how far the score rises when what they show comes back into a blurred picture.
 
     Neighbouring channels form a group. Its mask is the positive part of its sum of channels times their mean gradients, of which the
@@ -35,7 +35,7 @@ class GroupCAM(Method):
     name = "groupcam"
     paper = "arXiv:2103.13859"
     cost = "32 forwards + tail backward"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
     def __init__(self, *, groups: int = 32, quantile: float = 0.7, kernel: int = 51, sigma: float = 50.0) -> None:
         self.groups = operator.index(groups)

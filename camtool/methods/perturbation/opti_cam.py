@@ -4,14 +4,14 @@ import operator
 
 import torch
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import as_masks, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module()
-class OptiCAM(ChannelMethod):
+class OptiCAM(BaseMethod):
     """Weights each channel so that the input times the map, resized and scaled to [0, 1], scores as high as can be.
 
     The weights are a softmax over channels of what Adam finds, starting from equal weights: deterministic, and each sample's own.
@@ -24,7 +24,7 @@ class OptiCAM(ChannelMethod):
 
     name = "opticam"
     paper = "arXiv:2301.07002"
-    asks_gradients = True
+    needs = Needs(further_gradients=True)
     cost = "50 forwards and backwards"
 
     def __init__(self, *, steps: int = 50, rate: float = 0.1) -> None:

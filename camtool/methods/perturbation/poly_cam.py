@@ -4,7 +4,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from camtool.fusion import Refined
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import same_everywhere, scores_through, weighted
 from camtool.registry import METHODS
 from camtool.targets import ClassProbability, ClassScore, Target
@@ -14,7 +14,7 @@ VARIANTS = ("plus", "minus", "both")
 
 
 @METHODS.register_module()
-class PolyCAM(ChannelMethod):
+class PolyCAM(BaseMethod):
     """Weights channels by what showing and hiding them does to the class's probability; layers refine one another.
 
     With several target layers the map is as fine as the first of them (`camtool.fusion.Refined`); the paper takes the last layer of
@@ -32,7 +32,7 @@ class PolyCAM(ChannelMethod):
     name = "polycam"
     paper = "arXiv:2204.13359"
     cost = "2 C forwards"
-    asks_alike = True
+    needs = Needs(same_queries_for_all_targets=True)
     fusion = Refined()
 
     def __init__(self, *, variant: str = "both") -> None:
