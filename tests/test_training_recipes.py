@@ -93,9 +93,9 @@ def test_the_trained_networks_map_is_that_of_the_paper(model: Any) -> None:
 
 def test_the_trained_networks_figures_and_curves_are_there(folder: Path) -> None:
     names = [f"random_cam_{count}.png" for count in range(5)] + ["index_42_cam.png"]
-    assert sorted(path.name for path in (folder / "cam_results").iterdir()) == sorted(names)
+    assert sorted(path.name for path in (folder / "outputs/browse").iterdir()) == sorted(names)
     shown = cv2.imread(str(ROOT / "demo/shapes_cam.png"))
-    assert cv2.imread(str(folder / "cam_results/random_cam_1.png")).shape == shown.shape
+    assert cv2.imread(str(folder / "outputs/browse/random_cam_1.png")).shape == shown.shape
     assert (folder / "outputs/shapes/curves.png").stat().st_size > 1000
     assert len(list((folder / "outputs/shapes").glob("epoch_*.pth"))) == 2
 

@@ -70,6 +70,20 @@ def load_config(source: str, options: Mapping[str, Any] | None = None, also_know
     return LoadedConfig(config, source, zoo_weights)
 
 
+def is_config(text: str) -> bool:
+    """Return whether an argument is a config: a file of one, `source/name`, or a known name."""
+    path = Path(text)
+    if path.suffix in (".py", ".yml", ".yaml", ".json") and os.path.isfile(text):
+        return True
+    if "::" in text or _of_short_name(text) is not None:
+        return True
+    if os.path.exists(text) or path.name != text:
+        return False
+    from mmpretrain.apis.model import list_models
+
+    return text.casefold() in {name.casefold() for name in list_models()}
+
+
 def merge_options(config: Config, options: Mapping[str, Any], source: str, also_known: Iterable[str] = ()) -> None:
     """Merge overrides of `--cfg-options` into the config; ConfigError if one is misspelt or does not fit."""
     _check_options(config, options, also_known)

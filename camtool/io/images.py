@@ -1,5 +1,6 @@
 """Pictures from and to files: every common format and mode to upright uint8 RGB, within bounded memory; RGB to bytes of a format."""
 
+import io
 import math
 import os
 import warnings
@@ -49,10 +50,34 @@ def read_picture(path: Path) -> Picture:
         raise ImageError(f"No picture '{path}'{_near(path)}.")
     if path.stat().st_size == 0:
         raise ImageError(f"Picture '{path}' is empty (0 bytes).")
+    return _decoded(path, str(path))
+
+
+def decode_picture(content: bytes, name: str) -> Picture:
+    """Return the picture that a file's content is, as `read_picture` does; `name` is what it is called in messages.
+
+    Raises:
+        ImageError: if it is empty, truncated, no picture, or of an unusable size.
+    """
+    if not content:
+        raise ImageError(f"Picture '{name}' is empty (0 bytes).")
+    return _decoded(io.BytesIO(content), name)
+
+
+def as_picture(image: Image.Image) -> Picture:
+    """Return a PIL image as `read_picture` returns a file's; ImageError if its size is unusable."""
+    _check_size("image", *image.size)
+    image.load()
+    rgb = _as_rgb(image)
+    rgb.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return np.array(ImageOps.exif_transpose(rgb))
+
+
+def _decoded(file: "Path | io.BytesIO", path: str) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remark on large pictures and odd metadata; sizes are checked here
-            picture, size = _read(path)
+            picture, size = _read(file, path)
     except UnidentifiedImageError as error:
         raise ImageError(f"'{path}' is no picture; expected {', '.join(suffix[1:].upper() for suffix in SUFFIXES)}.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -70,11 +95,11 @@ def _near(path: Path) -> str:
     return closest(str(path), beside)
 
 
-def _read(path: Path) -> tuple[Picture, tuple[int, int]]:
+def _read(file: "Path | io.BytesIO", path: str) -> tuple[Picture, tuple[int, int]]:
     """Return the picture and the (width, height) of the file."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             size = image.size
             _check_size(path, *size)
             factor = math.ceil(math.sqrt(image.width * image.height / MOST_PIXELS))
@@ -90,7 +115,7 @@ def _read(path: Path) -> tuple[Picture, tuple[int, int]]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _check_size(path: str, width: int, height: int) -> None:
     size = f"Picture '{path}' is {width}x{height}"
     if min(width, height) < LEAST_SIDE:
         raise ImageError(f"{size}; expected at least {LEAST_SIDE} pixels a side.")

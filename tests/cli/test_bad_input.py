@@ -45,7 +45,8 @@ def test_a_picture_that_does_not_exist_or_is_a_point(run: Run, tmp_path: Path) -
     Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
 
     _refused(run("vis", CAT.replace(".jpg", ".jpeg"), LITE0), tmp_path, "closest:", "cat.jpg")
-    _refused(run("vis", tmp_path, LITE0), tmp_path, "is a directory")
+    (tmp_path / "empty").mkdir()
+    _refused(run("vis", tmp_path / "empty", LITE0), tmp_path, "No image in the folder", "expected files such as .jpg")
     _refused(run("vis", tmp_path / "one.png", LITE0), tmp_path, "1x1; expected at least 2 pixels")
 
 
@@ -243,7 +244,7 @@ def test_a_defect_is_reported_as_one_with_exit_code_1(run: Run, monkeypatch: pyt
     def broken(*arguments: object) -> np.ndarray:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("camtool.io.images.read_picture", broken)
+    monkeypatch.setattr("camtool.apis.images.read_picture", broken)
 
     finished = run("vis", CAT, LITE0)
 
