@@ -13,7 +13,7 @@ from camtool.errors import DataError
 
 
 def browse(
-    config: Annotated[str, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.")],
+    config: Annotated[str, typer.Argument(help="A path, timm/NAME, or a name: 'camtool models' lists them.")],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     random: Annotated[int | None, typer.Option("--random", metavar="N", help="N samples of the data set, by chance; see --seed.")] = None,
     index: Annotated[int | None, typer.Option("--index", metavar="I", help="The sample of this index.")] = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def layers(
-    config: Annotated[str, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.")],
+    config: Annotated[str, typer.Argument(help="A path, timm/NAME, or a name: 'camtool models' lists them.")],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with; else a black one.")] = None,
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,

@@ -14,7 +14,7 @@ from camtool.errors import ConfigError
 def vis(
     img: Annotated[str | None, typer.Argument(help="The picture: JPEG, PNG, BMP, TIFF, WebP.", show_default=False)] = None,
     config: Annotated[
-        str | None, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.", show_default=False)
+        str | None, typer.Argument(help="A path, timm/NAME, or a name: 'camtool models' lists them.", show_default=False)
     ] = None,
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     target_layers: Annotated[
