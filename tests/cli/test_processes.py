@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 
     finished = _started("-c", program, folder=tmp_path)
 
-    assert "IMG… CONFIG [CHECKPOINT] [OPTIONS] (positionals first, or --" in finished.stdout
+    assert "IMG… CONFIG [CHECKPOINT] [OPTIONS] (positionals first, or --" in " ".join(finished.stdout.split())
     assert finished.stderr == "[]\n"
 
 

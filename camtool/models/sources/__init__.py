@@ -11,8 +11,10 @@ SCOPE = "camtool."
 CLASSIFIERS = ("camtool.ResNetCAM",)
 """camtool's own classifiers: of mmpretrain's kind, in `camtool.models.classifiers`."""
 
+HUGGING_FACE = "camtool.HuggingFaceModel"
+
 _OF_TYPE = {
-    "camtool.HuggingFaceModel": ("huggingface_source", "HuggingFaceModel"),
+    HUGGING_FACE: ("huggingface_source", "HuggingFaceModel"),
     "camtool.TimmModel": ("timm_source", "TimmModel"),
     "camtool.TorchModel": ("custom_source", "TorchModel"),
     "camtool.TorchvisionModel": ("torchvision_source", "TorchvisionModel"),

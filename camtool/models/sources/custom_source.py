@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool.config.loading import LoadedConfig
+from camtool.config.shipped import shipped_root
 from camtool.errors import ConfigError, closest
 from camtool.models.checkpoints import Checkpoint
 from camtool.models.sources._base import Preprocess, Source
@@ -46,7 +47,10 @@ class TorchModel(Source):
                 raise ConfigError(f"'model' of '{loaded.source}' has no key '{key}'{closest(key, KEYS)}; expected {', '.join(KEYS)}.")
         if not isinstance(self.options.get("kwargs", {}), Mapping):
             raise ConfigError(f"'model.kwargs' of '{loaded.source}' must be a dict, got {self.options['kwargs']!r}.")
-        self._folders = [Path.cwd(), Path(loaded.source).absolute().parent]
+        config = Path(loaded.config.filename or loaded.source).absolute()
+        self._folders = [Path.cwd(), config.parent]
+        # A config that comes with camtool names what lies beside `configs/`, in a clone and in an installation.
+        self._shipped = [shipped_root().parent] if config.resolve().is_relative_to(shipped_root()) else []
         self.published = FACTORY if self.options.get("with_weights") else None
         self._inputs = self._read_inputs(self.options.get("inputs", [PICTURE]))
 
@@ -107,7 +111,7 @@ class TorchModel(Source):
             ) from error
 
     def _path(self, name: str) -> Path:
-        found = [folder / name for folder in self._folders if os.path.isfile(folder / name)]
+        found = [folder / name for folder in (*self._shipped, *self._folders) if os.path.isfile(folder / name)]
         return found[0] if found else Path(name)
 
     def _find(self, key: str) -> Callable[..., Any]:

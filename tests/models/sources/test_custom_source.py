@@ -204,3 +204,11 @@ def test_code_that_fails_is_named_with_what_it_raised(folder: Path) -> None:
 def test_a_type_that_camtool_does_not_have_is_said(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"Unknown model type 'camtool\.TorchModle'; closest: 'camtool\.TorchModel'"):
         load_network(load_config(configure(folder, type="camtool.TorchModle")), random_weights=True)
+
+
+def test_a_config_that_comes_with_camtool_names_a_file_beside_the_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/colours.py").write_text("raise RuntimeError('another program of that name')")
+
+    assert type(load_network(load_config("colours")).model).__name__ == "Colours"
