@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from camtool.cli.main import app
 from camtool.registry import METHODS
 from tests.pages import FOLDERS, PAGES, ROOT, TRAINING, blocks, commands
+from tests.test_walls import FLOORS
 
 START, *_BLOCKS = [block for page in PAGES for block in blocks(page, "bash")]
 # Those that train, and look at what was trained, are run in turn, by tests/test_training_recipes.py.
@@ -164,3 +165,8 @@ def test_the_hooks_before_a_commit_are_what_ci_runs_with_the_environments_tools(
     assert {hook["language"] for hook in local["hooks"]} == {"system"}
     lines = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
     assert [hook["entry"] for hook in local["hooks"]] == [line for line in lines if line.split(" ")[0] in ("ruff", "mypy")]
+
+
+def test_the_floors_are_those_of_the_walls() -> None:
+    rows = re.findall(r"^\| \d+ \| (.*) \|$", MANUALS[".github/CONTRIBUTING.md"], re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in reversed(rows)] == FLOORS
