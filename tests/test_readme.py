@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,6 +91,7 @@ PROGRAMS = {page: blocks(page, "python") for page in PAGES if blocks(page, "pyth
 
 def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> None:
     assert PROGRAMS.keys() == {
+        "README.md",
         "configs/README.md",
         "camtool/attribution/README.md",
         "camtool/methods/README.md",
@@ -110,22 +112,30 @@ def test_the_programs_about_configs_run(clone: Path) -> None:
     assert len(list((clone / "data/shapes/train").glob("*/*.png"))) == 60
 
 
+def test_the_program_about_pictures_runs(clone: Path) -> None:
+    (program,) = PROGRAMS["README.md"]
+    names: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), names)
+    assert set(names["explanation"].results) == {"gradcam", "layercam"}
+    assert (clone / "cat.png").stat().st_size > 1000
+
+
 def test_the_programs_about_tensors_run() -> None:
     library, speed = PROGRAMS["camtool/attribution/README.md"]
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(library, "camtool/attribution/README.md", "exec"), names)
-    assert names["result"].maps.shape == (2, 224, 224)  # type: ignore[attr-defined]
-    assert set(names["both"]) == {"gradcam", "layercam"}  # type: ignore[call-overload]
+    assert names["result"].maps.shape == (2, 224, 224)
+    assert set(names["both"]) == {"gradcam", "layercam"}
     exec(compile(speed, "camtool/attribution/README.md", "exec"), names)
-    assert not any(isinstance(module, BatchNorm2d) for module in names["fast"]._fast.model.modules())  # type: ignore[attr-defined]
+    assert not any(isinstance(module, BatchNorm2d) for module in names["fast"]._fast.model.modules())
 
 
 def test_the_program_about_targets_runs() -> None:
     (program,) = PROGRAMS["camtool/targets/README.md"]
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(compile(program, "camtool/targets/README.md", "exec"), names)
-    assert names["upper"].maps.shape == (2, 224, 224)  # type: ignore[attr-defined]
-    assert names["box"].maps.shape == (1, 320, 320)  # type: ignore[attr-defined]
+    assert names["upper"].maps.shape == (2, 224, 224)
+    assert names["box"].maps.shape == (1, 320, 320)
 
 
 def test_a_method_of_ones_own_runs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
