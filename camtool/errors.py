@@ -1,5 +1,8 @@
 """Errors a user can act on: every message says what was expected, what was found, and what to do."""
 
+import os
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -52,8 +55,22 @@ class OutputError(CamtoolError):
     """A result that cannot be written or shown where it was asked for."""
 
 
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def warn(message: str) -> None:
+    """Warn by CamtoolWarning, at the line outside of camtool that called it."""
+    if sys.version_info >= (3, 12):
+        warnings.warn(message, CamtoolWarning, skip_file_prefixes=(_PACKAGE,))
+    else:
+        frame, level = sys._getframe(), 1
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(message, CamtoolWarning, stacklevel=level)
+
+
 @contextmanager
-def concerning(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
+def attribute_errors_to(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
     """Say of an error of this kind from inside which methods it is about, unless something further inside has said so."""
     try:
         yield

@@ -16,7 +16,7 @@ UNDECIDED = 1e-4
 1e-5 in bfloat16; an ordinary layer's with 2048 channels is about 3e-3 of it."""
 
 
-def widened(tensor: Tensor) -> Tensor:
+def to_float32(tensor: Tensor) -> Tensor:
     """Return the tensor in float32, or in float64 if it is that already."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 

@@ -1,7 +1,7 @@
 """Fusion: what the maps of several target layers become together. With one layer every kind gives that layer's map."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import MethodError, closest
+from camtool.errors import MethodError
 from camtool.functional import fuse, min_max, resize
-from camtool.registry import FUSIONS
+from camtool.registry import FUSIONS, build
 from camtool.types import RawMap
 
 LayerMaps: TypeAlias = Sequence[Float[Tensor, "m ..."]]
@@ -27,6 +27,8 @@ LOWEST = 0.1  # the Winsor-CAM authors' code
 class Fusion(ABC):
     """How layers are fused. Settings are fields, so that they are config keys and are compared by value."""
 
+    name: ClassVar[str]
+    """As `--fuse` takes it."""
     words: ClassVar[str]
     """Of where a map comes from: "at the mean of …"."""
     needs_importances: ClassVar[bool] = False
@@ -48,11 +50,12 @@ def placed(maps: RawMap, size: Sequence[int]) -> Float[Tensor, "m *size"]:
     return resize(min_max(maps), size).clamp(min=0)
 
 
-@FUSIONS.register_module(name=["Mean", "mean"])
+@FUSIONS.register_module()
 @dataclass(frozen=True)
 class Mean(Fusion):
     """The mean of the layers' maps, each scaled to [0, 1] at its own resolution."""
 
+    name = "mean"
     words = "the mean of"
 
     def fused(
@@ -61,11 +64,12 @@ class Mean(Fusion):
         return fuse([placed(layer, size) for layer in layers])
 
 
-@FUSIONS.register_module(name=["Product", "product"])
+@FUSIONS.register_module()
 @dataclass(frozen=True)
 class Product(Fusion):
     """The product of the layers' maps, each scaled to [0, 1]: what all layers agree on; RefineCAM, arXiv:2605.14641."""
 
+    name = "product"
     words = "the product of"
 
     def fused(
@@ -74,7 +78,7 @@ class Product(Fusion):
         return min_max(torch.stack([min_max(placed(layer, size)) for layer in layers]).prod(dim=0))
 
 
-@FUSIONS.register_module(name=["Refined", "refined"])
+@FUSIONS.register_module()
 @dataclass(frozen=True)
 class Refined(Fusion):
     """The coarsest layer's map, refined by finer ones in turn; Poly-CAM, Englebert et al. 2022, arXiv:2204.13359.
@@ -86,6 +90,7 @@ class Refined(Fusion):
     is that of every map here, not between percentiles.
     """
 
+    name = "refined"
     words = "the refinement of"
 
     def fused(
@@ -99,7 +104,7 @@ class Refined(Fusion):
         return min_max(placed(refined, size))
 
 
-@FUSIONS.register_module(name=["Winsorized", "winsorized"])
+@FUSIONS.register_module()
 @dataclass(frozen=True)
 class Winsorized(Fusion):
     """The mean of the layers' maps weighted by importances cut off at a percentile; Winsor-CAM, Wall et al. 2025, arXiv:2507.10846.
@@ -118,6 +123,7 @@ class Winsorized(Fusion):
 
     percentile: float = 80.0
 
+    name = "winsorized"
     words = "the winsorized mean of"
     needs_importances = True
 
@@ -145,20 +151,10 @@ class Winsorized(Fusion):
         return torch.where(positive.any(dim=0), torch.where(positive, weights, 0), 1)
 
 
-def build_fusion(spec: str | dict[str, Any] | Fusion) -> Fusion:
+def build_fusion(spec: str | Mapping[str, Any] | Fusion) -> Fusion:
     """Return the fusion that a name or a config dict (`dict(type='Winsorized', percentile=80)`) describes.
 
     Raises:
         MethodError: if there is no such kind, or a keyword is not one of its settings.
     """
-    if isinstance(spec, Fusion):
-        return spec
-    arguments: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
-    name = str(arguments.pop("type", None))
-    known = {key.lower(): fusion for key, fusion in FUSIONS.module_dict.items()}
-    if name.lower() not in known:
-        raise MethodError(f"Unknown way to fuse layers '{name}'{closest(name, known)}; expected one of: {', '.join(known)}.")
-    try:
-        return known[name.lower()](**arguments)
-    except TypeError as error:
-        raise MethodError(f"Fusing by '{name}': {error}.") from error
+    return build(FUSIONS, spec, error=MethodError)

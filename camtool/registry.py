@@ -1,9 +1,15 @@
 """Registries: whatever a config names by `type` is found here, a user's own classes (`custom_imports`) included."""
 
+import inspect
 import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from mmengine import registry as _root
 from mmengine.registry import Registry
+
+from camtool.errors import CamtoolError, ConfigError, closest
 
 METHODS = Registry("method", scope="camtool", locations=["camtool.methods"])
 FUSIONS = Registry("fusion", scope="camtool", locations=["camtool.fusion"])
@@ -32,3 +38,67 @@ def unknown_type(error: Exception) -> tuple[str, str] | None:
 def known_types(registry: Registry) -> set[str]:
     """Return the types that a config of the registry's scope may name without a prefix, mmengine's own included."""
     return {*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())}
+
+
+def names(registry: Registry) -> list[str]:
+    """Return the name of everything registered, as the command line takes it, a user's own included, sorted."""
+    return sorted({_name(known) for known in registry.module_dict.values()})
+
+
+def find(registry: Registry, name: str, *, error: type[CamtoolError] = ConfigError) -> Any:
+    """Return the class that `name` means, in any case and with any punctuation: `gradcam++`, `GradCAMPlusPlus`, `grad-cam`.
+
+    Raises:
+        CamtoolError: of the kind `error` if there is none; the message has the nearest names and all of them.
+    """
+    for key, known in registry.module_dict.items():
+        if _folded(name) in (_folded(key), _folded(_name(known))):
+            return known
+    choices = names(registry)
+    raise error(f"Unknown {registry.name} '{name}'{closest(name, choices)}; expected one of: {', '.join(choices)}.")
+
+
+def build(registry: Registry, spec: Any, *, error: type[CamtoolError] = ConfigError, later: tuple[Any, ...] = ()) -> Any:
+    """Return the object that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; an object as it is.
+
+    Args:
+        later: arguments that are given later, by position; then it is what makes the object of them that is returned.
+
+    Raises:
+        CamtoolError: of the kind `error` if the type is unknown, or a setting is missing, misspelt or of an impossible value.
+    """
+    if not isinstance(spec, (str, Mapping)):
+        return spec
+    settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
+    if "type" not in settings:
+        raise error(f"Expected a {registry.name} as a name or a dict with 'type', got {spec!r}.")
+    known = find(registry, str(settings.pop("type")), error=error)
+    return construct(known, settings, f"{registry.name.capitalize()} '{_name(known)}'", error=error, later=later)
+
+
+def construct(kind: Any, settings: Mapping[str, Any], what: str, *, error: type[CamtoolError], later: tuple[Any, ...] = ()) -> Any:
+    """Return `kind(*later, **settings)`; with `later`, which stand for arguments to come, what makes it of them.
+
+    Raises:
+        CamtoolError: of the kind `error`, which begins with `what`, if a setting is missing, misspelt or of an impossible value.
+    """
+    parameters = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is not one.VAR_KEYWORD][len(later) :]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(kind).parameters.values())
+    for key in settings:
+        if key not in parameters and not takes_any:
+            expected = f"expected one of: {', '.join(parameters)}" if parameters else "it has no settings"
+            raise error(f"{what} has no setting '{key}'{closest(key, parameters)}; {expected}.")
+    try:
+        inspect.signature(kind).bind(*later, **settings)
+        return partial(kind, **settings) if later else kind(**settings)
+    except (TypeError, ValueError) as reason:
+        raise error(f"{what}: {reason}.") from reason
+
+
+def _name(known: Any) -> str:
+    return str(getattr(known, "name", known.__name__))
+
+
+def _folded(name: str) -> str:
+    plain = name.casefold().replace("+", "plus")
+    return "".join(character for character in plain if character.isalnum())

@@ -172,7 +172,11 @@ def test_evidence_against_a_class_in_two_layers_is_not_multiplied_to_evidence_fo
 
 @pytest.mark.parametrize(
     ("spec", "words"),
-    [("prodct", "closest: 'product'"), ({"percentile": 3}, "Unknown way"), ({"type": "Winsorized", "percentil": 1}, "percentil")],
+    [
+        ("prodct", "closest: 'product'"),
+        ({"percentile": 3}, "a name or a dict with 'type'"),
+        ({"type": "Winsorized", "percentil": 1}, "percentil"),
+    ],
 )
 def test_what_is_no_fusion_is_said(spec: object, words: str) -> None:
     with pytest.raises(MethodError, match=words):

@@ -10,7 +10,8 @@ import torchcam.methods as torchcam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from camtool import CAM, chunks
+from camtool import CAM
+from camtool.instrumentation import batching
 from tests.networks import images, small_net
 
 
@@ -54,7 +55,7 @@ def test_ablationcam_does_not_depend_on_how_many_channels_go_together(monkeypatc
     for size in (1, 2):
         with peer.AblationCAM(model=model, target_layers=[model.features], batch_size=size) as cam:
             found.append(cam(inputs, [ClassifierOutputTarget(0)] * 2))
-        monkeypatch.setitem(chunks.AT_ONCE, "cpu", size)
+        monkeypatch.setitem(batching.AT_ONCE, "cpu", size)
         ours.append(CAM(model, "features", "ablationcam")(inputs, 0).maps)
     assert np.abs(found[0] - found[1]).max() > 0.1, "theirs sets a channel far below the least of the whole batch"
     torch.testing.assert_close(ours[0], ours[1], rtol=1e-4, atol=1e-5)

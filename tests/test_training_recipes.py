@@ -131,7 +131,7 @@ def test_the_imagenette_recipe_has_every_setting_of_the_original() -> None:
     assert (config.train_dataloader.batch_size, config.train_cfg.max_epochs) == (64, 50)
     assert (plateau.type, plateau.factor, plateau.patience, plateau.min_value) == ("ReduceOnPlateauLR", 0.5, 3, 1e-6)
     assert (plateau.monitor, plateau.rule) == ("cross_entropy/mean", "less")
-    assert (stopping.type, stopping.monitor, stopping.patience) == ("camtool.EarlyStopping", "accuracy/top1", 5)
+    assert (stopping.type, stopping.monitor, stopping.patience) == ("camtool.EarlyStoppingHook", "accuracy/top1", 5)
     assert (config.default_hooks.logger.interval, config.default_hooks.checkpoint.interval) == (10, 2)
     assert config.val_dataloader.dataset["indices"] == 1000
     assert [step.type for step in config.train_dataloader.dataset.pipeline[1:3]] == ["RandomResizedCrop", "RandomFlip"]

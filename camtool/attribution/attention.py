@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.errors import MethodError, TargetError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.instrumentation.attention import Attention
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
@@ -22,7 +22,7 @@ ATTENTION = "attention"
 """What stands for the target layer's path in the raw maps of attention methods."""
 
 
-class Attended:
+class AttentionMaps:
     """The attention of one forward pass, as its methods read it.
 
     Raises:
@@ -43,7 +43,7 @@ class Attended:
     def wanted(self) -> list[Tensor]:
         """The weights whose gradients are needed; the last layer's always, since its gradient tells which tokens the scores read."""
         layers = self.found.layers
-        return [layer.weights for layer in (layers if any(method.needs_gradients for method in self._methods.values()) else layers[-1:])]
+        return [layer.weights for layer in (layers if any(method.needs.gradients for method in self._methods.values()) else layers[-1:])]
 
     def checked(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
         """Return the gradients of `wanted` if all are there; MethodError if not."""
@@ -66,7 +66,7 @@ class Attended:
         pass: without graph, and of one sample where the network lets it, so that the first pass, which all methods share, stays
         what the network is.
         """
-        asking = [name for name, method in self._methods.items() if method.needs_layer_gradients]
+        asking = [name for name, method in self._methods.items() if method.needs.layer_gradients]
         if not asking:
             return None
         layers, n = self.found.layers, len(self._inputs.picture)
@@ -136,11 +136,11 @@ class Attended:
         for name, method in self._methods.items():
             maps = []
             for k in range(len(gradients) if method.class_discriminative else 1):
-                of_layers = [_by_head(one) for one in gradients[k]] if method.needs_gradients else None
-                own = [_by_head(one) for one in layer_gradients[k]] if method.needs_layer_gradients and layer_gradients else None
+                of_layers = [_by_head(one) for one in gradients[k]] if method.needs.gradients else None
+                own = [_by_head(one) for one in layer_gradients[k]] if method.needs.layer_gradients and layer_gradients else None
                 # A map that is the same for every target is that of all tokens which any of them reads.
                 read = rows[k] if method.class_discriminative else rows.any(dim=0)
-                maps.append(self._folded(method.relevance(AttentionEvidence(weights, scores, read, of_layers, own))))
+                maps.append(self._folded(method.raw_map(AttentionEvidence(weights, scores, read, of_layers, own))))
             stacked = torch.stack(maps, dim=1)
             raws[name] = stacked.expand(-1, len(gradients), *stacked.shape[2:]).contiguous()
             if not stacked.isfinite().all():
@@ -170,5 +170,5 @@ def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tens
 
 
 def _by_head(weights: Tensor) -> Float[Tensor, "n heads length length"]:
-    weights = widened(weights.detach())
+    weights = to_float32(weights.detach())
     return weights.unsqueeze(1) if weights.ndim == 3 else weights

@@ -1,6 +1,5 @@
-"""The engine: forward, gradients, layout, method, smoothing, fusion. The only orchestrator; it leaves no trace in the model."""
+"""CAM: class activation maps of any nn.Module. Forward pass, gradients, layout, method, smoothing, fusion; no trace in the model."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -10,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from camtool.attribution.augmentation import augmented_mean
-from camtool.attribution.computation import Call
-from camtool.attribution.context import Setting
+from camtool.attribution.computation import Computation
+from camtool.attribution.context import CallContext
 from camtool.attribution.input_gradients import input_source
 from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
-from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError
+from camtool.errors import CamtoolError, LayerError, MethodError, warn
 from camtool.fusion import Fusion, build_fusion
 from camtool.instrumentation.acceleration import FastNetwork, Speed, build_speed
 from camtool.instrumentation.batching import Progress
@@ -23,7 +22,8 @@ from camtool.instrumentation.layer_paths import find_layer, path_of
 from camtool.instrumentation.module_state import eager
 from camtool.instrumentation.target_layers import LAST_NORM, Probe, probe
 from camtool.layouts import Layout, build_layout, fit_layout
-from camtool.methods import AttentionMethod, BaseMethod, InputMethod, Method, build_method, build_methods, reads_layers
+from camtool.methods import AttentionMethod, BaseMethod, InputMethod, build_method, build_methods, reads_layers
+from camtool.methods._base import LAYERS
 from camtool.targets import of_first_sample
 
 
@@ -69,13 +69,11 @@ class CAM:
         self._model = eager(model)
         self.methods = build_methods(method)
         self._several_methods = not isinstance(method, (str, dict, BaseMethod))
-        self._layer_methods = {name: one for name, one in self.methods.items() if isinstance(one, Method)}
-        self._attention_methods = {name: one for name, one in self.methods.items() if isinstance(one, AttentionMethod)}
-        self._input_methods = {name: one for name, one in self.methods.items() if isinstance(one, InputMethod)}
-        for base in (one.base for one in self._input_methods.values() if one.base):
-            needed = build_method(base)
-            assert isinstance(needed, Method), "what is multiplied with the input's gradients is a map of a target layer"
-            self._layer_methods.setdefault(base, needed)
+        self._layer_methods = {name: method for name, method in self.methods.items() if method.reads == LAYERS}
+        self._attention_methods = {name: method for name, method in self.methods.items() if isinstance(method, AttentionMethod)}
+        self._input_methods = {name: method for name, method in self.methods.items() if isinstance(method, InputMethod)}
+        for base in (method.base for method in self._input_methods.values() if method.base):
+            self._layer_methods.setdefault(base, build_method(base))
         self._layout = build_layout(layout)
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
@@ -132,14 +130,11 @@ class CAM:
                 self._derive_layer(inputs, targets)
             model = self._fast.of(given, self.target_layers)
             given = self._fast.arranged(given)
-            call = Call(self._setting(model, given), targets)
+            computation = Computation(self._context(model, given), targets)
             with self._fast.autocast(given.picture.device):
-                explained = augmented_mean(call.explain, given.picture) if self._aug_smooth else call.explain(given.picture)
-            self.refused = {**self._unfit, **call.refused}
-            results = {}
-            for name in self.methods:  # no comprehension: before Python 3.12 it is a frame, which stacklevel counts
-                if name not in self.refused:
-                    results[name] = self._result(name, explained[name], call)
+                explained = augmented_mean(computation.explain, given.picture) if self._aug_smooth else computation.explain(given.picture)
+            self.refused = {**self._unfit, **computation.refused}
+            results = {name: self._result(name, explained[name], computation) for name in self.methods if name not in self.refused}
         if not results:
             raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
         return results if self._several_methods else next(iter(results.values()))
@@ -155,21 +150,21 @@ class CAM:
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
-    def _setting(self, model: nn.Module, given: Inputs) -> Setting:
-        return Setting(
-            model,
-            given,
-            {path: find_layer(model, path)[1] for path in self._layers},
-            self._layer_methods,
-            self._attention_methods,
-            self._input_methods,
-            self._layout,
-            self._fit,
-            self._aug_smooth,
-            self._eigen_smooth,
-            self._fusion,
-            self._progress,
-            self._skip_unfit,
+    def _context(self, model: nn.Module, given: Inputs) -> CallContext:
+        return CallContext(
+            model=model,
+            inputs=given,
+            layers={path: find_layer(model, path)[1] for path in self._layers},
+            layer_methods=self._layer_methods,
+            attention_methods=self._attention_methods,
+            input_methods=self._input_methods,
+            layout=self._layout,
+            fit=self._fit,
+            aug_smooth=self._aug_smooth,
+            eigen_smooth=self._eigen_smooth,
+            fusion=self._fusion,
+            progress=self._progress,
+            skip_unfit=self._skip_unfit,
         )
 
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
@@ -219,16 +214,16 @@ class CAM:
         if any(parameter.is_inference() for parameter in self._model.parameters()):
             raise CamtoolError("The model was built under torch.inference_mode(); no gradient can be taken. Build it outside of it.")
 
-    def _result(self, name: str, explained: MethodMaps, call: Call) -> CAMResult:
+    def _result(self, name: str, explained: MethodMaps, computation: Computation) -> CAMResult:
         status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
-        targets = [[getattr(target, "index", target) for target in row] for row in call.targets]
+        targets = [[getattr(target, "index", target) for target in row] for row in computation.targets]
         for sample, row in enumerate(status):
             for target, text in zip(targets[sample], row, strict=True):
                 if text != OK:
-                    warnings.warn(f"{name}, sample {sample}, target {target}: {text}.", CamtoolWarning, stacklevel=3)
+                    warn(f"{name}, sample {sample}, target {target}: {text}.")
 
         def shaped(item: Any) -> Any:
-            if call.nested:
+            if computation.nested:
                 return item
             return item[:, 0] if isinstance(item, Tensor) else [row[0] for row in item]
 
@@ -238,24 +233,26 @@ class CAM:
             raw={path: shaped(raw) for path, raw in explained.raw.items()},
             layer_maps={path: shaped(maps) for path, maps in explained.layer_maps.items()},
             status=shaped(status),
-            logits=call.logits,
-            predicted=call.logits.argmax(dim=1).tolist() if isinstance(call.logits, Tensor) and call.logits.ndim == 2 else None,
+            logits=computation.logits,
+            predicted=computation.logits.argmax(dim=1).tolist()
+            if isinstance(computation.logits, Tensor) and computation.logits.ndim == 2
+            else None,
             targets=shaped(targets),
-            layers=self._layers_of(name, call),
-            source=self._source(name, call),
+            layers=self._layers_of(name, computation),
+            source=self._source(name, computation),
             class_discriminative=self.methods[name].class_discriminative,
             attributions=None if explained.attributions is None else shaped(explained.attributions),
-            seconds=dict(call.seconds),
+            seconds=dict(computation.seconds),
         )
 
-    def _layers_of(self, name: str, call: Call) -> list[str]:
+    def _layers_of(self, name: str, computation: Computation) -> list[str]:
         if name in self._attention_methods:
-            return call.attention_layers
+            return computation.attention_layers
         return self.target_layers if reads_layers(self.methods[name]) else []
 
-    def _source(self, name: str, call: Call) -> str:
+    def _source(self, name: str, computation: Computation) -> str:
         if name in self._attention_methods:
-            return attention_source(call.attention_layers)
+            return attention_source(computation.attention_layers)
         of_layers = layers_source(self.target_layers, getattr(self.methods[name], "fusion", None) or self._fusion)
         return input_source(self._input_methods[name].base, of_layers) if name in self._input_methods else of_layers
 

@@ -1,270 +1,272 @@
-"""One call of the engine: the forward pass that all methods share, what they ask beyond it, and the raw maps they give."""
+"""Computation: the forward pass that all methods of a CAM call share, what they query beyond it, and the raw maps they give."""
 
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camtool.attribution.attention import ATTENTION, Attended
-from camtool.attribution.context import Setting
-from camtool.attribution.forward_pass import Captured, Pass
-from camtool.attribution.further import FurtherPasses, callers_autocast
+from camtool.attribution.attention import ATTENTION, AttentionMaps
+from camtool.attribution.context import CallContext
+from camtool.attribution.forward_pass import Captured, ForwardPass, differentiate_all
 from camtool.attribution.input_gradients import InputGradients
-from camtool.attribution.queries import Asked, NetworkInquiry
+from camtool.attribution.queries import NetworkQueries, QueryContext, callers_autocast
 from camtool.attribution.result import MethodMaps, finished
-from camtool.errors import CamtoolError, CamtoolWarning, LayerError, MethodError, concerning
+from camtool.errors import CamtoolError, LayerError, MethodError, attribute_errors_to, warn
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.attention import AttentionRecorder
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.replay import REPLAYED, Recording, Replay
-from camtool.layouts import Tokens
-from camtool.methods import Method
+from camtool.layouts import Layout, Tokens
+from camtool.methods import BaseMethod
+from camtool.methods._base import Evidence
 from camtool.targets import Output, Target, find_logits, of_copies, resolve_targets, samples_of
 
 
 @dataclass
-class Aim:
-    """Targets, n lists of k, and the methods that explain them."""
+class TargetGroup:
+    """Targets, n lists of k, and the methods of target layers that explain them."""
 
     targets: list[list[Target]]
-    methods: dict[str, Method]
+    methods: dict[str, BaseMethod]
 
 
 @dataclass
-class Forwarded:
-    """What a forward pass leaves when nothing of it is recorded any more."""
+class ForwardRecord:
+    """What was recorded in a forward pass, when nothing of it is recorded any more."""
 
-    given: Inputs
+    inputs: Inputs
     logits: Output
     captured: Mapping[str, Captured]
     replays: Mapping[str, Replay]
-    attended: Attended | None
-    at_input: InputGradients
+    attention: AttentionMaps | None
+    input_gradients: InputGradients
 
 
-class Call:
-    """One call of the engine: its first pass fixes the targets, every further pass (aug-smooth) keeps them."""
+class Computation:
+    """The computation of one CAM call: its first forward pass fixes the targets, every further pass (aug-smooth) keeps them."""
 
     targets: list[list[Target]]
     logits: Output
 
-    def __init__(self, setting: Setting, targets: Any) -> None:
-        self._setting = setting
-        self._asked: Any = targets
+    def __init__(self, context: CallContext, targets: Any) -> None:
+        self._context = context
+        self._requested_targets: Any = targets
         self._is_first = True
         self.nested = False
+        """Whether targets were given as lists of k per sample."""
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
         self.refused: dict[str, str] = {}
-        """By method that does not fit: why. They are left out if the setting says so."""
+        """By method that does not fit: why. They are left out if the context says so."""
         self.replays: dict[str, str] = {}
         """By path: how scores of other activations were found, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
-    def explain(self, inputs: Tensor, flipped: Sequence[bool] = (False,)) -> dict[str, MethodMaps]:
-        """Return every method's maps for a picture (n, c, *spatial) among the inputs, from one forward pass.
+    def explain(self, pictures: Tensor, flipped: Sequence[bool] = (False,)) -> dict[str, MethodMaps]:
+        """Return every method's maps of pictures (n, c, *spatial) among the inputs, from one forward pass.
 
-        `inputs` may be several batches of n, one behind the other, some `flipped`: of each the same targets are explained. Where methods
-        that refuse are left out, those that do so before any map is made cost that pass once more.
+        `pictures` may be several batches of n, one behind the other, some `flipped`: of each the same targets are explained. Where
+        methods that refuse are left out, those that do so before any map is made cost that pass once more.
         """
         while True:
             try:
-                return self._explain(inputs, self._setting.without(self.refused), flipped)
+                return self._explain(pictures, self._context.without(self.refused), flipped)
             except CamtoolError as error:
-                if not self._setting.skip_unfit or self.refused.keys() >= set(error.methods):
+                if not self._context.skip_unfit or self.refused.keys() >= set(error.methods):
                     raise
                 self._refuse(error.methods, error)
 
     def _refuse(self, names: Iterable[str], error: CamtoolError) -> None:
         names = list(names)
-        based = [name for name, one in self._setting.input_methods.items() if one.base in names]
+        based = [name for name, method in self._context.input_methods.items() if method.base in names]
         self.refused |= dict.fromkeys([*names, *based], str(error))
 
     @contextmanager
-    def _sparing(self, name: str) -> Iterator[None]:
-        """Leave out a method that refuses in here, if the setting says so."""
+    def _skip_unfit(self, name: str) -> Iterator[None]:
+        """Leave out a method that refuses in here, if the context says so."""
         try:
             yield
         except CamtoolError as error:
-            if not self._setting.skip_unfit:
+            if not self._context.skip_unfit:
                 raise
             self._refuse([name], error)
 
-    def _explain(self, inputs: Tensor, setting: Setting, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
-        started = _now(inputs)
-        with evaluating(setting.model):
-            forward = self._forward(inputs, setting)
-            forwarded = _now(inputs)
+    def _explain(self, pictures: Tensor, context: CallContext, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
+        started = _now(pictures)
+        with evaluating(context.model):
+            record = self._forward(pictures, context)
+            forwarded = _now(pictures)
 
-            def pass_for(targets: list[list[Target]]) -> Pass:
-                aimed = of_copies(targets, flipped, inputs.shape[-1])
-                return Pass(setting.model, forward.given, forward.logits, forward.captured, aimed)
+            def pass_for(targets: list[list[Target]]) -> ForwardPass:
+                of_pictures = of_copies(targets, flipped, pictures.shape[-1])
+                return ForwardPass(context.model, record.inputs, record.logits, record.captured, of_pictures)
 
-            aims, seen = self._find_aims(setting), pass_for(self.targets)
-            passes = [seen if aim.targets is self.targets else pass_for(aim.targets) for aim in aims]
-            wanting = [one for one, aim in zip(passes, aims, strict=True) if any(map(setting.needs_gradients, aim.methods.values()))]
+            groups, main = self._group_targets(context), pass_for(self.targets)
+            passes = [main if group.targets is self.targets else pass_for(group.targets) for group in groups]
+            differentiated = [
+                forward_pass
+                for forward_pass, group in zip(passes, groups, strict=True)
+                if any(map(context.needs_gradients, group.methods.values()))
+            ]
             # First: what methods of attention refuse is known before others take long.
-            raws = self._differentiate(setting, forward, seen, wanting)
-            asked = partial(
-                Asked,
-                setting.model,
-                forward.given,
-                forward.logits.detach(),
-                progress=setting.progress,
-                autocast=callers_autocast(inputs),
-            )
-            further = FurtherPasses(setting)
-            with _own_precision(inputs):
-                for aim, one in zip(aims, passes, strict=True):
-                    asking = asked(targets=one.targets, evidence_of=partial(further.evidence_of, one.targets))
-                    raws |= self._raw_maps(aim.methods, one, forward, asking)
-        self._note_replays(forward.replays)
-        explained = self._finished(raws, aims, passes, inputs.shape[2:])
-        explained |= forward.at_input.maps(explained)
-        self.seconds = {"forward": self.seconds["forward"] + forwarded - started, "maps": self.seconds["maps"] + _now(inputs) - forwarded}
+            raws = self._differentiate(context, record, main, differentiated)
+            autocast = callers_autocast(pictures)
+            with _own_precision(pictures):
+                for group, forward_pass in zip(groups, passes, strict=True):
+                    queries = QueryContext(
+                        call=context,
+                        inputs=record.inputs,
+                        logits=record.logits.detach(),
+                        targets=forward_pass.targets,
+                        autocast=autocast,
+                    )
+                    raws |= self._raw_maps(group.methods, forward_pass, record, queries)
+        self._note_replays(record.replays)
+        explained = self._finished(raws, groups, passes, pictures.shape[2:])
+        explained |= record.input_gradients.maps(explained)
+        self.seconds["forward"] += forwarded - started
+        self.seconds["maps"] += _now(pictures) - forwarded
         return explained
 
-    def _forward(self, inputs: Tensor, setting: Setting) -> Forwarded:
-        """Run the network once, with all recorded that the methods need; the first time, find the targets."""
-        model, given, n = setting.model, setting.given(inputs), len(setting.inputs.picture)
-        methods, readers = setting.methods.values(), setting.attention_methods
-        recorded = setting.layers if any(method.replays for method in methods) else {}
+    def _forward(self, pictures: Tensor, context: CallContext) -> ForwardRecord:
+        """Run the network once and record all that the methods need; the first time, find the targets."""
+        model, inputs, n = context.model, context.inputs_with(pictures), len(context.inputs.picture)
+        layer_methods, attention_methods = context.layer_methods.values(), context.attention_methods
+        recorded = context.layers if any(method.needs.replay for method in layer_methods) else {}
         recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
         with ExitStack() as stack:
-            differentiate = setting.keeps_graph or any(map(setting.needs_gradients, methods))
-            capture = setting.capturing(setting.layers, inputs, differentiate=differentiate)
-            stack.enter_context(capture)
-            recorder = AttentionRecorder(model, keep_outputs=any(method.needs_layer_gradients for method in readers.values()))
-            if readers:
+            differentiate = context.needs_whole_graph or any(map(context.needs_gradients, layer_methods))
+            capture = stack.enter_context(context.capture(context.layers, pictures, differentiate=differentiate))
+            recorder = AttentionRecorder(model, keep_outputs=any(method.needs.layer_gradients for method in attention_methods.values()))
+            if attention_methods:
                 stack.enter_context(recorder)
-            if any(method.needs_curvature for method in methods):  # the fused kernels have no second derivative
+            if any(method.needs.curvature for method in layer_methods):  # the fused kernels have no second derivative
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             for recording in recordings.values():
                 stack.enter_context(recording.recording())
-            at_input = InputGradients(setting.input_methods, model, given, setting.fit, check=self._is_first)
-            output = stack.enter_context(at_input).run(model)
-            logits = find_logits(output, batch=len(inputs))
+            input_gradients = InputGradients(context.input_methods, model, inputs, context.fit, check=self._is_first)
+            output = stack.enter_context(input_gradients).run(model)
+            logits = find_logits(output, batch=len(pictures))
             if self._is_first:
                 self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
-                self.targets, self.nested = resolve_targets(self._asked, samples_of(logits, slice(n)))
-                _warn_of_calls(capture, setting.aug_smooth)
-            captured = {path: capture.activations(path) for path in setting.layers}
-        replays = {path: Replay(one, capture.records[path].index, given, output) for path, one in recordings.items()}
-        with concerning(readers):
-            attended = Attended(readers, recorder.records, given, logits, setting.layout) if readers else None
-        if attended:
-            self.attention_layers = [layer.path for layer in attended.found.layers]
-        return Forwarded(given, logits, captured, replays, attended, at_input)
+                self.targets, self.nested = resolve_targets(self._requested_targets, samples_of(logits, slice(n)))
+                _warn_of_repeated_calls(capture)
+            captured = {path: capture.activations(path) for path in context.layers}
+        replays = {path: Replay(recording, capture.records[path].index, inputs, output) for path, recording in recordings.items()}
+        attention = None
+        if attention_methods:
+            with attribute_errors_to(attention_methods):
+                attention = AttentionMaps(attention_methods, recorder.records, inputs, logits, context.layout)
+            self.attention_layers = [layer.path for layer in attention.found.layers]
+        return ForwardRecord(inputs, logits, captured, replays, attention, input_gradients)
 
-    def _differentiate(self, setting: Setting, forward: Forwarded, seen: Pass, wanting: Sequence[Pass]) -> dict[str, dict[str, Tensor]]:
+    def _differentiate(
+        self, context: CallContext, record: ForwardRecord, main: ForwardPass, differentiated: Sequence[ForwardPass]
+    ) -> dict[str, dict[str, Tensor]]:
         """Take all derivatives of the forward pass; return the raw maps of attention, which are made of them."""
-        readers, attended = setting.attention_methods, forward.attended
-        takers = [name for name, method in setting.methods.items() if setting.needs_gradients(method)]
-        of_curvature = [name for name, method in setting.methods.items() if method.needs_curvature]
-        beside = attended.wanted if attended else []
-        with concerning(takers, LayerError), concerning(of_curvature or readers):
-            found = _differentiated(seen, wanting, beside, curved=bool(of_curvature), keep=setting.keeps_graph)
+        methods, attention = context.attention_methods, record.attention
+        with_gradients = [name for name, method in context.layer_methods.items() if context.needs_gradients(method)]
+        with_curvature = [name for name, method in context.layer_methods.items() if method.needs.curvature]
+        with attribute_errors_to(with_gradients, LayerError), attribute_errors_to(with_curvature or methods):
+            of_weights = differentiate_all(
+                main,
+                differentiated,
+                attention.wanted if attention else [],
+                curvature=bool(with_curvature),
+                keep_graph=context.needs_whole_graph,
+            )
         raws = {}
-        if attended:
-            with concerning(readers):
-                of_attention = [attended.checked(one) for one in found]
-            with concerning(name for name, one in readers.items() if one.needs_layer_gradients):
-                of_layers = attended.layer_gradients(setting.model, seen.scores())
-            with concerning(readers), _own_precision(seen.inputs.picture):
-                raws = {name: {ATTENTION: raw} for name, raw in attended.raw_maps(of_attention, of_layers).items()}
-        with concerning(setting.input_methods):
-            forward.at_input.read(seen.scores(), forward.logits)
+        if attention:
+            with attribute_errors_to(methods):
+                gradients = [attention.checked(of_target) for of_target in of_weights]
+            with attribute_errors_to(name for name, method in methods.items() if method.needs.layer_gradients):
+                layer_gradients = attention.layer_gradients(context.model, main.scores())
+            with attribute_errors_to(methods), _own_precision(main.inputs.picture):
+                raws = {name: {ATTENTION: raw} for name, raw in attention.raw_maps(gradients, layer_gradients).items()}
+        with attribute_errors_to(context.input_methods):
+            record.input_gradients.read(main.scores(), record.logits)
         return raws
 
     def _note_replays(self, replays: Mapping[str, Replay]) -> None:
         for path, replay in replays.items():
-            if replay.words not in ("", REPLAYED, self.replays.get(path)):
-                warnings.warn(f"Layer '{path}': scores of other activations take {replay.words}.", CamtoolWarning, stacklevel=2)
-            self.replays[path] = replay.words
+            if replay.status not in ("", REPLAYED, self.replays.get(path)):
+                warn(f"Layer '{path}': scores of other activations take {replay.status}.")
+            self.replays[path] = replay.status
 
-    def _find_aims(self, setting: Setting) -> list[Aim]:
+    def _group_targets(self, context: CallContext) -> list[TargetGroup]:
         """Return what the methods of target layers explain: the targets asked for, or what a method makes of them."""
-        aims: list[Aim] = []
-        for name, method in setting.methods.items():
-            wanted: list[list[Target]] = []
-            with self._sparing(name):
-                wanted = [[method.target(target) for target in row] for row in self.targets]
-            if not wanted:
+        groups: list[TargetGroup] = []
+        for name, method in context.layer_methods.items():
+            own: list[list[Target]] = []
+            with self._skip_unfit(name):
+                own = [[method.target(target) for target in row] for row in self.targets]
+            if not own:
                 continue
-            is_own = all(one is own for ones, owns in zip(wanted, self.targets, strict=True) for one, own in zip(ones, owns, strict=True))
-            targets = self.targets if is_own else resolve_targets(wanted, self.logits)[0]
-            aim = next((aim for aim in aims if aim.targets == targets), None)
-            if aim is None:
-                aim = Aim(targets, {})
-                aims.append(aim)
-            aim.methods[name] = method
-        return aims
+            pairs = [pair for rows in zip(own, self.targets, strict=True) for pair in zip(*rows, strict=True)]
+            targets = self.targets if all(made is given for made, given in pairs) else resolve_targets(own, self.logits)[0]
+            group = next((group for group in groups if group.targets == targets), None)
+            if group is None:
+                group = TargetGroup(targets, {})
+                groups.append(group)
+            group.methods[name] = method
+        return groups
 
     def _finished(
-        self, raws: Mapping[str, dict[str, Tensor]], aims: Sequence[Aim], passes: Sequence[Pass], size: Sequence[int]
+        self, raws: Mapping[str, dict[str, Tensor]], groups: Sequence[TargetGroup], passes: Sequence[ForwardPass], size: Sequence[int]
     ) -> dict[str, MethodMaps]:
         """Return the final maps of raw ones by method and layer."""
-        explained = {}
+        context = self._context
         importances: dict[str, dict[str, Tensor]] = {}
-        for aim, seen in zip(aims, passes, strict=True):
-            weighing = [name for name, method in aim.methods.items() if self._setting.fusion_of(method).needs_importances]
-            found = {path: seen.importances(path) for path in self._setting.layers} if weighing else {}
-            importances |= dict.fromkeys(weighing, found)
+        for group, forward_pass in zip(groups, passes, strict=True):
+            names = [name for name, method in group.methods.items() if context.fusion_of(method).needs_importances]
+            if names:
+                of_layers = {path: forward_pass.importances(path) for path in context.layers}
+                importances |= dict.fromkeys(names, of_layers)
+        explained = {}
         for name, raw in raws.items():
-            method = self._setting.methods.get(name)
-            explained[name] = finished(raw, size, None if method is None else self._setting.fusion_of(method), importances.get(name))
+            method = context.layer_methods.get(name)
+            explained[name] = finished(raw, size, None if method is None else context.fusion_of(method), importances.get(name))
         return explained
 
-    def _raw_maps(self, methods: Mapping[str, Method], seen: Pass, forward: Forwarded, asked: Asked) -> dict[str, dict[str, Tensor]]:
+    def _raw_maps(
+        self, methods: Mapping[str, BaseMethod], forward_pass: ForwardPass, record: ForwardRecord, queries: QueryContext
+    ) -> dict[str, dict[str, Tensor]]:
         """Return by method and layer the signed raw maps (n, k, *feature)."""
-        count = len(self.targets[0])
+        context, count = self._context, len(self.targets[0])
         raws: dict[str, dict[str, Tensor]] = {name: {} for name in methods}
-        for path, (tensor, layout) in forward.captured.items():
+        for path, (tensor, layout) in record.captured.items():
             for name, method in methods.items():
-                with self._sparing(name):
-                    if method.needs_tokens and not isinstance(layout, Tokens):
-                        raise MethodError(
-                            f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
-                            f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
-                        )
-            with concerning((name for name, one in methods.items() if self._setting.needs_gradients(one)), LayerError):
-                by_target = [seen.evidence(path, k) for k in range(count if any(_by_target(one) for one in methods.values()) else 1)]
+                with self._skip_unfit(name):
+                    _check_tokens(name, method, path, tensor, layout)
+            with attribute_errors_to((name for name, method in methods.items() if context.needs_gradients(method)), LayerError):
+                evidence = [forward_pass.evidence(path, k) for k in range(count if any(map(_by_target, methods.values())) else 1)]
             for name, method in methods.items():
-                if name in self.refused:
-                    continue
-                remembered: list[Tensor] | None = [] if method.asks_alike else None
-                maps = []
-                with self._sparing(name):
-                    for k in range(count if method.class_discriminative else 1):  # a class-agnostic map is the same for every target
-                        inquiry = NetworkInquiry(asked, name, path, k, layout, forward.replays.get(path), remembered)
-                        evidence = replace(by_target[k], inquiry=inquiry)
-                        maps.append(method.eigen_smooth_map(evidence) if self._setting.eigen_smooth else method.raw_map(evidence))
-                    stacked = torch.stack(maps, dim=1)
-                    raws[name][path] = stacked.expand(-1, count, *stacked.shape[2:]).contiguous()
-                    if not stacked.isfinite().all():
-                        raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+                if name not in self.refused:
+                    with self._skip_unfit(name):
+                        raw = self._raw_map(name, method, path, evidence, record, queries)
+                        raws[name][path] = raw.expand(-1, count, *raw.shape[2:]).contiguous()
         return {name: raw for name, raw in raws.items() if name not in self.refused}
 
-
-def _differentiated(
-    seen: Pass, wanting: Sequence[Pass], beside: Sequence[Tensor], *, curved: bool, keep: bool
-) -> list[list[Tensor | None]]:
-    """Take the derivatives of the passes that want them; return those of the first with respect to `beside`, by target."""
-    others = [one for one in wanting if one is not seen]
-    found: list[list[Tensor | None]] = []
-    if seen in wanting or beside:
-        found = seen.differentiate(layers=seen in wanting, curved=curved, beside=beside, keep=keep or bool(others))
-    for one in others:
-        one.differentiate(curved=curved, keep=keep or one is not others[-1])
-    return found
+    def _raw_map(
+        self, name: str, method: BaseMethod, path: str, evidence: Sequence[Evidence], record: ForwardRecord, queries: QueryContext
+    ) -> Tensor:
+        """Return a method's raw map at a layer, (n, k, *feature); k = 1 where it is the same for every target."""
+        known_scores: list[Tensor] | None = [] if method.needs.same_queries_for_all_targets else None
+        layout, replay, maps = record.captured[path][1], record.replays.get(path), []
+        for k in range(len(self.targets[0]) if method.class_discriminative else 1):
+            of_target = NetworkQueries(queries, method=name, path=path, k=k, layout=layout, replay=replay, known_scores=known_scores)
+            given = replace(evidence[k], model_queries=of_target)
+            maps.append(method.eigen_smooth_map(given) if self._context.eigen_smooth else method.raw_map(given))
+        raw = torch.stack(maps, dim=1)
+        if not raw.isfinite().all():
+            raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+        return raw
 
 
 def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:
@@ -272,18 +274,22 @@ def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(inputs.device.type, enabled=False)
 
 
-def _by_target(method: Method) -> bool:
-    return method.class_discriminative or method.needs_gradients
+def _by_target(method: BaseMethod) -> bool:
+    return method.class_discriminative or method.needs.gradients
 
 
-def _warn_of_calls(capture: Capture, aug_smooth: bool) -> None:
+def _check_tokens(name: str, method: BaseMethod, path: str, tensor: Tensor, layout: Layout) -> None:
+    if method.needs.tokens and not isinstance(layout, Tokens):
+        raise MethodError(
+            f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
+            f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
+        )
+
+
+def _warn_of_repeated_calls(capture: Capture) -> None:
     for path, record in capture.records.items():
         if record.calls > 1:
-            warnings.warn(
-                f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.",
-                CamtoolWarning,
-                stacklevel=9 if aug_smooth else 6,  # the caller of CAM
-            )
+            warn(f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.")
 
 
 def _now(inputs: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Setting: what is the same for every pass of a call."""
+"""CallContext: the settings that all forward passes of one CAM call share."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -11,19 +11,19 @@ from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.inputs import Inputs
 from camtool.layouts import Layout
-from camtool.methods import AttentionMethod, InputMethod, Method
+from camtool.methods import AttentionMethod, BaseMethod, InputMethod
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for every pass of a call."""
+@dataclass(frozen=True, kw_only=True)
+class CallContext:
+    """Settings shared by all forward passes of one CAM call."""
 
     model: nn.Module
     inputs: Inputs
     layers: Mapping[str, nn.Module]
     """Target layers by path."""
-    methods: Mapping[str, Method]
-    """Those that read target layers."""
+    layer_methods: Mapping[str, BaseMethod]
+    """Methods that read target layers, by name."""
     attention_methods: Mapping[str, AttentionMethod]
     input_methods: Mapping[str, InputMethod]
     layout: Layout | None
@@ -37,32 +37,32 @@ class Setting:
     progress: Progress | None
     skip_unfit: bool
 
-    def given(self, pictures: Tensor) -> Inputs:
+    def inputs_with(self, pictures: Tensor) -> Inputs:
         """Return the inputs with other pictures, repeated where these are several batches."""
         return self.inputs.repeated(len(pictures) // len(self.inputs.picture)).with_picture(pictures)
 
-    def capturing(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
-        """Return what captures `layers` in a pass of these pictures."""
+    def capture(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
+        """Return what captures the activations of `layers` in a forward pass of these pictures."""
         return Capture(layers, partial(self.fit, batch=len(pictures), input_size=pictures.shape[2:]), differentiate=differentiate)
 
-    def fusion_of(self, method: Method) -> Fusion:
+    def fusion_of(self, method: BaseMethod) -> Fusion:
         """Return how a method's maps of several layers become one."""
         return method.fusion or self.fusion
 
     @property
-    def keeps_graph(self) -> bool:
-        """Whether the score must depend on more than the target layers: one cut from the graph would cut off the attention before it."""
+    def needs_whole_graph(self) -> bool:
+        """Whether the score must depend on more than the target layers: a graph that begins there would leave out what lies before."""
         return bool(self.attention_methods or self.input_methods)
 
-    def needs_gradients(self, method: Method) -> bool:
-        """Return whether gradients of the shared pass are needed for a method's map."""
-        return method.needs_gradients or self.fusion_of(method).needs_importances
+    def needs_gradients(self, method: BaseMethod) -> bool:
+        """Return whether a method's map needs gradients of the shared forward pass."""
+        return method.needs.gradients or self.fusion_of(method).needs_importances
 
-    def without(self, refused: Collection[str]) -> "Setting":
-        """Return the setting without some methods."""
+    def without(self, refused: Collection[str]) -> "CallContext":
+        """Return the context without some methods."""
         return replace(
             self,
-            methods={name: one for name, one in self.methods.items() if name not in refused},
-            attention_methods={name: one for name, one in self.attention_methods.items() if name not in refused},
-            input_methods={name: one for name, one in self.input_methods.items() if name not in refused},
+            layer_methods={name: method for name, method in self.layer_methods.items() if name not in refused},
+            attention_methods={name: method for name, method in self.attention_methods.items() if name not in refused},
+            input_methods={name: method for name, method in self.input_methods.items() if name not in refused},
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from camtool.errors import LayerError, MethodError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.linear_head import find_linear_head
 from camtool.layouts import Layout
@@ -30,7 +30,7 @@ class _Derivatives(NamedTuple):
     """The Hessian times the activations."""
 
 
-class Pass:
+class ForwardPass:
     """What one forward pass of `inputs` gave, for n lists of k targets."""
 
     def __init__(
@@ -97,17 +97,17 @@ class Pass:
         """
         tensor, layout = self._captured[path]
         size = self.inputs.picture.shape[2:]
-        activations = widened(layout.to_maps(tensor.detach(), size))
+        activations = to_float32(layout.to_maps(tensor.detach(), size))
         # The sum first, which costs one pass over the numbers; of finite ones it may overflow.
         if not activations.sum().isfinite() and not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
             found = self._derivatives[k][path]
-            gradients = widened(layout.to_maps(found.gradient, size))
+            gradients = to_float32(layout.to_maps(found.gradient, size))
             if alive:
                 check_alive(path, [row[k] for row in self.targets], gradients)
-            curvature = None if found.curvature is None else widened(layout.to_maps(found.curvature, size))
+            curvature = None if found.curvature is None else to_float32(layout.to_maps(found.curvature, size))
         return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature)
 
     def importances(self, path: str) -> Float[Tensor, "n k"]:
@@ -119,13 +119,28 @@ class Pass:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
         if not isinstance(self.logits, Tensor):
             raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
-        logits = widened(self.logits.detach())
+        logits = to_float32(self.logits.detach())
         head = find_linear_head(self._model, activations, logits)
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_()
             score = scores([row[k] for row in self.targets], leaf).sum()
             (of_logits,) = torch.autograd.grad(score, leaf)
         return of_logits @ head.weight
+
+
+def differentiate_all(
+    main: ForwardPass, differentiated: Sequence[ForwardPass], attention: Sequence[Tensor], *, curvature: bool, keep_graph: bool
+) -> list[list[Tensor | None]]:
+    """Take the derivatives of the forward passes; return those of `main` with respect to attention weights, by target."""
+    others = [forward_pass for forward_pass in differentiated if forward_pass is not main]
+    of_attention: list[list[Tensor | None]] = []
+    if main in differentiated or attention:
+        of_attention = main.differentiate(
+            layers=main in differentiated, curved=curvature, beside=attention, keep=keep_graph or bool(others)
+        )
+    for forward_pass in others:
+        forward_pass.differentiate(curved=curvature, keep=keep_graph or forward_pass is not others[-1])
+    return of_attention
 
 
 def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:

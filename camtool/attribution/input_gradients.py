@@ -1,6 +1,5 @@
 """The input methods' part of a forward pass: the graph from the input on, the gradients there, and the maps made of them."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.attribution.result import MethodMaps, finished
-from camtool.errors import CamtoolWarning, MethodError, concerning
-from camtool.functional import widened
+from camtool.errors import MethodError, attribute_errors_to, warn
+from camtool.functional import to_float32
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm
 from camtool.instrumentation.guided_relu import GuidedReLUs
 from camtool.instrumentation.inputs import Inputs
@@ -50,10 +49,8 @@ class InputGradients:
         self._inputs = inputs
         self._check = check
         self._leaf = picture.detach().clone() if methods else picture
-        self._biases = (
-            BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("needs_bias_terms") else None
-        )
-        self._relus = GuidedReLUs() if self._any("needs_guided") else None
+        self._biases = BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("bias_gradients") else None
+        self._relus = GuidedReLUs() if self._any("guided_gradients") else None
         self._evidence: list[InputEvidence] = []
         self._stack = ExitStack()
 
@@ -88,15 +85,15 @@ class InputGradients:
                 if not gradients.flatten(1).any(dim=1).all():
                     raise MethodError(_dead(self._methods))
                 if self._check:
-                    _warn_if_incomplete(widened(scores.detach()), widened(self._leaf.detach()) * gradients, terms)
+                    _warn_if_incomplete(to_float32(scores.detach()), to_float32(self._leaf.detach()) * gradients, terms)
             if self._relus is not None:
-                with concerning(name for name, one in self._methods.items() if one.needs_guided), self._relus.guiding():
+                with attribute_errors_to(name for name, one in self._methods.items() if one.needs.guided_gradients), self._relus.guiding():
                     (found,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
                 if found is None:
                     raise MethodError(_disconnected(self._methods))
-                guided = widened(found)
+                guided = to_float32(found)
             maps = [term.maps for term in terms if term.maps is not None]
-            self._evidence.append(InputEvidence(widened(self._leaf.detach()), gradients, maps, guided))
+            self._evidence.append(InputEvidence(to_float32(self._leaf.detach()), gradients, maps, guided))
 
     def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
         """Return every input method's maps; `explained` has those of the methods that some are based on."""
@@ -123,7 +120,7 @@ class InputGradients:
         return found
 
     def _any(self, need: str) -> bool:
-        return any(getattr(method, need) for method in self._methods.values())
+        return any(getattr(method.needs, need) for method in self._methods.values())
 
 
 def input_source(base: str, layers: str) -> str:
@@ -137,12 +134,10 @@ def _warn_if_incomplete(scores: Float[Tensor, " n"], products: Maps, terms: Sequ
     # Large terms of both signs leave more rounding than the score is.
     worst = int((missing / (scores.abs() + 1e-3 * parts.abs().sum(dim=0) + 1e-12)).argmax())
     if missing[worst] > MISSING_SHARE * (scores[worst].abs() + 1e-3 * parts[:, worst].abs().sum()):
-        warnings.warn(
+        warn(
             f"fullgrad: input and bias terms sum to {parts[:, worst].sum().item():.4g}, the score is {scores[worst].item():.4g} (sample "
             f"{worst}). They are equal for scores of networks of convolutions, batch norms, linear layers, ReLU and pooling; here the map "
-            "leaves something out, as other activations, normalisations, or a probability as target.",
-            CamtoolWarning,
-            stacklevel=2,
+            "leaves something out, as other activations, normalisations, or a probability as target."
         )
 
 

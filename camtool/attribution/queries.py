@@ -1,18 +1,21 @@
-"""Inquiry: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
+"""ModelQueries: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from camtool.attribution.context import CallContext
+from camtool.attribution.forward_pass import ForwardPass, check_alive, parts
 from camtool.errors import MethodError
-from camtool.functional import widened
-from camtool.instrumentation.batching import Progress, chunk_size, in_chunks
+from camtool.functional import to_float32
+from camtool.instrumentation.batching import chunk_size, in_chunks
 from camtool.instrumentation.deep_lift import Rescaling
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.replay import Replay
@@ -22,42 +25,57 @@ from camtool.targets import Output, Target, find_logits, samples_of, scores
 from camtool.types import Maps
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What all inquiries of one forward pass share."""
+@dataclass(frozen=True, kw_only=True)
+class QueryContext:
+    """Settings shared by all queries about one forward pass."""
 
-    model: nn.Module
+    call: CallContext
     inputs: Inputs
     logits: Output
     targets: Sequence[Sequence[Target]]
     """n lists of k."""
-    evidence_of: Callable[..., list[Evidence]]
-    """`evidence_of(method, path, k, pictures, gradients=…)`."""
-    progress: Progress | None
     autocast: Callable[[], AbstractContextManager[Any]]
     """The caller's, for further passes of the network."""
 
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+        return self.call.model
 
-class NetworkInquiry:
-    """What one method asks about one target at one layer; see `camtool.methods._base.Inquiry`.
+
+class NetworkQueries:
+    """Queries of one method about one target at one layer; see `camtool.methods._base.ModelQueries`.
 
     Args:
-        remembered: scores of all k targets by question, where the questions are the same for every target; None: where they are not.
+        method: its name.
+        path: of the layer.
+        k: which of the targets.
+        replay: for methods that need scores of other activations.
+        known_scores: of all k targets, by query, filled by the first target's queries and shared by the others'; None where queries
+            depend on the target.
     """
 
     def __init__(
-        self, asked: Asked, method: str, path: str, k: int, layout: Layout, replay: Replay | None, remembered: list[Tensor] | None
+        self,
+        context: QueryContext,
+        *,
+        method: str,
+        path: str,
+        k: int,
+        layout: Layout,
+        replay: Replay | None = None,
+        known_scores: list[Tensor] | None = None,
     ) -> None:
-        self._asked = asked
+        self._context = context
         self._method = method
         self._path = path
         self._k = k
         self._replay = replay
         self._layout = layout
-        self._remembered = remembered
-        self._questions = 0
-        self.inputs: Tensor = asked.inputs.picture.detach()
-        self.scores: Tensor = widened(scores([row[k] for row in asked.targets], asked.logits).detach())
+        self._known_scores = known_scores
+        self._count = 0
+        self.inputs: Tensor = context.inputs.picture.detach()
+        self.scores: Tensor = to_float32(scores([row[k] for row in context.targets], context.logits).detach())
 
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the layer's activations, from the layer on."""
@@ -79,8 +97,8 @@ class NetworkInquiry:
         def logits_of(altered: Tensor) -> list[Output]:
             # (copies, n, ...): the other inputs of the network are repeated batch by batch.
             pictures = altered.transpose(0, 1).flatten(0, 1).to(self.inputs.dtype)
-            given = self._asked.inputs.repeated(altered.shape[1]).with_picture(pictures)
-            logits = find_logits(given.run(self._asked.model), batch=len(pictures))
+            given = self._context.inputs.repeated(altered.shape[1]).with_picture(pictures)
+            logits = find_logits(given.run(self._context.model), batch=len(pictures))
             return [samples_of(logits, slice(sample, None, len(altered))) for sample in range(len(altered))]
 
         return self._scores(count, copies, logits_of, self.inputs)
@@ -88,26 +106,26 @@ class NetworkInquiry:
     def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
         """Return the scores of other inputs, and their gradients with respect to these inputs."""
         leaf = inputs.detach().to(self.inputs.dtype).clone().requires_grad_()
-        with torch.enable_grad(), self._asked.autocast():
-            logits = find_logits(self._asked.inputs.with_picture(leaf).run(self._asked.model), batch=len(leaf))
-            found = scores([row[self._k] for row in self._asked.targets], logits)
+        with torch.enable_grad(), self._context.autocast():
+            logits = find_logits(self._context.inputs.with_picture(leaf).run(self._context.model), batch=len(leaf))
+            found = scores([row[self._k] for row in self._context.targets], logits)
             gradients = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if found.requires_grad else None
         if gradients is None:
             raise MethodError(
-                f"Method '{self._method}' needs the score's gradient at the input, and none gets there: a torch.no_grad() in the model? "
-                "Use a method that asks for scores only, such as 'scorecam'."
+                f"Method '{self._method}' needs the gradient of the score with respect to the input, but the graph does not reach it. Is "
+                "part of the model under torch.no_grad()? Use a method that needs scores only, such as 'scorecam'."
             )
-        return widened(found.detach()), widened(gradients)
+        return to_float32(found.detach()), to_float32(gradients)
 
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> list[Evidence]:
         """Return the evidence of other inputs at the same layer."""
-        with self._asked.autocast():
-            return self._asked.evidence_of(self._method, self._path, self._k, inputs, gradients=gradients)
+        with self._context.autocast():
+            return _evidence_of(self._context, self._method, self._path, self._k, inputs, gradients=gradients)
 
     def report(self, done: int, total: int) -> None:
         """Say how far the method is."""
-        if self._asked.progress is not None:
-            self._asked.progress(f"{self._method} at {self._path}", done, total)
+        if self._context.call.progress is not None:
+            self._context.call.progress(f"{self._method} at {self._path}", done, total)
 
     def contributions_from_zero(self) -> Maps:
         """Return what each activation contributes to the score less that of zero activations, by DeepLIFT's rescale rule."""
@@ -117,16 +135,16 @@ class NetworkInquiry:
             given = replay.given[sample : sample + 1]
             maps = self._layout.to_maps(given, size)
             pair = torch.cat([maps, torch.zeros_like(maps)]).requires_grad_()
-            with torch.enable_grad(), self._asked.autocast():
+            with torch.enable_grad(), self._context.autocast():
                 # Clone: a layer downstream that works in place must not meet a leaf.
                 tensor = self._layout.from_maps(pair.clone(), given, size)
                 with Rescaling() as rule:
                     output = replay(sample, tensor)
                 logits = find_logits(output, batch=2)
-                scored = scores([self._asked.targets[sample][self._k]] * 2, logits)
+                scored = scores([self._context.targets[sample][self._k]] * 2, logits)
             (gradients,) = torch.autograd.grad(scored, pair, torch.full_like(scored, 0.5))
-            contributions = widened(gradients).sum(dim=0, keepdim=True) * widened(maps)
-            self._check_complete(contributions, widened(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
+            contributions = to_float32(gradients).sum(dim=0, keepdim=True) * to_float32(maps)
+            self._check_complete(contributions, to_float32(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
             found.append(contributions)
         return torch.cat(found)
 
@@ -139,34 +157,78 @@ class NetworkInquiry:
         raise MethodError(
             f"Method '{self._method}' at layer '{self._path}': the contributions sum to {total:.4g}, but the score is {wanted:.4g} above "
             f"that of zero activations. DeepLIFT's rescale rule is not defined for what lies downstream: {what}. Choose a layer behind "
-            "it, or a method that asks for scores only, such as 'ablationcam'."
+            "it, or a method that needs scores only, such as 'ablationcam'."
         )
 
     def _replayed(self) -> Replay:
         if self._replay is None:
-            raise MethodError(f"Method '{self._method}' asks for scores of other activations, but does not say `replays = True`.")
-        self._replay.doubt()
+            raise MethodError(
+                f"Method '{self._method}' queries scores of other activations without declaring it; give it needs = Needs(replay=True)."
+            )
+        self._replay.invalidate()
         return self._replay
 
     def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Output]], copy: Tensor) -> Tensor:
         """Return (n, count); `logits_of` gives the logits of every sample's copies, `copy` is one of each sample."""
-        targets, remembered, question = self._asked.targets, self._remembered, self._questions
-        self._questions += 1
-        if remembered is not None and len(remembered) > question:
-            return remembered[question][:, self._k]
-        wanted = range(len(targets[0])) if remembered is not None else [self._k]
+        targets, known, query = self._context.targets, self._known_scores, self._count
+        self._count += 1
+        if known is not None and len(known) > query:
+            return known[query][:, self._k]
+        wanted = range(len(targets[0])) if known is not None else [self._k]
         found = torch.empty(len(targets), len(wanted), count, dtype=self.scores.dtype, device=self.scores.device)
 
         def run(start: int, stop: int) -> None:
-            with torch.no_grad(), self._asked.autocast():
+            with torch.no_grad(), self._context.autocast():
                 for sample, logits in enumerate(logits_of(copies(start, stop))):
                     for place, k in enumerate(wanted):
-                        found[sample, place, start:stop] = widened(scores([targets[sample][k]] * len(logits), logits))
+                        found[sample, place, start:stop] = to_float32(scores([targets[sample][k]] * len(logits), logits))
 
         in_chunks(count, chunk_size(copy), run, self.report)
         if not found.isfinite().all():
             raise MethodError(f"Method '{self._method}' at layer '{self._path}': the network gives scores of NaN or infinity.")
-        if remembered is None:
+        if known is None:
             return found[:, 0]
-        remembered.append(found)
+        known.append(found)
         return found[:, self._k]
+
+
+def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures: Sequence[Tensor], *, gradients: bool) -> list[Evidence]:
+    """Return the evidence of other pictures (each n, c, *spatial) for the k-th targets at a layer."""
+    call, targets, evidence = context.call, context.targets, list[Evidence]()
+    n = len(targets)
+
+    def run(start: int, stop: int) -> None:
+        together = torch.cat([picture.to(call.inputs.picture.dtype) for picture in pictures[start:stop]])
+        inputs = call.inputs_with(together)
+        with call.capture({path: call.layers[path]}, together, differentiate=gradients) as capture:
+            logits = find_logits(inputs.run(call.model), batch=len(together))
+            captured = {path: capture.activations(path)}
+        forward_pass = ForwardPass(call.model, inputs, logits, captured, [[row[k]] for row in targets] * (stop - start))
+        if gradients:
+            forward_pass.differentiate()
+        for part, of_picture in enumerate(parts(forward_pass.evidence(path, 0, alive=False), stop - start)):
+            picture = pictures[start + part]
+            of_part = QueryContext(
+                call=call,
+                inputs=call.inputs_with(picture),
+                logits=samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
+                targets=targets,
+                autocast=callers_autocast(picture),
+            )
+            queries = NetworkQueries(of_part, method=method, path=path, k=k, layout=captured[path][1])
+            evidence.append(replace(of_picture, model_queries=queries))
+
+    progress = call.progress and partial(call.progress, f"{method} at {path}")
+    in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run, progress)
+    if gradients:
+        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
+        of_all = torch.stack([of_picture.gradients for of_picture in evidence if of_picture.gradients is not None]).abs().sum(dim=0)
+        check_alive(path, [row[k] for row in targets], of_all)
+    return evidence
+
+
+def callers_autocast(inputs: Tensor) -> Callable[[], Any]:
+    """Return what restores the caller's autocast around further passes of the network."""
+    kind = inputs.device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)

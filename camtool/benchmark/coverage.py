@@ -25,7 +25,7 @@ REPLAY_TOLERANCE = 1e-5  # of the largest score; it is the same arithmetic on th
 
 
 @dataclass(frozen=True)
-class Measured:
+class BackboneResult:
     """What one backbone gave at one input size."""
 
     backbone: str
@@ -56,7 +56,7 @@ class _Remembering(CAM):
         return self.probed
 
 
-def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measured]:
+def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[BackboneResult]:
     """Yield what a backbone gives at each of its example's sizes: gradcam at the default layer, with seeded random weights.
 
     Args:
@@ -75,7 +75,7 @@ def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measu
         except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
             refused = None if model is None else _refused(model, inputs)
             outcome |= refused or {"status": FAILED, "words": _words(error)}
-        yield Measured(name, example.config, size, seconds=time.perf_counter() - started, **outcome)
+        yield BackboneResult(name, example.config, size, seconds=time.perf_counter() - started, **outcome)
 
 
 def _refused(model: nn.Module, inputs: Tensor) -> dict[str, Any] | None:
@@ -138,14 +138,14 @@ def _replayed(model: nn.Module, inputs: Tensor, layer: ProbedLayer) -> tuple[str
         replay = Replay(recording, layer.record.index, find_inputs(inputs), output)
         drawn = torch.rand(2, *replay.given.shape[1:], generator=torch.Generator().manual_seed(0))
         found, expected = [next(tensors_in(run(0, replay.given * 2 * drawn))) for run in (replay, replay.whole)]
-    return replay.words, ((found - expected).abs().amax() / expected.abs().amax()).item()
+    return replay.status, ((found - expected).abs().amax() / expected.abs().amax()).item()
 
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def markdown(measured: Sequence[Measured]) -> str:
+def markdown(measured: Sequence[BackboneResult]) -> str:
     """Return the table of supported backbones, and below it the classes that can have no map, with the reason."""
     sizes = [times(size) for size in SIZES]
     lines = [
@@ -158,7 +158,7 @@ def markdown(measured: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
-def markdown_row(measured: Sequence[Measured]) -> str:
+def markdown_row(measured: Sequence[BackboneResult]) -> str:
     """Return one backbone's line of the table."""
     shown = next((one for one in measured if one.status == OK), measured[0])
     where = "" if shown.size == SIZES[0] else f" at {times(shown.size)}"

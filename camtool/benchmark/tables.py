@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from camtool.benchmark.cases import MEMORY
 from camtool.benchmark.peers import GRAD_CAM, TORCHCAM
-from camtool.benchmark.timing import ABSENT, CAMTOOL, FAILED, OK, OUT_OF_TIME, Measured
+from camtool.benchmark.timing import ABSENT, CAMTOOL, FAILED, OK, OUT_OF_TIME, CaseResult
 
 LABELS = {"resnet50": "ResNet-50", "resnet18": "ResNet-18", "vit_b_16": "ViT-B/16"}
 
@@ -26,13 +26,13 @@ class Line:
     """Whether the worst method reaches what is asked; None: nothing was asked, or nothing measured."""
 
 
-def lines(measured: Sequence[Measured]) -> list[Line]:
+def lines(measured: Sequence[CaseResult]) -> list[Line]:
     """Return the table of asked and reached."""
     keys = dict.fromkeys((one.row, one.network, one.batch) for one in measured)
     return [_line([one for one in measured if (one.row, one.network, one.batch) == key]) for key in keys]
 
 
-def _line(measured: Sequence[Measured]) -> Line:
+def _line(measured: Sequence[CaseResult]) -> Line:
     first = measured[0]
     peers = tuple(_span([one.relative(peer) for one in measured], "x") for peer in (GRAD_CAM, TORCHCAM))
     # Rounded as it is printed: 1.05 reaches 1.05.
@@ -55,7 +55,7 @@ def _span(values: Sequence[float | None], suffix: str = "") -> str:
     return f"{known[0]}{suffix}" if known[0] == known[-1] else f"{known[0]} to {known[-1]}{suffix}"
 
 
-def markdown(measured: Sequence[Measured], where: str) -> str:
+def markdown(measured: Sequence[CaseResult], where: str) -> str:
     """Return the table of asked and reached for the README; `where` says on what it was measured."""
     said = {True: "yes", False: "no", None: ""}
     table = [
@@ -71,7 +71,7 @@ def markdown(measured: Sequence[Measured], where: str) -> str:
     return "\n".join(table)
 
 
-def cells(one: Measured) -> list[str]:
+def cells(one: CaseResult) -> list[str]:
     """Return a case's line of the table of everything measured: yardstick, camtool, peers, agreement."""
     if one.status != OK:
         return [one.case, f"{one.status}: {one.words}".removesuffix(": "), "", "", "", ""]
@@ -79,22 +79,22 @@ def cells(one: Measured) -> list[str]:
     return [one.case, _yardstick(one), cost(CAMTOOL), cost(GRAD_CAM), cost(TORCHCAM), _agreement(one)]
 
 
-def _yardstick(one: Measured) -> str:
+def _yardstick(one: CaseResult) -> str:
     return f"{one.memory['forward'] / 2**20:.0f} MiB" if one.unit == MEMORY else f"{1e3 * one.timings['forward'].seconds:.1f} ms"
 
 
-def _memory(one: Measured, name: str) -> str:
+def _memory(one: CaseResult, name: str) -> str:
     return f"{one.relative(name):.2f} ({one.memory[name] / 2**20:.0f} MiB)" if name in one.memory else ""
 
 
-def _time(one: Measured, name: str) -> str:
+def _time(one: CaseResult, name: str) -> str:
     timing = one.timings.get(name)
     if timing is None:
         return ""
     return f"{timing.ratio:.2f} ({timing.low:.2f}-{timing.high:.2f})" if timing.rounds > 1 else f"{timing.ratio:.2f} (once)"
 
 
-def _agreement(one: Measured) -> str:
+def _agreement(one: CaseResult) -> str:
     parts = []
     for name, agreement in one.agreements.items():
         blank = f", {agreement.blank} of {agreement.maps} blank" if agreement.blank else ""

@@ -60,7 +60,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Measured:
+class CaseResult:
     """A case and what it gave."""
 
     case: str
@@ -96,7 +96,7 @@ class Measured:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> "Measured":
+    def from_dict(cls, written: Mapping[str, Any]) -> "CaseResult":
         """Return what `as_dict` was written of."""
         timings = {name: Timing(**one) for name, one in written["timings"].items()}
         agreements = {name: Agreement(**one) for name, one in written["agreements"].items()}
@@ -107,13 +107,13 @@ Run = Callable[[], Any]
 Contestant = Callable[[], AbstractContextManager[Run]]
 
 
-def measure(case: Case, subject: Callable[[], Subject], effort: Effort, device: str, *, in_time: bool = True) -> Measured:
+def measure(case: Case, subject: Callable[[], Subject], effort: Effort, device: str, *, in_time: bool = True) -> CaseResult:
     """Return what a case gives on what `subject` returns; whatever is raised stands in `words`.
 
     Args:
         in_time: False: there is no time left for it; say so instead, unless it is not there at all.
     """
-    made = partial(Measured, case.name, case.row, case.network, case.batch, case.unit, case.asked)
+    made = partial(CaseResult, case.name, case.row, case.network, case.batch, case.unit, case.asked)
     missing = case.missing()
     if missing:
         return made(ABSENT, missing)

@@ -20,7 +20,7 @@ from camtool.io.atomic import check_writable, write_atomically
 if TYPE_CHECKING:
     from camtool.benchmark.cases import Case
     from camtool.benchmark.networks import Subject
-    from camtool.benchmark.timing import Measured
+    from camtool.benchmark.timing import CaseResult
 
 
 class Model(StrEnum):
@@ -133,11 +133,11 @@ def _described(device: str, threads: int | None, *, quick: bool) -> dict[str, An
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from camtool.benchmark.timing import Measured
+    from camtool.benchmark.timing import CaseResult
 
     try:
         report = json.loads(path.read_bytes())
-        return {**report, "measured": [Measured.from_dict(one) for one in report["measured"]], "where": str(report["where"])}
+        return {**report, "measured": [CaseResult.from_dict(one) for one in report["measured"]], "where": str(report["where"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CamtoolError(f"Cannot read '{path}': {error}. Expected a file that camtool benchmark --json wrote.") from error
 
@@ -155,7 +155,7 @@ def _subjects(device: str) -> "Callable[[Case], Subject]":
     return subject
 
 
-def _measure(cases: "Sequence[Case]", device: str, *, quick: bool) -> "list[Measured]":
+def _measure(cases: "Sequence[Case]", device: str, *, quick: bool) -> "list[CaseResult]":
     from functools import partial
 
     from rich.console import Console
@@ -165,7 +165,7 @@ def _measure(cases: "Sequence[Case]", device: str, *, quick: bool) -> "list[Meas
 
     subject = _subjects(device)
     started = time.perf_counter()
-    measured: dict[str, Measured] = {}
+    measured: dict[str, CaseResult] = {}
     with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=len(cases))
         for case in _turns(cases) if quick else cases:
@@ -192,7 +192,7 @@ def _profile(running: Session, case: "Case", device: str) -> None:
         running.result(f"{name}, {case.name}\n{table}")
 
 
-def _print(running: Session, measured: "Sequence[Measured]", where: str) -> None:
+def _print(running: Session, measured: "Sequence[CaseResult]", where: str) -> None:
     from rich.table import Table
 
     from camtool.benchmark.tables import cells, lines
@@ -215,7 +215,7 @@ def _print(running: Session, measured: "Sequence[Measured]", where: str) -> None
     console.print(table)
 
 
-def _judge(running: Session, measured: "Sequence[Measured]") -> None:
+def _judge(running: Session, measured: "Sequence[CaseResult]") -> None:
     failed = [one.case for one in measured if one.status == "failed"]
     differing = [f"{one.case} ({', '.join(one.differing)})" for one in measured if one.differing]
     if failed:

@@ -57,7 +57,7 @@ def _described(method: "type[BaseMethod]", family: str) -> dict[str, Any]:
         "name": method.name,
         "family": family,
         "cost": method.cost,
-        "gradient": method.needs_gradients or method.asks_gradients,
+        "gradient": method.needs.gradients or method.needs.further_gradients,
         "class_discriminative": method.class_discriminative,
         "paper": method.paper,
         "summary": (method.__doc__ or "").strip().split("\n")[0],

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from camtool.errors import TargetError
-from camtool.targets import ClassContrast, ClassProbability, EmbeddingSimilarity, FromLogits, RawOutput, Target, build_kind, find_kind
+from camtool.targets import (
+    ClassContrast,
+    ClassProbability,
+    EmbeddingSimilarity,
+    FromLogits,
+    RawOutput,
+    Target,
+    build_target_factory,
+    find_target,
+)
 
 if TYPE_CHECKING:
     from camtool import CAM
@@ -94,7 +103,7 @@ def read_question(request: "Request", recipe: dict[str, Any]) -> Question:
         return Similarity(request.target_image, read_picture(request.target_image))
     spec = request.target or recipe.get("target") or "logit"
     settings = {"type": spec} if isinstance(spec, str) else dict(spec)
-    is_contrast = "type" in settings and find_kind(str(settings["type"])) is ClassContrast
+    is_contrast = "type" in settings and find_target(str(settings["type"])) is ClassContrast
     if request.against is not None and not is_contrast:
         raise TargetError("--against CLASS is for --target contrast: one class against another.")
     if request.against is not None:
@@ -108,7 +117,7 @@ class Classes(Question):
     """One kind of target for each class that is named, or for the best ones."""
 
     def __init__(self, settings: dict[str, Any], categories: Sequence[str], top_k: int | None) -> None:
-        kind = build_kind(settings)
+        kind = build_target_factory(settings)
         assert isinstance(kind, partial)
         self._kind: partial[Target] = kind
         self._categories, self._top_k = categories, top_k

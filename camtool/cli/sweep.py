@@ -17,7 +17,7 @@ from camtool.io.atomic import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from camtool.benchmark.backbones import Example
-    from camtool.benchmark.coverage import Measured
+    from camtool.benchmark.coverage import BackboneResult
 
 WIDE = 140  # columns from which on the table has room for the configs
 
@@ -76,7 +76,7 @@ def _around_markers(path: Path, text: str) -> tuple[str, str]:
     return around_markers(path, MARKERS)
 
 
-def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[Measured]":
+def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[BackboneResult]":
     from rich.console import Console
     from rich.progress import Progress
 
@@ -93,7 +93,7 @@ def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[Measured]
     return measured
 
 
-def _print(running: Session, measured: "list[Measured]") -> None:
+def _print(running: Session, measured: "list[BackboneResult]") -> None:
     from rich.table import Table
 
     console = results_console(running)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from camtool.concepts.nmf import ITERATIONS, factorize
 from camtool.errors import LayerError, MethodError
-from camtool.functional import min_max, resize, widened
+from camtool.functional import min_max, resize, to_float32
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.inputs import Inputs, find_inputs
 from camtool.instrumentation.layer_paths import find_layer, path_of
@@ -85,7 +85,7 @@ def deep_feature_factorization(
         with evaluating(model), Capture({path: module}, fit, differentiate=False) as capture:
             logits = find_logits(given.run(model), batch=len(given.picture))
         tensor, found = capture.activations(path)
-        activations = widened(found.to_maps(tensor, size))
+        activations = to_float32(found.to_maps(tensor, size))
         if not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         factors = factorize(activations, n_components, seed=seed, iterations=iterations)
@@ -113,7 +113,7 @@ def _scores(model: nn.Module, activations: Maps, logits: Output, vectors: Tensor
     try:
         if not isinstance(logits, Tensor):
             raise MethodError("A detector has no linear head.")
-        head = find_linear_head(model, activations, widened(logits))
+        head = find_linear_head(model, activations, to_float32(logits))
     except MethodError:
         return None, (
             "a concept has class scores where the network ends in global average pooling and one linear layer, applied to this layer's "

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import CamtoolWarning, MethodError
-from camtool.functional import widened
+from camtool.errors import MethodError, warn
+from camtool.functional import to_float32
 from camtool.types import Maps
 
 ITERATIONS = 200
@@ -44,7 +44,7 @@ def factorize(activations: Maps, components: int, *, seed: int = 0, iterations: 
     except ImportError as error:
         raise MethodError('Deep feature factorization needs scikit-learn: pip install "camtool[dff]".') from error
     count, grid = activations.shape[0], activations.shape[2:]
-    points = widened(activations.detach()).transpose(0, 1).flatten(1)  # (c, n positions)
+    points = to_float32(activations.detach()).transpose(0, 1).flatten(1)  # (c, n positions)
     most = min(points.shape)
     if not 1 <= components <= most:
         found = f"{points.shape[0]} channels at {points.shape[1]} positions"
@@ -55,11 +55,7 @@ def factorize(activations: Maps, components: int, *, seed: int = 0, iterations: 
         warnings.simplefilter("ignore", ConvergenceWarning)
         left = nmf.fit_transform((points - offset.unsqueeze(1)).cpu().numpy())  # (c, k)
     if nmf.n_iter_ >= iterations:
-        warnings.warn(
-            f"The factorization was still improving after {iterations} iterations; more of them may change the concepts a little.",
-            CamtoolWarning,
-            stacklevel=2,
-        )
+        warn(f"The factorization was still improving after {iterations} iterations; more of them may change the concepts a little.")
     right: np.ndarray = nmf.components_  # (k, n positions)
     explained = left.sum(axis=0) * right.sum(axis=1)
     order = np.argsort(-explained, kind="stable")

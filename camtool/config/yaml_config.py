@@ -216,7 +216,7 @@ def _set_training(config: Config, training: Mapping[str, Any]) -> None:
     if "early_stopping_patience" in training:
         others = [hook for hook in config.get("custom_hooks") or [] if "EarlyStopping" not in str(hook.get("type"))]
         stopping = [hook for hook in config.get("custom_hooks") or [] if "EarlyStopping" in str(hook.get("type"))]
-        hook = ConfigDict(stopping[0] if stopping else {"type": "camtool.EarlyStopping"}, patience=training["early_stopping_patience"])
+        hook = ConfigDict(stopping[0] if stopping else {"type": "camtool.EarlyStoppingHook"}, patience=training["early_stopping_patience"])
         config.custom_hooks = [*others, hook]
 
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from camtool.errors import ConfigError, MethodError, closest
+from camtool.errors import ConfigError, MethodError
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.nested import tensors_in
+from camtool.registry import construct
 
 TOLERANCE = {None: 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 """How far, of the largest, scores of the copy may be off, by `amp`."""
@@ -44,19 +45,15 @@ class Speed:
 
 
 def build_speed(spec: Speed | Mapping[str, Any] | None) -> Speed:
-    """Return the settings that a dict (`dict(fold=True, amp='bf16')`) describes; ConfigError if it has others."""
+    """Return the settings that a dict (`dict(fold=True, amp='bf16')`) describes; ConfigError if it has others, or other values."""
     if isinstance(spec, Speed):
         return spec
-    settings = dict(spec or {})
-    known = [one.name for one in fields(Speed)]
-    for key, value in settings.items():
-        if key not in known:
-            raise ConfigError(f"Unknown setting of speed '{key}'{closest(key, known)}; expected one of: {', '.join(known)}.")
-        if key == "amp" and value is not None and value not in _AMP:
+    for setting, value in (spec or {}).items():
+        if setting == "amp" and value is not None and value not in _AMP:
             raise ConfigError(f"speed: amp is one of {', '.join(map(repr, _AMP))} or None, got {value!r}.")
-        if key != "amp" and not isinstance(value, bool):
-            raise ConfigError(f"speed: {key} is True or False, got {value!r}.")
-    return Speed(**settings)
+        if setting in ("fold", "channels_last", "compile") and not isinstance(value, bool):
+            raise ConfigError(f"speed: {setting} is True or False, got {value!r}.")
+    return construct(Speed, spec or {}, "speed", error=ConfigError)
 
 
 class FastNetwork:

@@ -35,7 +35,7 @@ class CapturedLayer:
     layout: Layout | None = None
     index: int = 0
     """Which of the floating-point tensors it put out the activations are."""
-    misfit: str = "its output holds no tensor of floating-point numbers"
+    mismatch: str = "its output holds no tensor of floating-point numbers"
     """Why there are no activations, where there are none."""
 
 
@@ -76,7 +76,7 @@ class Capture:
         if record.calls == 0:
             raise LayerError(f"Layer '{path}' is never called in this forward pass; choose one that is ('--preview-model' shows which).")
         if record.activations is None or record.layout is None:
-            raise LayoutError(f"Layer '{path}': {record.misfit}")
+            raise LayoutError(f"Layer '{path}': {record.mismatch}")
         return record.activations, record.layout
 
     def _record(self, record: CapturedLayer, module: nn.Module, inputs: Any, output: Any) -> Any:
@@ -89,8 +89,8 @@ class Capture:
             record.shape = record.shape or tuple(tensor.shape)
             try:
                 record.layout = self._fit(tensor, module)
-            except LayoutError as misfit:
-                record.misfit = str(misfit)
+            except LayoutError as mismatch:
+                record.mismatch = str(mismatch)
                 continue
             record.shape = tuple(tensor.shape)
             record.index = index

@@ -70,7 +70,7 @@ class AttentionRecorder:
         self._keep_outputs = keep_outputs
         self._calls = itertools.count()
         self._frames = [_Frame("", None, next(self._calls))]
-        self._mode = _Answering(self._keep)
+        self._mode = _AttentionInterceptor(self._keep)
         self._stack = ExitStack()
 
     def __enter__(self) -> "AttentionRecorder":
@@ -128,7 +128,7 @@ class AttentionRecorder:
         return weights
 
 
-class _Answering(TorchFunctionMode):
+class _AttentionInterceptor(TorchFunctionMode):
     """Answers attention functions of torch while active; `keep` gets scores and weights and returns the weights to go on with."""
 
     def __init__(self, keep: Callable[[Tensor, Tensor], Tensor]) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.functional import widened
+from camtool.functional import to_float32
 
 Keep: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Takes scores and weights (*batch, queries, keys); returns the weights to go on with."""
@@ -41,7 +41,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - torch's signature, and `kee
         dtype = torch.get_autocast_dtype(device)
     with torch.autocast(device, enabled=False):
         # What autocast would have rounded before the product is rounded here, too.
-        query, key, value = (widened(tensor.to(dtype)) for tensor in (query, key, value))
+        query, key, value = (to_float32(tensor.to(dtype)) for tensor in (query, key, value))
         if enable_gqa:
             key, value = (tensor.repeat_interleave(query.shape[-3] // tensor.shape[-3], dim=-3) for tensor in (key, value))
         scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)

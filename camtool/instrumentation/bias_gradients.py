@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from camtool.errors import LayoutError
-from camtool.functional import widened
+from camtool.functional import to_float32
 from camtool.layouts import Layout
 from camtool.types import Maps
 
@@ -80,10 +80,10 @@ class BiasRecorder:
         terms = []
         for call, found in zip(self._calls, of_biases, strict=True):
             if found is not None:
-                products = widened(found) * call.bias
+                products = to_float32(found) * call.bias
                 maps = None if call.to_maps is None else call.to_maps(products)
                 terms.append(BiasTerm(call.path, products.flatten(1).sum(dim=1), maps))
-        return torch.zeros_like(inputs) if gradient is None else widened(gradient), terms
+        return torch.zeros_like(inputs) if gradient is None else to_float32(gradient), terms
 
     def _record(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or not output.requires_grad or len(output) != self._batch:
@@ -91,7 +91,7 @@ class BiasRecorder:
         bias = bias_of(module)
         assert bias is not None
         behind = 0 if isinstance(module, nn.Linear) else output.ndim - 2
-        bias = widened(bias).reshape(-1, *[1] * behind)
+        bias = to_float32(bias).reshape(-1, *[1] * behind)
         # The edge of this moment: an in-place ReLU behind it makes the tensor another node's output.
         self._calls.append(_Call(path, bias, get_gradient_edge(output), self._reading(output, module)))
 

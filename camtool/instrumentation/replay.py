@@ -18,7 +18,7 @@ from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.nested import mapped, tensors_in
 
 
-class _ResistedError(CamtoolError):
+class _NotReplayableError(CamtoolError):
     """The network does not run the same way twice."""
 
 
@@ -37,8 +37,8 @@ class _Answer:
 REPLAYED = "replay"
 
 
-class Manner(NamedTuple):
-    """How a recorded tensor stands for copies of one sample. What does not fit a manner is computed again."""
+class ReplayMode(NamedTuple):
+    """How a recorded tensor stands for copies of one sample. What does not fit a mode is computed again."""
 
     views: bool
     """Expanded views; else copies, for networks that work in place on what modules return, where what works in place runs again."""
@@ -46,7 +46,7 @@ class Manner(NamedTuple):
     """Whether a first axis that is a multiple of the batch holds samples by parts, as windows do."""
 
 
-_MANNERS = (Manner(views=True, folded=False), Manner(views=False, folded=True), Manner(views=False, folded=False))
+_MODES = (ReplayMode(views=True, folded=False), ReplayMode(views=False, folded=True), ReplayMode(views=False, folded=False))
 
 
 class Recording:
@@ -57,7 +57,7 @@ class Recording:
         self.layer = layer
         self.answers: list[_Answer] = []
         """Of the outermost calls, in order; the last is the layer's own."""
-        self.resists = ""
+        self.failure_reason = ""
         """Why it cannot be replayed, if it cannot."""
         # Whatever holds the layer was not finished before it; its Python must run.
         self._enclosing = {module for module in model.modules() if any(part is layer for part in module.modules())} - {layer}
@@ -95,10 +95,10 @@ class Recording:
         with self.hooked(as_left), self._intercepting(run):
             yield
         if not self.complete:
-            self.resists = "the layer is called inside a module that does not hold it"
+            self.failure_reason = "the layer is called inside a module that does not hold it"
 
     @contextmanager
-    def answering(self, sample: int, batch: int, output: Any, manner: "Manner") -> Iterator[None]:
+    def answering(self, sample: int, batch: int, output: Any, mode: "ReplayMode") -> Iterator[None]:
         """Answer from memory what was recorded of one sample of `batch`, and with `output` where the layer is called."""
         rest = iter(self.answers)
         copies = next(tensors_in(output)).shape[0]
@@ -108,13 +108,13 @@ class Recording:
             if answer is None:  # downstream
                 return forward(*arguments, **keywords)
             if answer.module is not module:
-                raise _ResistedError("its modules are not called in the same order again")
+                raise _NotReplayableError("its modules are not called in the same order again")
             if module is self.layer:
                 # The user's hooks, beside the one below, may work in place.
                 return mapped(output, torch.clone) if len(module._forward_hooks) > 1 else output
-            if not answer.has_inputs or (answer.in_place and not manner.views):
+            if not answer.has_inputs or (answer.in_place and not mode.views):
                 return forward(*arguments, **keywords)
-            recalled = _of_sample(answer.output, sample, batch, copies, manner)
+            recalled = _of_sample(answer.output, sample, batch, copies, mode)
             return forward(*arguments, **keywords) if recalled is None else recalled
 
         with self.hooked(_once(lambda _: output)), self._intercepting(run):
@@ -165,7 +165,7 @@ class Recording:
                     vars(module)["forward"] = forward
 
 
-def _of_sample(output: Any, sample: int, batch: int, copies: int, manner: Manner) -> Any:
+def _of_sample(output: Any, sample: int, batch: int, copies: int, mode: ReplayMode) -> Any:
     """Return what a module gave for one sample, for several copies of it; None where the batch is not found in the shape."""
     fits = True
 
@@ -176,8 +176,8 @@ def _of_sample(output: Any, sample: int, batch: int, copies: int, manner: Manner
             shape = list(tensor.shape)
             shape[axis] = copies
             view = tensor.narrow(axis, sample, 1).expand(shape)
-            return view if manner.views else view.clone(memory_format=torch.contiguous_format)  # of one copy contiguous() is a view
-        if manner.folded and tensor.ndim > 1 and tensor.shape[0] % batch == 0:
+            return view if mode.views else view.clone(memory_format=torch.contiguous_format)  # of one copy contiguous() is a view
+        if mode.folded and tensor.ndim > 1 and tensor.shape[0] % batch == 0:
             share = tensor.shape[0] // batch
             return tensor.narrow(0, sample * share, share).repeat(copies, *[1] * (tensor.ndim - 1))
         fits = False
@@ -190,8 +190,8 @@ def _of_sample(output: Any, sample: int, batch: int, copies: int, manner: Manner
 class Replay:
     """The scores of copies of a sample with other activations at a layer, from the layer on.
 
-    Where the network resists (it calls modules in another order, or gives other scores for the same activations), every copy is
-    a whole forward pass, with the same result; `words` says so and why.
+    Where the network failure_reason (it calls modules in another order, or gives other scores for the same activations), every copy is
+    a whole forward pass, with the same result; `status` says so and why.
     """
 
     def __init__(self, recording: Recording, index: int, inputs: Inputs, output: Any) -> None:
@@ -205,8 +205,8 @@ class Replay:
         self._inputs = inputs
         self._batch = len(inputs.picture)
         self._expected = [tensor.detach() for tensor in tensors_in(output)]
-        self._manner = _MANNERS[0]
-        self.words = recording.resists and f"full forward passes: {recording.resists}"
+        self._mode = _MODES[0]
+        self.status = recording.failure_reason and f"full forward passes: {recording.failure_reason}"
         """"" until it was tried, "replay", or why whole forward passes are made."""
 
     @property
@@ -220,22 +220,22 @@ class Replay:
 
         A layer downstream that works in place overwrites these, as it would the layer's own.
         """
-        if not self.words:
+        if not self.status:
             self._try()
-        if self.words != REPLAYED:
+        if self.status != REPLAYED:
             return self.whole(sample, activations)
         return self._tail(sample, activations)
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Try again before the next question: other passes may have changed what the network remembers of its own."""
-        if self.words == REPLAYED:
-            self.words = ""
+        if self.status == REPLAYED:
+            self.status = ""
 
     def _try(self) -> None:
         """Replay what is known, twice the first sample's own activations, and believe the replay if the output is the same."""
         twice = self.given[:1].expand(2, *self.given.shape[1:]).contiguous()
         failure = ""
-        for self._manner in _MANNERS:
+        for self._mode in _MODES:
             try:
                 with torch.no_grad():
                     outputs = list(tensors_in(self._tail(0, twice)))
@@ -244,13 +244,13 @@ class Replay:
                 continue
             failure = "its output is another for the same activations"
             if len(outputs) == len(self._expected) and all(map(_agree_on_first, outputs, self._expected)):
-                self.words = REPLAYED
+                self.status = REPLAYED
                 return
-        self.words = f"full forward passes: {failure}"
+        self.status = f"full forward passes: {failure}"
 
     def _tail(self, sample: int, activations: Tensor) -> Any:
         inputs = self._inputs.sample(sample).expanded(len(activations))
-        with self._recording.answering(sample, self._batch, self._output(sample, activations), self._manner):
+        with self._recording.answering(sample, self._batch, self._output(sample, activations), self._mode):
             return inputs.run(self._recording.model)
 
     def whole(self, sample: int, activations: Tensor) -> Any:
@@ -261,9 +261,9 @@ class Replay:
             return self._inputs.sample(sample).repeated(len(activations)).run(self._recording.model)
 
     def _output(self, sample: int, activations: Tensor) -> Any:
-        output = _of_sample(self._recording.answers[-1].output, sample, self._batch, len(activations), self._manner._replace(folded=False))
+        output = _of_sample(self._recording.answers[-1].output, sample, self._batch, len(activations), self._mode._replace(folded=False))
         if output is None:
-            raise _ResistedError("the layer puts out tensors without an axis for the batch")
+            raise _NotReplayableError("the layer puts out tensors without an axis for the batch")
         return _exchanged(output, self._index, activations)
 
 

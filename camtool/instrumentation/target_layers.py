@@ -151,7 +151,7 @@ def _holds_classes(gradient: Tensor, classes: int) -> bool:
 def _nothing_fits(layers: list[ProbedLayer]) -> str:
     called = [layer for layer in layers if layer.record.shape is not None]
     found = max(called, key=lambda layer: (len(layer.record.shape or ()) > 2, layer.record.order), default=None)
-    example = "" if found is None else f" (the last to be called, '{found.path}': {found.record.misfit.rstrip('.')})"
+    example = "" if found is None else f" (the last to be called, '{found.path}': {found.record.mismatch.rstrip('.')})"
     return f"no layer puts out a map over the input's positions, as the layout reads it{example}"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from camtool.errors import CamtoolWarning, ImageError, OutputError, closest
+from camtool.errors import ImageError, OutputError, closest, warn
 
 Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 """RGB, upright."""
@@ -60,11 +60,7 @@ def read_picture(path: Path) -> Picture:
     except MemoryError as error:
         raise ImageError(f"Picture '{path}' does not fit into memory; reduce it first.") from error
     if picture.shape[0] * picture.shape[1] < size[0] * size[1]:
-        warnings.warn(
-            f"Picture '{path}' is {size[0]}x{size[1]}; it is read at {picture.shape[1]}x{picture.shape[0]}, which bounds the memory.",
-            CamtoolWarning,
-            stacklevel=2,
-        )
+        warn(f"Picture '{path}' is {size[0]}x{size[1]}; it is read at {picture.shape[1]}x{picture.shape[0]}, which bounds the memory.")
     return picture
 
 

@@ -26,7 +26,7 @@ class Layout(ABC):
     """Turns a target layer's tensor into maps (n, c, *spatial); the same call serves activations and gradients."""
 
     @abstractmethod
-    def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+    def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         """Return why a tensor of `shape` cannot be read so, or None if it can.
 
         `given` is true where the user named this layout: then only the impossible is refused, not the unlikely.

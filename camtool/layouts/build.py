@@ -1,31 +1,24 @@
 """Which layout reads a tensor: the one that is given, or the one that its shape tells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from camtool.errors import ConfigError, LayoutError, closest, times
+from camtool.errors import LayoutError, times
 from camtool.layouts._base import Layout, describe
 from camtool.layouts.channels import ChannelsFirst, ChannelsLast
 from camtool.layouts.tokens import Tokens
-from camtool.registry import LAYOUTS
+from camtool.registry import LAYOUTS, build
 
 
-def build_layout(spec: str | dict[str, Any] | Layout | None) -> Layout | None:
-    """Return the layout that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; None: to be found."""
-    if spec is None or isinstance(spec, Layout):
-        return spec
-    arguments = {"type": spec} if isinstance(spec, str) else dict(spec)
-    name = arguments.pop("type", None)
-    layout_class = LAYOUTS.module_dict.get(name)
-    if layout_class is None:
-        known = ", ".join(LAYOUTS.module_dict)
-        raise ConfigError(f"Unknown layout {name!r}{closest(str(name), LAYOUTS.module_dict)}; expected one of: {known}.")
-    try:
-        return layout_class(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"Layout {name}: {error}.") from error
+def build_layout(spec: str | Mapping[str, Any] | Layout | None) -> Layout | None:
+    """Return the layout that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; None: to be found.
+
+    Raises:
+        ConfigError: if there is no such layout, or a keyword is not one of its settings.
+    """
+    return None if spec is None else build(LAYOUTS, spec)
 
 
 def fit_layout(
@@ -50,7 +43,7 @@ def fit_layout(
         candidates.reverse()
     reasons = []
     for candidate in candidates:
-        reason = candidate.misfit(tensor.shape, input_size, given=layout is not None)
+        reason = candidate.mismatch(tensor.shape, input_size, given=layout is not None)
         if reason is None:
             return candidate
         reasons.append(reason)

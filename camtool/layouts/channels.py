@@ -17,7 +17,7 @@ MAX_LOST_CELLS = 6  # per axis, by three unpadded 3x3 convolutions: 26x26 of a 2
 class ChannelsFirst(Layout):
     """(n, c, *spatial): the convolutional standard."""
 
-    def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+    def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         if len(shape) != 2 + len(input_size):
             return f"expected {2 + len(input_size)} axes (n, c, *grid) or tokens (n, length, c), got {len(shape)}"
         grid = shape[2:]
@@ -50,7 +50,7 @@ class ChannelsFirst(Layout):
 class ChannelsLast(Layout):
     """(n, *spatial, c): Swin of torchvision and timm, norms inside ConvNeXt blocks."""
 
-    def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+    def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         if len(shape) != 2 + len(input_size):
             return f"expected {2 + len(input_size)} axes (n, *grid, c), got {len(shape)}"
         grid = shape[1:-1]

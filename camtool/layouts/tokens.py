@@ -59,7 +59,7 @@ class Tokens(Layout):
             raise ConfigError(f"num_extra_tokens must be a whole number, 0 or more, got {num_extra_tokens!r}.")
         self.num_extra_tokens = num_extra_tokens
 
-    def misfit(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+    def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         if len(shape) != 3:
             return f"expected tokens (n, length, c) with 3 axes, got {len(shape)}"
         if not given and shape[2] == 1:
@@ -90,7 +90,7 @@ class Tokens(Layout):
 
     def _split(self, shape: Sequence[int], input_size: Sequence[int]) -> tuple[int, TokenGrid]:
         found = self._find(shape, input_size)
-        assert found is not None, "misfit() is asked first"
+        assert found is not None, "mismatch() is asked first"
         return found
 
     def _find(self, shape: Sequence[int], input_size: Sequence[int]) -> tuple[int, TokenGrid] | None:

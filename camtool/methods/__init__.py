@@ -2,9 +2,8 @@
 
 from camtool.methods._base import ActivationMethod as ActivationMethod
 from camtool.methods._base import BaseMethod as BaseMethod
-from camtool.methods._base import ChannelMethod as ChannelMethod
 from camtool.methods._base import GradientMethod as GradientMethod
-from camtool.methods._base import Method as Method
+from camtool.methods._base import Needs as Needs
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
 from camtool.methods.activation.fem import FEM as FEM
 from camtool.methods.activation.kpca_cam import KPCACAM as KPCACAM

@@ -1,9 +1,9 @@
-"""What a method is, and what one of a target layer is given: activations, their gradients, and an inquiry of the network."""
+"""What a method is, and what one of a target layer is given: activations, their gradients, and an queries of the network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,8 +18,12 @@ Copies: TypeAlias = Callable[[int, int], Float[Tensor, "n copies channels *size"
 """`copies(start, stop)` returns that range of a sequence of altered copies of every sample."""
 
 
+LAYERS, ATTENTION, INPUT = "layers", "attention", "input"
+"""What methods read: target layers, the attention of all layers, or gradients at the input."""
+
+
 @runtime_checkable
-class Inquiry(Protocol):
+class ModelQueries(Protocol):
     """What a method may ask of the network beyond one forward pass: always the score of the target that is explained.
 
     A method never sees the network. How many copies go through it at once is not the method's to decide: results do not depend on it.
@@ -64,73 +68,77 @@ class Evidence:
     """The final linear layer's weights for the target; raises MethodError where the head is not global average pooling + linear."""
     curvature: Maps | None = None
     """The scalar's Hessian in the activations times the activations; None unless the method asked for it."""
-    inquiry: Inquiry | None = None
+    model_queries: ModelQueries | None = None
     """For methods that ask more of the network."""
 
-    def ask(self, method: str) -> Inquiry:
-        """Return the inquiry; MethodError if there is none."""
-        if self.inquiry is None:
+    def queries(self, method: str) -> ModelQueries:
+        """Return the queries; MethodError if there is none."""
+        if self.model_queries is None:
             raise MethodError(f"Method '{method}' asks the network again, which is not possible here.")
-        return self.inquiry
+        return self.model_queries
 
 
-class BaseMethod(ABC):
-    """What every method says of itself. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys."""
+@dataclass(frozen=True)
+class Needs:
+    """What a method needs of the network beyond the activations of one forward pass."""
+
+    gradients: bool = False
+    """Of the target's score, with respect to what the method reads; from the pass that all methods of a call share."""
+    curvature: bool = False
+    """The score's Hessian in the activations times the activations."""
+    further_gradients: bool = False
+    """Gradients of passes of its own, of other inputs."""
+    replay: bool = False
+    """Scores of other activations of the target layer."""
+    tokens: bool = False
+    """A target layer of tokens."""
+    layer_gradients: bool = False
+    """Gradients of the score that each attention layer's own tokens give."""
+    bias_gradients: bool = False
+    """Gradients at the biases of all layers."""
+    guided_gradients: bool = False
+    """Gradients that guided ReLUs pass on."""
+    same_queries_for_all_targets: bool = False
+    """Whether the copies that it queries scores of do not depend on the target, so that one run of the network serves all targets."""
+
+
+class BaseMethod:
+    """What every method says of itself. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys.
+
+    A method of target layers overrides `contributions`, where its map is a sum over channels, or else `raw_map`;
+    `GradientMethod` and `ActivationMethod` leave no more than `weights` to write.
+    """
 
     name: str
     """As typed on the command line; of an object around another method with that one's: "smooth:layercam"."""
     paper: ClassVar[str]
     cost: ClassVar[str] = "at least 1 forward"
     """In words, of one map: forward passes of the whole network, and of its tail, which is what lies behind the target layer."""
-    needs_gradients: bool = False
-    """Of the pass that all methods share."""
-    asks_gradients: bool = False
-    """Whether it asks for gradients of further passes."""
+    needs: Needs = Needs()
+    reads: ClassVar[str] = LAYERS
+    """What its map is made of: LAYERS, ATTENTION or INPUT."""
     class_discriminative: bool = True
-
-
-class Method(BaseMethod):
-    """Base of methods that read the activations of a target layer."""
-
-    needs_tokens: bool = False
-    """Whether the method is defined for layers of tokens only."""
-    needs_curvature: bool = False
-    replays: bool = False
-    """Whether it asks for scores of other activations."""
-    asks_alike: bool = False
-    """Whether the copies it asks for are the same for every target, so that one run of the network serves them all."""
+    fusion: Fusion | None = None
+    """How the method's maps of several layers are fused, whatever else is asked for."""
 
     def target(self, target: Target) -> Target:
         """Return what the method explains where `target` is asked for; TargetError where it cannot."""
         return target
 
-    fusion: Fusion | None = None
-    """How the method's maps of several layers are fused, whatever else is asked for."""
-
-    @abstractmethod
-    def raw_map(self, evidence: Evidence) -> RawMap:
+    def raw_map(self, evidence: Any) -> RawMap:
         """Return the raw map (n, *spatial), signed."""
-
-    def eigen_smooth_map(self, evidence: Evidence) -> RawMap:
-        """Return the raw map with eigen-smooth; MethodError where the method is no sum over channels."""
-        raise MethodError(
-            f"Eigen-smooth is a principal component over channels; '{self.name}' is no sum over channels. Leave it out, or use a method "
-            "that is, such as 'gradcam'."
-        )
-
-
-class ChannelMethod(Method):
-    """Base of methods that sum, over channels, what each contributes at each position."""
-
-    @abstractmethod
-    def contributions(self, evidence: Evidence) -> Maps:
-        """Return what each channel contributes at each position, (n, c, *spatial), signed."""
-
-    def raw_map(self, evidence: Evidence) -> RawMap:
         return self.collapse(self.contributions(evidence))
 
-    def eigen_smooth_map(self, evidence: Evidence) -> RawMap:
+    def eigen_smooth_map(self, evidence: Any) -> RawMap:
+        """Return the raw map with eigen-smooth; MethodError where the method is not a sum over channels."""
         return self.collapse_smoothly(self.contributions(evidence))
+
+    def contributions(self, evidence: Any) -> Maps:
+        """Return what each channel contributes at each position, (n, c, *spatial), signed."""
+        raise MethodError(
+            f"Eigen-smooth is a principal component over channels, and '{self.name}' is not a sum over channels. Leave it out, or use a "
+            "method that is, such as 'gradcam'."
+        )
 
     def collapse(self, contributions: Maps) -> RawMap:
         """Return the raw map (n, *spatial), signed: the sum over channels unless the method says otherwise."""
@@ -141,11 +149,11 @@ class ChannelMethod(Method):
         return first_component(contributions)
 
 
-class GradientMethod(ChannelMethod):
+class GradientMethod(BaseMethod, ABC):
     """Weights activations with something made of their gradients."""
 
     cost = "1 forward + tail backward"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
     def contributions(self, evidence: Evidence) -> Maps:
         if evidence.gradients is None:
@@ -157,7 +165,7 @@ class GradientMethod(ChannelMethod):
         """Return channel weights (n, c, 1, ...) or position weights (n, c, *spatial)."""
 
 
-class ActivationMethod(ChannelMethod):
+class ActivationMethod(BaseMethod, ABC):
     """Weights activations by themselves: one forward pass, no class."""
 
     cost = "1 forward"

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import widened
+from camtool.functional import to_float32
 
 
 class Noise:
@@ -29,7 +29,7 @@ class Noise:
 
     def copies(self, inputs: Float[Tensor, "n channels *size"]) -> list[Float[Tensor, "n channels *size"]]:
         """Return the noisy copies of all samples."""
-        plain = widened(inputs)
+        plain = to_float32(inputs)
         axes = tuple(range(1, plain.ndim))
         scale = self._sigma * (plain.amax(dim=axes, keepdim=True) - plain.amin(dim=axes, keepdim=True))
         # Drawn on the CPU: the same noise on every device; not the global generator, which is the caller's.

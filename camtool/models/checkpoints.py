@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.errors import CamtoolWarning, CheckpointError, some
+from camtool.errors import CheckpointError, some, warn
 from camtool.models.hub import locate
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
@@ -212,7 +212,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Key
     telling = [name for name in missing if not name.endswith(_BATCHES)]
     if telling or unexpected:
         details = [f"{kind} {some(names)}" for kind, names in (("missing buffers", telling), ("unexpected", unexpected)) if names]
-        warnings.warn(f"Checkpoint '{source}': {counts}: {'; '.join(details)}.", CamtoolWarning, stacklevel=2)
+        warn(f"Checkpoint '{source}': {counts}: {'; '.join(details)}.")
     return counts
 
 

@@ -4,10 +4,12 @@ from camtool.targets._base import ClassTarget as ClassTarget
 from camtool.targets._base import Target as Target
 from camtool.targets.binary_score import BinaryScore as BinaryScore
 from camtool.targets.box_score import BoxScore as BoxScore
-from camtool.targets.build import Kind as Kind
-from camtool.targets.build import build_kind as build_kind
-from camtool.targets.build import find_kind as find_kind
-from camtool.targets.build import kind_names as kind_names
+from camtool.targets.build import TargetFactory as TargetFactory
+from camtool.targets.build import build_target as build_target
+from camtool.targets.build import build_target_factory as build_target_factory
+from camtool.targets.build import chooses_no_class as chooses_no_class
+from camtool.targets.build import find_target as find_target
+from camtool.targets.build import target_names as target_names
 from camtool.targets.class_contrast import ClassContrast as ClassContrast
 from camtool.targets.class_probability import ClassProbability as ClassProbability
 from camtool.targets.class_score import ClassScore as ClassScore

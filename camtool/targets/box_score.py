@@ -9,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import TargetError
+from camtool.registry import TARGETS
 from camtool.targets.output import DETECTION_KEYS, Output, PerSample, described
 
 
+@TARGETS.register_module()
 class BoxScore:
     """The sum of the scores of a detector's boxes that have the label and overlap the reference box.
 
@@ -28,6 +30,8 @@ class BoxScore:
         TargetError: if the box is empty or the overlap out of range; when it is used, if no detected box matches: the message has the
             nearest.
     """
+
+    name = "box"
 
     def __init__(self, box: Any, label: SupportsIndex, *, overlap: float = 0.5) -> None:
         self.box: Float[Tensor, 4] = torch.as_tensor(box, dtype=torch.float32).detach().cpu()

@@ -1,29 +1,37 @@
 """How much a picture's embedding is like another's."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import TargetError
+from camtool.registry import TARGETS
 from camtool.targets.output import Output, described
 
 _MOST = 1 - 1e-6  # float32 rounds a similarity of 1 to within this
 
 
+@TARGETS.register_module()
 class EmbeddingSimilarity:
     """The cosine similarity of a network's output to a reference embedding, in [-1, 1].
 
     For networks whose output is the embedding, or made so by `camtool.instrumentation.embedding.EmbeddingOutput`.
 
     Args:
-        reference: (c), what the network gives for the reference picture.
+        reference: (c), a tensor, an array or a list: what the network gives for the reference picture.
 
     Raises:
         TargetError: if the reference is zero, NaN or no vector; when it is used, if the output is not (n, c), or points where the
             reference points: similarity is greatest there and has no gradient.
     """
 
-    def __init__(self, reference: Tensor) -> None:
+    name = "similarity"
+
+    def __init__(self, reference: Any) -> None:
+        reference = torch.as_tensor(reference, dtype=None if isinstance(reference, Tensor) else torch.float32)
         if reference.ndim != 1:
             raise TargetError(f"A reference embedding is one vector (c), got shape {tuple(reference.shape)}.")
         if not reference.isfinite().all() or not reference.any():

@@ -1,6 +1,5 @@
 """Where the scores are in what a network returns: a tensor with the batch in front, or one output per sample."""
 
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -8,7 +7,7 @@ from typing import Any, TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import CamtoolWarning, TargetError
+from camtool.errors import TargetError, warn
 
 DETECTION_KEYS = ("boxes", "scores", "labels")
 """What torchvision's detectors return for a sample."""
@@ -94,7 +93,7 @@ def _find_tensor(output: Any, batch: int) -> Float[Tensor, "n *output"]:
         flat = [scored for scored in found_in_parts if scored.ndim == 2]
         if len({scored.shape[1] for scored in flat}) > 1:
             widths = ", ".join(str(scored.shape[1]) for scored in flat)
-            warnings.warn(f"The network returns scores of {widths} classes; the first are explained.", CamtoolWarning, stacklevel=3)
+            warn(f"The network returns scores of {widths} classes; the first are explained.")
         return (flat or found_in_parts)[0]
     found = f"{output.dtype} of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise TargetError(f"No scores of {batch} samples in the network's output, {found}; expected floating-point numbers (n, classes).")

@@ -9,9 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camtool.errors import TargetError, times
+from camtool.registry import TARGETS
 from camtool.targets.output import Output, described
 
 
+@TARGETS.register_module()
 class Region:
     """The sum of one class's scores over a region of a dense output (classes, *spatial): Seg-Grad-CAM's target, arXiv:2002.11434.
 
@@ -23,6 +25,8 @@ class Region:
     Raises:
         TargetError: if the region is empty, also after resizing, or the output has not such a class or so many axes.
     """
+
+    name = "region"
 
     def __init__(self, mask: Any, index: SupportsIndex) -> None:
         self.mask: Bool[Tensor, "*spatial"] = torch.as_tensor(mask).detach() != 0

@@ -13,6 +13,7 @@ from camtool.config.loading import as_mapping
 from camtool.config.yaml_config import load_either
 from camtool.errors import ConfigError, closest
 from camtool.io.atomic import check_writable
+from camtool.train.hooks import HOOK_ALIASES
 
 KEYS = (
     *("train_dataloader", "val_dataloader", "train_cfg", "val_cfg", "val_evaluator", "optim_wrapper", "param_scheduler"),
@@ -21,7 +22,8 @@ KEYS = (
 )
 """What `--cfg-options` may set although the config lacks it."""
 
-_HOOKS = ("camtool.Curves", "camtool.RandomState", "mmengine.SyncBuffersHook")  # the last: one process's batch norms are saved
+_HOOKS = ("camtool.CurvesHook", "camtool.RandomStateHook", "mmengine.SyncBuffersHook")  # the last: one process's batch norms are saved
+_RENAMED = {f"camtool.{old}": f"camtool.{new}" for new, old in HOOK_ALIASES.items()}
 _OURS = ("CheckpointHook", "ParamSchedulerHook")  # where a config says mmengine's
 _DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler")
 _FOREVER = 10**9
@@ -150,17 +152,18 @@ def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
     config.default_hooks = default
     custom = [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
     for hook in custom:
+        hook.type = _RENAMED.get(hook.get("type"), hook.get("type"))
         if hook.get("type") in ("EarlyStoppingHook", "mmengine.EarlyStoppingHook"):
-            hook.type = "camtool.EarlyStopping"
+            hook.type = "camtool.EarlyStoppingHook"
             hook.setdefault("min_delta", 0.1)  # mmengine's
             if not hook.get("strict"):
-                remarks.append("EarlyStoppingHook is camtool's EarlyStopping: it wants its metric, and keeps the best weights.")
+                remarks.append("EarlyStoppingHook is camtool's: it needs its metric, and keeps the best weights.")
     known = {hook.get("type") for hook in (*default.values(), *custom) if isinstance(hook, Mapping)}
     custom += [ConfigDict(type=kind) for kind in _HOOKS if kind not in known]
-    if "camtool.BrokenPictures" not in known:
-        custom.append(ConfigDict(type="camtool.BrokenPictures", strict=strict))
+    if "camtool.BrokenImagesHook" not in known:
+        custom.append(ConfigDict(type="camtool.BrokenImagesHook", strict=strict))
     for hook in custom:
-        if strict and hook.get("type") == "camtool.BrokenPictures":
+        if strict and hook.get("type") == "camtool.BrokenImagesHook":
             hook.strict = True
     config.custom_hooks = custom
 

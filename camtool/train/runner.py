@@ -23,7 +23,7 @@ from camtool.train.distributed import check_launcher, joined
 from camtool.train.hooks.broken_images_hook import KEY as BROKEN
 from camtool.train.hooks.checkpoint_hook import FINAL, TEMPLATE
 from camtool.train.hooks.curves_hook import FILE as CURVES
-from camtool.train.hooks.early_stopping_hook import EarlyStopping
+from camtool.train.hooks.early_stopping_hook import EarlyStoppingHook
 from camtool.train.resume import ResumePoint, check_same_network, check_same_optimizer, find_resume_point
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -209,7 +209,7 @@ def _left_by(runner: TrainingRunner) -> Trained:
         if key.startswith("val/") and not key.endswith("time")
     }
     folder = next(Path(str(hook.out_dir)) for hook in runner.hooks if hasattr(hook, "last_ckpt"))
-    best = next((hook.best for hook in runner.hooks if isinstance(hook, EarlyStopping)), "")
+    best = next((hook.best for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)), "")
     return Trained(runner.epoch, folder / FINAL, Path(runner.work_dir) / CURVES, metrics, best, dict(hub.get_info(BROKEN) or {}))
 
 

@@ -53,7 +53,7 @@ default_hooks = dict(
     checkpoint=dict(type="camtool.CheckpointHook", interval=2, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="camtool.EarlyStopping", monitor="accuracy/top1", patience=5)]
+custom_hooks = [dict(type="camtool.EarlyStoppingHook", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
 work_dir = "work_dirs/resnet18_cam_imagenette-160px"
 

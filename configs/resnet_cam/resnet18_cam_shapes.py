@@ -46,6 +46,6 @@ default_hooks = dict(
     checkpoint=dict(type="camtool.CheckpointHook", interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="camtool.EarlyStopping", monitor="accuracy/top1", patience=5)]
+custom_hooks = [dict(type="camtool.EarlyStoppingHook", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
 work_dir = "work_dirs/resnet18_cam_shapes"

@@ -9,7 +9,7 @@ from torch import nn
 
 from camtool.benchmark import coverage
 from camtool.benchmark.backbones import BACKBONES, SIZES, WITHOUT_MAP, Example
-from camtool.benchmark.coverage import FAILED, OK, REFUSED, Measured, markdown, markdown_row, sweep
+from camtool.benchmark.coverage import FAILED, OK, REFUSED, BackboneResult, markdown, markdown_row, sweep
 from camtool.cli.sweep import MARKERS
 
 README = (Path(__file__).resolve().parents[2] / "configs/README.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def test_the_readme_has_every_backbone_and_every_reason() -> None:
         assert f"- {', '.join(names)}: {reason}" in TABLE
 
 
-def _network(monkeypatch: pytest.MonkeyPatch, model: nn.Module) -> list[Measured]:
+def _network(monkeypatch: pytest.MonkeyPatch, model: nn.Module) -> list[BackboneResult]:
     """Sweep a network of one's own, as if it were the zoo's."""
     monkeypatch.setattr(coverage, "load_network", lambda *_, **__: type("Network", (), {"model": model.eval()}))
     return list(sweep("ResNet", BACKBONES["ResNet"]))
@@ -85,9 +85,9 @@ def test_a_config_that_does_not_build_is_a_failure() -> None:
 
 
 def test_a_row_says_the_layer_where_there_is_a_map_and_where_the_network_refuses() -> None:
-    def one(size: tuple[int, int], status: str) -> Measured:
+    def one(size: tuple[int, int], status: str) -> BackboneResult:
         layer = "backbone.a[0]" if status == OK else ""
-        return Measured("A", "a/a", size, status, "", layer, "NLC" if layer else "", 2 if layer else 0, 1.0, "replay", 0.1)
+        return BackboneResult("A", "a/a", size, status, "", layer, "NLC" if layer else "", 2 if layer else 0, 1.0, "replay", 0.1)
 
     both = [one(SIZES[0], OK), one(SIZES[1], REFUSED)]
     own = [*(one(size, REFUSED) for size in SIZES), one((32, 32), OK)]

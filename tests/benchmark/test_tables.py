@@ -6,10 +6,10 @@ from camtool.benchmark.agreement import Agreement
 from camtool.benchmark.cases import MEMORY
 from camtool.benchmark.peers import GRAD_CAM, TORCHCAM
 from camtool.benchmark.tables import cells, lines, markdown
-from camtool.benchmark.timing import ABSENT, FAILED, OK, Measured, Timing
+from camtool.benchmark.timing import ABSENT, FAILED, OK, CaseResult, Timing
 
 
-def _measured(method: str, reached: float | None, status: str = OK, **changes: Any) -> Measured:
+def _measured(method: str, reached: float | None, status: str = OK, **changes: Any) -> CaseResult:
     timings = {
         "forward": Timing(0.05, 1.0, 1.0, 1.0, 5),
         "camtool": Timing(0.06, reached or 0.0, 0.9, 1.2, 5),
@@ -17,7 +17,7 @@ def _measured(method: str, reached: float | None, status: str = OK, **changes: A
         TORCHCAM: Timing(0.1, 2.0, 1.9, 2.2, 3),
     }
     given = {"timings": timings if status == OK else {}, "asked": 1.05} | changes
-    return Measured(f"{method} resnet50 8", "gradcam, layercam", "resnet50", 8, unit="forwards", status=status, reached=reached, **given)
+    return CaseResult(f"{method} resnet50 8", "gradcam, layercam", "resnet50", 8, unit="forwards", status=status, reached=reached, **given)
 
 
 def test_a_line_shows_its_best_and_worst_method_and_the_worst_decides() -> None:
@@ -58,7 +58,7 @@ def test_a_case_shows_medians_quartiles_and_agreement() -> None:
 
 def test_memory_is_shown_as_a_share_of_the_forwards() -> None:
     memory = {"forward": 100 * 2**20, "camtool": 110 * 2**20, GRAD_CAM: 900 * 2**20}
-    measured = Measured("gradcam memory resnet50 8", "memory", "resnet50", 8, MEMORY, 1.15, OK, reached=1.1, memory=memory)
+    measured = CaseResult("gradcam memory resnet50 8", "memory", "resnet50", 8, MEMORY, 1.15, OK, reached=1.1, memory=memory)
     assert cells(measured)[1:5] == ["100 MiB", "1.10 (110 MiB)", "9.00 (900 MiB)", ""]
     (line,) = lines([measured])
     assert (line.peers, line.asked, line.reached, line.holds) == (("9.00x", ""), "<= 1.15 of the forward's memory", "1.10", True)

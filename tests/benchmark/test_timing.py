@@ -12,7 +12,7 @@ from camtool.benchmark import timing as room
 from camtool.benchmark.cases import CASES, FORWARDS, MEMORY, PEERS, Case, on_tiny
 from camtool.benchmark.networks import TINY, Subject, build, subject
 from camtool.benchmark.peers import GRAD_CAM, TORCHCAM
-from camtool.benchmark.timing import ABSENT, FAILED, OK, OUT_OF_TIME, Effort, Measured, Timing, measure
+from camtool.benchmark.timing import ABSENT, FAILED, OK, OUT_OF_TIME, CaseResult, Effort, Timing, measure
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning:pytorch_grad_cam"),
@@ -201,7 +201,7 @@ def test_memory_is_compared_where_memory_is_asked(tiny: nn.Module) -> None:
 def test_what_was_measured_survives_being_written(tiny: nn.Module) -> None:
     for unit in (FORWARDS, MEMORY):
         measured = measure(_case("gradcam", unit=unit), _subject(tiny), Effort(1, 0.0), "cpu")
-        assert Measured.from_dict(measured.as_dict()) == measured
+        assert CaseResult.from_dict(measured.as_dict()) == measured
 
 
 def test_no_two_cases_have_one_name_and_every_line_of_the_issue_is_there() -> None:

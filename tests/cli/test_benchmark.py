@@ -11,7 +11,7 @@ import pytest
 from camtool.benchmark import timing as room
 from camtool.benchmark.agreement import Agreement
 from camtool.benchmark.cases import CASES, Case
-from camtool.benchmark.timing import FAILED, OK, Effort, Measured, Timing
+from camtool.benchmark.timing import FAILED, OK, CaseResult, Effort, Timing
 from camtool.cli.benchmark import _turns
 from camtool.cli.markers import markers
 from tests.cli.fixtures import ROOT, Run
@@ -24,14 +24,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """Nothing is run: every case takes 1.5 forwards, unless something else of it is set here."""
     changes: dict[str, dict[str, Any]] = {}
 
-    def made(case: Case, subject: Callable[[], object], effort: Effort, device: str, *, in_time: bool = True) -> Measured:
+    def made(case: Case, subject: Callable[[], object], effort: Effort, device: str, *, in_time: bool = True) -> CaseResult:
         given = (case.name, case.row, case.network, case.batch, case.unit, case.asked)
         status = {"status": OK if in_time else room.OUT_OF_TIME} | changes.get(case.name, {})
         if status["status"] != OK:
-            return Measured(*given, **status)
+            return CaseResult(*given, **status)
         timings = {"forward": Timing(0.05, 1.0, 1.0, 1.0, 5), "camtool": Timing(0.06, 1.5, 1.4, 1.6, 5)}
         cost = {"memory": {"forward": 10, "camtool": 15}} if case.unit == "of the forward's memory" else {"timings": timings}
-        return Measured(*given, reached=1.5, **cost, **status)
+        return CaseResult(*given, reached=1.5, **cost, **status)
 
     monkeypatch.setattr(room, "measure", made)
     return changes

@@ -8,7 +8,7 @@ import pytest
 
 from camtool.benchmark import coverage
 from camtool.benchmark.backbones import BACKBONES, Example
-from camtool.benchmark.coverage import FAILED, OK, REFUSED, Measured
+from camtool.benchmark.coverage import FAILED, OK, REFUSED, BackboneResult
 from camtool.cli import console
 from camtool.cli.sweep import MARKERS
 from tests.cli.fixtures import Run
@@ -21,11 +21,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """No network is built: every backbone gives a map at its first size and refuses the others, unless the status is set here."""
     statuses: dict[str, str] = {}
 
-    def made(name: str, example: Example, *, narrow: bool = True) -> Iterator[Measured]:
+    def made(name: str, example: Example, *, narrow: bool = True) -> Iterator[BackboneResult]:
         for size in example.sizes:
             status = statuses.get(name, OK if size == example.sizes[0] else REFUSED)
             found = ("backbone.last[-1]", "NLC", 1, 1.0, "replay") if status == OK else ("", "", 0, 0.0, "")
-            yield Measured(name, example.config, size, status, "" if status == OK else "ValueError: [no] way", *found, seconds=1.0)
+            yield BackboneResult(name, example.config, size, status, "" if status == OK else "ValueError: [no] way", *found, seconds=1.0)
 
     monkeypatch.setattr(coverage, "sweep", made)
     return statuses

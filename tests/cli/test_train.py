@@ -38,7 +38,7 @@ def _refused(finished: Finished, *said: str) -> None:
         ("optim_wrapper = dict(", "optim = dict(", "has no 'optim_wrapper'; closest: 'optim"),
         ("val_cfg = dict()", "", "has no 'val_cfg'; expected all of val_dataloader, val_cfg, val_evaluator"),
         (
-            'custom_hooks = [dict(type="camtool.EarlyStopping"',
+            'custom_hooks = [dict(type="camtool.EarlyStoppingHook"',
             'custom_hooks = [dict(type="EarlyStoping"',
             "there is no hook of the type 'EarlyStoping'",
         ),
@@ -48,7 +48,7 @@ def _refused(finished: Finished, *said: str) -> None:
         ("by_epoch=True, max_epochs", "by_epoch=False, max_iters", "camtool trains by epochs"),
         ('data_prefix="train"', 'data_prefix="trian"', "No such file or directory"),
         ('data_prefix="val"', 'data_prefix="vla"', "No such file or directory"),
-        ('"camtool.EarlyStopping", patience=3', '"camtool.EarlyStopping", patence=3', "patence"),
+        ('"camtool.EarlyStoppingHook", patience=3', '"camtool.EarlyStoppingHook", patence=3', "patence"),
         ("num_classes=2, in_channels=16", "num_classes=2, in_channel=16", "in_channel"),
     ],
 )

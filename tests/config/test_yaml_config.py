@@ -27,7 +27,7 @@ val_evaluator = dict(type="Accuracy", topk=(1,))
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=0.01, weight_decay=0.0))
 param_scheduler = [dict(type="StepLR", step_size=3)]
 default_hooks = dict(logger=dict(type="LoggerHook", interval=50), checkpoint=dict(type="CheckpointHook", interval=1))
-custom_hooks = [dict(type="camtool.EarlyStopping", patience=9, min_delta=0.1)]
+custom_hooks = [dict(type="camtool.EarlyStoppingHook", patience=9, min_delta=0.1)]
 """
 
 FORM = """
@@ -64,7 +64,7 @@ EFFECTS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "training.save_every": (lambda config: config.default_hooks.checkpoint.interval, 3),
     "training.early_stopping_patience": (
         lambda config: [dict(hook) for hook in config.custom_hooks],
-        [{"type": "camtool.EarlyStopping", "patience": 4, "min_delta": 0.1}],
+        [{"type": "camtool.EarlyStoppingHook", "patience": 4, "min_delta": 0.1}],
     ),
     "training.optimizer": (
         lambda config: [config.optim_wrapper.optimizer.type, config.optim_wrapper.optimizer.get("momentum")],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import MethodError
 from camtool.instrumentation.deep_lift import Rescaling
-from camtool.methods import Method
+from camtool.methods import BaseMethod, Needs
 from camtool.methods._base import Evidence
 from camtool.types import RawMap
 from tests.networks import CONV, GAP, images, small_vit
@@ -19,15 +19,15 @@ from tests.networks import CONV, GAP, images, small_vit
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
 
-class Contributions(Method):
+class Contributions(BaseMethod):
     """What each position contributes, as a map."""
 
     name = "contributions"
     paper = "none"
-    replays = True
+    needs = Needs(replay=True)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        return evidence.ask(self.name).contributions_from_zero().sum(1)
+        return evidence.queries(self.name).contributions_from_zero().sum(1)
 
 
 def contributions(function: Callable[[Tensor], Tensor], inputs: Tensor, others: Tensor) -> Tensor:

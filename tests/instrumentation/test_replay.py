@@ -193,7 +193,7 @@ def test_replay_equals_whole_forward_passes(make: Callable[[], nn.Module], batch
         found, expected = (next(tensors_in(run(sample, changed.clone()))) for run in (replay, replay.whole))
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         assert found.std(dim=0).min() > 1e-3, "the copies differ"
-    assert replay.words == "replay"
+    assert replay.status == "replay"
 
 
 @pytest.mark.parametrize("make", [Residual, InPlace, Functional, Repeated, Nested])
@@ -214,7 +214,7 @@ def test_a_network_that_runs_otherwise_each_time_gets_whole_forward_passes_and_s
     model.calls = 5
     found = replay(0, changed)
     torch.testing.assert_close(found, model.head(changed))
-    assert replay.words == "full forward passes: its modules are not called in the same order again"
+    assert replay.status == "full forward passes: its modules are not called in the same order again"
 
 
 class Hidden(Base):
@@ -234,7 +234,7 @@ def test_a_layer_called_by_a_stranger_gets_whole_forward_passes_and_says_so() ->
     replay = bound(model, inputs)
     changed = replay._recording.layer(model.stem(inputs[:1])) + torch.randn(3, 4, 8, 8)
     torch.testing.assert_close(replay.whole(0, changed), model.head(changed))
-    assert replay.words.startswith("full forward passes: the layer is called inside a module that does not hold it")
+    assert replay.status.startswith("full forward passes: the layer is called inside a module that does not hold it")
 
 
 @torch.no_grad()
@@ -283,7 +283,7 @@ def test_a_resnet_is_replayed_from_anywhere(layer: str) -> None:
         replay = Replay(recording, 0, find_inputs(inputs), output)
         changed = replay.given[1:] * torch.rand(4, *replay.given.shape[1:])
         torch.testing.assert_close(replay(1, changed.clone()), replay.whole(1, changed.clone()), rtol=1e-5, atol=1e-5)
-    assert replay.words == "replay"
+    assert replay.status == "replay"
 
 
 class Hooked(Residual):
@@ -314,7 +314,7 @@ def test_a_replay_changes_nothing_that_the_next_one_needs(make: Callable[[], Bas
     for seed in range(3):  # one copy at a time: an expanded view of one is no copy
         changed = replay.given + torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
         torch.testing.assert_close(replay(0, changed.clone()), replay.whole(0, changed.clone()), rtol=1e-5, atol=1e-6)
-    assert replay.words == "replay"
+    assert replay.status == "replay"
 
 
 class Keeper(nn.Module):
@@ -348,8 +348,8 @@ def test_what_other_passes_have_left_in_the_network_is_noticed() -> None:
     changed = replay.given + torch.randn(2, 4, 8, 8)
     expected = replay.whole(0, changed.clone())
     replay(0, changed.clone())
-    assert replay.words == "replay"
+    assert replay.status == "replay"
     model(torch.randn(1, 3, 8, 8))
-    replay.doubt()
+    replay.invalidate()
     torch.testing.assert_close(replay(0, changed.clone()), expected)
-    assert replay.words.startswith("full forward passes")
+    assert replay.status.startswith("full forward passes")

@@ -100,7 +100,7 @@ def test_every_value_lands_at_its_place(grid: tuple[int, ...], size: tuple[int, 
     assert torch.equal(ChannelsLast().to_maps(maps.movedim(1, -1), size), maps)
     tokens = torch.cat([torch.full((1, 2, extra), -1.0), cells], dim=2)
     layout = Tokens(num_extra_tokens=extra)
-    assert layout.misfit(tokens.transpose(1, 2).shape, size, given=True) is None
+    assert layout.mismatch(tokens.transpose(1, 2).shape, size, given=True) is None
     assert torch.equal(layout.to_maps(tokens.transpose(1, 2), size), maps)
 
 
@@ -201,7 +201,7 @@ def test_layouts_are_built_from_names_and_config_dicts() -> None:
     ("spec", "message"),
     [
         ("Token", "Unknown layout 'Token'; closest: 'Tokens'"),
-        ({"num_extra_tokens": 1}, "Unknown layout None"),
+        ({"num_extra_tokens": 1}, "a layout as a name or a dict with 'type'"),
         ({"type": "Tokens", "extra": 1}, "extra"),
         ({"type": "ChannelsLast", "num_extra_tokens": 1}, "ChannelsLast"),
         ({"type": "Tokens", "num_extra_tokens": -1}, "must be a whole number, 0 or more, got -1"),

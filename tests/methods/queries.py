@@ -43,7 +43,7 @@ def contributions_from_zero(activations: np.ndarray) -> np.ndarray:
 
 
 class Formula:
-    """An inquiry of the formulas above; a layer's activations and gradients change with the mean of the inputs."""
+    """An queries of the formulas above; a layer's activations and gradients change with the mean of the inputs."""
 
     score_of_activations = staticmethod(score_of_activations)
     score_of_input = staticmethod(score_of_input)

@@ -105,7 +105,7 @@ def method(name: str, collapse: Callable[[np.ndarray], np.ndarray] = channel_sum
 
 
 def whole_map(name: str):
-    """Register a replica of a method that is no sum over channels."""
+    """Register a replica of a method that is not a sum over channels."""
 
     def register(replica: Callable[[Sample], np.ndarray]) -> Callable[[Sample], np.ndarray]:
         REPLICAS[name] = replica

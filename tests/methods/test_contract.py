@@ -129,9 +129,9 @@ def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
         torch.tensor([values], dtype=torch.float64)
         for values in (example.activations, example.gradients, example.class_weights, example.curvature, example.picture)
     )
-    inquiry = ByHand(picture, activations, gradients, weights)
-    inquiry.scores = torch.tensor([inquiry.score_of_activations(activations[0].numpy())], dtype=torch.float64)
-    given = Evidence(activations, gradients, lambda: weights, curvature, inquiry)
+    queries = ByHand(picture, activations, gradients, weights)
+    queries.scores = torch.tensor([queries.score_of_activations(activations[0].numpy())], dtype=torch.float64)
+    given = Evidence(activations, gradients, lambda: weights, curvature, queries)
     actual = build_method({"type": name, **example.arguments}).raw_map(given)
     # The epsilons of 1e-6 and 1e-7 in some denominators are left out by hand.
     torch.testing.assert_close(actual[0], torch.tensor(example.expected, dtype=torch.float64), rtol=1e-5, atol=1e-6)
@@ -140,7 +140,7 @@ def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSING_EIGEN_SMOOTH)
 def test_eigen_smooth_of_a_method_that_is_no_sum_over_channels_is_refused(name: str) -> None:
     given, _ = evidence(2)
-    with pytest.raises(MethodError, match="no sum over channels"):
+    with pytest.raises(MethodError, match="not a sum over channels"):
         build_method(name).eigen_smooth_map(given)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from camtool import CAM
 from camtool.errors import LayerError, LayoutError
-from camtool.methods import GradCAM, Method, build_method
+from camtool.methods import BaseMethod, GradCAM, build_method
 from camtool.methods._base import Evidence
 from camtool.types import Maps
 from tests.methods.attention.networks import PlainViT, plain_vit
@@ -186,7 +186,7 @@ class ExplodingMethod(GradCAM):
 
 
 def raise_in_method(model: SmallNet) -> Callable[[], Any]:
-    method: Method = ExplodingMethod()
+    method: BaseMethod = ExplodingMethod()
     return lambda: CAM(model, "early", ["gradcam", method])(images(), 1)
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camtool import CAM, chunks
+from camtool import CAM
 from camtool.errors import MethodError
+from camtool.instrumentation import batching
 from camtool.methods import build_method, find_method
 from camtool.methods.perturbation._masks import as_masks
 from camtool.targets import ClassProbability, RawOutput
@@ -28,7 +29,7 @@ def test_the_number_of_copies_at_a_time_changes_nothing(name: str, monkeypatch: 
     model, inputs = small_net(double=True), images(double=True)
     raws = []
     for at_once in (1, 3, 1000):
-        monkeypatch.setitem(chunks.AT_ONCE, "cpu", at_once)
+        monkeypatch.setitem(batching.AT_ONCE, "cpu", at_once)
         raws.append(CAM(model, "early", name)(inputs, [[0, 1], [2, 3]]).raw["early"])
     torch.testing.assert_close(raws[0], raws[2], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(raws[1], raws[2], rtol=1e-5, atol=1e-7)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import LayerError, MethodError
 from camtool.methods import build_method
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.methods._noise import Noise
 from camtool.types import RawMap
 from tests.networks import images, small_net
@@ -56,7 +56,7 @@ class Gated(nn.Module):
         return open_gate.unsqueeze(1) * self.layer(image).mean((2, 3))
 
 
-class Elsewhere(Method):
+class Elsewhere(BaseMethod):
     """Asks for the evidence of shifted pictures."""
 
     name = "elsewhere"
@@ -66,8 +66,8 @@ class Elsewhere(Method):
         self.shifts = shifts
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        inquiry = evidence.ask(self.name)
-        gradients = [one.gradients for one in inquiry.evidence_of([inquiry.inputs + shift for shift in self.shifts])]
+        queries = evidence.queries(self.name)
+        gradients = [one.gradients for one in queries.evidence_of([queries.inputs + shift for shift in self.shifts])]
         return torch.stack([one.abs().sum(1) for one in gradients if one is not None]).sum(0)
 
 

@@ -41,15 +41,15 @@ def test_a_config_names_the_method_inside_by_name_or_dict_or_object() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("gradcam:layercam", "'gradcam' goes around no other method; these do: .*integrated.*smooth"),
+        ("gradcam:layercam", "'gradcam' cannot wrap another method; these can: .*integrated.*smooth"),
         ("smooth:", "expected a method behind the colon, as in 'smooth:gradcam'"),
         ("smooth:layrcam", "Unknown method 'layrcam'; closest: 'layercam'"),
         ("smoth:layercam", "Unknown method 'smoth'; closest: 'smooth'"),
-        ("smooth:rollout", "methods of target layers, such as 'gradcam'; 'rollout' reads none"),
-        ("smooth:shapleycam", "needs second derivatives there"),
-        ("smooth:ablationcam", "needs scores of other activations there"),
-        ("integrated:eigencam", "'eigencam' is not made of activations and gradients alone[.]$"),
-        ("integrated:smooth:layercam", "the other way round it can be: 'smooth:integrated:layercam'"),
+        ("smooth:rollout", "cannot wrap 'rollout': it reads no target layer. Wrap a method that does"),
+        ("smooth:shapleycam", "'smooth' cannot wrap 'shapleycam': it needs second derivatives, .* noisy copies of the input"),
+        ("smooth:ablationcam", "'smooth' cannot wrap 'ablationcam': it needs scores of other activations, .* noisy copies"),
+        ("integrated:eigencam", "cannot wrap 'eigencam': .* gradients alone. Wrap a gradient method, such as 'gradcam'"),
+        ("integrated:smooth:layercam", "Wrap a gradient method; try 'smooth:integrated:layercam'"),
         ({"type": "smooth:layercam", "method": "gradcam"}, "named twice"),
         ({"type": "integrated", "steps": 0}, "at least one step, got 0"),
         ({"type": "smooth", "samples": 0}, "at least one sample"),
@@ -82,7 +82,7 @@ def test_without_noise_smooth_is_the_method_itself_eigen_smooth_included() -> No
 
 
 def test_eigen_smooth_is_refused_where_the_method_inside_refuses_it() -> None:
-    with pytest.raises(MethodError, match="'kpcacam' is no sum over channels"):
+    with pytest.raises(MethodError, match="'kpcacam' is not a sum over channels"):
         CAM(small_net(), "late", "smooth:kpcacam", eigen_smooth=True)(images())
 
 

@@ -18,11 +18,11 @@ from camtool.targets import (
     FinerScore,
     RawOutput,
     Target,
-    build_kind,
-    find_kind,
-    kind_names,
+    build_target_factory,
+    find_target,
     resolve_targets,
     scores,
+    target_names,
     top_k,
 )
 
@@ -172,28 +172,28 @@ def test_class_scores_are_gathered_at_once_and_the_same_as_one_by_one() -> None:
 
 @pytest.mark.parametrize("typed", ["probability", "ClassProbability", "PROBABILITY", "classprobability"])
 def test_a_kind_is_found_under_its_name_and_its_class(typed: str) -> None:
-    assert find_kind(typed) is ClassProbability
+    assert find_target(typed) is ClassProbability
 
 
 def test_kinds_are_built_from_a_config_and_applied_to_each_class() -> None:
-    assert build_kind({"type": "ClassContrast", "against": 2})(1) == ClassContrast(1, 2)
-    assert build_kind({"type": "FinerScore", "references": 2, "alpha": 1.0})(5) == FinerScore(5, references=2, alpha=1.0)
-    assert build_kind("raw")(0) == RawOutput(0)
-    assert kind_names() == ["binary", "contrast", "finer", "logit", "probability", "raw"]
+    assert build_target_factory({"type": "ClassContrast", "against": 2})(1) == ClassContrast(1, 2)
+    assert build_target_factory({"type": "FinerScore", "references": 2, "alpha": 1.0})(5) == FinerScore(5, references=2, alpha=1.0)
+    assert build_target_factory("raw")(0) == RawOutput(0)
+    assert target_names() == ["binary", "box", "contrast", "finer", "logit", "probability", "raw", "region", "similarity"]
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("probabilty", "Unknown target 'probabilty'; closest: 'probability'; expected one of: binary, contrast"),
-        ({"against": 3}, "a dict with 'type'"),
+        ("probabilty", "Unknown target 'probabilty'; closest: 'probability'; expected one of: binary, box, contrast"),
+        ({"against": 3}, "as a name or a dict with 'type'"),
         ({"type": "ClassContrast"}, "'contrast': missing a required argument: 'against'"),
-        ({"type": "FinerScore", "gamma": 1}, "'finer': got an unexpected keyword argument 'gamma'"),
+        ({"type": "FinerScore", "gamma": 1}, "'finer' has no setting 'gamma'; expected one of: references, alpha"),
     ],
 )
 def test_kinds_that_do_not_exist_are_refused_in_words(spec: Any, message: str) -> None:
     with pytest.raises(TargetError, match=message):
-        build_kind(spec)
+        build_target_factory(spec)
 
 
 def test_a_users_own_kind_is_found_by_its_class() -> None:
@@ -206,7 +206,7 @@ def test_a_users_own_kind_is_found_by_its_class() -> None:
 
     TARGETS.register_module(module=SquaredScore)
     try:
-        (row,), _ = resolve_targets(build_kind("squaredscore")(3), LOGITS[None])
+        (row,), _ = resolve_targets(build_target_factory("squaredscore")(3), LOGITS[None])
         assert row[0](LOGITS).item() == pytest.approx(math.log(4) ** 2)
     finally:
         TARGETS.module_dict.pop("SquaredScore")

@@ -54,7 +54,7 @@ val_evaluator = [dict(type="Accuracy", topk=(1,)), dict(type="camtool.Validation
 optim_wrapper = dict(optimizer=dict(type="Adam", lr=0.03))
 param_scheduler = dict(type="ReduceOnPlateauLR", monitor="cross_entropy/mean", rule="less", factor=0.5, patience=0, min_value=1e-6)
 default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=1), logger=dict(type="LoggerHook", interval=2))
-custom_hooks = [dict(type="camtool.EarlyStopping", patience=3), dict(type="Dying")]
+custom_hooks = [dict(type="camtool.EarlyStoppingHook", patience=3), dict(type="Dying")]
 randomness = dict(seed=0)
 """
 

@@ -10,8 +10,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from camtool.errors import ConfigError
+from camtool.registry import HOOKS
 from camtool.train.config import training_config
-from camtool.train.hooks import EarlyStopping
+from camtool.train.hooks import HOOK_ALIASES, EarlyStoppingHook
 from tests.cli.fixtures import Run
 from tests.train.fixtures import assert_same, read
 
@@ -28,7 +29,7 @@ class _Runner(Runner):
         self.train_loop = SimpleNamespace(stop_training=False)
         self.logger = SimpleNamespace(info=self.said.append)
 
-    def validate(self, hook: EarlyStopping, score: float) -> None:
+    def validate(self, hook: EarlyStoppingHook, score: float) -> None:
         self.epoch += 1
         with torch.no_grad():
             self.model.weight.fill_(self.epoch)
@@ -37,7 +38,7 @@ class _Runner(Runner):
 
 
 def test_it_stops_after_patience_and_the_best_weights_are_those_of_then() -> None:
-    runner, hook = _Runner(), EarlyStopping(patience=3)
+    runner, hook = _Runner(), EarlyStoppingHook(patience=3)
     for score in (50.0, 70.0, 70.0, 60.0):
         runner.validate(hook, score)
         assert not runner.train_loop.stop_training
@@ -50,24 +51,24 @@ def test_it_stops_after_patience_and_the_best_weights_are_those_of_then() -> Non
 
 
 def test_an_accuracy_that_stays_at_its_highest_stops_too() -> None:
-    runner, hook = _Runner(), EarlyStopping(patience=2)
+    runner, hook = _Runner(), EarlyStoppingHook(patience=2)
     for _ in range(3):
         runner.validate(hook, 100.0)
 
     assert runner.train_loop.stop_training
 
 
-def _saved(hook: EarlyStopping, runner: _Runner) -> dict[str, Any]:
+def _saved(hook: EarlyStoppingHook, runner: _Runner) -> dict[str, Any]:
     checkpoint: dict[str, Any] = {"meta": {}}
     hook.before_save_checkpoint(runner, checkpoint)
     return checkpoint
 
 
 def test_counters_and_weights_come_back_from_the_checkpoint() -> None:
-    runner, hook = _Runner(), EarlyStopping(patience=2)
+    runner, hook = _Runner(), EarlyStoppingHook(patience=2)
     runner.validate(hook, 70.0)
     runner.validate(hook, 60.0)
-    again, other = EarlyStopping(patience=2), _Runner()
+    again, other = EarlyStoppingHook(patience=2), _Runner()
     again.after_load_checkpoint(other, _saved(hook, runner))
     other.epoch = 2
 
@@ -79,27 +80,27 @@ def test_counters_and_weights_come_back_from_the_checkpoint() -> None:
 
 
 def test_a_stopped_training_stays_so_unless_it_is_given_more_patience() -> None:
-    runner, hook = _Runner(), EarlyStopping(patience=1)
+    runner, hook = _Runner(), EarlyStoppingHook(patience=1)
     runner.validate(hook, 70.0)
     runner.validate(hook, 60.0)
     assert runner.train_loop.stop_training
 
     for patience, stays in ((1, True), (3, False)):
         resumed = _Runner()
-        EarlyStopping(patience=patience).after_load_checkpoint(resumed, _saved(hook, runner))
+        EarlyStoppingHook(patience=patience).after_load_checkpoint(resumed, _saved(hook, runner))
         assert resumed.train_loop.stop_training is stays
 
 
 @pytest.mark.parametrize("score", [float("nan"), 99.0])
 def test_a_training_that_another_reason_stopped_is_not_continued_by_patience(score: float) -> None:
-    runner, hook = _Runner(), EarlyStopping(patience=3, stopping_threshold=98.0)
+    runner, hook = _Runner(), EarlyStoppingHook(patience=3, stopping_threshold=98.0)
     for each in (50.0, 40.0, score):
         assert not runner.train_loop.stop_training
         runner.validate(hook, each)
     assert runner.train_loop.stop_training
 
     for patience in (3, 10):
-        resumed, again = _Runner(), EarlyStopping(patience=patience)
+        resumed, again = _Runner(), EarlyStoppingHook(patience=patience)
         again.after_load_checkpoint(resumed, _saved(hook, runner))
         assert resumed.train_loop.stop_training
         assert _saved(again, resumed)["early_stopping"]["stopped"], "the next time it would go on"
@@ -107,17 +108,17 @@ def test_a_training_that_another_reason_stopped_is_not_continued_by_patience(sco
 
 def test_a_metric_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
     with pytest.raises(ConfigError, match=r"monitors 'acuracy/top1', which .*; closest: 'accuracy/top1'; expected one of: accuracy/top1"):
-        EarlyStopping("acuracy/top1", rule="greater").after_val_epoch(_Runner(), {"accuracy/top1": 1.0})
+        EarlyStoppingHook("acuracy/top1", rule="greater").after_val_epoch(_Runner(), {"accuracy/top1": 1.0})
 
 
 def test_mmengines_hook_keeps_what_it_counts_as_better_and_the_rest_is_said(config: Path) -> None:
-    config.write_text(config.read_text().replace("camtool.EarlyStopping", "EarlyStoppingHook"))
+    config.write_text(config.read_text().replace("camtool.EarlyStoppingHook", "EarlyStoppingHook"))
 
     for options, min_delta in (({}, 0.1), ({"custom_hooks.0.min_delta": 0.5}, 0.5)):
         trained = training_config(str(config), options)
-        assert trained.custom_hooks[0].type == "camtool.EarlyStopping"
+        assert trained.custom_hooks[0].type == "camtool.EarlyStoppingHook"
         assert trained.custom_hooks[0].min_delta == min_delta
-        assert any("EarlyStoppingHook is camtool's EarlyStopping" in remark for remark in trained.remarks)
+        assert any("EarlyStoppingHook is camtool's:" in remark for remark in trained.remarks)
 
 
 def test_the_final_weights_are_the_best_and_the_last_checkpoint_goes_on_from_the_last(config: Path, tmp_path: Path, run: Run) -> None:
@@ -147,3 +148,13 @@ def test_the_best_weights_are_those_that_were_validated_a_moving_average_too(con
     assert best < final["meta"]["epoch"], "the last is the best"
     assert_same(final["state_dict"], read(folder / f"epoch_{best}.pth")["state_dict"])  # where EMAHook puts the average
     assert final.keys() == {"meta", "state_dict"}
+
+
+@pytest.mark.parametrize(("new", "old"), HOOK_ALIASES.items())
+def test_a_config_may_name_a_hook_as_it_was_called_before(new: str, old: str, config: Path) -> None:
+    settings = ", monitor='accuracy/top1'" if new == "EarlyStoppingHook" else ""
+    config.write_text(f"{config.read_text()}\ncustom_hooks = [dict(type='camtool.{old}'{settings})]\n")
+    kinds = [hook.type for hook in training_config(str(config)).custom_hooks]
+    assert kinds.count(f"camtool.{new}") == 1
+    assert f"camtool.{old}" not in kinds
+    assert HOOKS.get(f"camtool.{old}") is HOOKS.get(f"camtool.{new}")

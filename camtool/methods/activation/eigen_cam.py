@@ -1,13 +1,13 @@
 """Eigen-CAM: Muhammad & Yeasin 2020, arXiv:2008.00299."""
 
 from camtool.functional import first_component
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
 
 @METHODS.register_module()
-class EigenCAM(ChannelMethod):
+class EigenCAM(BaseMethod):
     """First principal component of the activations: what varies most, whatever the class (sec. III)."""
 
     name = "eigencam"

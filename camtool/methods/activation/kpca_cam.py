@@ -6,7 +6,7 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.functional import oriented
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
@@ -15,7 +15,7 @@ MOST_POSITIONS = 8192
 
 
 @METHODS.register_module()
-class KPCACAM(Method):
+class KPCACAM(BaseMethod):
     """First kernel principal component of the activations: what varies most, curved relations included, whatever the class.
 
     The kernel is the sigmoid one, tanh(gamma <a, b> + coef0), of the channels less their means; kernel and defaults are those of the

@@ -1,16 +1,16 @@
 """What a method of attention is: the relevance of every token, made of attention weights and their gradients."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.methods._base import BaseMethod
+from camtool.methods._base import ATTENTION, BaseMethod
 
 PerHead: TypeAlias = Float[Tensor, "n heads length length"]
 """Something of every query (rows) and key (columns)."""
@@ -36,15 +36,15 @@ class AttentionEvidence:
         return (rows @ relevance).squeeze(1) / rows.sum(dim=2)
 
 
-class AttentionMethod(BaseMethod):
+class AttentionMethod(BaseMethod, ABC):
     """Base of methods that read all attention of a network, and no target layer."""
 
     cost = "1 forward + 1 backward"
-    needs_layer_gradients: ClassVar[bool] = False
+    reads = ATTENTION
 
     @abstractmethod
-    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
-        """Return the relevance of every token, extra tokens included."""
+    def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+        """Return the relevance of every token (n, length), extra tokens included."""
 
     def gradients(self, evidence: AttentionEvidence) -> Sequence[PerHead]:
         """Return the gradients that were asked for; MethodError if they were not."""

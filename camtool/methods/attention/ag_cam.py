@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camtool.methods._base import Needs
 from camtool.methods.attention._base import AttentionEvidence, AttentionMethod
 from camtool.registry import METHODS
 
@@ -19,9 +20,9 @@ class AGCAM(AttentionMethod):
 
     name = "agcam"
     paper = "arXiv:2402.04563"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
-    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+    def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         pairs = zip(evidence.scores, self.gradients(evidence), strict=True)
         layers = [(gradients.clamp(min=0) * scores.sigmoid()).sum(dim=1) for scores, gradients in pairs]
         return evidence.read(torch.stack(layers).sum(dim=0))

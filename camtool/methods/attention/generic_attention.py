@@ -4,6 +4,7 @@ Transformers", arXiv:2103.15679."""
 from jaxtyping import Float
 from torch import Tensor
 
+from camtool.methods._base import Needs
 from camtool.methods.attention._base import AttentionEvidence, AttentionMethod, identity_like
 from camtool.registry import METHODS
 
@@ -17,9 +18,9 @@ class GenericAttention(AttentionMethod):
 
     name = "genericattention"
     paper = "arXiv:2103.15679"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
-    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+    def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         relevance = identity_like(evidence.weights[0][:, 0]).expand(len(evidence.rows), -1, -1)
         for weights, gradients in zip(evidence.weights, self.gradients(evidence), strict=True):
             relevance = relevance + (gradients * weights).clamp(min=0).mean(dim=1) @ relevance

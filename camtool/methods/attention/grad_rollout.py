@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from camtool.methods._base import Needs
 from camtool.methods.attention._base import AttentionEvidence, AttentionMethod, rolled_out
 from camtool.registry import METHODS
 
@@ -17,8 +18,8 @@ class GradRollout(AttentionMethod):
 
     name = "gradrollout"
     paper = "arXiv:2012.09838"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
-    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+    def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         pairs = zip(evidence.weights, self.gradients(evidence), strict=True)
         return evidence.read(rolled_out([(gradients * weights).clamp(min=0).mean(dim=1) for weights, gradients in pairs]))

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
+from camtool.methods._base import Needs
 from camtool.methods.attention._base import AttentionEvidence, AttentionMethod
 from camtool.registry import METHODS
 
@@ -22,10 +23,9 @@ class LeGrad(AttentionMethod):
     name = "legrad"
     paper = "arXiv:2404.03214"
     cost = "1 forward + tail and backward per layer"
-    needs_gradients = True
-    needs_layer_gradients = True
+    needs = Needs(gradients=True, layer_gradients=True)
 
-    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+    def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         if evidence.layer_gradients is None:
             raise MethodError(f"Method '{self.name}' needs the gradients of every layer's own score.")
         return torch.stack([gradients.clamp(min=0).mean(dim=(1, 2)) for gradients in evidence.layer_gradients]).mean(dim=0)

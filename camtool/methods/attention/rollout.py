@@ -16,5 +16,5 @@ class Rollout(AttentionMethod):
     cost = "1 forward + tail backward"
     class_discriminative = False
 
-    def relevance(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
+    def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         return evidence.read(rolled_out([weights.mean(dim=1) for weights in evidence.weights]))

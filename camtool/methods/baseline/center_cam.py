@@ -3,13 +3,13 @@
 import torch
 
 from camtool.errors import MethodError
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.registry import METHODS
 from camtool.types import RawMap
 
 
 @METHODS.register_module()
-class CenterCAM(Method):
+class CenterCAM(BaseMethod):
     """A Gaussian in the middle of the layer's grid, the same for every input: what a map must be better than.
 
     Args:

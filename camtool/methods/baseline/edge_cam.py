@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camtool.functional import widened
-from camtool.methods._base import Evidence, Method
+from camtool.functional import to_float32
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
@@ -15,7 +15,7 @@ _POOL: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adapti
 
 
 @METHODS.register_module()
-class EdgeCAM(Method):
+class EdgeCAM(BaseMethod):
     """Mean Sobel magnitude of the input in each cell of the layer's grid: what an edge detector says, which knows no network.
 
     The edges are averaged over the layer's cells, so that the baseline is as coarse as the maps it is compared with, and differs from
@@ -30,7 +30,7 @@ class EdgeCAM(Method):
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         grid = evidence.activations.shape[2:]
-        edges = sobel_magnitude(widened(evidence.ask(self.name).inputs)).to(evidence.activations.dtype)
+        edges = sobel_magnitude(to_float32(evidence.queries(self.name).inputs)).to(evidence.activations.dtype)
         return _POOL[len(grid)](edges, tuple(grid)).squeeze(1)
 
 

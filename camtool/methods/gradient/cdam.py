@@ -1,6 +1,6 @@
 """CDAM: Brocki et al. 2023, "Class-Discriminative Attention Maps for Vision Transformers", arXiv:2312.02364."""
 
-from camtool.methods._base import GradientMethod
+from camtool.methods._base import GradientMethod, Needs
 from camtool.registry import METHODS
 from camtool.types import Maps, Weights
 
@@ -15,7 +15,7 @@ class CDAM(GradientMethod):
 
     name = "cdam"
     paper = "arXiv:2312.02364"
-    needs_tokens = True
+    needs = Needs(gradients=True, tokens=True)
 
     def weights(self, activations: Maps, gradients: Maps) -> Weights:
         return gradients

@@ -9,7 +9,7 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class RefineCAM(GradientMethod):
-    """Grad-CAM of several target layers, multiplied: fine as the first of them, and where the last says so.
+    """Product of the Grad-CAM maps of several layers: resolution of the first, location of the last.
 
     With one target layer it is Grad-CAM; other methods are multiplied with `fuse='product'`. Differs from pytorch-grad-cam, whose base
     is Grad-CAM++ and whose loop that is to scale the factors does nothing.

@@ -2,13 +2,13 @@
 
 from camtool.errors import MethodError
 from camtool.functional import spatial_mean
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module()
-class ShapleyCAM(ChannelMethod):
+class ShapleyCAM(BaseMethod):
     """Weights each channel by the mean of g - H A / 2: its Shapley value where the score is a polynomial of second order.
 
     g is the score's gradient, H its Hessian in the activations A. Behind ReLUs, with a logit as target, H is 0 and the map is
@@ -18,10 +18,9 @@ class ShapleyCAM(ChannelMethod):
     name = "shapleycam"
     paper = "arXiv:2501.06261"
     cost = "1 forward + 2 tail backwards"
-    needs_gradients = True
-    needs_curvature = True
+    needs = Needs(gradients=True, curvature=True)
 
     def contributions(self, evidence: Evidence) -> Maps:
         if evidence.gradients is None or evidence.curvature is None:
-            raise MethodError(f"Method '{self.name}' needs gradients and second derivatives, which are not to be had here.")
+            raise MethodError(f"Method '{self.name}' needs gradients and second derivatives, which are not available for other inputs.")
         return spatial_mean(evidence.gradients - evidence.curvature / 2) * evidence.activations

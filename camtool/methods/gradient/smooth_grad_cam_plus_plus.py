@@ -4,7 +4,7 @@ import operator
 
 import torch
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods._noise import Noise
 from camtool.methods.gradient.grad_cam_plus_plus import plus_plus_weights
 from camtool.registry import METHODS
@@ -12,7 +12,7 @@ from camtool.types import Maps
 
 
 @METHODS.register_module(name=["SmoothGradCAMPlusPlus", "SmoothGradCAMpp"])
-class SmoothGradCAMPlusPlus(ChannelMethod):
+class SmoothGradCAMPlusPlus(BaseMethod):
     """Grad-CAM++ of the input with its derivatives of first to third order averaged over noisy copies of the input.
 
     As in Grad-CAM++ the higher derivatives are powers of the first; the activations are those of the input without noise. Differs
@@ -30,7 +30,7 @@ class SmoothGradCAMPlusPlus(ChannelMethod):
     name = "smoothgradcam++"
     paper = "arXiv:1908.01224"
     cost = "5 forwards + 4 tail backwards"
-    asks_gradients = True
+    needs = Needs(further_gradients=True)
 
     def __init__(self, *, samples: int = 4, sigma: float = 0.3, seed: int = 0) -> None:
         self.samples = operator.index(samples)
@@ -43,8 +43,8 @@ class SmoothGradCAMPlusPlus(ChannelMethod):
         return Noise(self.name, samples=self.samples, sigma=self.sigma, seed=self.seed)
 
     def contributions(self, evidence: Evidence) -> Maps:
-        inquiry = evidence.ask(self.name)
-        noisy = inquiry.evidence_of(self.noise().copies(inquiry.inputs))
+        queries = evidence.queries(self.name)
+        noisy = queries.evidence_of(self.noise().copies(queries.inputs))
         gradients = torch.stack([one.gradients for one in noisy if one.gradients is not None])
         first, second, third = ((gradients**order).mean(dim=0) for order in (1, 2, 3))
         return plus_plus_weights(evidence.activations, first, second, third) * evidence.activations

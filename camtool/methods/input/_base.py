@@ -1,6 +1,6 @@
 """What a method of the input is: a map made of the score's gradient at the input itself."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.methods._base import BaseMethod
+from camtool.methods._base import INPUT, BaseMethod, Needs
 from camtool.types import Maps, RawMap
 
 
@@ -28,13 +28,12 @@ class InputEvidence:
     """The base method's final map, of the input's size and in [0, 1]; None without a base."""
 
 
-class InputMethod(BaseMethod):
+class InputMethod(BaseMethod, ABC):
     """Base of methods that read gradients at the input. They have no target layer, unless a base method has."""
 
     cost = "1 forward + 1 backward"
-    needs_gradients = True
-    needs_bias_terms: ClassVar[bool] = False
-    needs_guided: ClassVar[bool] = False
+    needs = Needs(gradients=True)
+    reads = INPUT
     base: ClassVar[str] = ""
     """The method of a target layer whose final map this one reads; "" for none."""
 

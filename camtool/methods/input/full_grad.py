@@ -6,6 +6,7 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.functional import min_max, resize
+from camtool.methods._base import Needs
 from camtool.methods.input._base import InputEvidence, InputMethod
 from camtool.registry import METHODS
 from camtool.types import RawMap
@@ -21,7 +22,7 @@ class FullGrad(InputMethod):
 
     name = "fullgrad"
     paper = "arXiv:1905.00780"
-    needs_bias_terms = True
+    needs = Needs(gradients=True, bias_gradients=True)
 
     def raw_map(self, evidence: InputEvidence) -> RawMap:
         if evidence.gradients is None:

@@ -1,5 +1,6 @@
 """Guided backpropagation: Springenberg et al. 2014, arXiv:1412.6806."""
 
+from camtool.methods._base import Needs
 from camtool.methods.input._base import InputEvidence, InputMethod
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
@@ -15,7 +16,7 @@ class GuidedBackprop(InputMethod):
 
     name = "guidedbackprop"
     paper = "arXiv:1412.6806"
-    needs_guided = True
+    needs = Needs(gradients=True, guided_gradients=True)
 
     def raw_map(self, evidence: InputEvidence) -> RawMap:
         return self.attributions(evidence).abs().amax(dim=1)

@@ -1,6 +1,7 @@
 """Guided Grad-CAM: Selvaraju et al. 2017, arXiv:1610.02391."""
 
 from camtool.errors import MethodError
+from camtool.methods._base import Needs
 from camtool.methods.input._base import InputEvidence, InputMethod
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
@@ -16,7 +17,7 @@ class GuidedGradCAM(InputMethod):
     name = "guidedgradcam"
     paper = "arXiv:1610.02391"
     cost = "1 forward + 1 backward + tail backward"
-    needs_guided = True
+    needs = Needs(gradients=True, guided_gradients=True)
     base = "gradcam"
 
     def raw_map(self, evidence: InputEvidence) -> RawMap:

@@ -1,12 +1,12 @@
 """CAM, the original: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", arXiv:1512.04150."""
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module(name=["CAM", "ClassActivationMapping"])
-class ClassActivationMapping(ChannelMethod):
+class ClassActivationMapping(BaseMethod):
     """Weights each channel by the final linear layer's weight for the class (eq. 2).
 
     Defined for global average pooling + one linear layer; mean of the raw map + bias = logit. The paper has no ReLU: `raw` is

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from camtool.functional import resize
-from camtool.methods._base import Copies, Inquiry
+from camtool.methods._base import Copies, ModelQueries
 from camtool.types import Maps
 
 
@@ -31,14 +31,14 @@ def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False)
 
 
 def scores_through(
-    inquiry: Inquiry, channels: Maps, variants: int, vary: Callable[[Tensor, Int[Tensor, " copies"]], Tensor]
+    queries: ModelQueries, channels: Maps, variants: int, vary: Callable[[Tensor, Int[Tensor, " copies"]], Tensor]
 ) -> Float[Tensor, "n c variants"]:
     """Return for each channel the scores of the inputs times variants of its mask.
 
     Args:
         vary: given masks (n, copies, *size) and for each copy which of the variants it is, counted from 0, returns the masks altered.
     """
-    inputs = inquiry.inputs
+    inputs = queries.inputs
 
     def copies(start: int, stop: int) -> Float[Tensor, "n copies channels *size"]:
         numbers = torch.arange(start, stop, device=inputs.device)
@@ -47,7 +47,7 @@ def scores_through(
         masks = as_masks(channels[:, first : last + 1], inputs.shape[2:])[:, of_channel - first]
         return inputs.unsqueeze(1) * vary(masks, numbers % variants).unsqueeze(2)
 
-    scores = inquiry.scores_of_inputs(channels.shape[1] * variants, copies)
+    scores = queries.scores_of_inputs(channels.shape[1] * variants, copies)
     return scores.unflatten(1, (channels.shape[1], variants))
 
 

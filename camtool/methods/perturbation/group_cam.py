@@ -9,13 +9,13 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.functional import resize, spatial_mean
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
 
 @METHODS.register_module()
-class GroupCAM(Method):
+class GroupCAM(BaseMethod):
     """Weights groups of Grad-CAM's channels by how far the score rises when what they show comes back into a blurred picture.
 
     Neighbouring channels form a group. Its mask is the positive part of its sum of channels times their mean gradients, of which the
@@ -35,7 +35,7 @@ class GroupCAM(Method):
     name = "groupcam"
     paper = "arXiv:2103.13859"
     cost = "32 forwards + tail backward"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
     def __init__(self, *, groups: int = 32, quantile: float = 0.7, kernel: int = 51, sigma: float = 50.0) -> None:
         self.groups = operator.index(groups)
@@ -48,10 +48,10 @@ class GroupCAM(Method):
             )
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        inquiry = evidence.ask(self.name)
+        queries = evidence.queries(self.name)
         if evidence.gradients is None:
             raise MethodError(f"Method '{self.name}' needs gradients.")
-        inputs, weighted = inquiry.inputs, spatial_mean(evidence.gradients) * evidence.activations
+        inputs, weighted = queries.inputs, spatial_mean(evidence.gradients) * evidence.activations
         groups = torch.stack([group.sum(dim=1) for group in weighted.chunk(self.groups, dim=1)], dim=1)
         small = _upper(groups.clamp(min=0), self.quantile)  # (n, groups, *spatial)
         large = resize(small.flatten(0, 1), inputs.shape[2:]).unflatten(0, small.shape[:2])
@@ -70,7 +70,7 @@ class GroupCAM(Method):
             shown = masks[:, start:stop].unsqueeze(2)
             return shown * inputs.unsqueeze(1) + (1 - shown) * blurred.unsqueeze(1)
 
-        scores = inquiry.scores_of_inputs(masks.shape[1], copies)
+        scores = queries.scores_of_inputs(masks.shape[1], copies)
         rises = scores[:, :-1] - scores[:, -1:]
         return (rises.view(*rises.shape, *[1] * (small.ndim - 2)) * scaled(small)).sum(dim=1)
 

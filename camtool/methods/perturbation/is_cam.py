@@ -5,14 +5,14 @@ import operator
 from jaxtyping import Int
 from torch import Tensor
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import scores_through, softmax_of_living, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module()
-class ISCAM(ChannelMethod):
+class ISCAM(BaseMethod):
     """Weights each channel by the softmax over channels of its score integrated from a black picture to the masked one.
 
     The integral is the mean score of the input times i/N of the channel's mask, i = 1 to N.
@@ -28,7 +28,7 @@ class ISCAM(ChannelMethod):
     name = "iscam"
     paper = "arXiv:2010.03023"
     cost = "10 C forwards"
-    asks_alike = True
+    needs = Needs(same_queries_for_all_targets=True)
 
     def __init__(self, *, steps: int = 10) -> None:
         self.steps = operator.index(steps)
@@ -42,5 +42,5 @@ class ISCAM(ChannelMethod):
             share = (step + 1).to(masks.dtype) / self.steps
             return share.view(-1, *[1] * (masks.ndim - 2)) * masks
 
-        scores = scores_through(evidence.ask(self.name), activations, self.steps, part).mean(dim=2)
+        scores = scores_through(evidence.queries(self.name), activations, self.steps, part).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -4,7 +4,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from camtool.fusion import Refined
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import same_everywhere, scores_through, weighted
 from camtool.registry import METHODS
 from camtool.targets import ClassProbability, ClassScore, Target
@@ -14,7 +14,7 @@ VARIANTS = ("plus", "minus", "both")
 
 
 @METHODS.register_module()
-class PolyCAM(ChannelMethod):
+class PolyCAM(BaseMethod):
     """Weights channels by what showing and hiding them does to the class's probability; layers refine one another.
 
     With several target layers the map is as fine as the first of them (`camtool.fusion.Refined`); the paper takes the last layer of
@@ -32,7 +32,7 @@ class PolyCAM(ChannelMethod):
     name = "polycam"
     paper = "arXiv:2204.13359"
     cost = "2 C forwards"
-    asks_alike = True
+    needs = Needs(same_queries_for_all_targets=True)
     fusion = Refined()
 
     def __init__(self, *, variant: str = "both") -> None:
@@ -44,15 +44,15 @@ class PolyCAM(ChannelMethod):
         return ClassProbability(target.index) if isinstance(target, ClassScore) else target
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         shows, hides = self.variant != "minus", self.variant != "plus"
 
         def vary(masks: Tensor, number: Int[Tensor, " copies"]) -> Tensor:
             hidden = (number == int(shows)) & hides
             return (1 - masks).where(hidden.view(-1, *[1] * (masks.ndim - 2)), masks)
 
-        scores = scores_through(inquiry, activations, shows + hides, vary)
+        scores = scores_through(queries, activations, shows + hides, vary)
         weights = scores[:, :, 0] if shows else scores.new_zeros(scores.shape[:2])
         if hides:
-            weights = (weights + inquiry.scores.unsqueeze(1) - scores[:, :, -1]).clamp(min=0)
+            weights = (weights + queries.scores.unsqueeze(1) - scores[:, :, -1]).clamp(min=0)
         return weighted(weights.masked_fill(same_everywhere(activations), 0), activations)

@@ -2,14 +2,14 @@
 
 import torch
 
-from camtool.methods._base import Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._ablations import OnePositionKept
 from camtool.registry import METHODS
 from camtool.types import RawMap
 
 
 @METHODS.register_module()
-class ReciproCAM(Method):
+class ReciproCAM(BaseMethod):
     """Scores each position by what the network says when all others of the layer are zero.
 
     Differs from the papers: one position is kept, not a Gaussian around it, and what the network says when none is kept is taken off,
@@ -19,12 +19,11 @@ class ReciproCAM(Method):
     name = "reciprocam"
     paper = "arXiv:2209.14074"
     cost = "N tails"
-    replays = True
-    asks_alike = True
+    needs = Needs(replay=True, same_queries_for_all_targets=True)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         grid = activations.shape[2:]
-        kept = inquiry.scores_of_activations(grid.numel(), OnePositionKept(activations))
-        none = inquiry.scores_of_activations(1, lambda *_: torch.zeros_like(activations).unsqueeze(1))
+        kept = queries.scores_of_activations(grid.numel(), OnePositionKept(activations))
+        none = queries.scores_of_activations(1, lambda *_: torch.zeros_like(activations).unsqueeze(1))
         return (kept - none).unflatten(1, grid)

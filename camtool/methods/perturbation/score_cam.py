@@ -1,13 +1,13 @@
 """Score-CAM: Wang et al. 2020, arXiv:1910.01279."""
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import seen_through, softmax_of_living, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module()
-class ScoreCAM(ChannelMethod):
+class ScoreCAM(BaseMethod):
     """Weights each channel by the softmax over channels of the score of the input seen through that channel (eqs. 4 to 7).
 
     A channel that is the same everywhere hides nothing and shows nothing: its weight is 0.
@@ -19,12 +19,12 @@ class ScoreCAM(ChannelMethod):
     name = "scorecam"
     paper = "arXiv:1910.01279"
     cost = "C forwards"
-    asks_alike = True
+    needs = Needs(same_queries_for_all_targets=True)
 
     def __init__(self, *, align_corners: bool = False) -> None:
         self.align_corners = bool(align_corners)
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
-        scores = inquiry.scores_of_inputs(activations.shape[1], seen_through(inquiry.inputs, activations, align_corners=self.align_corners))
+        activations, queries = evidence.activations, evidence.queries(self.name)
+        scores = queries.scores_of_inputs(activations.shape[1], seen_through(queries.inputs, activations, align_corners=self.align_corners))
         return weighted(softmax_of_living(scores, activations), activations)

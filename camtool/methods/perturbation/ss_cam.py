@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from camtool.methods._base import ChannelMethod, Evidence
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import scores_through, softmax_of_living, weighted
 from camtool.registry import METHODS
 from camtool.types import Maps
 
 
 @METHODS.register_module()
-class SSCAM(ChannelMethod):
+class SSCAM(BaseMethod):
     """Weights each channel by the softmax over channels of the mean score of the input seen through that channel with noise on it.
 
     Of the paper's two variants it is the first, noise on the feature map; the second has it on the masked picture. The noise is drawn
@@ -31,7 +31,7 @@ class SSCAM(ChannelMethod):
     name = "sscam"
     paper = "arXiv:2006.14255"
     cost = "35 C forwards"
-    asks_alike = True
+    needs = Needs(same_queries_for_all_targets=True)
 
     def __init__(self, *, samples: int = 35, sigma: float = 2.0, seed: int = 0) -> None:
         self.samples = operator.index(samples)
@@ -41,13 +41,13 @@ class SSCAM(ChannelMethod):
             raise ValueError(f"samples are at least 1 and sigma at least 0, got {samples} and {sigma}")
 
     def contributions(self, evidence: Evidence) -> Maps:
-        activations, inquiry = evidence.activations, evidence.ask(self.name)
+        activations, queries = evidence.activations, evidence.queries(self.name)
         generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randn(self.samples, *inquiry.inputs.shape[2:], generator=generator, dtype=torch.float64)
+        drawn = torch.randn(self.samples, *queries.inputs.shape[2:], generator=generator, dtype=torch.float64)
         noise = (self.sigma * drawn).to(activations.device, activations.dtype)
 
         def noisy(masks: Tensor, sample: Int[Tensor, " copies"]) -> Tensor:
             return (masks + noise[sample]).clamp(0, 1)
 
-        scores = scores_through(inquiry, activations, self.samples, noisy).mean(dim=2)
+        scores = scores_through(queries, activations, self.samples, noisy).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -1,19 +1,21 @@
-"""What goes around another method of target layers."""
+"""What a wrapper is: a method of target layers made of another one."""
+
+from abc import ABC, abstractmethod
 
 from camtool.errors import MethodError
-from camtool.methods._base import BaseMethod, GradientMethod, Method
+from camtool.methods._base import LAYERS, BaseMethod, GradientMethod, Needs
 from camtool.methods.gradient.grad_cam import GradCAM
 from camtool.targets import Target
 
 
-class Wrapper(Method):
-    """Base of methods that ask another one; `smooth:layercam` on the command line, and its name.
+class Wrapper(BaseMethod, ABC):
+    """Base of methods that wrap another one; `smooth:layercam` on the command line, and its name.
 
     Args:
-        method: what it goes around; None: Grad-CAM.
+        method: the method that is wrapped; None: Grad-CAM.
 
     Raises:
-        MethodError: if it cannot go around that one.
+        MethodError: if it cannot be wrapped.
     """
 
     def __init__(self, method: BaseMethod | None = None) -> None:
@@ -21,16 +23,22 @@ class Wrapper(Method):
         self.name = f"{type(self).name}:{self.method.name}"
         self.class_discriminative = self.method.class_discriminative
         self.fusion = self.method.fusion
-        self.needs_tokens = self.method.needs_tokens
+        self.needs = self.needs_around(self.method.needs)
 
     def target(self, target: Target) -> Target:
         return self.method.target(target)
 
-    def accepted(self, method: BaseMethod) -> Method:
-        """Return the method if this one can go around it; MethodError otherwise."""
-        if not isinstance(method, Method):
-            raise MethodError(f"'{type(self).name}' goes around methods of target layers, such as 'gradcam'; '{method.name}' reads none.")
+    def accepted(self, method: BaseMethod) -> BaseMethod:
+        """Return the method if it can be wrapped; MethodError otherwise."""
+        if method.reads != LAYERS:
+            raise MethodError(
+                f"'{type(self).name}' cannot wrap '{method.name}': it reads no target layer. Wrap a method that does, such as 'gradcam'."
+            )
         return method
+
+    @abstractmethod
+    def needs_around(self, inner: Needs) -> Needs:
+        """Return what the wrapper needs, from what the method inside needs."""
 
     @property
     def weighs_gradients(self) -> bool:
@@ -38,6 +46,6 @@ class Wrapper(Method):
         return False
 
 
-def weighs_gradients(method: Method) -> bool:
+def weighs_gradients(method: BaseMethod) -> bool:
     """Return whether a method is made of activations and gradients alone."""
     return isinstance(method, GradientMethod) or (isinstance(method, Wrapper) and method.weighs_gradients)

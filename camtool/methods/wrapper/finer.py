@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from camtool.errors import MethodError, TargetError
-from camtool.methods._base import BaseMethod, Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.wrapper._base import Wrapper, weighs_gradients
 from camtool.registry import METHODS
 from camtool.targets import ClassScore, FinerScore, Target
@@ -30,25 +30,26 @@ class Finer(Wrapper):
     name = "finer"
     paper = "arXiv:2501.11309"
     cost = "that of the other method"
-    needs_gradients = True
+    needs = Needs(gradients=True)
 
     def __init__(self, *, method: BaseMethod | None = None, references: int | Sequence[int] = 3, alpha: float = 0.6) -> None:
         super().__init__(method)
         self.references = references if isinstance(references, int) else tuple(references)
         self.alpha = float(alpha)
-        self.needs_gradients = self.method.needs_gradients
-        self.needs_curvature = self.method.needs_curvature
-        self.asks_gradients = self.method.asks_gradients
-        self.asks_alike = self.method.asks_alike
-        self.replays = self.method.replays
 
-    def accepted(self, method: BaseMethod) -> Method:
+    def accepted(self, method: BaseMethod) -> BaseMethod:
         accepted = super().accepted(method)
         if not accepted.class_discriminative:
-            raise MethodError(f"'finer' compares classes; '{method.name}' is the same for every class.")
+            raise MethodError(
+                f"'finer' cannot wrap '{method.name}': its map is the same for every class. Wrap a method that tells classes apart, such "
+                "as 'gradcam'."
+            )
         if isinstance(accepted, Finer):
-            raise MethodError(f"'finer' around '{method.name}': once is all there is.")
+            raise MethodError(f"'finer' cannot wrap '{method.name}': it is already a 'finer' method.")
         return accepted
+
+    def needs_around(self, inner: Needs) -> Needs:
+        return inner
 
     def target(self, target: Target) -> Target:
         target = super().target(target)

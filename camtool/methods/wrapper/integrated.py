@@ -6,8 +6,8 @@ from dataclasses import replace
 import torch
 
 from camtool.errors import MethodError
-from camtool.functional import widened
-from camtool.methods._base import BaseMethod, Evidence, Method
+from camtool.functional import to_float32
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.wrapper._base import Wrapper, weighs_gradients
 from camtool.registry import METHODS
 from camtool.types import RawMap
@@ -34,7 +34,7 @@ class Integrated(Wrapper):
     name = "integrated"
     paper = "arXiv:2102.07805"
     cost = "20 forwards and tail backwards"
-    asks_gradients = True
+    needs = Needs(further_gradients=True)
 
     def __init__(self, *, method: BaseMethod | None = None, steps: int = 20, baseline: float = 0.0) -> None:
         super().__init__(method)
@@ -43,15 +43,18 @@ class Integrated(Wrapper):
         if self.steps < 1:
             raise MethodError(f"Method '{self.name}': expected at least one step, got {self.steps}.")
 
-    def accepted(self, method: BaseMethod) -> Method:
+    def accepted(self, method: BaseMethod) -> BaseMethod:
         accepted = super().accepted(method)
         if not weighs_gradients(accepted):
-            around = f"; the other way round it can be: '{method.name.replace(':', ':integrated:', 1)}'" if ":" in method.name else ""
+            other_order = f"; try '{method.name.replace(':', ':integrated:', 1)}'" if ":" in method.name else ", such as 'gradcam'"
             raise MethodError(
-                f"'integrated' averages gradients, so it goes around methods of gradients, such as 'gradcam'; '{method.name}' is not made "
-                f"of activations and gradients alone{around}."
+                f"'integrated' cannot wrap '{method.name}': it averages gradients, and that method is not made of activations and "
+                f"gradients alone. Wrap a gradient method{other_order}."
             )
         return accepted
+
+    def needs_around(self, inner: Needs) -> Needs:
+        return Needs(tokens=inner.tokens, further_gradients=True)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         return self.method.raw_map(self._integrated(evidence))
@@ -60,8 +63,8 @@ class Integrated(Wrapper):
         return self.method.eigen_smooth_map(self._integrated(evidence))
 
     def _integrated(self, evidence: Evidence) -> Evidence:
-        inquiry = evidence.ask(self.name)
-        way = widened(inquiry.inputs) - self.baseline
+        queries = evidence.queries(self.name)
+        way = to_float32(queries.inputs) - self.baseline
         points = [self.baseline + (step + 0.5) / self.steps * way for step in range(self.steps)]
-        found = [one.gradients for one in inquiry.evidence_of(points) if one.gradients is not None]
+        found = [one.gradients for one in queries.evidence_of(points) if one.gradients is not None]
         return replace(evidence, gradients=torch.stack(found).mean(dim=0))

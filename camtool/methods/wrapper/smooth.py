@@ -5,7 +5,7 @@ import operator
 import torch
 
 from camtool.errors import MethodError
-from camtool.methods._base import BaseMethod, Evidence, Method
+from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods._noise import Noise
 from camtool.methods.wrapper._base import Wrapper
 from camtool.registry import METHODS
@@ -31,26 +31,31 @@ class Smooth(Wrapper):
     name = "smooth"
     paper = "arXiv:1706.03825"
     cost = "16 times the other method"
-    asks_gradients = True
+    needs = Needs(further_gradients=True)
 
     def __init__(self, *, method: BaseMethod | None = None, samples: int = 16, sigma: float = 0.15, seed: int = 0) -> None:
         super().__init__(method)
         self.samples = operator.index(samples)
         self.sigma = float(sigma)
         self.seed = operator.index(seed)
-        self.asks_gradients = self.method.needs_gradients or self.method.asks_gradients
         self.noise()
 
     def noise(self) -> Noise:
         """Return the noise of these settings."""
         return Noise(self.name, samples=self.samples, sigma=self.sigma, seed=self.seed)
 
-    def accepted(self, method: BaseMethod) -> Method:
+    def accepted(self, method: BaseMethod) -> BaseMethod:
         accepted = super().accepted(method)
-        if accepted.needs_curvature or accepted.replays:
-            what = "second derivatives" if accepted.needs_curvature else "scores of other activations"
-            raise MethodError(f"'smooth' asks about noisy inputs; '{method.name}' needs {what} there, which are not to be had.")
+        if accepted.needs.curvature or accepted.needs.replay:
+            what = "second derivatives" if accepted.needs.curvature else "scores of other activations"
+            raise MethodError(
+                f"'smooth' cannot wrap '{method.name}': it needs {what}, which are not available for noisy copies of the input. Wrap a "
+                "gradient method, such as 'gradcam'."
+            )
         return accepted
+
+    def needs_around(self, inner: Needs) -> Needs:
+        return Needs(tokens=inner.tokens, further_gradients=inner.gradients or inner.further_gradients)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         return torch.stack([self.method.raw_map(one) for one in self._noisy(evidence)]).mean(dim=0)
@@ -59,5 +64,5 @@ class Smooth(Wrapper):
         return torch.stack([self.method.eigen_smooth_map(one) for one in self._noisy(evidence)]).mean(dim=0)
 
     def _noisy(self, evidence: Evidence) -> list[Evidence]:
-        inquiry = evidence.ask(self.name)
-        return inquiry.evidence_of(self.noise().copies(inquiry.inputs), gradients=self.method.needs_gradients)
+        queries = evidence.queries(self.name)
+        return queries.evidence_of(self.noise().copies(queries.inputs), gradients=self.method.needs.gradients)

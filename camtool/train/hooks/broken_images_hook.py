@@ -18,8 +18,8 @@ _ENOUGH = {"train": 8, "val": 100}
 """Unreadable pictures in a row, from the first on, that are no accident; a validation goes by folders, and one may be damaged."""
 
 
-@HOOKS.register_module()
-class BrokenPictures(Hook):  # type: ignore[misc]  # mmengine has no types
+@HOOKS.register_module(name=["BrokenImagesHook", "BrokenPictures"])  # the second: configs written before
+class BrokenImagesHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Names each broken picture when it is first met, and says at the end how many there were.
 
     Args:

@@ -17,8 +17,8 @@ KEY = "curves"
 _PANELS = {"loss": ("loss", "cross_entropy"), "accuracy": ("accuracy",)}
 
 
-@HOOKS.register_module()
-class Curves(Hook):  # type: ignore[misc]  # mmengine has no types
+@HOOKS.register_module(name=["CurvesHook", "Curves"])  # the second: configs written before
+class CurvesHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Writes `curves.png` after each epoch and its validation, the epochs before a resumption included."""
 
     def __init__(self) -> None:

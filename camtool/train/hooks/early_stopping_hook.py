@@ -13,8 +13,8 @@ from camtool.train.hooks.monitoring import check_monitored
 KEY = "early_stopping"
 
 
-@HOOKS.register_module()
-class EarlyStopping(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine has no types
+@HOOKS.register_module(name=["EarlyStoppingHook", "EarlyStopping"])  # the second: configs written before
+class EarlyStoppingHook(hooks.EarlyStoppingHook):  # type: ignore[misc]  # mmengine has no types
     """mmengine's EarlyStoppingHook; its counters and a deep copy of the best weights are in every checkpoint.
 
     The training ends with the best weights in the model, as they were validated, whether it was stopped or not.

@@ -14,8 +14,8 @@ from camtool.registry import HOOKS
 KEY = "random_state"
 
 
-@HOOKS.register_module()
-class RandomState(Hook):  # type: ignore[misc]  # mmengine has no types
+@HOOKS.register_module(name=["RandomStateHook", "RandomState"])  # the second: configs written before
+class RandomStateHook(Hook):  # type: ignore[misc]  # mmengine has no types
     """Puts the generators' states, of every process, into the checkpoint, and takes them back before training goes on."""
 
     priority = "LOWEST"  # to restore: after everything that draws while a training is set up

@@ -53,12 +53,12 @@ def test_every_attention_method_has_a_replica_and_a_hand_worked_example() -> Non
 def test_relevance_equals_the_replica(name: str) -> None:
     samples = [random_sample(0, [0]), random_sample(1, [1, 2, 4])]
     expected = np.stack([REPLICAS[name](sample) for sample in samples])
-    np.testing.assert_allclose(built(name).relevance(evidence_of(samples)).numpy(), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(built(name).raw_map(evidence_of(samples)).numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", OF_ATTENTION)
 def test_relevance_equals_the_hand_worked_example(name: str) -> None:
-    np.testing.assert_allclose(built(name).relevance(evidence_of([EXAMPLE]))[0].numpy(), EXPECTED[name], rtol=1e-12)
+    np.testing.assert_allclose(built(name).raw_map(evidence_of([EXAMPLE]))[0].numpy(), EXPECTED[name], rtol=1e-12)
     np.testing.assert_allclose(REPLICAS[name](EXAMPLE), EXPECTED[name], rtol=1e-12)
 
 
