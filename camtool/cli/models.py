@@ -35,7 +35,9 @@ def models(
         from camtool.models.catalog import catalog
 
         if not debug:
-            options.quieten()
+            from camtool.apis.model import quiet_libraries
+
+            quiet_libraries()
         entries = catalog(text, source or (OWN, ZOO))
         if as_json:
             running.result(json.dumps({"models": [{**asdict(entry), "at_hand": entry.at_hand} for entry in entries]}))
