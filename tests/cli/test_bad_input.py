@@ -33,7 +33,7 @@ def _file(folder: Path, name: str, content: bytes | str) -> Path:
     ("name", "content", "said"),
     [
         ("empty.jpg", b"", "is empty"),
-        ("text.jpg", b"this is no picture", "is no picture; expected"),
+        ("text.jpg", b"this is no picture", "is not an image; expected"),
         ("truncated.jpg", Path(CAT).read_bytes()[:9000], "truncated"),
     ],
 )

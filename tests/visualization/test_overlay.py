@@ -109,7 +109,7 @@ def test_the_suffix_chooses_the_format(picture: np.ndarray, suffix: str, magic: 
 @pytest.mark.parametrize("suffix", ["", ".gif", ".txt", ".jpgg", "png"])
 def test_a_suffix_that_is_no_picture_format_is_refused(picture: np.ndarray, suffix: str) -> None:
     for act in (check_format, lambda suffix: encode(picture, suffix)):
-        with pytest.raises(OutputError, match=r"Cannot write a picture as '.*'; expected \.jpg, \.jpeg, \.png"):
+        with pytest.raises(OutputError, match=r"Cannot write an image as '.*'; expected \.jpg, \.jpeg, \.png"):
             act(suffix)
     assert ".webp" in FORMATS
 
