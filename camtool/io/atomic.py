@@ -106,7 +106,7 @@ def fill_folder(path: Path, fill: Callable[[Path], None]) -> None:
 def check_writable(path: Path) -> None:
     """Raise OutputError if a file could not be written to `path`. Writes nothing; meant for the start of a long run."""
     if os.path.isdir(path):
-        raise OutputError(f"Cannot write '{path}': it is a directory. Expected the path of a file.")
+        raise OutputError(f"Cannot write '{path}': it is a directory; expected the path of a file.")
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -114,7 +114,8 @@ def check_writable(path: Path) -> None:
     except OSError as error:  # a name that is too long
         raise OutputError(f"Cannot write '{path}': {error.strerror}. Choose another path.") from error
     existing = path.parent
-    while not os.path.exists(existing):  # os.path.exists, unlike Path.exists, returns False for a name that is too long and for a folder without permission
+    # os.path.exists, unlike Path.exists, returns False for a name that is too long and for a folder without permission.
+    while not os.path.exists(existing):
         existing = existing.parent
     if not os.path.isdir(existing):
         raise OutputError(f"Cannot write '{path}': '{existing}' is a file, not a directory. Choose another path.")

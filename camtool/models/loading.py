@@ -98,7 +98,7 @@ def _weights_of(source: Source, given: str | None) -> str:
     named = given or source.loaded.config.get("load_from") or source.published
     if not named:
         raise CheckpointError(
-            f"Config '{source.loaded.source}' names no checkpoint; give one as the third argument, as 'load_from' in the config, "
+            f"Config '{source.loaded.name}' names no checkpoint; give one as the third argument, as 'load_from' in the config, "
             "or go without weights by --random-weights."
         )
     return str(named)

@@ -94,7 +94,7 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_file_name(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="it is a directory. Expected the path of a file"):
+    with pytest.raises(OutputError, match="it is a directory; expected the path of a file"):
         check_writable(tmp_path)
 
 

@@ -37,9 +37,9 @@ class Source(ABC):
         self.options: dict[str, Any] = loaded.config.model.to_dict()
         """The config's `model`."""
         if "classes" in self.options and as_names(self.options["classes"]) is None:
-            raise ConfigError(f"'model.classes' of '{loaded.source}' must be a list of names, got {self.options['classes']!r}.")
+            raise ConfigError(f"'model.classes' of '{loaded.name}' must be a list of names, got {self.options['classes']!r}.")
         if not isinstance(self.options.get("multi_label", False), bool):
-            raise ConfigError(f"'model.multi_label' of '{loaded.source}' must be True or False, got {self.options['multi_label']!r}.")
+            raise ConfigError(f"'model.multi_label' of '{loaded.name}' must be True or False, got {self.options['multi_label']!r}.")
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -90,7 +90,7 @@ class Source(ABC):
             raise
         except (Exception, SystemExit) as error:
             text = " ".join(str(error).split())[:400]
-            raise ConfigError(f"Cannot build the model of '{self.loaded.source}': {type(error).__name__}: {text}") from error
+            raise ConfigError(f"Cannot build the model of '{self.loaded.name}': {type(error).__name__}: {text}") from error
         if not isinstance(model, nn.Module):
-            raise ConfigError(f"The model of '{self.loaded.source}' must be a torch.nn.Module, got a {type(model).__name__}.")
+            raise ConfigError(f"The model of '{self.loaded.name}' must be a torch.nn.Module, got a {type(model).__name__}.")
         return model

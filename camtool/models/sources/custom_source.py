@@ -43,10 +43,10 @@ class TorchModel(Source):
         super().__init__(loaded)
         for key in self.options:
             if key not in KEYS:
-                raise ConfigError(f"'model' of '{loaded.source}' has no key '{key}'{closest(key, KEYS)}; expected {', '.join(KEYS)}.")
+                raise ConfigError(f"'model' of '{loaded.name}' has no key '{key}'{closest(key, KEYS)}; expected {', '.join(KEYS)}.")
         if not isinstance(self.options.get("kwargs", {}), Mapping):
-            raise ConfigError(f"'model.kwargs' of '{loaded.source}' must be a dict, got {self.options['kwargs']!r}.")
-        self._folders = [Path.cwd(), Path(loaded.source).absolute().parent]
+            raise ConfigError(f"'model.kwargs' of '{loaded.name}' must be a dict, got {self.options['kwargs']!r}.")
+        self._folders = [Path.cwd(), Path(loaded.name).absolute().parent]
         self.published = FACTORY if self.options.get("with_weights") else None
         self._inputs = self._read_inputs(self.options.get("inputs", [PICTURE]))
 
@@ -67,7 +67,7 @@ class TorchModel(Source):
             return of_pil(self._find("preprocess"))
         if not isinstance(spec, Mapping):
             raise ConfigError(
-                f"'model' of '{self.loaded.source}' needs 'preprocess', such as dict(resize=256, crop=224, mean=[0.485, 0.456, 0.406], "
+                f"'model' of '{self.loaded.name}' needs 'preprocess', such as dict(resize=256, crop=224, mean=[0.485, 0.456, 0.406], "
                 f"std=[0.229, 0.224, 0.225]) or 'module:function', got {spec!r}."
             )
         return described(spec)
@@ -115,7 +115,7 @@ class TorchModel(Source):
         place, colon, name = str(spec or "").rpartition(":")
         if not colon or not place or not name:
             raise ConfigError(
-                f"'model.{key}' of '{self.loaded.source}' must be 'package.module:name' or 'path/to/file.py:name', got {spec!r}."
+                f"'model.{key}' of '{self.loaded.name}' must be 'package.module:name' or 'path/to/file.py:name', got {spec!r}."
             )
         try:
             with _importable(self._folders):

@@ -40,7 +40,7 @@ class HuggingFaceModel(Source):
         self.published = str(Path(name).expanduser()) if isinstance(name, str) else ""
         if not name or not self.published:
             raise ConfigError(
-                f"The model of '{loaded.source}' needs 'name': a directory, or a name of the hub such as google/vit-base-patch16-224."
+                f"The model of '{loaded.name}' needs 'name': a directory, or a name of the hub such as google/vit-base-patch16-224."
             )
         self._config = self._asked(transformers.AutoConfig.from_pretrained, **self.arguments())
 

@@ -41,10 +41,10 @@ class MMPretrainModel(Source):
                 warnings.simplefilter("ignore")
                 model = MODELS.build(config)
         except Exception as error:
-            raise ConfigError(f"Cannot build the model of '{self.loaded.source}': {_explained(error)}") from error
+            raise ConfigError(f"Cannot build the model of '{self.loaded.name}': {_explained(error)}") from error
         if not isinstance(getattr(model, "data_preprocessor", None), nn.Module) or getattr(model, "head", None) is None:
             raise ConfigError(
-                f"The model of '{self.loaded.source}', a {type(model).__name__}, is no classifier: it has no head. "
+                f"The model of '{self.loaded.name}', a {type(model).__name__}, is no classifier: it has no head. "
                 "Expected an ImageClassifier with a head."
             )
         return model
