@@ -72,7 +72,7 @@ def load_either(source: str, options: Mapping[str, Any] | None = None, also_know
         ConfigError: as `load_config` and `translated` do.
     """
     path = Path(source)
-    if path.suffix not in _SUFFIXES or _is_openmmlab_config(_content(path)):
+    if path.suffix not in _SUFFIXES or _is_openmmlabs(_content(path)):
         return load_config(source, options, also_known)
     config = translated(path)
     merge_options(config, options or {}, source, also_known)
@@ -110,7 +110,7 @@ def _content(path: Path) -> Mapping[Any, Any]:
     return content
 
 
-def _is_openmmlab_config(content: Mapping[Any, Any]) -> bool:
+def _is_openmmlabs(content: Mapping[Any, Any]) -> bool:
     model = content.get("model")
     return "_base_" in content or (isinstance(model, Mapping) and "type" in model)
 

@@ -115,5 +115,5 @@ def test_a_suffix_that_is_no_picture_format_is_refused(picture: np.ndarray, suff
 
 
 def test_a_picture_too_large_for_its_format_is_refused() -> None:
-    with pytest.raises(OutputError, match=r"A picture of 70000x2 cannot be written as \.jpg; choose another format"):
+    with pytest.raises(OutputError, match=r"An image of 70000x2 cannot be written as \.jpg; choose another format"):
         encode(np.zeros((2, 70_000, 3), dtype=np.uint8), ".jpg")
