@@ -77,7 +77,7 @@ class Explainer:
     ) -> None:
         network = config if isinstance(config, Network) else None
         model = ModelRequest(
-            network.source.loaded.source if network else str(config),
+            network.source.loaded.name if network else str(config),
             None if checkpoint is None else str(checkpoint),
             device,
             cfg_options or {},

@@ -1,4 +1,4 @@
-"""Configs: a path, `mmpretrain::…`, or a name of camtool's own or of the zoo, to a checked mmengine Config."""
+"""Load a config, named by a path, `mmpretrain::…`, `timm/NAME` or a known name, as a checked mmengine Config."""
 
 import ast
 import os
@@ -16,7 +16,7 @@ from camtool.config.shipped import OWN, SUFFIXES, ZOO, is_name, scoped_file, shi
 from camtool.errors import ConfigError, closest
 
 CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
-"""What the `cam` key of a config may hold."""
+"""Keys that the `cam` dict of a config may have."""
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "method": ((str, Mapping), "a name, a dict with 'type', or a list of these"),
@@ -28,22 +28,30 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 _SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}
-"""On the command line PREFIX/NAME stands for a config of one model, `dict(type=…, name=NAME)`."""
+"""PREFIX/NAME in place of a config means `model=dict(type=…, name=NAME)`."""
 
 _OTHERS = "'mmpretrain::family/name.py', 'timm/NAME', 'torchvision/NAME', 'hf/NAME'"
 
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config, where it came from, and the published weights of what a name names, camtool's or the zoo's (None for a file)."""
+    """A checked config and what it was called.
+
+    Example:
+        >>> loaded = load_config("timm/resnet18", {"cam.method": "layercam"})
+        >>> loaded.name, loaded.config.model.name, loaded.cam
+        ('timm/resnet18', 'resnet18', {'method': 'layercam'})
+    """
 
     config: Config
-    source: str
+    name: str
+    """Path or name that it was loaded by, for messages and relative paths."""
     zoo_weights: str | None = None
+    """Address of the weights published with a known name, camtool's or the zoo's; None for other configs."""
 
     @property
     def cam(self) -> dict[str, Any]:
-        """The recipe: the config's `cam` key, or nothing."""
+        """The config's `cam` dict, {} if it has none."""
         return dict(self.config.get("cam") or {})
 
 
@@ -80,7 +88,11 @@ def is_config(text: str) -> bool:
 
 
 def merge_options(config: Config, options: Mapping[str, Any], source: str, also_known: Iterable[str] = ()) -> None:
-    """Merge overrides of `--cfg-options` into the config; ConfigError if one is misspelt or does not fit."""
+    """Merge overrides (`--cfg-options`) into the config, in place.
+
+    Raises:
+        ConfigError: if a key is misspelt or a value does not fit.
+    """
     _check_options(config, options, also_known)
     try:
         config.merge_from_dict(dict(options))
@@ -129,10 +141,10 @@ def _read(path: Path, source: str) -> Config:
         with _own_scope_lookup():
             return Config.fromfile(path)
     except SyntaxError as error:
-        owner = "a _base_ of config" if _is_python(path) else "config"
+        owner = "a _base_ file of config" if _is_python(path) else "config"
         where = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"Syntax error in {owner} '{source}'{where}: {error.msg}.") from error
-    except (Exception, SystemExit) as error:  # a config is Python: whatever it raises is its author's to mend
+    except (Exception, SystemExit) as error:  # a config is Python and may raise anything
         raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
 
 
@@ -146,7 +158,7 @@ def _is_python(path: Path) -> bool:
 
 @contextmanager
 def _own_scope_lookup() -> Iterator[None]:
-    # mmengine 0.10.7 finds `_base_ = 'mmpretrain::…'` through pkg_resources, which setuptools 82 dropped.
+    # mmengine 0.10.7 resolves `_base_ = 'mmpretrain::…'` by pkg_resources, which setuptools 82 no longer has.
     descriptor = Config.__dict__["_get_cfg_path"]
     original = Config._get_cfg_path
 
@@ -188,7 +200,11 @@ def _check_cam(config: Config, source: str) -> None:
 
 
 def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
-    """Return the transforms of the config's test pipeline; ConfigError if it has none."""
+    """Return the transforms of the config's test pipeline.
+
+    Raises:
+        ConfigError: if it has none, or they are not dicts.
+    """
     dataset = find_test_dataset(config)
     pipeline = dataset.get("pipeline") if dataset else None
     pipeline = pipeline or config.get("test_pipeline")
@@ -203,7 +219,7 @@ def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
 
 
 def find_test_dataset(config: Config) -> ConfigDict | None:
-    """Return the test dataset's config, unwrapped from datasets around it."""
+    """Return the config of the test data set, the inner one if data sets are nested; None if there is none."""
     for loader in ("test_dataloader", "val_dataloader"):
         dataset = as_mapping(config.get(loader), loader).get("dataset")
         while isinstance(dataset, Mapping) and dataset.get("pipeline") is None and isinstance(dataset.get("dataset"), Mapping):
@@ -220,7 +236,7 @@ def _text(error: BaseException) -> str:
 
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """Return a part of a config that must be a dict, or is left out; ConfigError if it is something else."""
+    """Return `value`, {} for None; ConfigError if it is not a dict. `name` is its key, for the message."""
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"'{name}' of the config must be a dict, got {value!r}.")
     return value or {}

@@ -179,9 +179,9 @@ def test_other_inputs_stand_beside_the_picture(folder: Path, inputs: Any, expect
         ({"preprocess": "network:gone"}, "'model.preprocess': 'network' has no function or class 'gone'"),
         ({"classes": 3}, "'model.classes' of .* must be a list of names, got 3"),
         ({"multi_label": "yes"}, "'model.multi_label' of .* must be True or False, got 'yes'"),
-        ({"inputs": "picture"}, "'model.inputs' must be a list or a dict with 'picture' in it"),
-        ({"inputs": [[1.0]]}, "'model.inputs' must have 'picture' in one place"),
-        ({"inputs": ["picture", "picture"]}, "'model.inputs' must have 'picture' in one place"),
+        ({"inputs": "picture"}, "'model.inputs' must be a list or a dict that contains 'picture'"),
+        ({"inputs": [[1.0]]}, "'model.inputs' must contain 'picture' exactly once"),
+        ({"inputs": ["picture", "picture"]}, "'model.inputs' must contain 'picture' exactly once"),
         (
             {"inputs": ["picture", "gone.npy"]},
             "'model.inputs': expected 'picture', numbers, lists of numbers or a .npy file, got 'gone.npy'",
