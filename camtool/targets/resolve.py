@@ -158,7 +158,7 @@ def _items(several: Any) -> list[Any]:
     try:
         return list(several)
     except TypeError as error:
-        raise TargetError(f"Expected a class index, a callable, or a list of these as targets, got {several!r}.") from error
+        raise TargetError(f"Expected a class index or a callable, or a list of these, as targets, got {several!r}.") from error
 
 
 def _target(item: Any, logits: Output, sample: int) -> Target:
