@@ -1,4 +1,4 @@
-"""Errors a user can act on: every message says what was expected, what was found, and what to do."""
+"""Errors and warnings for users: each message has what was expected, what was found, and what to do."""
 
 import os
 import sys
@@ -9,21 +9,21 @@ from difflib import get_close_matches
 
 
 class CamtoolError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+    """Base class of all errors caused by the user's input."""
 
     methods: tuple[str, ...] = ()
-    """Which methods it is about, where that is known: the others may be asked for without them."""
+    """Names of the methods that caused the error, where known; the other methods of the call can run without them."""
 
 
 class CamtoolWarning(UserWarning):
-    """The result is correct, but there is something to know about it."""
+    """A remark about a correct result."""
 
     sample: int | None = None
     """Which sample of a batch it is about; None: all of them."""
 
 
 class ConfigError(CamtoolError):
-    """A config that is missing, cannot be read, or does not describe a classifier."""
+    """A config that is missing, unreadable, or does not describe a classifier."""
 
 
 class CheckpointError(CamtoolError):
@@ -35,7 +35,7 @@ class ImageError(CamtoolError):
 
 
 class DataError(CamtoolError):
-    """A data set that is missing, cannot be fetched, read or made, or does not hold what is asked for."""
+    """A data set that is missing, cannot be fetched, read or made, or lacks the requested sample or class."""
 
 
 class LayerError(CamtoolError):
@@ -55,14 +55,14 @@ class MethodError(CamtoolError):
 
 
 class OutputError(CamtoolError):
-    """A result that cannot be written or shown where it was asked for."""
+    """A result that cannot be written or shown at the requested place."""
 
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def warn(message: str, *, sample: int | None = None) -> None:
-    """Warn by CamtoolWarning, at the line outside of camtool that called it.
+    """Issue a CamtoolWarning at the line outside of camtool that called it.
 
     Args:
         sample: which sample of a batch it is about.
@@ -80,7 +80,7 @@ def warn(message: str, *, sample: int | None = None) -> None:
 
 @contextmanager
 def attribute_errors_to(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
-    """Say of an error of this kind from inside which methods it is about, unless something further inside has said so."""
+    """Set `methods` of an error of this kind raised inside the block, unless it is already set."""
     try:
         yield
     except kind as error:
@@ -89,17 +89,17 @@ def attribute_errors_to(methods: Iterable[str], kind: type[CamtoolError] = Metho
 
 
 def closest(name: str, choices: Iterable[str], count: int = 3) -> str:
-    """Return "; closest: 'a', 'b'" for the choices most like `name`, or "" when none is near."""
+    """Return "; closest: 'a', 'b'" for the choices most similar to `name`, or "" if none is similar."""
     by_folded = {choice.casefold(): choice for choice in choices}
     matches = get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.5)
     return f"; closest: {', '.join(repr(by_folded[match]) for match in matches)}" if matches else ""
 
 
 def times(size: Sequence[int]) -> str:
-    """Return a size as people write it: "7x7"."""
+    """Return a size in the form "7x7"."""
     return "x".join(map(str, size))
 
 
 def some(names: Sequence[str], most: int = 4) -> str:
-    """Return the first names, and how many there are where these are not all: "a, b, … (7 in all)"."""
+    """Return the first names, with the number of all if there are more: "a, b, … (7 in all)"."""
     return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")

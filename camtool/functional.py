@@ -1,4 +1,4 @@
-"""Pure tensor mathematics of class activation maps, for any number of spatial axes."""
+"""Pure tensor functions of class activation maps, for any number of spatial axes."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,36 @@ from camtool.types import Maps, RawMap
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 UNDECIDED = 1e-4
-"""A share of its largest possible value below which a sum may be rounding: a layer norm's sum over channels is 1e-8 of it in float32,
-1e-5 in bfloat16; an ordinary layer's with 2048 channels is about 3e-3 of it."""
+"""Share of its largest possible value below which a sum may be rounding error: a layer norm's sum over channels is 1e-8 of it in
+float32, 1e-5 in bfloat16; that of an ordinary layer with 2048 channels is about 3e-3 of it."""
 
 
 def to_float32(tensor: Tensor) -> Tensor:
-    """Return the tensor in float32, or in float64 if it is that already."""
+    """Return the tensor in float32, or unchanged if it is float64.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import to_float32
+        >>> to_float32(torch.zeros(1, dtype=torch.float16)).dtype, to_float32(torch.zeros(1, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def spatial_axes(maps: Tensor) -> tuple[int, ...]:
-    """Return the axes behind (n, c)."""
+    """Return the spatial axes of a tensor (n, c, *spatial)."""
     return tuple(range(2, maps.ndim))
 
 
 def spatial_mean(maps: Maps) -> Float[Tensor, "n c *ones"]:
-    """Return the mean over positions, with the spatial axes kept at size 1."""
+    """Return the mean over positions, with the spatial axes kept at size 1.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import spatial_mean
+        >>> spatial_mean(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]]))
+        tensor([[[[3.]]]])
+    """
     return maps.mean(dim=spatial_axes(maps), keepdim=True)
 
 
@@ -39,8 +53,15 @@ def spatial_sum(maps: Maps) -> Float[Tensor, "n c *ones"]:
 def min_max(maps: RawMap) -> RawMap:
     """Return each sample scaled to [0, 1], however small its values are; a constant sample becomes zero.
 
-    Differs from pytorch-grad-cam, whose 1e-7 in the denominator dims a map of small values: where the score is a probability near 1,
-    to nothing.
+    Differs from pytorch-grad-cam, whose 1e-7 in the denominator darkens a map of small values: to nothing where the score is a
+    probability near 1.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import min_max
+        >>> min_max(torch.tensor([[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]]))
+        tensor([[0.0000, 0.5000, 1.0000],
+                [0.0000, 0.0000, 0.0000]])
     """
     axes = tuple(range(1, maps.ndim))
     shifted = maps - maps.amin(dim=axes, keepdim=True)
@@ -48,21 +69,44 @@ def min_max(maps: RawMap) -> RawMap:
 
 
 def resize(maps: RawMap, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n *size"]:
-    """Return the maps interpolated linearly to `size`; cells are aligned, as in cv2.resize, unless the centres of the corners are."""
+    """Return the maps interpolated linearly to `size`.
+
+    Args:
+        align_corners: align the centres of the corner cells; by default the cells' borders are aligned, as in cv2.resize.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import resize
+        >>> resize(torch.tensor([[[0.0, 4.0]]]), (1, 4))
+        tensor([[[0., 1., 3., 4.]]])
+    """
     mode = _INTERPOLATION[maps.ndim - 1]
     return F.interpolate(maps.unsqueeze(1), size=tuple(size), mode=mode, align_corners=align_corners).squeeze(1)
 
 
 def fuse(layers: Sequence[RawMap]) -> RawMap:
-    """Return the mean over layers of maps of one size, scaled to [0, 1] per sample."""
+    """Return the mean over layers of maps of one size, scaled to [0, 1] per sample.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import fuse
+        >>> fuse([torch.tensor([[0.0, 1.0, 1.0]]), torch.tensor([[0.0, 0.0, 1.0]])])
+        tensor([[0.0000, 0.5000, 1.0000]])
+    """
     return min_max(torch.stack([layer.clamp(min=0) for layer in layers]).mean(dim=0))
 
 
 def first_component(maps: Maps) -> RawMap:
     """Return the projection of every position on the first principal component over channels.
 
-    Eigen-CAM, Muhammad & Yeasin 2020, arXiv:2008.00299, sec. III. NaN counts as 0. The sign, which a singular vector does not
-    have, is that of `oriented`.
+    Eigen-CAM, Muhammad & Yeasin 2020, arXiv:2008.00299, sec. III. NaN counts as 0. The sign of a singular vector is
+    arbitrary; `oriented` fixes it.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import first_component
+        >>> first_component(torch.tensor([[[0.0, 3.0, 6.0]]]))  # one channel: its values less their mean
+        tensor([[-3.,  0.,  3.]])
     """
     # float32 loses 2e-5 on a ViT; MPS has no float64.
     dtype = torch.float32 if maps.device.type == "mps" else torch.float64
@@ -73,11 +117,11 @@ def first_component(maps: Maps) -> RawMap:
 
 
 def oriented(component: Float[Tensor, "n p"], centred: Float[Tensor, "n p c"]) -> Float[Tensor, "n p"]:
-    """Return a principal component of `centred` with a sign that rounding does not turn.
+    """Return a principal component of `centred` with a sign that does not depend on rounding errors.
 
-    The first of three rules that is decided by more than rounding holds: the component correlates positively with the sum over
-    channels; it has a positive third moment, so that its few large values are positive; the first of its large values is positive.
-    A layer norm with fresh weights makes the sum over channels zero, which leaves the first rule undecided.
+    The first of three rules that more than rounding decides applies: the component correlates positively with the sum over channels;
+    its third moment is positive, so that its few large values are positive; the first of its large values is positive. The first rule
+    is undecided behind a layer norm with initial weights, whose sum over channels is zero.
     """
     total, size = centred.sum(dim=2), centred.abs().sum(dim=2)
     norm = component.norm(dim=1)

@@ -1,4 +1,4 @@
-"""Fusion: what the maps of several target layers become together. With one layer every kind gives that layer's map."""
+"""Fusion of the maps of several target layers into one. With one layer every kind returns that layer's map."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,44 +16,53 @@ from camtool.registry import FUSIONS, build
 from camtool.types import RawMap
 
 LayerMaps: TypeAlias = Sequence[Float[Tensor, "m ..."]]
-"""By layer non-negative maps (m, *feature), as large as the layer is."""
+"""Non-negative maps (m, *feature) by layer, at the layer's own resolution."""
 
 POOLINGS: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 LOWEST = 0.1  # the Winsor-CAM authors' code
-"""Weight of the least important layer of those that have a positive importance, where the most important has 1."""
+"""Weight of the least important of the layers with a positive importance; the most important has 1."""
 
 
 class Fusion(ABC):
-    """How layers are fused. Settings are fields, so that they are config keys and are compared by value."""
+    """Base class of fusions. Settings are fields, so that they are config keys and are compared by value."""
 
     name: ClassVar[str]
-    """As `--fuse` takes it."""
+    """The value of `--fuse`."""
     words: ClassVar[str]
-    """Of where a map comes from: "at the mean of …"."""
+    """Words before the layers' names in `CAMResult.source`: "at the mean of …"."""
     needs_importances: ClassVar[bool] = False
 
     @abstractmethod
     def fused(
         self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
     ) -> Float[Tensor, "m *size"]:
-        """Return one map for each of m, in [0, 1].
+        """Return m fused maps in [0, 1].
 
         Args:
-            size: of the maps returned.
-            importances: of the layers, if they are needed.
+            size: spatial size of the returned maps.
+            importances: importance of each layer for each map; needed if `needs_importances`.
         """
 
 
 def placed(maps: RawMap, size: Sequence[int]) -> Float[Tensor, "m *size"]:
-    """Return a layer's maps scaled to [0, 1] as large as they are, then resized."""
+    """Return a layer's maps scaled to [0, 1] at the layer's resolution, then resized."""
     return resize(min_max(maps), size).clamp(min=0)
 
 
 @FUSIONS.register_module()
 @dataclass(frozen=True)
 class Mean(Fusion):
-    """The mean of the layers' maps, each scaled to [0, 1] at its own resolution."""
+    """The mean of the layers' maps, each scaled to [0, 1] at its own resolution.
+
+    Example:
+        >>> import torch
+        >>> from camtool.fusion import Mean
+        >>> early, late = torch.tensor([[[0.0, 2.0], [2.0, 2.0]]]), torch.tensor([[[0.0, 0.0], [3.0, 3.0]]])
+        >>> Mean().fused([early, late], (2, 2))
+        tensor([[[0.0000, 0.5000],
+                 [1.0000, 1.0000]]])
+    """
 
     name = "mean"
     words = "the mean of"
@@ -67,7 +76,16 @@ class Mean(Fusion):
 @FUSIONS.register_module()
 @dataclass(frozen=True)
 class Product(Fusion):
-    """The product of the layers' maps, each scaled to [0, 1]: what all layers agree on; RefineCAM, arXiv:2605.14641."""
+    """The product of the layers' maps, each scaled to [0, 1]: high where all layers are; RefineCAM, arXiv:2605.14641.
+
+    Example:
+        >>> import torch
+        >>> from camtool.fusion import Product
+        >>> early, late = torch.tensor([[[0.0, 2.0], [2.0, 2.0]]]), torch.tensor([[[0.0, 0.0], [3.0, 3.0]]])
+        >>> Product().fused([early, late], (2, 2))
+        tensor([[[0., 0.],
+                 [1., 1.]]])
+    """
 
     name = "product"
     words = "the product of"
@@ -83,11 +101,18 @@ class Product(Fusion):
 class Refined(Fusion):
     """The coarsest layer's map, refined by finer ones in turn; Poly-CAM, Englebert et al. 2022, arXiv:2204.13359.
 
-    Each finer map is divided by itself as the coarser one would show it, and the quotient, which tells where within a coarse cell the
-    evidence is, multiplies the coarser map. So the authors' code has it; the text's equations were not checked. Layers are taken from
-    the coarsest to the finest, those of one size from the last given to the first. Differs from that code: a map is made coarse by
-    means over what a cell covers, where theirs samples four positions of it and may divide by nothing beside them; the final scale
-    is that of every map here, not between percentiles.
+    Each finer map is divided by its own copy at the coarser resolution; the quotient, which locates the evidence within a coarse cell,
+    multiplies the coarser map. As in the authors' code; the text's equations were not checked. Layers are taken from the coarsest to
+    the finest, those of one size from the last to the first. Differs from that code: a map is made coarser by the mean over a cell,
+    where theirs samples four positions of the cell and may divide by zero beside them; the final scaling is the min-max of all maps
+    here, not between percentiles.
+
+    Example:
+        >>> import torch
+        >>> from camtool.fusion import Refined
+        >>> fine, coarse = torch.tensor([[0.0, 2.0, 1.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+        >>> Refined().fused([fine, coarse], (4,)).shape
+        torch.Size([1, 4])
     """
 
     name = "refined"
@@ -109,16 +134,24 @@ class Refined(Fusion):
 class Winsorized(Fusion):
     """The mean of the layers' maps weighted by importances cut off at a percentile; Winsor-CAM, Wall et al. 2025, arXiv:2507.10846.
 
-    A layer's importance is the positive part of its mean gradient. Those above the percentile of the positive ones become it, and the
-    positive ones are scaled to 0.1 to 1 (to 1 where they are equal); the others weigh nothing. So the authors' code has it; the text's
-    equations were not checked. Differs from it: where no layer has a positive importance all weigh the same, maps are resized
-    linearly, and the percentile is 80, not 99, which with a few layers cuts nothing.
+    A layer's importance is the positive part of its mean gradient. Importances above the percentile of the positive ones are set to it,
+    and the positive ones are scaled to 0.1 to 1 (to 1 where they are equal); the others have weight 0. As in the authors' code; the
+    text's equations were not checked. Differs from it: where no layer has a positive importance all weights are equal, maps are
+    resized linearly, and the percentile is 80, not 99, which changes nothing for a few layers.
 
     Args:
-        percentile: 0 to 100; 0 makes all positive ones equal, 100 leaves them.
+        percentile: 0 to 100; 0 makes all positive importances equal, 100 changes none.
 
     Raises:
-        MethodError: if the percentile is outside.
+        MethodError: if the percentile is outside of 0 to 100.
+
+    Example:
+        >>> import torch
+        >>> from camtool.fusion import Winsorized
+        >>> Winsorized(percentile=0.0).weights(torch.tensor([[4.0], [1.0], [0.0]]))
+        tensor([[1.],
+                [1.],
+                [0.]])
     """
 
     percentile: float = 80.0
@@ -129,7 +162,7 @@ class Winsorized(Fusion):
 
     def __post_init__(self) -> None:
         if not 0 <= self.percentile <= 100:
-            raise MethodError(f"A winsorized mean has a percentile from 0 to 100, got {self.percentile!r}.")
+            raise MethodError(f"Expected a percentile from 0 to 100 of the winsorized mean, got {self.percentile!r}.")
 
     def fused(
         self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
@@ -140,7 +173,7 @@ class Winsorized(Fusion):
         return min_max((large * weights.view(*weights.shape, *[1] * len(size))).sum(dim=0))
 
     def weights(self, importances: Float[Tensor, "layers m"]) -> Float[Tensor, "layers m"]:
-        """Return the layers' weights in [0, 1] for each of m."""
+        """Return the layers' weights in [0, 1] for each of the m maps."""
         positive = importances > 0
         among = importances.masked_fill(~positive, torch.nan)
         cut = torch.minimum(among, among.nanquantile(self.percentile / 100, dim=0, keepdim=True))
@@ -156,5 +189,10 @@ def build_fusion(spec: str | Mapping[str, Any] | Fusion) -> Fusion:
 
     Raises:
         MethodError: if there is no such kind, or a keyword is not one of its settings.
+
+    Example:
+        >>> from camtool.fusion import build_fusion
+        >>> build_fusion("product"), build_fusion({"type": "Winsorized", "percentile": 90.0})
+        (Product(), Winsorized(percentile=90.0))
     """
     return build(FUSIONS, spec, error=MethodError)

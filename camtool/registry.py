@@ -1,4 +1,4 @@
-"""Registries: whatever a config names by `type` is found here, a user's own classes (`custom_imports`) included."""
+"""Registries of the classes that configs name by `type`, a user's own (`custom_imports`) included."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])
 TARGETS = Registry("target", scope="camtool", locations=["camtool.targets"])
 MODEL_NAMES = Registry("list of model names", scope="camtool", locations=["camtool.models.names"])
 
-# Children of mmengine's: `type="camtool.…"` in a training config is found without `custom_imports`, in whatever scope it stands.
+# Children of mmengine's registries: `type="camtool.…"` in a training config is found without `custom_imports`, in any scope.
 DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.datasets.builtin", "camtool.train.skip_broken"])
 TRANSFORMS = Registry("transform", parent=_root.TRANSFORMS, scope="camtool", locations=["camtool.datasets.builtin"])
 MODELS = Registry("model", parent=_root.MODELS, scope="camtool", locations=["camtool.models.backbones", "camtool.models.classifiers"])
@@ -31,39 +31,39 @@ _UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the [\w-]+::([\w ]+) registry")
 
 
 def unknown_type(error: Exception) -> tuple[str, str] | None:
-    """Return ("Resnet", "model") where mmengine could not build something because there is no such type, else None."""
-    found = _UNKNOWN_TYPE.search(str(error))
-    return (found[1], found[2].replace("_", " ")) if found else None
+    """Return ("Resnet", "model") if mmengine raised `error` because there is no such type, else None."""
+    match = _UNKNOWN_TYPE.search(str(error))
+    return (match[1], match[2].replace("_", " ")) if match else None
 
 
 def known_types(registry: Registry) -> set[str]:
-    """Return the types that a config of the registry's scope may name without a prefix, mmengine's own included."""
+    """Return the types that a config of the registry's scope can name without a prefix, mmengine's own included."""
     return {*registry.module_dict, *(registry.parent.module_dict if registry.parent else ())}
 
 
 def names(registry: Registry) -> list[str]:
-    """Return the name of everything registered, as the command line takes it, a user's own included, sorted."""
-    return sorted({_name(known) for known in registry.module_dict.values()})
+    """Return the command-line names of all registered classes, a user's own included, sorted."""
+    return sorted({_name(registered) for registered in registry.module_dict.values()})
 
 
 def find(registry: Registry, name: str, *, error: type[CamtoolError] = ConfigError) -> Any:
-    """Return the class that `name` means, in any case and with any punctuation: `gradcam++`, `GradCAMPlusPlus`, `grad-cam`.
+    """Return the class with this name, whatever its case and punctuation: `gradcam++`, `GradCAMPlusPlus`, `grad-cam`.
 
     Raises:
         CamtoolError: of the kind `error` if there is none; the message has the nearest names and all of them.
     """
-    for key, known in registry.module_dict.items():
-        if _folded(name) in (_folded(key), _folded(_name(known))):
-            return known
+    for key, registered in registry.module_dict.items():
+        if _folded(name) in (_folded(key), _folded(_name(registered))):
+            return registered
     choices = names(registry)
     raise error(f"Unknown {registry.name} '{name}'{closest(name, choices)}; expected one of: {', '.join(choices)}.")
 
 
 def build(registry: Registry, spec: Any, *, error: type[CamtoolError] = ConfigError, later: tuple[Any, ...] = ()) -> Any:
-    """Return the object that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; an object as it is.
+    """Return the object that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; other objects unchanged.
 
     Args:
-        later: arguments that are given later, by position; then it is what makes the object of them that is returned.
+        later: placeholders of leading positional arguments that are known later; then a function of these is returned.
 
     Raises:
         CamtoolError: of the kind `error` if the type is unknown, or a setting is missing, misspelt or of an impossible value.
@@ -73,31 +73,33 @@ def build(registry: Registry, spec: Any, *, error: type[CamtoolError] = ConfigEr
     settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" not in settings:
         raise error(f"Expected a {registry.name} as a name or a dict with 'type', got {spec!r}.")
-    known = find(registry, str(settings.pop("type")), error=error)
-    return construct(known, settings, f"{registry.name.capitalize()} '{_name(known)}'", error=error, later=later)
+    registered = find(registry, str(settings.pop("type")), error=error)
+    return construct(registered, settings, f"{registry.name.capitalize()} '{_name(registered)}'", error=error, later=later)
 
 
 def construct(kind: Any, settings: Mapping[str, Any], what: str, *, error: type[CamtoolError], later: tuple[Any, ...] = ()) -> Any:
-    """Return `kind(*later, **settings)`; with `later`, which stand for arguments to come, what makes it of them.
+    """Return `kind(**settings)`; with placeholders `later`, a function that takes these positional arguments first.
 
     Raises:
-        CamtoolError: of the kind `error`, which begins with `what`, if a setting is missing, misspelt or of an impossible value.
+        CamtoolError: of the kind `error`, its message starting with `what`, if a setting is missing, misspelt or has an impossible value.
     """
-    parameters = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is not one.VAR_KEYWORD][len(later) :]
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(kind).parameters.values())
+    signature = inspect.signature(kind)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    named = [name for name, parameter in signature.parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    parameters = named[len(later) :]
     for key in settings:
         if key not in parameters and not takes_any:
             expected = f"expected one of: {', '.join(parameters)}" if parameters else "it has no settings"
             raise error(f"{what} has no setting '{key}'{closest(key, parameters)}; {expected}.")
     try:
-        inspect.signature(kind).bind(*later, **settings)
+        signature.bind(*later, **settings)
         return partial(kind, **settings) if later else kind(**settings)
     except (TypeError, ValueError) as reason:
         raise error(f"{what}: {reason}.") from reason
 
 
-def _name(known: Any) -> str:
-    return str(getattr(known, "name", known.__name__))
+def _name(registered: Any) -> str:
+    return str(getattr(registered, "name", registered.__name__))
 
 
 def _folded(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Shapes that recur in signatures. `n` samples, `c` channels, `*spatial` one axis or more."""
+"""Tensor shapes shared by many signatures: `n` samples, `c` channels, `*spatial` one axis or more."""
 
 from typing import TypeAlias
 
@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 Maps: TypeAlias = Float[Tensor, "n c *spatial"]
-"""Activations or gradients of a target layer, after its layout."""
+"""Activations or gradients of a target layer, converted by its layout."""
 
 Weights: TypeAlias = Float[Tensor, "#n c *#spatial"]
-"""What a method multiplies activations with: one value a channel (spatial axes of 1), or one a position."""
+"""Factors of the activations: one per channel (spatial axes of size 1), or one per channel and position."""
 
 RawMap: TypeAlias = Float[Tensor, "n *spatial"]
-"""One signed map a sample."""
+"""One signed map per sample."""

@@ -80,7 +80,7 @@ class NetworkQueries:
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the layer's activations, from the layer on."""
         replay = self._replayed()
-        given, size = replay.given, self.inputs.shape[2:]
+        given, size = replay.activations, self.inputs.shape[2:]
 
         def of_sample(sample: int, maps: Tensor) -> Output:
             tensor = self._layout.from_maps(maps.to(given.dtype), given[sample : sample + 1], size)
@@ -131,8 +131,8 @@ class NetworkQueries:
         """Return what each activation contributes to the score less that of zero activations, by DeepLIFT's rescale rule."""
         replay, size = self._replayed(), self.inputs.shape[2:]
         found = []
-        for sample in range(len(replay.given)):
-            given = replay.given[sample : sample + 1]
+        for sample in range(len(replay.activations)):
+            given = replay.activations[sample : sample + 1]
             maps = self._layout.to_maps(given, size)
             pair = torch.cat([maps, torch.zeros_like(maps)]).requires_grad_()
             with torch.enable_grad(), self._context.autocast():

@@ -136,8 +136,8 @@ def _replayed(model: nn.Module, inputs: Tensor, layer: ProbedLayer) -> tuple[str
         with recording.recording():
             output = model(inputs)
         replay = Replay(recording, layer.record.index, find_inputs(inputs), output)
-        drawn = torch.rand(2, *replay.given.shape[1:], generator=torch.Generator().manual_seed(0))
-        found, expected = [next(tensors_in(run(0, replay.given * 2 * drawn))) for run in (replay, replay.whole)]
+        drawn = torch.rand(2, *replay.activations.shape[1:], generator=torch.Generator().manual_seed(0))
+        found, expected = [next(tensors_in(run(0, replay.activations * 2 * drawn))) for run in (replay, replay.whole)]
     return replay.status, ((found - expected).abs().amax() / expected.abs().amax()).item()
 
 

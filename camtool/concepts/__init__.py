@@ -1,1 +1,1 @@
-"""Deep feature factorization: the concepts that a layer sees in a batch."""
+"""Deep feature factorization: concepts in the activations of a layer over a batch."""

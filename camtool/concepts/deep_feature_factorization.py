@@ -1,4 +1,4 @@
-"""Deep feature factorization: which concepts a layer sees in a batch of pictures, where each is, and which classes it speaks for."""
+"""Deep feature factorization: concepts of a layer over a batch of pictures, their maps and class scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,24 +25,24 @@ from camtool.types import Maps
 
 @dataclass(frozen=True)
 class Concepts:
-    """What deep feature factorization finds in a batch; k components, the one that explains most first."""
+    """Result of deep feature factorization of a batch: k components, the one that explains most first."""
 
     maps: Float[Tensor, "n k *spatial"]
     """float32, of the input's size, in [0, 1] per sample and component."""
     raw: Float[Tensor, "n k *feature"]
-    """At the layer's own grid, 0 or more; the largest value of each component over the batch is 1, so that samples compare."""
+    """At the layer's own grid, 0 or more; each component's largest value over the batch is 1, so samples are comparable."""
     vectors: Float[Tensor, "k c"]
-    """Each concept as a feature of the layer: what the network sees where the concept is strongest, if nothing else is there."""
+    """Each concept as a feature vector of the layer: the activations where the concept is strongest, without the other concepts."""
     scores: Float[Tensor, "k classes"] | None
-    """The logits of a picture that is the concept everywhere; None where the head is not global average pooling and one linear layer."""
+    """The logits of the concept at every position; None if the head is not global average pooling and one linear layer."""
     remark: str
-    """Why there are no scores; "" where there are."""
+    """Why there are no scores; "" if there are."""
     logits: Output
     """The network's scores of the pictures themselves."""
     layer: str
-    """Path of the layer that was factorized."""
+    """Path of the factorized layer."""
     reason: str
-    """Why that layer: "as given", or the rule that chose."""
+    """Why this layer: "as given", or the rule that chose it."""
 
 
 def deep_feature_factorization(
@@ -56,36 +56,47 @@ def deep_feature_factorization(
     seed: int = 0,
     iterations: int = ITERATIONS,
 ) -> Concepts:
-    """Return the concepts of a layer over a batch: non-negative factors of its activations, and the classes of each.
+    """Return the concepts of a layer over a batch: non-negative factors of its activations, with class scores.
 
-    Collins et al. 2018, arXiv:1806.10206; class scores as in pytorch-grad-cam: each concept's vector goes through the classifier as a
-    pooled feature. Differs from it in the scale of the vectors, which there is the random start's: see `camtool.concepts.nmf`.
-    Concepts belong to the batch: other pictures beside a picture give it other concepts.
+    Collins et al. 2018, arXiv:1806.10206; class scores as in pytorch-grad-cam: each concept's vector is the classifier's
+    input as a pooled feature. Differs from it in the scale of the vectors, which there is that of the random start: see
+    `camtool.concepts.nmf`. Concepts depend on the batch: the same picture has other concepts beside other pictures.
 
     Args:
         model: any module whose output holds scores.
         inputs: (n, c, *spatial), preprocessed; or a tuple of arguments by position, or a dict by keyword, with such a tensor.
-        n_components: how many concepts.
+        n_components: number of concepts, 1 to the smaller of channels and positions.
         target_layer: path or module; None: derived by probing the network.
         layout: how the layer's tensor becomes maps; None: found from its shape.
         input: of a network with several inputs, the one that the maps lie over.
         seed: of the factorization's random start.
-        iterations: at most so many.
+        iterations: maximum number of iterations.
 
     Raises:
-        MethodError: if scikit-learn is not installed, or there are not that many components.
-        LayerError, LayoutError: for a layer that does not exist, is not called, or gives no maps.
+        MethodError: if scikit-learn is not installed, or `n_components` is out of range.
+        LayerError, LayoutError: for a layer that does not exist, is not called, or whose output is not a map.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import deep_feature_factorization
+        >>> _ = torch.manual_seed(0)
+        >>> pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), *pool, nn.Linear(8, 4))
+        >>> concepts = deep_feature_factorization(model, torch.rand(2, 3, 16, 16), n_components=3)
+        >>> concepts.layer, concepts.maps.shape, concepts.scores.shape
+        ('[1]', torch.Size([2, 3, 16, 16]), torch.Size([3, 4]))
     """
-    model, given_layout = eager(model), build_layout(layout)
+    model, user_layout = eager(model), build_layout(layout)
     with torch.inference_mode(False), torch.no_grad():
-        given = find_inputs(inputs, input).detached()
-        size = given.picture.shape[2:]
-        path, module, reason = _layer(model, given, target_layer, given_layout)
-        fit = partial(_fit, layout=given_layout, batch=len(given.picture), input_size=size)
+        arguments = find_inputs(inputs, input).detached()
+        size = arguments.picture.shape[2:]
+        path, module, reason = _layer(model, arguments, target_layer, user_layout)
+        fit = partial(_fit, layout=user_layout, batch=len(arguments.picture), input_size=size)
         with evaluating(model), Capture({path: module}, fit, differentiate=False) as capture:
-            logits = find_logits(given.run(model), batch=len(given.picture))
-        tensor, found = capture.activations(path)
-        activations = to_float32(found.to_maps(tensor, size))
+            logits = find_logits(arguments.run(model), batch=len(arguments.picture))
+        tensor, fitted_layout = capture.activations(path)
+        activations = to_float32(fitted_layout.to_maps(tensor, size))
         if not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         factors = factorize(activations, n_components, seed=seed, iterations=iterations)
@@ -95,13 +106,13 @@ def deep_feature_factorization(
     return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason)
 
 
-def _layer(model: nn.Module, given: Inputs, target_layer: str | nn.Module | None, layout: Layout | None) -> tuple[str, nn.Module, str]:
+def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | None, layout: Layout | None) -> tuple[str, nn.Module, str]:
     if target_layer is not None:
         path = target_layer if isinstance(target_layer, str) else path_of(model, target_layer)
         return *find_layer(model, path), "as given"
-    one = given.first_sample()
-    fit = partial(_fit, layout=layout, batch=1, input_size=one.picture.shape[2:])
-    path, reason = probe(model, one, fit, None).default_layer()
+    sample = arguments.first_sample()
+    fit = partial(_fit, layout=layout, batch=1, input_size=sample.picture.shape[2:])
+    path, reason = probe(model, sample, fit, None).default_layer()
     return *find_layer(model, path), reason
 
 
@@ -116,7 +127,7 @@ def _scores(model: nn.Module, activations: Maps, logits: Output, vectors: Tensor
         head = find_linear_head(model, activations, to_float32(logits))
     except MethodError:
         return None, (
-            "a concept has class scores where the network ends in global average pooling and one linear layer, applied to this layer's "
-            "output; this network's scores are not that at this layer"
+            "concepts have class scores if the network ends in global average pooling and one linear layer, applied to this layer's "
+            "output; this network's scores are computed otherwise"
         )
     return (vectors @ head.weight.T + head.bias).float(), ""

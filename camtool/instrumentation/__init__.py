@@ -1,1 +1,1 @@
-"""What is recorded in a network, or done to it and undone afterwards."""
+"""Recording in a network and temporary changes of it, all undone afterwards."""

@@ -1,6 +1,6 @@
-"""Speed: the same network, faster, as a copy: convolutions folded with their norms, channels last, compiled, or in bfloat16.
+"""Acceleration: a faster copy of a network: batch norms folded into convolutions, channels last, compiled, or in half precision.
 
-Never silently: each is asked for by keyword, and the copy is believed only if its scores are those of the network it was made of.
+Each setting is chosen by keyword, and the copy is used only if its scores equal those of the network.
 """
 
 import copy
@@ -21,7 +21,7 @@ from camtool.instrumentation.nested import tensors_in
 from camtool.registry import construct
 
 TOLERANCE = {None: 1e-4, "bf16": 5e-2, "fp16": 1e-2}
-"""How far, of the largest, scores of the copy may be off, by `amp`."""
+"""Largest difference of the copy's scores, as a share of the largest score, by `amp`."""
 _AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -29,37 +29,49 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What is done to a copy of the network before it is asked."""
+    """Settings of the faster copy of a network; a Speed without any is false.
+
+    Example:
+        >>> from camtool.instrumentation.acceleration import Speed
+        >>> bool(Speed()), bool(Speed(fold=True))
+        (False, True)
+    """
 
     fold: bool = False
-    """Batch norms become part of the convolutions before them."""
+    """Fold batch norms into the convolutions before them."""
     channels_last: bool = False
-    """Tensors of two-dimensional convolutions have their channels innermost."""
+    """Store tensors of two-dimensional convolutions with channels innermost."""
     compile: bool = False
-    """What lies before the target layers, and they, are compiled with frozen weights. The first call takes a minute or more."""
+    """Compile the target layers and all before them with frozen weights. The first call takes a minute or more."""
     amp: str | None = None
     """"bf16" or "fp16": convolutions and matrix products in half precision (fp16 on a GPU only)."""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, one.name) for one in fields(self))
+        return any(getattr(self, setting.name) for setting in fields(self))
 
 
 def build_speed(spec: Speed | Mapping[str, Any] | None) -> Speed:
-    """Return the settings that a dict (`dict(fold=True, amp='bf16')`) describes; ConfigError if it has others, or other values."""
+    """Return the settings that a dict (`dict(fold=True, amp='bf16')`) describes; ConfigError for unknown settings or values.
+
+    Example:
+        >>> from camtool.instrumentation.acceleration import build_speed
+        >>> build_speed({"fold": True, "amp": "bf16"})
+        Speed(fold=True, channels_last=False, compile=False, amp='bf16')
+    """
     if isinstance(spec, Speed):
         return spec
     for setting, value in (spec or {}).items():
         if setting == "amp" and value is not None and value not in _AMP:
-            raise ConfigError(f"speed: amp is one of {', '.join(map(repr, _AMP))} or None, got {value!r}.")
+            raise ConfigError(f"speed: expected amp to be {', '.join(map(repr, _AMP))} or None, got {value!r}.")
         if setting in ("fold", "channels_last", "compile") and not isinstance(value, bool):
-            raise ConfigError(f"speed: {setting} is True or False, got {value!r}.")
+            raise ConfigError(f"speed: expected {setting} to be True or False, got {value!r}.")
     return construct(Speed, spec or {}, "speed", error=ConfigError)
 
 
 class FastNetwork:
-    """A faster copy of a network, made anew whenever the network's weights, its modules, or the layers asked for have changed.
+    """A faster copy of a network, renewed whenever the network's weights, its modules, or the target layers have changed.
 
-    What is written to a parameter's `.data` is not seen: make another CAM then. Hooks of the user's are copied with the network.
+    Changes of a parameter's `.data` are not detected: make another CAM then. The user's hooks are copied with the network.
     """
 
     def __init__(self, model: nn.Module, speed: Speed) -> None:
@@ -69,10 +81,10 @@ class FastNetwork:
         self.model: nn.Module = model
 
     def of(self, inputs: Inputs, layers: Sequence[str]) -> nn.Module:
-        """Return the copy, made and checked with these inputs if there is none yet.
+        """Return the copy; without a current one, make it and check it with these inputs.
 
         Raises:
-            MethodError: if its scores are not those of the network.
+            MethodError: if the network cannot be copied, or the copy's scores are not those of the network.
         """
         if not self.speed:
             return self._model
@@ -84,11 +96,11 @@ class FastNetwork:
         return self.model
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Return the context in which the copy is run; the caller's own where no precision is asked for."""
+        """Return the autocast context of the copy; without `amp` one that changes nothing."""
         return torch.autocast(device.type, dtype=_AMP[self.speed.amp]) if self.speed.amp else nullcontext()
 
     def arranged(self, inputs: Inputs) -> Inputs:
-        """Return the inputs as the copy wants them in memory."""
+        """Return the inputs in the copy's memory format."""
         picture = inputs.picture
         if not self.speed.channels_last or picture.ndim != 4:
             return inputs
@@ -99,13 +111,13 @@ class FastNetwork:
         try:
             model = copy.deepcopy(self._model)
         except Exception as error:
-            raise MethodError(f"`speed` needs a copy of the network, which cannot be made ({error}); leave it out.") from error
+            raise MethodError(f"`speed` needs a copy of the network, which cannot be made ({error}); leave `speed` out.") from error
         arranged, device = self.arranged(inputs), inputs.picture.device
         with evaluating(self._model), evaluating(model), torch.no_grad():
-            for module in model.modules():  # a copy is in eval mode for good: compiled code has that built in
+            for module in model.modules():  # a copy stays in eval mode: compiled code depends on it
                 module.training = False
             expected = _scores(self._model, inputs)
-            # In the order of calls: the layer that is called first ends what needs no graph.
+            # In the order of calls: the part without graph ends at the first layer called.
             targets = [find_layer(model, path)[1] for path in layers]
             if speed.fold:
                 _fold(model, arranged, targets)
@@ -118,13 +130,13 @@ class FastNetwork:
             if speed.compile:
                 _compile(_before(model, arranged, targets))
             with self.autocast(device):
-                found = _scores(model, arranged)
-        if found.shape != expected.shape:
-            raise MethodError("Made faster, the network gives another number of scores; leave `speed` out, or one of its settings.")
-        off = (found - expected).abs().amax() / expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
-        if not off <= TOLERANCE[speed.amp]:
+                scores = _scores(model, arranged)
+        if scores.shape != expected.shape:
+            raise MethodError("The accelerated network has another number of scores; leave `speed` out, or one of its settings.")
+        difference = (scores - expected).abs().amax() / expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
+        if not difference <= TOLERANCE[speed.amp]:
             raise MethodError(
-                f"Made faster, the network gives scores that are off by {off:.1e} of the largest, more than {TOLERANCE[speed.amp]:.0e}; "
+                f"The accelerated network's scores differ by {difference:.1e} of the largest, more than {TOLERANCE[speed.amp]:.0e}; "
                 "leave `speed` out, or one of its settings."
             )
         return model
@@ -135,7 +147,7 @@ def _scores(model: nn.Module, inputs: Inputs) -> Tensor:
 
 
 def _calls(model: nn.Module, inputs: Inputs, note: Callable[[nn.Module, Any, Any], None]) -> None:
-    """Run the network once and note every call of a module with its arguments and output, in order of their ends."""
+    """Run the network once and call `note` with the module, arguments and output of every module call, in order of their ends."""
     with ExitStack() as stack:
         for module in model.modules():
             stack.callback(module.register_forward_hook(note).remove)
@@ -143,9 +155,9 @@ def _calls(model: nn.Module, inputs: Inputs, note: Callable[[nn.Module, Any, Any
 
 
 def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> None:
-    """Fold every batch norm into the convolution whose output it is called with, where each is called once; not at a target layer."""
-    given_by: dict[int, nn.Module] = {}
-    kept: list[Tensor] = []  # so that no identity is used twice
+    """Fold every batch norm into the convolution before it if both are called once; not at a target layer."""
+    convolution_of: dict[int, nn.Module] = {}
+    outputs: list[Tensor] = []  # so that no id() is reused
     calls: dict[nn.Module, int] = {}
     readers: dict[int, int] = {}
     pairs: list[tuple[nn.Module, nn.Module, int]] = []
@@ -156,20 +168,20 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
         for tensor in tensors_in(arguments) if leaf else ():
             readers[id(tensor)] = readers.get(id(tensor), 0) + 1
         if isinstance(module, _CONVOLUTIONS) and isinstance(output, Tensor):
-            kept.append(output)
-            given_by[id(output)], readers[id(output)] = module, 0
-        elif isinstance(module, _NORMS) and isinstance(arguments[0], Tensor) and id(arguments[0]) in given_by:
-            pairs.append((given_by[id(arguments[0])], module, id(arguments[0])))
+            outputs.append(output)
+            convolution_of[id(output)], readers[id(output)] = module, 0
+        elif isinstance(module, _NORMS) and isinstance(arguments[0], Tensor) and id(arguments[0]) in convolution_of:
+            pairs.append((convolution_of[id(arguments[0])], module, id(arguments[0])))
 
     _calls(model, inputs, note)
     within = {part for target in targets for part in target.modules()}
     holders = {part: (holder, name) for holder in model.modules() for name, part in holder.named_children()}
     for convolution, norm, between in pairs:
         shared = calls[convolution] > 1 or calls[norm] > 1 or readers[between] > 1
-        # A layer's own output must not change: a norm behind it stays where it is.
-        leaves = convolution in targets or (convolution in within and norm not in within)
+        # A target layer's own output must not change: a norm behind it is not folded.
+        changes_target = convolution in targets or (convolution in within and norm not in within)
         parametrized = hasattr(convolution, "parametrizations") or hasattr(norm, "parametrizations")
-        if shared or leaves or parametrized or not norm.track_running_stats:
+        if shared or changes_target or parametrized or not norm.track_running_stats:
             continue
         folded = fuse_conv_bn_eval(convolution, norm)  # type: ignore[arg-type, type-var]
         for old, new in ((convolution, folded), (norm, nn.Identity())):
@@ -178,7 +190,7 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
 
 
 def _halve(model: nn.Module, dtype: torch.dtype) -> None:
-    """Cast the weights that autocast would cast in every call."""
+    """Cast the weights that autocast would otherwise cast in every call."""
     for module in model.modules():
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
             module.to(dtype)
@@ -187,15 +199,19 @@ def _halve(model: nn.Module, dtype: torch.dtype) -> None:
 def _before(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> list[nn.Module]:
     """Return the outermost modules whose calls end before, or with, that of the first target layer."""
     enclosing = {module for module in model.modules() if any(part in targets for part in module.modules())} - set(targets)
-    ended: list[nn.Module] = []
+    finished: list[nn.Module] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
-        if module not in enclosing and not any(one in targets for one in ended) and next(tensors_in(output), None) is not None:
-            ended.append(module)
+        if (
+            module not in enclosing
+            and not any(module_called in targets for module_called in finished)
+            and next(tensors_in(output), None) is not None
+        ):
+            finished.append(module)
 
     _calls(model, inputs, note)
-    inner = {part for module in ended for part in module.modules() if part is not module}
-    return [module for module in dict.fromkeys(ended) if module not in inner and next(module.parameters(), None) is not None]
+    inner = {part for module in finished for part in module.modules() if part is not module}
+    return [module for module in dict.fromkeys(finished) if module not in inner and next(module.parameters(), None) is not None]
 
 
 def _compile(modules: Sequence[nn.Module]) -> None:
@@ -204,7 +220,7 @@ def _compile(modules: Sequence[nn.Module]) -> None:
 
 
 def _with_own_code(forward: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """Return a function that calls `forward`, with code that no other has: compiled variants of one code are few (8 in torch 2)."""
+    """Return a function that calls `forward` with a code object of its own: torch 2 compiles at most 8 variants of one."""
 
     def run(*arguments: Any, **keywords: Any) -> Any:
         return forward(*arguments, **keywords)

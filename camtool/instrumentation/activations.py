@@ -1,4 +1,4 @@
-"""Capture: what named layers put out during one forward pass, and the graph behind them only.
+"""Capture: the output of named layers during one forward pass, with the autograd graph behind them only.
 
 Upstream of the first captured layer nothing is recorded for autograd; at that layer the output becomes a leaf and gradients are
 switched on, so that a backward pass touches only what lies downstream.
@@ -22,7 +22,7 @@ from camtool.layouts import Layout
 
 @dataclass
 class CapturedLayer:
-    """What one layer put out at its first call."""
+    """Record of one layer's first call."""
 
     calls: int = 0
     order: int = -1
@@ -31,12 +31,12 @@ class CapturedLayer:
     shape: tuple[int, ...] | None = None
     """Shape of the tensor that holds the grid, else of the first tensor."""
     activations: Tensor | None = None
-    """As the layer gave it, not yet laid out; part of the graph where gradients are wanted."""
+    """The layer's output tensor, before its layout; part of the graph if gradients are needed."""
     layout: Layout | None = None
     index: int = 0
-    """Which of the floating-point tensors it put out the activations are."""
+    """Index of the activations among the floating-point tensors of the output."""
     mismatch: str = "its output holds no tensor of floating-point numbers"
-    """Why there are no activations, where there are none."""
+    """Why there are no activations, if there are none."""
 
 
 class Capture:
@@ -44,8 +44,8 @@ class Capture:
 
     Args:
         layers: path -> module.
-        fit: returns the layout of a tensor that a module gave, or raises LayoutError.
-        differentiate: whether gradients with respect to the activations will be asked for.
+        fit: returns the layout of a module's output tensor, or raises LayoutError.
+        differentiate: whether gradients with respect to the activations are needed.
     """
 
     def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[[Tensor, nn.Module], Layout], *, differentiate: bool) -> None:
@@ -71,7 +71,7 @@ class Capture:
         self._stack.close()
 
     def activations(self, path: str) -> tuple[Tensor, Layout]:
-        """Return a layer's activations and their layout; LayerError or LayoutError if it has none."""
+        """Return a layer's activations and their layout; LayerError if it was not called, LayoutError if no layout fits."""
         record = self.records[path]
         if record.calls == 0:
             raise LayerError(f"Layer '{path}' is never called in this forward pass; choose one that is ('--preview-model' shows which).")

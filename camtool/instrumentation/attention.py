@@ -1,10 +1,10 @@
-"""Attention, recorded: the weights of every softmax between tokens during one forward pass, as tensors of the graph.
+"""Recording of attention: the weights of every softmax between tokens during one forward pass, as tensors of the graph.
 
-One recorder for fused and unfused attention alike: a TorchFunctionMode answers the fused functions with the explicit product,
-whoever calls them, and looks on where a network takes the softmax itself. No model code is touched. nn.MultiheadAttention and
+One recorder for fused and unfused attention: a TorchFunctionMode replaces the fused functions by the explicit product, whoever calls
+them, and records where a network computes the softmax itself. No model code is changed. nn.MultiheadAttention and
 nn.TransformerEncoder leave their fast paths by themselves while a mode is active.
 
-Upstream of the first attention no graph is built: there the weights become a leaf and gradients are switched on, as in `capture.py`.
+Upstream of the first attention no graph is built: its weights become a leaf and gradients are switched on, as in `activations.py`.
 """
 
 import itertools
@@ -31,22 +31,22 @@ class Attention:
     """One softmax between tokens."""
 
     path: str
-    """Of the module that took it."""
+    """Path of the module that computed it."""
     call: int
-    """Which call of a module it was: two softmaxes with one number stand side by side."""
+    """Number of the module call; two softmaxes with the same number belong to one call."""
     weights: Tensor
-    """(n, heads, queries, keys), or as the network shapes them; on the way to the output, so they have a gradient."""
+    """(n, heads, queries, keys), or as the network shapes them; on the path to the output, so they have a gradient."""
     scores: Tensor
-    """As `weights`, before the softmax, masks included; without graph."""
+    """The softmax's input, shaped as `weights`, masks included; without graph."""
     input_shape: tuple[int, ...] | None
-    """Of the first tensor that the module was given."""
+    """Shape of the module's first input tensor."""
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    """Tokens that enclosing modules with no other attention in them put out, by path, innermost first; where these were asked for."""
+    """Output tokens of the enclosing modules without other attention, by path, innermost first; only with `keep_outputs`."""
 
 
 @dataclass
 class _Frame:
-    """A module that is being called."""
+    """A module call in progress."""
 
     path: str
     module: nn.Module | None
@@ -59,8 +59,8 @@ class AttentionRecorder:
     """Records all attention of `model` while entered; hooks, the mode and grad modes are undone on exit, also after an exception.
 
     Args:
-        model: what will be called.
-        keep_outputs: whether to keep the tokens that the modules around each attention put out.
+        model: the network that will be called.
+        keep_outputs: whether to keep the output tokens of the modules around each attention.
     """
 
     def __init__(self, model: nn.Module, *, keep_outputs: bool = False) -> None:
@@ -94,23 +94,23 @@ class AttentionRecorder:
         self._frames.append(_Frame(path, module, next(self._calls), shape))
 
     def _leave_module(self, path: str, module: nn.Module, inputs: Any, output: Any) -> Any:
-        if self._frames[-1].module is not module:  # a pre-hook of the user's raised before it was entered
+        if self._frames[-1].module is not module:  # a user's pre-hook raised before the module was entered
             return None
         frame = self._frames.pop()
         self._frames[-1].taken += frame.taken
         if not self._keep_outputs or len(frame.taken) != 1:
             return None
         (record,) = frame.taken
-        given = list(tensors_in(output))
-        if len(given) != 1 or not _are_tokens(given[0], record.weights):  # a second stream would be lost
+        tensors = list(tensors_in(output))
+        if len(tensors) != 1 or not _are_tokens(tensors[0], record.weights):  # a second stream would be lost
             return None
-        tokens = given[0]
+        tokens = tensors[0]
         record.outputs[path] = tokens
         # Clone: an in-place addition of the next block would change the kept tensor, and its place in the graph.
         return replaced(output, tokens, tokens.clone())
 
     def _keep(self, scores: Tensor, weights: Tensor) -> Tensor:
-        # An nn.Softmax is a part of the attention, not its name.
+        # An nn.Softmax is part of the attention, not the module to name.
         frame = next(frame for frame in reversed(self._frames) if not isinstance(frame.module, nn.Softmax))
         if self.records and not torch.is_grad_enabled():
             raise MethodError(
@@ -129,7 +129,7 @@ class AttentionRecorder:
 
 
 class _AttentionInterceptor(TorchFunctionMode):
-    """Answers attention functions of torch while active; `keep` gets scores and weights and returns the weights to go on with."""
+    """Replaces attention functions of torch while active; `keep` gets scores and weights and returns the weights to use."""
 
     def __init__(self, keep: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class _AttentionInterceptor(TorchFunctionMode):
             return multi_head_attention_forward(self._keep, args, kwargs)
         result = func(*args, **kwargs)
         if func in (F.softmax, torch.softmax, Tensor.softmax) and _is_between_tokens(result, args, kwargs):
-            # Clone: what a network does to its weights in place must not reach the recorded ones.
+            # Clone: in-place operations of the network must not change the recorded weights.
             return self._keep(args[0] if args else kwargs["input"], result).clone()
         return result
 

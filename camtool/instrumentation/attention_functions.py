@@ -1,4 +1,4 @@
-"""What the fused attention functions of torch compute, written out, so that the attention weights are a tensor of the graph."""
+"""The fused attention functions of torch, written out so that the attention weights are a tensor of the graph."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from camtool.functional import to_float32
 
 Keep: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Takes scores and weights (*batch, queries, keys); returns the weights to go on with."""
+"""Takes scores and weights (*batch, queries, keys); returns the weights to use."""
 
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 
@@ -32,15 +32,14 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - torch's signature, and `kee
 ) -> Float[Tensor, "*batch queries value_width"]:
     """Return softmax(query key^T scale + mask) value, as `F.scaled_dot_product_attention` does; in float32 or wider within.
 
-    Differs from it: dropout is left out. The engine explains networks in eval mode; one that drops attention even there would
-    give another map each time.
+    Differs from it: dropout is left out. The engine explains networks in eval mode; dropout even there would give another map each time.
     """
     device = query.device.type
     dtype = value.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
     with torch.autocast(device, enabled=False):
-        # What autocast would have rounded before the product is rounded here, too.
+        # Rounded as autocast would round before the product.
         query, key, value = (to_float32(tensor.to(dtype)) for tensor in (query, key, value))
         if enable_gqa:
             key, value = (tensor.repeat_interleave(query.shape[-3] // tensor.shape[-3], dim=-3) for tensor in (key, value))
@@ -50,70 +49,73 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - torch's signature, and `kee
             scores = scores.masked_fill(~allowed, -torch.inf)
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-        # A query that may see nothing gets nothing, as in torch; softmax would give NaN, whose gradient spreads.
+        # A query without visible keys gets zeros, as in torch; softmax would give NaN, whose gradient spreads.
         blind = (scores == -torch.inf).all(dim=-1, keepdim=True)
         weights = scores.masked_fill(blind, 0).softmax(dim=-1).masked_fill(blind, 0)
         return (keep(scores, weights) @ value).to(dtype)
 
 
 def multi_head_attention_forward(keep: Keep, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Return (output, weights or None) as `F.multi_head_attention_forward(*args, **kwargs)`, in which nn.MultiheadAttention arrives.
+    """Return (output, weights or None) as `F.multi_head_attention_forward(*args, **kwargs)`, which nn.MultiheadAttention calls.
 
-    The weights that torch's own returns are a view off the path to its output and have no gradient.
+    The weights that torch's own function returns are not on the path to its output and have no gradient.
     """
     bound = _MULTI_HEAD.bind(*args, **kwargs)
     bound.apply_defaults()
-    given = SimpleNamespace(**bound.arguments)
-    is_batched = given.query.ndim == 3
-    query, key, value = (tensor if is_batched else tensor.unsqueeze(1) for tensor in (given.query, given.key, given.value))
-    query, key, value = _projected(given, query, key, value)  # (length, n, width)
-    if given.bias_k is not None:
-        key, value = (torch.cat([one, bias.expand(-1, one.shape[1], -1)]) for one, bias in ((key, given.bias_k), (value, given.bias_v)))
-    query, key, value = (tensor.unflatten(-1, (given.num_heads, -1)).permute(1, 2, 0, 3) for tensor in (query, key, value))
-    if given.static_k is not None:
-        key = given.static_k.unflatten(0, (-1, given.num_heads))
-    if given.static_v is not None:
-        value = given.static_v.unflatten(0, (-1, given.num_heads))
-    if given.add_zero_attn:
+    arguments = SimpleNamespace(**bound.arguments)
+    is_batched = arguments.query.ndim == 3
+    query, key, value = (tensor if is_batched else tensor.unsqueeze(1) for tensor in (arguments.query, arguments.key, arguments.value))
+    query, key, value = _projected(arguments, query, key, value)  # (length, n, width)
+    if arguments.bias_k is not None:
+        key, value = (
+            torch.cat([tensor, bias.expand(-1, tensor.shape[1], -1)])
+            for tensor, bias in ((key, arguments.bias_k), (value, arguments.bias_v))
+        )
+    query, key, value = (tensor.unflatten(-1, (arguments.num_heads, -1)).permute(1, 2, 0, 3) for tensor in (query, key, value))
+    if arguments.static_k is not None:
+        key = arguments.static_k.unflatten(0, (-1, arguments.num_heads))
+    if arguments.static_v is not None:
+        value = arguments.static_v.unflatten(0, (-1, arguments.num_heads))
+    if arguments.add_zero_attn:
         key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-    kept: list[Tensor] = []
+    kept_weights: list[Tensor] = []
 
-    def kept_too(scores: Tensor, weights: Tensor) -> Tensor:
-        kept.append(keep(scores, weights))
-        return kept[0]
+    def keep_and_remember(scores: Tensor, weights: Tensor) -> Tensor:
+        kept_weights.append(keep(scores, weights))
+        return kept_weights[0]
 
-    attended = scaled_dot_product_attention(kept_too, query, key, value, _mask(given, query, key))
-    output = F.linear(attended.permute(2, 0, 1, 3).flatten(2), given.out_proj_weight, given.out_proj_bias)
+    attended = scaled_dot_product_attention(keep_and_remember, query, key, value, _mask(arguments, query, key))
+    output = F.linear(attended.permute(2, 0, 1, 3).flatten(2), arguments.out_proj_weight, arguments.out_proj_bias)
     weights = None
-    if given.need_weights:
-        weights = kept[0].to(output.dtype)
-        weights = weights.mean(dim=1) if given.average_attn_weights else weights
+    if arguments.need_weights:
+        weights = kept_weights[0].to(output.dtype)
+        weights = weights.mean(dim=1) if arguments.average_attn_weights else weights
         weights = weights if is_batched else weights.squeeze(0)
     return (output if is_batched else output.squeeze(1)), weights
 
 
-def _projected(given: SimpleNamespace, *inputs: Tensor) -> list[Tensor]:
-    if given.use_separate_proj_weight:
-        weights = [given.q_proj_weight, given.k_proj_weight, given.v_proj_weight]
+def _projected(arguments: SimpleNamespace, *inputs: Tensor) -> list[Tensor]:
+    if arguments.use_separate_proj_weight:
+        weights = [arguments.q_proj_weight, arguments.k_proj_weight, arguments.v_proj_weight]
     else:
-        weights = list(given.in_proj_weight.chunk(3))
-    biases = [None] * 3 if given.in_proj_bias is None else given.in_proj_bias.chunk(3)
+        weights = list(arguments.in_proj_weight.chunk(3))
+    biases = [None] * 3 if arguments.in_proj_bias is None else arguments.in_proj_bias.chunk(3)
     return [F.linear(tensor, weight, bias) for tensor, weight, bias in zip(inputs, weights, biases, strict=True)]
 
 
-def _mask(given: SimpleNamespace, query: Tensor, key: Tensor) -> Tensor | None:
-    """Return what both masks together add to the scores (n, heads, queries, keys)."""
+def _mask(arguments: SimpleNamespace, query: Tensor, key: Tensor) -> Tensor | None:
+    """Return the sum of both masks, to be added to the scores (n, heads, queries, keys)."""
     masks = []
-    if given.attn_mask is not None:  # (queries, keys) or (n * heads, queries, keys)
-        mask = _additive(given.attn_mask, query, key)
-        masks.append(mask.unflatten(0, (-1, given.num_heads)) if mask.ndim == 3 else mask)
-    if given.key_padding_mask is not None:  # (n, keys) or (keys)
-        mask = _additive(given.key_padding_mask, query, key)
+    if arguments.attn_mask is not None:  # (queries, keys) or (n * heads, queries, keys)
+        mask = _additive(arguments.attn_mask, query, key)
+        masks.append(mask.unflatten(0, (-1, arguments.num_heads)) if mask.ndim == 3 else mask)
+    if arguments.key_padding_mask is not None:  # (n, keys) or (keys)
+        mask = _additive(arguments.key_padding_mask, query, key)
         masks.append(mask.view(-1, 1, 1, mask.shape[-1]))
     return sum(masks[1:], start=masks[0]) if masks else None
 
 
 def _additive(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    if mask.dtype == torch.bool:  # True hides, other than in scaled_dot_product_attention
+    if mask.dtype == torch.bool:  # True hides, unlike in scaled_dot_product_attention
         mask = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill(mask, -torch.inf)
     return F.pad(mask, (0, key.shape[2] - mask.shape[-1]))  # keys appended by bias_k and add_zero_attn are seen by all

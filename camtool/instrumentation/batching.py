@@ -1,4 +1,4 @@
-"""Chunks: many copies of a sample, as many at a time as memory holds."""
+"""Chunks of many copies of a sample, sized by the free memory."""
 
 import os
 from collections.abc import Callable
@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""`progress(what, done, total)`, called between chunks of what runs long."""
+"""`progress(description, done, total)`, called between the chunks of long computations."""
 
 AT_ONCE = {"cpu": 32, "cuda": 128}
-"""Copies at a time; more gains nothing: on a CPU they leave the cache, and a GPU is busy with these."""
+"""Largest chunk by device type; more is not faster: a CPU's cache is full, and a GPU is busy."""
 _PER_COPY = 64
-"""How many times its own size a copy is believed to need on its way through the network."""
+"""Estimated memory of a copy's forward pass, in multiples of its own size."""
 
 
 def chunk_size(copy: Tensor) -> int:
-    """Return how many copies like this one (a single sample) are run at a time."""
+    """Return the number of copies like this one (a single sample) that are run at a time."""
     fitting = _free_memory(copy.device) // max(_PER_COPY * copy.numel() * copy.element_size(), 1)
     return int(min(max(fitting, 1), AT_ONCE.get(copy.device.type, AT_ONCE["cpu"])))
 
 
 def in_chunks(count: int, size: int, run: Callable[[int, int], None], progress: Callable[[int, int], None] | None = None) -> None:
-    """Call `run(start, stop)` for consecutive ranges of `count`; out of memory halves them and goes on.
+    """Call `run(start, stop)` for consecutive ranges of `count`; on out of memory, halve the range and continue.
 
     Raises:
-        torch.OutOfMemoryError, RuntimeError: where a single copy does not fit.
+        torch.OutOfMemoryError, RuntimeError: if a single copy does not fit.
     """
     start = 0
     while start < count:
@@ -51,7 +51,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _free_memory(device: torch.device) -> int:
-    """Return bytes that can be had on the device; a guess of 8 GiB where it does not tell."""
+    """Return the free memory of the device in bytes; 8 GiB if it is unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

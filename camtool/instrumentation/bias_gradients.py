@@ -1,4 +1,4 @@
-"""Full-gradient decomposition: a score of a ReLU network is its input times gradient, plus every bias times its gradient."""
+"""Full-gradient decomposition: the score of a ReLU network is input * gradient plus the sum of every bias * gradient."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,18 +22,18 @@ from camtool.types import Maps
 
 @dataclass(frozen=True)
 class BiasTerm:
-    """What one call of one biased layer adds to a score: bias times the gradient at the layer's output."""
+    """Contribution of one call of one biased layer to a score: bias times the gradient at the layer's output."""
 
     path: str
     total: Float[Tensor, " n"]
-    """Its part of the score, per sample."""
+    """Sum of the contribution, per sample."""
     maps: Maps | None
-    """Where that part is, channel by channel, at the layer's own grid; None where the layer has no positions, as a head."""
+    """The contribution by channel and position, at the layer's own grid; None for layers without positions, as a head."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of one biased layer: where in the graph its output is, and how it is to be read."""
+    """One call of one biased layer: its output's edge in the graph, and its layout."""
 
     path: str
     bias: Tensor
@@ -43,13 +43,13 @@ class _Call:
 
 
 class BiasRecorder:
-    """Remembers, while entered, where each biased layer's output is in the graph; its hooks are removed on exit.
+    """Records, while entered, each biased layer's output in the graph; its hooks are removed on exit.
 
     Biased layers are convolutions, batch normalisations and linear layers. The gradient graph is the forward pass's own; nothing in
-    it is changed or copied, so that layers may go on working in place.
+    it is changed or copied, so that layers may work in place.
 
     Args:
-        fit: returns the layout of a tensor that a module gave, or raises LayoutError.
+        fit: returns the layout of a module's output tensor, or raises LayoutError.
     """
 
     def __init__(self, model: nn.Module, fit: Callable[[Tensor, nn.Module], Layout], batch: int, input_size: Sequence[int]) -> None:
@@ -78,26 +78,26 @@ class BiasRecorder:
         edges: list[Any] = [call.edge for call in self._calls]
         gradient, *of_biases = torch.autograd.grad(score, [inputs, *edges], retain_graph=retain_graph, allow_unused=True)
         terms = []
-        for call, found in zip(self._calls, of_biases, strict=True):
-            if found is not None:
-                products = to_float32(found) * call.bias
+        for call, gradient_of_output in zip(self._calls, of_biases, strict=True):
+            if gradient_of_output is not None:
+                products = to_float32(gradient_of_output) * call.bias
                 maps = None if call.to_maps is None else call.to_maps(products)
                 terms.append(BiasTerm(call.path, products.flatten(1).sum(dim=1), maps))
         return torch.zeros_like(inputs) if gradient is None else to_float32(gradient), terms
 
     def _record(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or not output.requires_grad or len(output) != self._batch:
-            return  # where samples are folded into another axis nobody knows which part is whose
+            return  # where samples are folded into another axis their parts are unknown
         bias = bias_of(module)
         assert bias is not None
-        behind = 0 if isinstance(module, nn.Linear) else output.ndim - 2
-        bias = to_float32(bias).reshape(-1, *[1] * behind)
-        # The edge of this moment: an in-place ReLU behind it makes the tensor another node's output.
+        spatial = 0 if isinstance(module, nn.Linear) else output.ndim - 2
+        bias = to_float32(bias).reshape(-1, *[1] * spatial)
+        # The edge now: an in-place ReLU behind the layer makes the tensor another node's output.
         self._calls.append(_Call(path, bias, get_gradient_edge(output), self._reading(output, module)))
 
     def _reading(self, output: Tensor, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         if not isinstance(module, nn.Linear) and output.ndim == 2 + len(self._input_size):
-            return _as_it_is  # also at 1x1, where a map is flat
+            return _as_it_is  # also at 1x1, where the map is flat
         try:
             layout = self._fit(output, module)
         except LayoutError:
@@ -106,7 +106,7 @@ class BiasRecorder:
 
 
 def bias_of(module: nn.Module) -> Float[Tensor, " c"] | None:
-    """Return what a layer adds to every position, in eval mode; None if it is no convolution, batch norm or linear layer, or adds nothing.
+    """Return a layer's bias in eval mode; None without one, or if it is not a convolution, batch norm or linear layer.
 
     A batch norm adds -mean gamma / sqrt(var + eps) + beta: its implicit bias (Srinivas & Fleuret, sec. 3.1 and their code).
     """

@@ -1,11 +1,11 @@
 """The rescale rule of DeepLIFT: Shrikumar et al. 2017, arXiv:1704.02685.
 
-A network is run on a batch whose first half is the inputs and whose second half is what they are compared with, sample by sample.
-Behind that, torch's backward pass of the mean of both halves' scores gives DeepLIFT's multipliers: the sum of both halves' gradients.
+A network is run on a batch whose first half is the inputs and whose second half is the references, sample by sample. torch's backward
+pass of the mean of both halves' scores then gives DeepLIFT's multipliers: the sum of both halves' gradients.
 
-- A nonlinearity's gradient is, in both halves, how far its output moved divided by how far its input did.
-- Linear functions need nothing. Products of two activations need nothing either: the mean of both halves is what makes
-  a b - a' b' = (a - a') (b + b') / 2 + (b - b') (a + a') / 2 come out exactly.
+- A nonlinearity's gradient is, in both halves, the difference of its outputs divided by the difference of its inputs.
+- Linear functions need no rule. Products of two activations need none either: the mean of both halves makes
+  a b - a' b' = (a - a') (b + b') / 2 + (b - b') (a + a') / 2 exact.
 """
 
 from collections.abc import Callable
@@ -21,23 +21,23 @@ ELEMENTWISE = {
     *("sigmoid", "hardsigmoid", "logsigmoid", "log_sigmoid", "tanh", "hardtanh", "softplus", "softsign", "tanhshrink", "softshrink"),
     *("hardshrink", "exp", "log", "sqrt", "rsqrt", "pow", "square", "abs", "clamp", "clamp_min", "clamp_max"),
 }
-"""Functions of one activation, by name; what else they take is constant."""
+"""Names of functions of one activation; their other arguments are constant."""
 POOLING = {f"{kind}max_pool{rank}d" for kind in ("", "adaptive_") for rank in (1, 2, 3)}
 UNDEFINED = {
     *("softmax", "log_softmax", "scaled_dot_product_attention", "multi_head_attention_forward", "logsumexp"),
     *("layer_norm", "rms_norm", "group_norm", "instance_norm", "local_response_norm", "normalize", "norm", "var", "std", "var_mean"),
     *("max", "amax", "min", "amin", "maximum", "minimum", "div", "true_divide", "where", "glu"),
 }
-"""Functions of several activations for which there is no rule, by name; the list serves messages only."""
+"""Names of functions of several activations without a rule; used for messages only."""
 
 
 class Rescaling(TorchFunctionMode):
-    """While entered, nonlinearities that an activation goes through follow the rescale rule. See the module for what batch it takes."""
+    """Applies the rescale rule to nonlinearities while entered. The module's docstring describes the batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.undefined: set[str] = set()
-        """Names of functions met for which there is no rule."""
+        """Names of the functions without a rule that were called."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -58,7 +58,7 @@ class Rescaling(TorchFunctionMode):
             return func(activations, *rest, **kwargs)
         in_place = kwargs.pop("inplace", False) or plain != name
         function = func if plain == name else getattr(torch, plain, None) or getattr(F, plain)
-        # A copy: what is worked on in place is also what the rule must remember.
+        # A copy: the rule needs the input that an in-place function overwrites.
         outputs = _Rescaled.apply(activations.clone() if in_place else activations, lambda inputs: function(inputs, *rest, **kwargs))
         return activations.copy_(outputs) if in_place else outputs
 
@@ -73,19 +73,19 @@ def _sum(pair: Tensor) -> Tensor:
 
 
 def _movement(pair: Tensor) -> Tensor:
-    """Return how far the first half is from the second."""
+    """Return the first half minus the second."""
     first, second = pair.chunk(2)
     return first - second
 
 
 def _ratio(outputs: Tensor, inputs: Tensor, scale: Tensor, slope: Tensor) -> Tensor:
-    """Return outputs / inputs, or the slope where the input's movement is what rounding makes of none."""
+    """Return outputs / inputs, or the slope where the input's difference is within rounding of zero."""
     still = inputs.abs() <= 8 * torch.finfo(inputs.dtype).eps * scale
     return torch.where(still, slope, outputs / inputs.masked_fill(still, 1))
 
 
 class _Rescaled(torch.autograd.Function):
-    """A function of each activation by itself."""
+    """An elementwise function."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -107,7 +107,7 @@ class _Rescaled(torch.autograd.Function):
 
 
 class _RescaledPooling(torch.autograd.Function):
-    """The greatest of some activations: all of the movement goes to the place of the greatest in the half where it is greater."""
+    """Max pooling: the whole difference goes to the position of the maximum in the half where it is larger."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, pool: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:

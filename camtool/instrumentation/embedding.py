@@ -1,4 +1,4 @@
-"""A network's embedding, what its last linear layer turns into scores, as its output."""
+"""The embedding of a network, the input of its last linear layer, as its output."""
 
 from contextlib import ExitStack
 from types import TracebackType
@@ -18,43 +18,53 @@ _TOLERANCE = 1e-5  # relative; what follows the layer may cast, clone or squeeze
 
 
 class EmbeddingOutput:
-    """While a `with` block lasts, `model` gives its embedding (n, c) instead of its scores; forward hooks, gone afterwards.
+    """Makes `model` return its embedding (n, c) instead of its scores inside a `with` block, by forward hooks.
 
-    The embedding is the input of the linear layer whose output is the scores. It is recognised by what it gives, not by its name: a
-    head with more behind it (a mean of two heads, a normalisation) has none, and the scores themselves are taken.
+    The embedding is the input of the linear layer whose output equals the scores. The layer is found by its output, not by its name: a
+    head with more behind it (a mean of two heads, a normalisation) has no such layer, and the scores themselves are the embedding.
 
     Args:
         model: any network whose output holds scores (n, classes).
-        reference: inputs of the reference picture, one sample.
+        reference: inputs of the reference picture (1, c, *spatial).
 
     Raises:
         TargetError: if there are no scores in the output, or they are not (1, classes).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool.instrumentation.embedding import EmbeddingOutput
+        >>> from camtool.instrumentation.inputs import find_inputs
+        >>> model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+        >>> with EmbeddingOutput(model, find_inputs(torch.ones(1, 3, 8, 8))) as embedding:
+        ...     embedding.source, model(torch.ones(2, 3, 8, 8)).shape
+        ("input of '2'", torch.Size([2, 3]))
     """
 
     reference: Float[Tensor, " c"]
     """The reference picture's embedding."""
     source: str
-    """What the embedding is: "input of 'head.fc'", or "scores"."""
+    """Where the embedding is taken: "input of 'head.fc'", or "scores"."""
     logits: Float[Tensor, "n classes"] | None = None
-    """The scores that the first pass in the block would have given; None where they are what it gave."""
+    """Scores of the first pass in the block; None if they are its output."""
 
     def __init__(self, model: nn.Module, reference: Inputs) -> None:
         self._model = eager(model)
-        self._seen: dict[str, tuple[Tensor, Tensor]] = {}
+        self._calls: dict[str, tuple[Tensor, Tensor]] = {}
         self._path = ""
         self._hooks = ExitStack()
         paths = [path for path, module in self._model.named_modules() if isinstance(module, nn.Linear)]
-        with torch.inference_mode(False), torch.no_grad():  # as the engine: an inference tensor is of no use to a graph
+        with torch.inference_mode(False), torch.no_grad():  # as in the engine: an inference tensor cannot be part of a graph
             with evaluating(self._model), self._watching(paths):
                 logits = find_logits(reference.detached().run(self._model), batch=1)
             if not isinstance(logits, Tensor) or logits.ndim != 2:
-                raise TargetError(f"An embedding needs a network that gives (1, classes) or (1, c), got {described(logits)}.")
-            for path, (given, found) in self._seen.items():
-                if given.ndim == 2 and len(given) == 1 and _same(found, logits):
-                    self._path = path  # of several the last called
+                raise TargetError(f"Expected a network with an output (1, classes) or (1, c) for an embedding, got {described(logits)}.")
+            for path, (layer_input, layer_output) in self._calls.items():
+                if layer_input.ndim == 2 and len(layer_input) == 1 and _same(layer_output, logits):
+                    self._path = path  # of several layers the one called last
             self.source = f"input of '{self._path}'" if self._path else "scores"
-            self.reference = (self._seen[self._path][0] if self._path else logits)[0].clone()
-        self._seen.clear()
+            self.reference = (self._calls[self._path][0] if self._path else logits)[0].clone()
+        self._calls.clear()
 
     def __enter__(self) -> "EmbeddingOutput":
         self._hooks = self._watching([self._path] if self._path else [])
@@ -65,30 +75,30 @@ class EmbeddingOutput:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._hooks.close()
-        self._seen.clear()
+        self._calls.clear()
 
     def _watching(self, paths: list[str]) -> ExitStack:
         stack = ExitStack()
         for path in paths:
 
-            def keep(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], found: Tensor, path: str = path) -> None:
-                self._seen.pop(path, None)  # to the end: in the order of the last calls
-                self._seen[path] = (given[0] if given else named["input"], found)
+            def keep(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Tensor, path: str = path) -> None:
+                self._calls.pop(path, None)  # moved to the end: in the order of the last calls
+                self._calls[path] = (arguments[0] if arguments else keywords["input"], output)
 
             stack.callback(self._model.get_submodule(path).register_forward_hook(keep, with_kwargs=True).remove)
         return stack
 
-    def _replace(self, module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor | None:
+    def _replace(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor | None:
         if self._path:
-            embedding, found = self._seen[self._path]
+            embedding, scores = self._calls[self._path]
             if self.logits is None:
-                self.logits = found.detach()
+                self.logits = scores.detach()
             return embedding
         return None
 
 
-def _same(found: Tensor, logits: Tensor) -> bool:
-    if found.numel() != logits.numel():
+def _same(output: Tensor, logits: Tensor) -> bool:
+    if output.numel() != logits.numel():
         return False
-    difference = (found.reshape(logits.shape).to(logits.dtype) - logits).abs().amax()
+    difference = (output.reshape(logits.shape).to(logits.dtype) - logits).abs().amax()
     return bool(difference <= _TOLERANCE * logits.abs().amax())

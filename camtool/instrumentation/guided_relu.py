@@ -1,4 +1,4 @@
-"""Guided backpropagation's rule: a ReLU hands down a gradient where the unit was on and the gradient is positive."""
+"""Guided backpropagation: a ReLU passes a gradient back where the unit was active and the gradient is positive."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ _CLIPS: dict[Callable[..., Any], tuple[float | None, float | None]] = {
     Tensor.clamp_min: (None, None),
     Tensor.clamp_min_: (None, None),
 }
-"""What is a ReLU with the right limits, and the limits it has when none are given."""
+"""Functions that are a ReLU with the limits 0 and None or 6, with their default limits."""
 
 _THRESHOLDS = {F.threshold, torch.threshold, torch.threshold_}
 
@@ -43,25 +43,25 @@ _OTHERS = {
     for name in (activation, f"{activation}_")
     if hasattr(home, name)
 }
-"""Activations without a guided rule. Sigmoid, hard sigmoid, softmax and tanh are not here: beside ReLUs they are gates and weights."""
+"""Activations without a guided rule. Sigmoid, hard sigmoid, softmax and tanh are left out: beside ReLUs they are gates and weights."""
 
 
 class GuidedReLUs(TorchFunctionMode):
-    """Sees every ReLU that runs while entered, module or function, in place or not, and can guide the gradients through them.
+    """Hooks the output of every ReLU called while entered, module or function, in place or not, and can guide gradients through it.
 
-    Only the graph of that forward pass carries anything of it: no module is hooked or replaced. Outside of `guiding()` a backward
-    pass is the ordinary one, so that one forward pass serves ordinary gradients and guided ones.
+    The hooks are on tensors of this forward pass only; no module is hooked or replaced. Outside of `guiding()` backward passes are
+    ordinary, so that one forward pass serves ordinary and guided gradients.
 
-    Springenberg et al. 2014, arXiv:1412.6806, sec. 3.4. ReLU6, `clamp(min=0)` and `clamp(0, 6)` count as ReLUs: theirs is the same
-    rule where the unit is not cut off. pytorch-grad-cam, whose numbers these are on networks of nn.ReLU, leaves those others plain.
+    Springenberg et al. 2014, arXiv:1412.6806, sec. 3.4. ReLU6, `clamp(min=0)` and `clamp(0, 6)` count as ReLUs: the rule is the
+    same where the unit is not clipped. Equal to pytorch-grad-cam on networks of nn.ReLU; it does not guide the others.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.relus = 0
-        """How many ReLUs ran."""
+        """Number of ReLU calls."""
         self.others: Counter[str] = Counter()
-        """How often an activation ran for which there is no rule, by name."""
+        """Number of calls of activations without a rule, by name."""
         self._guiding = False
 
     def __enter__(self) -> "GuidedReLUs":
@@ -74,21 +74,21 @@ class GuidedReLUs(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run what the network runs, and leave a gradient hook behind each ReLU."""
+        """Call the function, and register a gradient hook on the output of each ReLU."""
         output = func(*args, **(kwargs or {}))
         if func in _OTHERS:
             self.others[_OTHERS[func]] += 1
         elif _is_relu(func, args[1:], kwargs or {}):
             self.relus += 1
             if output.requires_grad:
-                # Of the output, so that autograd's own mask (on or off) comes behind it; registered now, so that what later works
-                # in place on the output does not move it.
+                # On the output, so that autograd's own mask (active or not) comes behind it; registered now, so that later in-place
+                # operations on the output do not move it.
                 output.register_hook(self._guided)
         return output
 
     @contextmanager
     def guiding(self) -> Iterator[None]:
-        """Let backward passes in here follow the rule.
+        """Apply the guided rule to backward passes inside the block.
 
         Raises:
             MethodError: if the network has activations without a rule, or no ReLU.
@@ -96,12 +96,12 @@ class GuidedReLUs(TorchFunctionMode):
         if self.others:
             named = ", ".join(f"{name} ({count} times)" for name, count in sorted(self.others.items()))
             raise MethodError(
-                f"Guided backpropagation is defined for networks of ReLU; this one runs {named}, for which its rule has no meaning. "
+                f"Guided backpropagation is defined for networks of ReLU; this one runs {named}, for which there is no rule. "
                 "Use 'gradcam', or 'layercam' at an early layer for a finer map."
             )
         if not self.relus:
             raise MethodError(
-                "Guided backpropagation is defined for networks of ReLU; none is seen in this one, module or function. "
+                "Guided backpropagation is defined for networks of ReLU; this one calls none, neither as module nor as function. "
                 "Use 'gradcam', or 'layercam' at an early layer for a finer map."
             )
         self._guiding = True
@@ -114,18 +114,18 @@ class GuidedReLUs(TorchFunctionMode):
         return gradient.clamp(min=0) if self._guiding else None
 
 
-def _is_relu(func: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> bool:
-    """Return whether `func`, called with these arguments behind its input, is max(input, 0), perhaps cut off at 6."""
+def _is_relu(func: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    """Return whether `func`, with these arguments behind its input, is max(input, 0), possibly clipped at 6."""
     if func in _RELUS:
         return True
-    first, second = (*given, None, None)[:2]
+    first, second = (*arguments, None, None)[:2]
     if func in _THRESHOLDS:
-        return bool(named.get("threshold", first) == 0 and named.get("value", second) == 0)
+        return bool(keywords.get("threshold", first) == 0 and keywords.get("value", second) == 0)
     if func not in _CLIPS:
         return False
     lowest, highest = _CLIPS[func]
-    low = named.get("min", named.get("min_val", lowest if first is None else first))
-    high = named.get("max", named.get("max_val", highest if second is None else second))
+    low = keywords.get("min", keywords.get("min_val", lowest if first is None else first))
+    high = keywords.get("max", keywords.get("max_val", highest if second is None else second))
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         return False
-    return low == 0 and high in (None, 6)  # between 0 and 1 it is a gate: a hard sigmoid
+    return low == 0 and high in (None, 6)  # clipped at 1 it is a gate: a hard sigmoid

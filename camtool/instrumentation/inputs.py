@@ -1,4 +1,4 @@
-"""Inputs: what a network is called with, and the one tensor in it that maps lie over."""
+"""Arguments of a network, and the tensor among them that the maps lie over."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Inputs:
 
     arguments: Any
     place: _Place
-    """Where in `arguments` the tensor is that the maps lie over; () where it is all."""
+    """Keys and positions of the maps' tensor in `arguments`; () if it is the only argument."""
 
     @property
     def picture(self) -> Tensor:
@@ -25,11 +25,11 @@ class Inputs:
         return next(tensor for place, tensor in _tensors(self.arguments) if place == self.place)
 
     def with_picture(self, picture: Tensor) -> "Inputs":
-        """Return these inputs with another tensor for the maps to lie over."""
+        """Return these inputs with another tensor `picture`."""
         return Inputs(_mapped(self.arguments, lambda place, tensor: picture if place == self.place else tensor), self.place)
 
     def first_sample(self) -> "Inputs":
-        """Return the inputs of the first sample alone: every tensor with the batch in front is cut."""
+        """Return the inputs of the first sample alone: the first row of every tensor with the batch axis first."""
         return self.sample(0)
 
     def sample(self, index: int) -> "Inputs":
@@ -37,11 +37,11 @@ class Inputs:
         return self._by_sample(lambda tensor: tensor[index : index + 1])
 
     def expanded(self, times: int) -> "Inputs":
-        """Return the inputs of one sample several times over, as views of one."""
+        """Return the inputs of one sample, repeated `times` as expanded views."""
         return self._by_sample(lambda tensor: tensor.expand(times, *tensor.shape[1:]))
 
     def repeated(self, times: int) -> "Inputs":
-        """Return the inputs of the whole batch several times over."""
+        """Return the inputs of the whole batch, repeated `times`."""
         return self._by_sample(lambda tensor: tensor.repeat(times, *[1] * (tensor.ndim - 1)))
 
     def _by_sample(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
@@ -49,12 +49,12 @@ class Inputs:
         return Inputs(_mapped(self.arguments, lambda _, tensor: change(tensor) if tensor.shape[:1] == (batch,) else tensor), self.place)
 
     def detached(self) -> "Inputs":
-        """Return the same values without a graph; copies only of what a caller's inference mode keeps from graphs."""
+        """Return the same values without a graph; only inference tensors, which cannot join a graph, are copied."""
         return Inputs(_mapped(self.arguments, lambda _, tensor: tensor.clone() if tensor.is_inference() else tensor.detach()), self.place)
 
     def run(self, model: nn.Module) -> Any:
-        """Return the network's output; what it raises itself has a note that says so."""
-        # Clones: a first layer may work in place, and these may be asked for again. (Expanded views refuse that by themselves.)
+        """Return the network's output; errors of the network get a note with the shapes of its arguments."""
+        # Clones: a first layer may work in place, and the inputs are needed again. (Expanded views raise an error by themselves.)
         arguments = _mapped(self.arguments, lambda _, tensor: tensor if 0 in tensor.stride() else tensor.clone())
         try:
             if isinstance(arguments, dict):
@@ -69,12 +69,18 @@ class Inputs:
 
 
 def find_inputs(inputs: Any, name: str | int | _Place | None = None) -> Inputs:
-    """Return the inputs with the tensor that `name` means: a key, a position, or several, outermost first.
+    """Return the inputs with the tensor at `name`: a key, a position, or several of these, outermost first.
 
-    None: the only one that can be a picture.
+    None: the only tensor that can be a picture, (n, c, *spatial) with one to three spatial axes.
 
     Raises:
-        CamtoolError: if there is none (n, c, *spatial) with one to three spatial axes, or several and no name.
+        CamtoolError: if there is no such tensor, or several and no name.
+
+    Example:
+        >>> import torch
+        >>> from camtool.instrumentation.inputs import find_inputs
+        >>> find_inputs({"pixels": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8)}).place
+        ('pixels',)
     """
     arguments = _mapped(inputs, lambda _, tensor: tensor)
     tensors = dict(_tensors(arguments))
@@ -84,11 +90,13 @@ def find_inputs(inputs: Any, name: str | int | _Place | None = None) -> Inputs:
         if not fitting:
             raise CamtoolError(f"No input {name!r}; expected one of: {', '.join(map(_quoted, tensors)) or 'none, there is no tensor'}.")
     if len(fitting) > 1:
-        raise CamtoolError(f"Several inputs can be what the maps lie over: {', '.join(map(_quoted, fitting))}; name one by input=….")
+        raise CamtoolError(
+            f"Several inputs can be the picture that the maps lie over: {', '.join(map(_quoted, fitting))}; name one by input=…."
+        )
     if not fitting or not _is_picture(tensors[fitting[0]]):
         tensor = next((tensors[place] for place in fitting or tensors), None)
-        found = f"shape {tuple(tensor.shape)} of {tensor.dtype}" if tensor is not None else type(inputs).__name__
-        raise CamtoolError(f"Expected inputs (n, c, *spatial) of floating point with one to three spatial axes, got {found}.")
+        description = f"shape {tuple(tensor.shape)} of {tensor.dtype}" if tensor is not None else type(inputs).__name__
+        raise CamtoolError(f"Expected inputs (n, c, *spatial) of floating point with one to three spatial axes, got {description}.")
     return Inputs(arguments, fitting[0])
 
 
@@ -105,7 +113,7 @@ def _tensors(arguments: Any, place: _Place = ()) -> Iterator[tuple[_Place, Tenso
 
 
 def _mapped(arguments: Any, change: Callable[[_Place, Tensor], Tensor], place: _Place = ()) -> Any:
-    """Return `arguments` as dicts, tuples and, inside, lists, with every tensor changed and everything else as it is."""
+    """Return `arguments` as dicts, tuples and, inside, lists, with `change` applied to every tensor."""
     if isinstance(arguments, Tensor):
         return change(place, arguments)
     if isinstance(arguments, Mapping):

@@ -1,6 +1,6 @@
-"""Layer paths: "backbone.layers[-1].ln1" to module and back. Nothing else knows the syntax.
+"""Layer paths: "backbone.layers[-1].ln1" to module and back.
 
-A path is read character by character and looked up among registered child modules only: no attribute access, no `eval`.
+A path is parsed step by step and looked up among registered child modules only: no attribute access, no `eval`.
 """
 
 import re
@@ -14,12 +14,19 @@ _STEP = re.compile(r"\[(-?\d+)\]|(?:^|\.)([^.\[\]]+)")
 
 
 def find_layer(model: nn.Module, path: str) -> tuple[str, nn.Module]:
-    """Return the canonical path and the module that `path` names.
+    """Return the canonical path and the module at `path`.
 
     `layer4[-1].conv3`, `layer4.2.conv3` and `layer4[2].conv3` name the same layer of a ResNet-50; the last is canonical.
 
     Raises:
         LayerError: if the path cannot be parsed, or names no module; the message has the nearest names.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.layer_paths import find_layer
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.ReLU(), nn.Dropout()))
+        >>> find_layer(model, "[-1].0")
+        ('[1][0]', ReLU())
     """
     module, canonical, end = model, "", 0
     for step in _STEP.finditer(path):
@@ -39,15 +46,32 @@ def find_layer(model: nn.Module, path: str) -> tuple[str, nn.Module]:
 
 
 def path_of(model: nn.Module, layer: nn.Module) -> str:
-    """Return the canonical path of a module object inside `model`; LayerError if it is not in it."""
+    """Return the canonical path of a module object inside `model`; LayerError if it is not in it.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.layer_paths import path_of
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> path_of(model, model[1])
+        '[1]'
+    """
     for path, module in walk(model):
         if module is layer:
             return path
-    raise LayerError(f"The layer {type(layer).__name__} given as a module is not part of this {type(model).__name__}.")
+    raise LayerError(
+        f"The layer {type(layer).__name__} given as a module is not part of this {type(model).__name__}; give a module of it, or a path."
+    )
 
 
 def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (canonical path, module) for each module below `model`, in definition order, shared ones once."""
+    """Yield (canonical path, module) for each module below `model`, in definition order, shared ones once.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.layer_paths import walk
+        >>> [path for path, _ in walk(nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU())))]
+        ['[0]', '[1]', '[1][0]']
+    """
     for name, module in model.named_modules():
         if name:
             path = ""
@@ -57,7 +81,7 @@ def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def enclosing(path: str) -> list[str]:
-    """Return the paths of the modules that a canonical path leads through, outermost first, itself last: "a", "a.b", "a.b[0]"."""
+    """Return the paths of the modules around that at a canonical path, outermost first, itself last: "a", "a.b", "a.b[0]"."""
     return [path[: step.end()] for step in _STEP.finditer(path)]
 
 
@@ -73,12 +97,12 @@ def _children(module: nn.Module) -> list[str]:
 
 def _child_name(module: nn.Module, index: str | None, name: str | None) -> str | None:
     children = _children(module)
-    wanted = name if name is not None else str(index)
-    if wanted in children:
-        return wanted
+    step = name if name is not None else str(index)
+    if step in children:
+        return step
     # Negative, or into an nn.Sequential whose children have names.
-    if re.fullmatch(r"-?\d+", wanted) and -len(children) <= int(wanted) < len(children):
-        return children[int(wanted)]
+    if re.fullmatch(r"-?\d+", step) and -len(children) <= int(step) < len(children):
+        return children[int(step)]
     return None
 
 

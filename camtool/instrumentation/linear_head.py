@@ -1,4 +1,4 @@
-"""The linear head of a network that ends in global average pooling: the one CAM of 2016 needs."""
+"""The linear head of a network that ends in global average pooling, as the original CAM needs it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ TOLERANCE = 1e-2  # relative; bfloat16 networks round their logits to three digi
 
 @dataclass(frozen=True)
 class LinearHead:
-    """logits = pooled activations @ weight.T + bias."""
+    """A linear layer: logits = pooled activations @ weight.T + bias."""
 
     weight: Float[Tensor, "classes c"]
     bias: Float[Tensor, " classes"]
@@ -24,7 +24,7 @@ class LinearHead:
 def find_linear_head(model: nn.Module, activations: Maps, logits: Float[Tensor, "n classes"]) -> LinearHead:
     """Return the linear layer (or 1x1 convolution) that turns the activations' spatial mean into the logits.
 
-    It is recognised by what it computes, not by its name: a layer that merely has the right shape is not believed.
+    It is found by its output, not by its name or shape.
 
     Raises:
         MethodError: if there is none, because the head pools otherwise or has more than one layer.
@@ -40,8 +40,8 @@ def find_linear_head(model: nn.Module, activations: Maps, logits: Float[Tensor, 
             return head
     raise MethodError(
         "Method 'cam' is defined for networks that end in global average pooling and one linear layer, applied to the target "
-        "layer's output; this network's scores are not that at this layer. Use 'gradcam', its generalisation, or the layer "
-        "that is pooled."
+        "layer's output; this network's scores are computed otherwise. Use 'gradcam', its generalisation, or the layer that "
+        "is pooled."
     )
 
 

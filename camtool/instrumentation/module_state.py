@@ -1,4 +1,4 @@
-"""The state of modules that instrumentation needs: in eval mode for a while, and not compiled."""
+"""The module state that instrumentation needs: temporary eval mode, and no compilation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from camtool.errors import CamtoolError
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every submodule in eval mode, and each back in its own mode afterwards.
+    """Put every submodule in eval mode inside the block, and back in its own mode afterwards.
 
-    The flag is set directly: a model's own `train()` may freeze, merge or re-parametrise, which would be a trace.
+    The flag is set directly: a model's own `train()` may freeze, merge or re-parametrise, which would leave a trace.
     """
     training = [module for module in model.modules() if module.training]
     try:
@@ -26,8 +26,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def eager(model: nn.Module) -> nn.Module:
-    """Return the module whose hooks are called: `model`, or what torch.compile wrapped; CamtoolError where there is none."""
-    # torch.compile wraps the module; hooks and a partial graph need the eager one, whose parameters are the same objects.
+    """Return the module whose hooks are called: `model`, or the module that torch.compile wraps; CamtoolError if there is none."""
+    # torch.compile wraps the module; hooks and a partial graph need the eager one, which has the same parameter objects.
     model = getattr(model, "_orig_mod", model)
     if not isinstance(model, nn.Module):
         raise CamtoolError(f"Expected a torch.nn.Module, got {type(model).__name__}.")

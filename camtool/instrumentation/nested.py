@@ -1,4 +1,4 @@
-"""Tensors in nested tuples, lists and dicts: found, changed, exchanged."""
+"""Tensors in nested tuples, lists and dicts: iteration, mapping, replacement."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
 
 
 def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return `output` with every tensor in nested tuples, lists and dicts changed; the given one is left as it is."""
+    """Return a copy of `output` with `change` applied to every tensor in nested tuples, lists and dicts."""
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
@@ -36,5 +36,5 @@ def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
-    """Return `output` with one of its tensors exchanged, as a hook may return it; the given one is left as it is."""
+    """Return a copy of `output` with its tensor `old` replaced by `new`, as a hook may return it."""
     return mapped(output, lambda tensor: new if tensor is old else tensor)

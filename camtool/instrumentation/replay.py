@@ -1,7 +1,7 @@
-"""Replay: run again only what lies downstream of a layer, for copies of one sample with other activations there.
+"""Replay: run only the network's tail behind a layer, for copies of one sample with other activations at this layer.
 
-The network's own Python runs again, but every module that had finished before the layer answers from memory: an expanded view, so
-that nothing upstream is computed or copied. Functional code in between, and all that comes after the layer, runs as it is.
+The network's own Python code runs again, but every module that finished before the layer returns its recorded output as an expanded
+view, so that nothing upstream is computed or copied. Functional code in between, and everything behind the layer, runs as usual.
 """
 
 import itertools
@@ -19,47 +19,47 @@ from camtool.instrumentation.nested import mapped, tensors_in
 
 
 class _NotReplayableError(CamtoolError):
-    """The network does not run the same way twice."""
+    """A network that does not run the same way twice."""
 
 
 @dataclass
 class _Answer:
-    """What one module call gave."""
+    """Recorded output of one module call."""
 
     module: nn.Module
     output: Any
     has_inputs: bool
-    """Whether it was called with a tensor; one without, as a table of position biases, belongs to no sample."""
+    """Whether it was called with a tensor; a module without, as a table of position biases, belongs to no sample."""
     in_place: bool
-    """Whether it returned what it was called with."""
+    """Whether it returned its own input."""
 
 
 REPLAYED = "replay"
 
 
 class ReplayMode(NamedTuple):
-    """How a recorded tensor stands for copies of one sample. What does not fit a mode is computed again."""
+    """How a recorded tensor is used for copies of one sample. Tensors that do not fit the mode are computed again."""
 
     views: bool
-    """Expanded views; else copies, for networks that work in place on what modules return, where what works in place runs again."""
+    """Expanded views; otherwise copies, for networks that work in place on modules' outputs, and in-place modules run again."""
     folded: bool
-    """Whether a first axis that is a multiple of the batch holds samples by parts, as windows do."""
+    """Whether a first axis that is a multiple of the batch holds parts of samples, as windows."""
 
 
 _MODES = (ReplayMode(views=True, folded=False), ReplayMode(views=False, folded=True), ReplayMode(views=False, folded=False))
 
 
 class Recording:
-    """What a network's modules gave before `layer` was first called, recorded while `recording()` is entered."""
+    """Outputs of a network's modules before the first call of `layer`, recorded inside `recording()`."""
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
         self.model = model
         self.layer = layer
         self.answers: list[_Answer] = []
-        """Of the outermost calls, in order; the last is the layer's own."""
+        """Outputs of the outermost calls, in order; the last is the layer's own."""
         self.failure_reason = ""
-        """Why it cannot be replayed, if it cannot."""
-        # Whatever holds the layer was not finished before it; its Python must run.
+        """Why the recording cannot be replayed; "" if it can."""
+        # Modules that contain the layer had not finished before it; their Python code must run.
         self._enclosing = {module for module in model.modules() if any(part is layer for part in module.modules())} - {layer}
 
     @property
@@ -69,37 +69,37 @@ class Recording:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record the calls of one forward pass."""
+        """Record the module calls of one forward pass."""
 
         def remember(module: nn.Module, arguments: Any, output: Any) -> None:
             if not self.complete:
-                # Clone: an in-place layer behind it may overwrite what it returned.
+                # Clone: an in-place layer behind the module may overwrite its output.
                 copied = mapped(output, lambda tensor: tensor.detach().clone())
-                given = list(tensors_in(arguments))
-                in_place = any(one is another for one in tensors_in(output) for another in given)
-                self.answers.append(_Answer(module, copied, bool(given), in_place))
+                tensors = list(tensors_in(arguments))
+                in_place = any(tensor is input_tensor for tensor in tensors_in(output) for input_tensor in tensors)
+                self.answers.append(_Answer(module, copied, bool(tensors), in_place))
 
         def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             output = forward(*arguments, **keywords)
             remember(module, (arguments, keywords), output)
             return output
 
-        left = False
+        is_final = False
 
-        def as_left(module: nn.Module, arguments: Any, output: Any) -> None:
-            nonlocal left
-            if self.complete and not left:  # what the user's own hooks made of it
-                self.answers[-1].output, left = mapped(output, lambda tensor: tensor.detach().clone()), True
+        def record_final(module: nn.Module, arguments: Any, output: Any) -> None:
+            nonlocal is_final
+            if self.complete and not is_final:  # as changed by the user's own hooks
+                self.answers[-1].output, is_final = mapped(output, lambda tensor: tensor.detach().clone()), True
 
         self.answers.clear()
-        with self.hooked(as_left), self._intercepting(run):
+        with self.hooked(record_final), self._intercepting(run):
             yield
         if not self.complete:
-            self.failure_reason = "the layer is called inside a module that does not hold it"
+            self.failure_reason = "the layer is called inside a module that does not contain it"
 
     @contextmanager
     def answering(self, sample: int, batch: int, output: Any, mode: "ReplayMode") -> Iterator[None]:
-        """Answer from memory what was recorded of one sample of `batch`, and with `output` where the layer is called."""
+        """Return recorded outputs of one sample of `batch` for module calls, and `output` for that of the layer."""
         rest = iter(self.answers)
         copies = next(tensors_in(output)).shape[0]
 
@@ -108,9 +108,9 @@ class Recording:
             if answer is None:  # downstream
                 return forward(*arguments, **keywords)
             if answer.module is not module:
-                raise _NotReplayableError("its modules are not called in the same order again")
+                raise _NotReplayableError("its modules are called in another order")
             if module is self.layer:
-                # The user's hooks, beside the one below, may work in place.
+                # The user's hooks, called besides the one below, may work in place.
                 return mapped(output, torch.clone) if len(module._forward_hooks) > 1 else output
             if not answer.has_inputs or (answer.in_place and not mode.views):
                 return forward(*arguments, **keywords)
@@ -122,7 +122,7 @@ class Recording:
 
     @contextmanager
     def hooked(self, hook: Any) -> Iterator[None]:
-        """Call `hook` behind the layer's own hooks."""
+        """Register `hook` behind the layer's own hooks inside the block."""
         handle = self.layer.register_forward_hook(hook)
         try:
             yield
@@ -131,9 +131,9 @@ class Recording:
 
     @contextmanager
     def _intercepting(self, run: Any) -> Iterator[None]:
-        """Send every outermost module call, but those of the modules that hold the layer, through `run`."""
+        """Route every outermost module call through `run`, except those of the modules that contain the layer."""
         inside = False
-        own: list[tuple[nn.Module, Any]] = []
+        originals: list[tuple[nn.Module, Any]] = []
 
         def wrapper(module: nn.Module) -> Any:
             forward = module.forward
@@ -154,11 +154,11 @@ class Recording:
             for module in self.model.modules():
                 if module not in self._enclosing and not isinstance(module, torch.jit.ScriptModule):
                     changed = wrapper(module)
-                    own.append((module, vars(module).get("forward")))
+                    originals.append((module, vars(module).get("forward")))
                     vars(module)["forward"] = changed
             yield
         finally:
-            for module, forward in own:
+            for module, forward in originals:
                 if forward is None:
                     del vars(module)["forward"]
                 else:
@@ -166,7 +166,7 @@ class Recording:
 
 
 def _of_sample(output: Any, sample: int, batch: int, copies: int, mode: ReplayMode) -> Any:
-    """Return what a module gave for one sample, for several copies of it; None where the batch is not found in the shape."""
+    """Return a module's output of one sample for several copies of it; None if no axis has the size of the batch."""
     fits = True
 
     def change(tensor: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def _of_sample(output: Any, sample: int, batch: int, copies: int, mode: ReplayMo
             shape = list(tensor.shape)
             shape[axis] = copies
             view = tensor.narrow(axis, sample, 1).expand(shape)
-            return view if mode.views else view.clone(memory_format=torch.contiguous_format)  # of one copy contiguous() is a view
+            return view if mode.views else view.clone(memory_format=torch.contiguous_format)  # contiguous() of a single copy is a view
         if mode.folded and tensor.ndim > 1 and tensor.shape[0] % batch == 0:
             share = tensor.shape[0] // batch
             return tensor.narrow(0, sample * share, share).repeat(copies, *[1] * (tensor.ndim - 1))
@@ -188,17 +188,17 @@ def _of_sample(output: Any, sample: int, batch: int, copies: int, mode: ReplayMo
 
 
 class Replay:
-    """The scores of copies of a sample with other activations at a layer, from the layer on.
+    """Runs the network's tail behind a layer for copies of a sample with other activations there.
 
-    Where the network failure_reason (it calls modules in another order, or gives other scores for the same activations), every copy is
-    a whole forward pass, with the same result; `status` says so and why.
+    If the network cannot be replayed (it calls modules in another order, or its output differs for the same activations), every copy is a
+    whole forward pass, with the same result; `status` has the reason.
     """
 
     def __init__(self, recording: Recording, index: int, inputs: Inputs, output: Any) -> None:
-        """Bind what was recorded in a forward pass of `inputs`, which ended in `output`.
+        """Use the recording of a forward pass of `inputs`, whose output was `output`.
 
         Args:
-            index: which of the layer's floating-point tensors is replaced.
+            index: index of the replaced tensor among the layer's floating-point tensors.
         """
         self._recording = recording
         self._index = index
@@ -207,18 +207,18 @@ class Replay:
         self._expected = [tensor.detach() for tensor in tensors_in(output)]
         self._mode = _MODES[0]
         self.status = recording.failure_reason and f"full forward passes: {recording.failure_reason}"
-        """"" until it was tried, "replay", or why whole forward passes are made."""
+        """"" before the first use, then "replay", or why whole forward passes are made."""
 
     @property
-    def given(self) -> Tensor:
-        """The layer's own tensor, of all samples."""
+    def activations(self) -> Tensor:
+        """The layer's recorded tensor, of all samples."""
         tensors = list(tensors_in(self._recording.answers[-1].output))
         return tensors[self._index]
 
     def __call__(self, sample: int, activations: Tensor) -> Any:
         """Return the network's output for copies of one sample with `activations` (copies, ...) at the layer.
 
-        A layer downstream that works in place overwrites these, as it would the layer's own.
+        An in-place layer downstream overwrites these, as it would the layer's own.
         """
         if not self.status:
             self._try()
@@ -227,22 +227,22 @@ class Replay:
         return self._tail(sample, activations)
 
     def invalidate(self) -> None:
-        """Try again before the next question: other passes may have changed what the network remembers of its own."""
+        """Check the replay again before the next query: other passes may have changed the network's own state."""
         if self.status == REPLAYED:
             self.status = ""
 
     def _try(self) -> None:
-        """Replay what is known, twice the first sample's own activations, and believe the replay if the output is the same."""
-        twice = self.given[:1].expand(2, *self.given.shape[1:]).contiguous()
+        """Replay two copies of the first sample's own activations, and use the replay if the output is the same."""
+        pair = self.activations[:1].expand(2, *self.activations.shape[1:]).contiguous()
         failure = ""
         for self._mode in _MODES:
             try:
                 with torch.no_grad():
-                    outputs = list(tensors_in(self._tail(0, twice)))
-            except Exception as error:  # noqa: BLE001 - whatever a network says to what it does not expect
+                    outputs = list(tensors_in(self._tail(0, pair)))
+            except Exception as error:  # noqa: BLE001 - networks raise anything on unexpected input
                 failure = " ".join(str(error).split())[:200]
                 continue
-            failure = "its output is another for the same activations"
+            failure = "its output differs for the same activations"
             if len(outputs) == len(self._expected) and all(map(_agree_on_first, outputs, self._expected)):
                 self.status = REPLAYED
                 return
@@ -254,26 +254,25 @@ class Replay:
             return inputs.run(self._recording.model)
 
     def whole(self, sample: int, activations: Tensor) -> Any:
-        """Return the same from whole forward passes of the network, in which the layer's output is replaced."""
-
-        exchange = _once(lambda output: _exchanged(output, self._index, activations))
+        """Return the same from whole forward passes of the network with the layer's output replaced."""
+        exchange = _once(lambda output: _with_tensor(output, self._index, activations))
         with self._recording.hooked(exchange):
             return self._inputs.sample(sample).repeated(len(activations)).run(self._recording.model)
 
     def _output(self, sample: int, activations: Tensor) -> Any:
         output = _of_sample(self._recording.answers[-1].output, sample, self._batch, len(activations), self._mode._replace(folded=False))
         if output is None:
-            raise _NotReplayableError("the layer puts out tensors without an axis for the batch")
-        return _exchanged(output, self._index, activations)
+            raise _NotReplayableError("the layer's output has tensors without a batch axis")
+        return _with_tensor(output, self._index, activations)
 
 
 def _once(change: Callable[[Any], Any]) -> Callable[[nn.Module, Any, Any], Any]:
-    """Return a forward hook that changes what a module puts out when it is called first."""
+    """Return a forward hook that changes the output of a module's first call."""
     calls = itertools.count()
     return lambda *call: change(call[-1]) if next(calls) == 0 else None
 
 
-def _exchanged(output: Any, index: int, activations: Tensor) -> Any:
+def _with_tensor(output: Any, index: int, activations: Tensor) -> Any:
     old = list(tensors_in(output))[index]
     return mapped(output, lambda tensor: activations if tensor is old else tensor)
 
@@ -284,8 +283,8 @@ def _agree_on_first(output: Tensor, expected: Tensor) -> bool:
     return output.shape[1:] == first.shape[1:] and (not first.numel() or _agree(output, first))
 
 
-def _agree(found: Tensor, expected: Tensor) -> bool:
+def _agree(output: Tensor, expected: Tensor) -> bool:
     scale = expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
     # 3e-4 of float32: other kernels for another batch, not other mathematics; of bfloat16 the root of eps would be 9 %.
     tolerance = min(torch.finfo(expected.dtype).eps ** 0.5, 0.02)
-    return bool((found - expected).abs().amax() <= tolerance * scale)
+    return bool((output - expected).abs().amax() <= tolerance * scale)

@@ -1,6 +1,6 @@
-"""Probe: which layers of a network can serve as target layers, measured on one input, and which is the default.
+"""Probe: the layers of a network that can be target layers, measured on one input, and the default one.
 
-Every layer is captured in one forward pass; one backward pass shows at how many positions of each the score has a gradient.
+Every layer is captured in one forward pass; one backward pass gives the share of each layer's positions with a gradient.
 """
 
 import math
@@ -26,19 +26,19 @@ _PARTS_OF_PROJECTIONS = (nn.Linear, nn.Dropout, nn.Identity)
 
 @dataclass
 class ProbedLayer:
-    """What one layer gave on the probed input."""
+    """Measurements of one layer on the probed input."""
 
     path: str
     module: nn.Module
     record: CapturedLayer
     grid: tuple[int, ...] | None = None
-    """Positions by axis, where the output is a map over the input."""
+    """Positions by axis, if the output is a map over the input."""
     reading: Reading | None = None
-    """Its axes and extra tokens, where the output is a map over the input."""
+    """Axes and extra tokens, if the output is a map over the input."""
     gradient_share: float = 0.0
     """Share of positions, 0 to 1, at which the score has a gradient."""
     is_scores: bool = False
-    """Whether one of its axes counts the classes, and the score needs some only: a head that scores positions before it pools."""
+    """Whether one of its axes is that of the classes: a head that scores positions before pooling."""
 
     @property
     def usable(self) -> bool:
@@ -47,7 +47,7 @@ class ProbedLayer:
 
     @property
     def problem(self) -> str:
-        """Why it cannot, in a few words; "" if it can."""
+        """Why it cannot be one, in a few words; "" if it can."""
         if self.record.calls == 0:
             return "not called"
         if self.grid is None:
@@ -57,16 +57,28 @@ class ProbedLayer:
 
 @dataclass
 class Probe:
-    """All layers of a network in definition order, probed on one sample."""
+    """All layers of a network in definition order, probed on one sample.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> probe = CAM(model).probe(torch.zeros(1, 3, 8, 8))
+        >>> [(layer.path, layer.grid, layer.problem) for layer in probe.layers]
+        [('[0]', (6, 6), ''), ('[1]', None, 'no spatial extent'), ('[2]', None, 'no spatial extent')]
+        >>> probe.default_layer()
+        ('[0]', 'the deepest layer with a gradient at its 6x6 positions')
+    """
 
     layers: list[ProbedLayer]
     input_size: tuple[int, ...]
     failure: str = ""
-    """Why no gradient could be taken at all; "" if it could."""
+    """Why no layer has a gradient; "" if one has."""
 
     def default_layer(self) -> tuple[str, str]:
-        """Return (path, why): the deepest layer with spatial extent and gradient, so what a head pools, or the first norm of a
-        block that is read by its class token only.
+        """Return (path, reason) of the deepest layer with spatial extent and gradient: the layer that the head pools, or the first
+        norm of the last block if the head reads the class token only.
 
         Raises:
             LayerError: if no layer has both.
@@ -74,21 +86,21 @@ class Probe:
         usable = self._usable()
         layers = [layer for layer in usable if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores)] or usable
         deepest = max(layers, key=lambda layer: layer.record.order)
-        # A block, its stage and the backbone may all return the same values: the innermost names them best.
+        # A block, its stage and the backbone may all return the same values: the innermost is the clearest name.
         alike = [layer for layer in layers if layer.grid == deepest.grid]
         same = [layer for layer in alike if layer is deepest or _same_maps(layer, deepest, self.input_size)]
         chosen = min([layer for layer in same if not _is_rearrangement(layer)] or same, key=lambda layer: layer.record.order)
         return chosen.path, f"the deepest layer with a gradient at its {times(chosen.grid or ())} positions"
 
     def last_norm(self) -> tuple[str, str]:
-        """Return (path, why): the deepest normalisation layer with spatial extent and gradient; LayerError if there is none."""
+        """Return (path, reason) of the deepest normalisation layer with spatial extent and gradient; LayerError if there is none."""
         norms = [layer for layer in self._usable() if _is_norm(layer.module)]
         if not norms:
             raise LayerError(
                 f"'{LAST_NORM}': this network has no normalisation layer with spatial extent and gradient; leave the option out."
             )
-        chosen = max(norms, key=lambda layer: layer.record.order)
-        return chosen.path, f"the last normalisation layer with a gradient at its {times(chosen.grid or ())} positions"
+        deepest = max(norms, key=lambda layer: layer.record.order)
+        return deepest.path, f"the last normalisation layer with a gradient at its {times(deepest.grid or ())} positions"
 
     def _usable(self) -> list[ProbedLayer]:
         usable = [layer for layer in self.layers if layer.usable]
@@ -99,7 +111,7 @@ class Probe:
 
 
 def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], Layout], targets: Any = None) -> Probe:
-    """Return what every layer gives on one sample, and its gradient for the target (default: predicted class)."""
+    """Return every layer's measurements on one sample, with gradients for the target (default: predicted class)."""
     modules = dict(walk(model))
     with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
         logits = find_logits(inputs.run(model), batch=1)
@@ -107,7 +119,7 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
             resolved, _ = resolve_targets(targets, logits)
             target = _plain(resolved[0][0], logits)
             score = scores([target], logits).sum()
-        # As many channels as the embedding has are no classes.
+        # The channels of an embedding are not classes.
         classes = logits.shape[1] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
@@ -135,8 +147,8 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
 
 
 def _plain(target: Target, logits: Output) -> Target:
-    # Which layers can serve is the same whatever is asked of a class. A probability needs every class, and would not tell a layer of
-    # scores by class from one of features.
+    # The usable layers are the same for every target of a class. A probability depends on every class, and would not distinguish a
+    # layer of class scores from one of features.
     if isinstance(target, ClassTarget) and isinstance(logits, Tensor) and logits.ndim == 2 and target.index < logits.shape[1]:
         return ClassScore(target.index)
     return target
@@ -150,21 +162,21 @@ def _holds_classes(gradient: Tensor, classes: int) -> bool:
 
 def _nothing_fits(layers: list[ProbedLayer]) -> str:
     called = [layer for layer in layers if layer.record.shape is not None]
-    found = max(called, key=lambda layer: (len(layer.record.shape or ()) > 2, layer.record.order), default=None)
-    example = "" if found is None else f" (the last to be called, '{found.path}': {found.record.mismatch.rstrip('.')})"
-    return f"no layer puts out a map over the input's positions, as the layout reads it{example}"
+    last = max(called, key=lambda layer: (len(layer.record.shape or ()) > 2, layer.record.order), default=None)
+    example = "" if last is None else f" (the last to be called, '{last.path}': {last.record.mismatch.rstrip('.')})"
+    return f"no layer's output is a map over the input's positions for the layout{example}"
 
 
 def _is_split_into_heads(layer: ProbedLayer, records: Mapping[str, CapturedLayer]) -> bool:
     # Queries and keys are (n, heads, length, width); PiT's 50 tokens by 48 numbers could be a grid of 224x224, all but the border.
     shape = layer.record.shape or ()
-    given = [records[outer].input_shape or () for outer in enclosing(layer.path)]
-    return len(shape) == 4 and any(len(tokens) == 3 and tokens[2] == shape[1] * shape[3] for tokens in given)
+    input_shapes = [records[outer].input_shape or () for outer in enclosing(layer.path)]
+    return len(shape) == 4 and any(len(tokens) == 3 and tokens[2] == shape[1] * shape[3] for tokens in input_shapes)
 
 
-def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]) -> bool:
+def _same_maps(first: ProbedLayer, second: ProbedLayer, input_size: tuple[int, ...]) -> bool:
     maps = []
-    for layer in (one, other):
+    for layer in (first, second):
         assert layer.record.activations is not None
         assert layer.record.layout is not None
         maps.append(layer.record.layout.to_maps(layer.record.activations, input_size))
@@ -172,14 +184,14 @@ def _same_maps(one: ProbedLayer, other: ProbedLayer, input_size: tuple[int, ...]
 
 
 def _is_rearrangement(layer: ProbedLayer) -> bool:
-    # Activations, dropout, identity, windows put together: a leaf without parameters that gives as many numbers as it gets.
+    # Activations, dropout, identity, merged windows: a leaf without parameters whose output has as many numbers as its input.
     leaf = next(layer.module.children(), None) is None and next(layer.module.parameters(), None) is None
     return leaf and math.prod(layer.record.input_shape or ()) == math.prod(layer.record.shape or ())
 
 
 def _is_projection(module: nn.Module) -> bool:
     # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
-    # Nothing but linear layers and dropout is still a projection: LoRA's sum of two.
+    # Linear layers and dropout alone are still a projection: LoRA's sum of two.
     leaves = [part for part in module.modules() if next(part.children(), None) is None]
     return any(isinstance(leaf, nn.Linear) for leaf in leaves) and all(isinstance(leaf, _PARTS_OF_PROJECTIONS) for leaf in leaves)
 

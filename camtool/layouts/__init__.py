@@ -1,4 +1,4 @@
-"""Layouts: how a target layer's tensor becomes maps (n, c, *spatial), found from the tensor's shape or given."""
+"""Layouts: from a target layer's tensor to maps (n, c, *spatial), derived from the tensor's shape or chosen by the user."""
 
 from camtool.layouts._base import Layout as Layout
 from camtool.layouts._base import Reading as Reading

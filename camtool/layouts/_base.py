@@ -1,4 +1,4 @@
-"""What a layout is, and the arithmetic of grids that all of them share."""
+"""Base class of layouts, and the grid arithmetic that all of them share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,25 +11,41 @@ from camtool.types import Maps
 
 
 class Reading(NamedTuple):
-    """How a layout reads a tensor, in words for people and programs."""
+    """Axes and extra tokens that a layout reads from a tensor.
+
+    Example:
+        >>> from camtool.layouts import Reading
+        >>> print(Reading("NLC", extra_tokens=1), Reading("NCHW"))
+        NLC + 1 NCHW
+    """
 
     axes: str
-    """Its axes in order, a letter each: n samples, c channels, d, h, w of a grid, l tokens."""
+    """One letter per axis, in order: N samples, C channels, D, H, W of a grid, L tokens."""
     extra_tokens: int = 0
-    """Leading tokens that are no positions."""
+    """Number of leading tokens that are not positions (class, distillation, registers)."""
 
     def __str__(self) -> str:
         return f"{self.axes} + {self.extra_tokens}" if self.extra_tokens else self.axes
 
 
 class Layout(ABC):
-    """Turns a target layer's tensor into maps (n, c, *spatial); the same call serves activations and gradients."""
+    """Base class of layouts: convert a layer's tensor to maps (n, c, *spatial) and back, activations and gradients alike.
+
+    Example:
+        >>> import torch
+        >>> from camtool.layouts import Layout, Tokens
+        >>> layout = Tokens()
+        >>> isinstance(layout, Layout)
+        True
+        >>> print(layout.reading((2, 197, 768), (224, 224)))
+        NLC + 1
+    """
 
     @abstractmethod
     def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
-        """Return why a tensor of `shape` cannot be read so, or None if it can.
+        """Return why this layout cannot read a tensor of `shape`, or None if it can.
 
-        `given` is true where the user named this layout: then only the impossible is refused, not the unlikely.
+        `given` is True if the user chose this layout: then only impossible shapes are refused, not unlikely ones.
         """
 
     @abstractmethod
@@ -38,27 +54,27 @@ class Layout(ABC):
 
     @abstractmethod
     def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
-        """Return the tensor of which `to_maps` makes these maps; what is no position (extra tokens) is that of `like`.
+        """Return the tensor that `to_maps` converts to these maps; extra tokens, which are not positions, are those of `like`.
 
         `like` is a tensor of the layer with one sample, or as many as the maps have.
         """
 
     @abstractmethod
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
-        """Return the axes and the extra tokens that this layout sees in a tensor of `shape`, which it fits."""
+        """Return the axes and the number of extra tokens of a tensor of `shape`, which this layout fits."""
 
 
 def describe(tensor: Tensor) -> str:
-    """Return the shape in words for messages."""
+    """Return the tensor's shape as the subject of an error message."""
     return f"An output of shape {tuple(tensor.shape)}"
 
 
 @cache
 def stride_grids(input_size: tuple[int, ...]) -> dict[tuple[int, ...], int]:
-    """Return every grid that one whole-number stride makes of the input, with and without a padded last cell, and how unusual it is.
+    """Return the grids that one whole-number stride makes of the input, with and without a padded last cell, and the rank of each.
 
-    0: the stride is a power of two that divides every axis, as in almost every network; 1: another that does; 2: one that does not.
-    Axes before the plane are divided without a rest: of 3072 channels a video could else be made at every seventh position.
+    Rank 0: the stride is a power of two that divides every axis, as in almost every network; 1: another stride that divides every axis;
+    2: one that does not. Axes before the last two must be divisible: 3072 channels would otherwise fit a video at every seventh position.
     """
     grids: dict[tuple[int, ...], int] = {}
     for stride in range(1, max(input_size) + 1):

@@ -1,4 +1,4 @@
-"""Which layout reads a tensor: the one that is given, or the one that its shape tells."""
+"""Layouts from names and config dicts, and the layout that fits a tensor's shape."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,17 @@ from camtool.registry import LAYOUTS, build
 
 
 def build_layout(spec: str | Mapping[str, Any] | Layout | None) -> Layout | None:
-    """Return the layout that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; None: to be found.
+    """Return the layout that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; None for None.
 
     Raises:
         ConfigError: if there is no such layout, or a keyword is not one of its settings.
+
+    Example:
+        >>> from camtool.layouts import build_layout
+        >>> type(build_layout("ChannelsLast")).__name__
+        'ChannelsLast'
+        >>> build_layout({"type": "Tokens", "num_extra_tokens": 1}).num_extra_tokens
+        1
     """
     return None if spec is None else build(LAYOUTS, spec)
 
@@ -24,17 +31,27 @@ def build_layout(spec: str | Mapping[str, Any] | Layout | None) -> Layout | None
 def fit_layout(
     tensor: Tensor, batch: int, input_size: Sequence[int], layout: Layout | None = None, *, module: nn.Module | None = None
 ) -> Layout:
-    """Return a layout that reads `tensor` as maps over an input of `input_size`: the given one, or the one its shape tells.
+    """Return the layout that reads `tensor` as maps over an input of `input_size`: `layout` if it is given, else the first that fits.
 
-    `module`, which gave the tensor, settles what the shape of a signal's features leaves open: (n, c, length) or (n, length, c).
+    `module`, whose output the tensor is, decides where the shape of a signal's features is ambiguous: (n, c, length) or (n, length, c).
 
     Raises:
-        LayoutError: if the tensor is batch-folded, has no spatial extent, or fits no layout; the message says what was found.
+        LayoutError: if samples are folded into another axis, the tensor has no spatial extent, or no layout fits; the message has the
+            shape and the reason.
+
+    Example:
+        >>> import torch
+        >>> from camtool.layouts import fit_layout
+        >>> type(fit_layout(torch.zeros(2, 512, 7, 7), 2, (224, 224))).__name__
+        'ChannelsFirst'
+        >>> tokens = torch.zeros(2, 197, 768)
+        >>> fit_layout(tokens, 2, (224, 224)).to_maps(tokens, (224, 224)).shape
+        torch.Size([2, 768, 14, 14])
     """
     if tensor.ndim < 2 or tensor.shape[0] != batch:
         raise LayoutError(
             f"{describe(tensor)} does not start with the batch of {batch}: "
-            "its samples are folded into other axes, or it has none; choose a layer outside of that part."
+            "its samples are folded into other axes, or it has no batch axis. Choose a layer outside of that part of the network."
         )
     candidates: list[Layout] = [ChannelsFirst(), ChannelsLast(), Tokens()]
     if layout is not None:

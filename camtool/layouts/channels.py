@@ -1,4 +1,4 @@
-"""Layouts that already carry a grid: (n, c, *spatial) and (n, *spatial, c)."""
+"""Layouts of tensors with a spatial grid: (n, c, *spatial) and (n, *spatial, c)."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,21 @@ MAX_LOST_CELLS = 6  # per axis, by three unpadded 3x3 convolutions: 26x26 of a 2
 
 @LAYOUTS.register_module()
 class ChannelsFirst(Layout):
-    """(n, c, *spatial): the convolutional standard."""
+    """(n, c, *spatial): the output of convolutions.
+
+    Example:
+        >>> import torch
+        >>> from camtool.layouts import ChannelsFirst
+        >>> layout = ChannelsFirst()
+        >>> layout.to_maps(torch.zeros(1, 8, 7, 7), (224, 224)).shape
+        torch.Size([1, 8, 7, 7])
+        >>> print(layout.mismatch((1, 8, 1, 1), (224, 224), given=False))
+        it has a single position, no spatial extent; choose a layer before the pooling
+    """
 
     def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         if len(shape) != 2 + len(input_size):
-            return f"expected {2 + len(input_size)} axes (n, c, *grid) or tokens (n, length, c), got {len(shape)}"
+            return f"expected {2 + len(input_size)} axes (n, c, *grid) or tokens (n, length, c), got {len(shape)} axes"
         grid = shape[2:]
         if math.prod(grid) == 1:
             return "it has a single position, no spatial extent; choose a layer before the pooling"
@@ -28,10 +38,10 @@ class ChannelsFirst(Layout):
         if _is_attention(grid, input_size):
             return (
                 f"{grid[0]}x{grid[1]} looks like attention between tokens, not like a grid; choose a layer of features, or, if it is "
-                "one, give layout='ChannelsFirst'"
+                "a grid, set layout='ChannelsFirst'"
             )
         if not (has_one_scale(grid, input_size) or has_whole_strides(grid, input_size)):
-            return f"its last axes {tuple(grid)} are no grid of that input; if they are, give layout='ChannelsFirst'"
+            return f"its last axes {tuple(grid)} are no grid of that input; if they are, set layout='ChannelsFirst'"
         if not has_one_scale(grid, input_size) and has_one_scale(shape[1:-1], input_size):
             return "its middle axes are the grid"
         return None
@@ -48,11 +58,18 @@ class ChannelsFirst(Layout):
 
 @LAYOUTS.register_module()
 class ChannelsLast(Layout):
-    """(n, *spatial, c): Swin of torchvision and timm, norms inside ConvNeXt blocks."""
+    """(n, *spatial, c): Swin of torchvision and timm, norms inside ConvNeXt blocks.
+
+    Example:
+        >>> import torch
+        >>> from camtool.layouts import ChannelsLast
+        >>> ChannelsLast().to_maps(torch.zeros(1, 7, 7, 96), (224, 224)).shape
+        torch.Size([1, 96, 7, 7])
+    """
 
     def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
         if len(shape) != 2 + len(input_size):
-            return f"expected {2 + len(input_size)} axes (n, *grid, c), got {len(shape)}"
+            return f"expected {2 + len(input_size)} axes (n, *grid, c), got {len(shape)} axes"
         grid = shape[1:-1]
         if math.prod(grid) == 1:
             return "it has a single position, no spatial extent"

@@ -1,12 +1,14 @@
-"""Methods: one file each, found by any spelling of their name."""
+"""Class activation map methods: one file each, found by any spelling of their name."""
 
 from camtool.methods._base import ActivationMethod as ActivationMethod
 from camtool.methods._base import BaseMethod as BaseMethod
+from camtool.methods._base import Evidence as Evidence
 from camtool.methods._base import GradientMethod as GradientMethod
 from camtool.methods._base import Needs as Needs
 from camtool.methods.activation.eigen_cam import EigenCAM as EigenCAM
 from camtool.methods.activation.fem import FEM as FEM
 from camtool.methods.activation.kpca_cam import KPCACAM as KPCACAM
+from camtool.methods.attention._base import AttentionEvidence as AttentionEvidence
 from camtool.methods.attention._base import AttentionMethod as AttentionMethod
 from camtool.methods.attention.ag_cam import AGCAM as AGCAM
 from camtool.methods.attention.generic_attention import GenericAttention as GenericAttention
@@ -36,6 +38,7 @@ from camtool.methods.gradient.shapley_cam import ShapleyCAM as ShapleyCAM
 from camtool.methods.gradient.smooth_grad_cam_plus_plus import SmoothGradCAMPlusPlus as SmoothGradCAMPlusPlus
 from camtool.methods.gradient.winsor_cam import WinsorCAM as WinsorCAM
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
+from camtool.methods.input._base import InputEvidence as InputEvidence
 from camtool.methods.input._base import InputMethod as InputMethod
 from camtool.methods.input.full_grad import FullGrad as FullGrad
 from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackprop

@@ -1,4 +1,4 @@
-"""What a method is, and what one of a target layer is given: activations, their gradients, and an queries of the network."""
+"""Base classes of methods, and the evidence they map: a layer's activations, their gradients, further queries of the network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,114 +15,142 @@ from camtool.targets import Target
 from camtool.types import Maps, RawMap, Weights
 
 Copies: TypeAlias = Callable[[int, int], Float[Tensor, "n copies channels *size"]]
-"""`copies(start, stop)` returns that range of a sequence of altered copies of every sample."""
-
+"""`copies(start, stop)` returns this range of a sequence of altered copies of every sample."""
 
 LAYERS, ATTENTION, INPUT = "layers", "attention", "input"
-"""What methods read: target layers, the attention of all layers, or gradients at the input."""
+"""Values of `BaseMethod.reads`: target layers, the attention of all layers, or gradients at the input."""
 
 
 @runtime_checkable
 class ModelQueries(Protocol):
-    """What a method may ask of the network beyond one forward pass: always the score of the target that is explained.
+    """Queries of the network beyond one forward pass; scores are those of the explained target.
 
-    A method never sees the network. How many copies go through it at once is not the method's to decide: results do not depend on it.
+    Methods have no access to the network itself. The engine decides how many copies are run at once; results do not depend on it.
     """
 
     inputs: Float[Tensor, "n channels *size"]
-    """The picture, as the network gets it."""
+    """The preprocessed picture, the network's input."""
     scores: Float[Tensor, " n"]
-    """Of the inputs as they are."""
+    """Scores of the unaltered inputs."""
 
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
-        """Return the scores of `count` copies of the layer's activations (n, c, *spatial); only what lies downstream is run."""
+        """Return the scores of `count` copies of the layer's activations (n, c, *spatial); only the network's tail is run."""
 
     def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of `count` copies of the inputs."""
 
     def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
-        """Return the scores of other inputs, and the scores' gradients with respect to these inputs."""
+        """Return the scores of other inputs, and the gradients of the scores with respect to these inputs."""
 
     def contributions_from_zero(self) -> Maps:
-        """Return what each activation contributes to the score less that of zero activations: DeepLIFT, rescale rule; (n, c, *spatial).
+        """Return each activation's contribution to the score minus that of zero activations, by DeepLIFT's rescale rule; (n, c, *spatial).
 
         Raises:
-            MethodError: where the contributions do not sum to that.
+            MethodError: if the contributions do not sum to this difference.
         """
 
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> "list[Evidence]":
         """Return the evidence of other inputs at the same layer, with or without gradients."""
 
     def report(self, done: int, total: int) -> None:
-        """Say how far a method is that asks step by step; questions of many copies say so themselves."""
+        """Report the progress of a method that queries step by step; queries of many copies report it themselves."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one forward pass (and its backward) of one target tells about one layer, in float32 or wider."""
+    """Results of one forward (and backward) pass at one layer for one target, in float32 or wider.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import Evidence, GradCAM
+        >>> activations = torch.tensor([[[[1.0, 2.0], [0.0, 4.0]]]])
+        >>> evidence = Evidence(activations, torch.full_like(activations, 0.5), class_weights=lambda: torch.ones(1, 1))
+        >>> GradCAM().raw_map(evidence)
+        tensor([[[0.5000, 1.0000],
+                 [0.0000, 2.0000]]])
+    """
 
     activations: Maps
     gradients: Maps | None
-    """Of the target's scalar with respect to the activations; None unless the method asked for them."""
+    """Gradients of the target's score with respect to the activations; None unless the method needs them."""
     class_weights: Callable[[], Float[Tensor, "n c"]]
-    """The final linear layer's weights for the target; raises MethodError where the head is not global average pooling + linear."""
+    """Returns the final linear layer's weights for the target; MethodError if the head is not global average pooling + linear."""
     curvature: Maps | None = None
-    """The scalar's Hessian in the activations times the activations; None unless the method asked for it."""
+    """The score's Hessian with respect to the activations, times the activations; None unless the method needs it."""
     model_queries: ModelQueries | None = None
-    """For methods that ask more of the network."""
+    """Further queries of the network, where they are possible."""
 
     def queries(self, method: str) -> ModelQueries:
-        """Return the queries; MethodError if there is none."""
+        """Return the queries of the network; MethodError if there are none."""
         if self.model_queries is None:
-            raise MethodError(f"Method '{method}' asks the network again, which is not possible here.")
+            raise MethodError(f"Method '{method}' needs further passes of the network, which are not available here; try 'gradcam'.")
         return self.model_queries
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method needs of the network beyond the activations of one forward pass."""
+    """What a method needs of the network beyond the activations of one forward pass.
+
+    Example:
+        >>> from camtool.methods import Needs, build_method
+        >>> build_method("gradcam").needs == Needs(gradients=True)
+        True
+        >>> build_method("ablationcam").needs.replay
+        True
+    """
 
     gradients: bool = False
-    """Of the target's score, with respect to what the method reads; from the pass that all methods of a call share."""
+    """Gradients of the target's score with respect to what the method reads, from the pass that all methods of a call share."""
     curvature: bool = False
-    """The score's Hessian in the activations times the activations."""
+    """The score's Hessian with respect to the activations, times the activations."""
     further_gradients: bool = False
-    """Gradients of passes of its own, of other inputs."""
+    """Gradients of further passes, of other inputs."""
     replay: bool = False
     """Scores of other activations of the target layer."""
     tokens: bool = False
     """A target layer of tokens."""
     layer_gradients: bool = False
-    """Gradients of the score that each attention layer's own tokens give."""
+    """Gradients of the score of each attention layer's own tokens."""
     bias_gradients: bool = False
     """Gradients at the biases of all layers."""
     guided_gradients: bool = False
-    """Gradients that guided ReLUs pass on."""
+    """Gradients through guided ReLUs."""
     same_queries_for_all_targets: bool = False
-    """Whether the copies that it queries scores of do not depend on the target, so that one run of the network serves all targets."""
+    """Whether the queried copies do not depend on the target, so that one run of the network serves all targets."""
 
 
 class BaseMethod:
-    """What every method says of itself. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys.
+    """Base class of all methods. Hyper-parameters are keyword-only arguments of `__init__`, so they are config keys.
 
-    A method of target layers overrides `contributions`, where its map is a sum over channels, or else `raw_map`;
-    `GradientMethod` and `ActivationMethod` leave no more than `weights` to write.
+    A method of target layers overrides `contributions` if its map is a sum over channels, else `raw_map`. Subclasses of
+    `GradientMethod` and `ActivationMethod` define only `weights`.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import BaseMethod, Evidence
+        >>> class Strongest(BaseMethod):
+        ...     name, paper = "strongest", "none"
+        ...     def raw_map(self, evidence):
+        ...         return evidence.activations.amax(dim=1)
+        >>> Strongest().raw_map(Evidence(torch.tensor([[[1.0, 2.0]], [[3.0, 0.0]]]), None, lambda: None))
+        tensor([[1., 2.],
+                [3., 0.]])
     """
 
     name: str
-    """As typed on the command line; of an object around another method with that one's: "smooth:layercam"."""
+    """The command-line name; of a wrapper with that of the wrapped method: "smooth:layercam"."""
     paper: ClassVar[str]
     cost: ClassVar[str] = "at least 1 forward"
-    """In words, of one map: forward passes of the whole network, and of its tail, which is what lies behind the target layer."""
+    """Cost of one map in words: forward passes of the whole network, and of its tail, the part behind the target layer."""
     needs: Needs = Needs()
     reads: ClassVar[str] = LAYERS
-    """What its map is made of: LAYERS, ATTENTION or INPUT."""
+    """What the map is computed from: LAYERS, ATTENTION or INPUT."""
     class_discriminative: bool = True
     fusion: Fusion | None = None
-    """How the method's maps of several layers are fused, whatever else is asked for."""
+    """The method's own fusion of the maps of several layers; None: that of the call."""
 
     def target(self, target: Target) -> Target:
-        """Return what the method explains where `target` is asked for; TargetError where it cannot."""
+        """Return the target that the method explains instead of `target`; TargetError if it cannot explain `target`."""
         return target
 
     def raw_map(self, evidence: Any) -> RawMap:
@@ -130,18 +158,18 @@ class BaseMethod:
         return self.collapse(self.contributions(evidence))
 
     def eigen_smooth_map(self, evidence: Any) -> RawMap:
-        """Return the raw map with eigen-smooth; MethodError where the method is not a sum over channels."""
+        """Return the raw map with eigen-smooth; MethodError if the map is not a sum over channels."""
         return self.collapse_smoothly(self.contributions(evidence))
 
     def contributions(self, evidence: Any) -> Maps:
-        """Return what each channel contributes at each position, (n, c, *spatial), signed."""
+        """Return each channel's contribution at each position, (n, c, *spatial), signed."""
         raise MethodError(
             f"Eigen-smooth is a principal component over channels, and '{self.name}' is not a sum over channels. Leave it out, or use a "
             "method that is, such as 'gradcam'."
         )
 
     def collapse(self, contributions: Maps) -> RawMap:
-        """Return the raw map (n, *spatial), signed: the sum over channels unless the method says otherwise."""
+        """Return the raw map (n, *spatial), signed: the sum over channels unless overridden."""
         return contributions.sum(dim=1)
 
     def collapse_smoothly(self, contributions: Maps) -> RawMap:
@@ -150,7 +178,18 @@ class BaseMethod:
 
 
 class GradientMethod(BaseMethod, ABC):
-    """Weights activations with something made of their gradients."""
+    """Base class of methods that weight activations by a function of their gradients.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import GradientMethod
+        >>> class SignCAM(GradientMethod):
+        ...     name, paper = "signcam", "none"
+        ...     def weights(self, activations, gradients):
+        ...         return gradients.sign()
+        >>> SignCAM().weights(torch.ones(1, 1, 2), torch.tensor([[[0.5, -3.0]]]))
+        tensor([[[ 1., -1.]]])
+    """
 
     cost = "1 forward + tail backward"
     needs = Needs(gradients=True)
@@ -166,7 +205,19 @@ class GradientMethod(BaseMethod, ABC):
 
 
 class ActivationMethod(BaseMethod, ABC):
-    """Weights activations by themselves: one forward pass, no class."""
+    """Base class of methods that weight activations by a function of themselves: one forward pass, the same map for every class.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import spatial_mean
+        >>> from camtool.methods import ActivationMethod
+        >>> class MeanCAM(ActivationMethod):
+        ...     name, paper = "meancam", "none"
+        ...     def weights(self, activations):
+        ...         return spatial_mean(activations)
+        >>> MeanCAM().weights(torch.tensor([[[1.0, 3.0], [0.0, 4.0]]])).flatten()
+        tensor([2., 2.])
+    """
 
     cost = "1 forward"
     class_discriminative = False

@@ -1,4 +1,4 @@
-"""Noisy copies of inputs, the same whatever else is in the batch."""
+"""Noisy copies of inputs; a sample's noise does not depend on the rest of the batch."""
 
 import torch
 from jaxtyping import Float
@@ -9,15 +9,15 @@ from camtool.functional import to_float32
 
 
 class Noise:
-    """Gaussian noise of a share of each sample's range, the i-th copy's the same for every sample, device and number of copies.
+    """Gaussian noise scaled by each sample's range; the i-th draw is the same for every sample, device and number of copies.
 
     Args:
-        samples: how many copies.
-        sigma: the standard deviation as a share of the sample's range, max - min.
-        seed: of the draws.
+        samples: number of copies, at least 1.
+        sigma: standard deviation as a share of the sample's range, max - min; 0 or more.
+        seed: seed of the draws.
 
     Raises:
-        MethodError: if there is no copy, or sigma is negative.
+        MethodError: if `samples` is below 1, or `sigma` is negative.
     """
 
     def __init__(self, method: str, *, samples: int, sigma: float, seed: int) -> None:
@@ -28,7 +28,7 @@ class Noise:
         self._seed = seed
 
     def copies(self, inputs: Float[Tensor, "n channels *size"]) -> list[Float[Tensor, "n channels *size"]]:
-        """Return the noisy copies of all samples."""
+        """Return `samples` noisy copies of the inputs."""
         plain = to_float32(inputs)
         axes = tuple(range(1, plain.ndim))
         scale = self._sigma * (plain.amax(dim=axes, keepdim=True) - plain.amin(dim=axes, keepdim=True))

@@ -1,4 +1,4 @@
-"""Methods by name and from config dicts, in any spelling; the family that each belongs to."""
+"""Methods by name, in any spelling, and from config dicts; the family of each."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,20 +11,31 @@ from camtool.registry import METHODS, build, find, names
 
 
 def method_names() -> list[str]:
-    """Return the command-line name of every registered method, a user's own included, sorted."""
+    """Return the command-line name of every registered method, a user's own included, sorted.
+
+    Example:
+        >>> from camtool.methods import method_names
+        >>> method_names()[:3]
+        ['ablationcam', 'agcam', 'cam']
+    """
     return names(METHODS)
 
 
 def find_method(name: str) -> type[BaseMethod]:
-    """Return the class that `name` means: any case, `gradcam++`, `GradCAMPlusPlus`, `grad-cam` alike; of `smooth:layercam` the outer.
+    """Return the class of a method name in any spelling: `gradcam++`, `GradCAMPlusPlus`; of `smooth:layercam` the wrapper's.
 
     Raises:
         MethodError: if there is none, or the outer of two is not a wrapper; the message has the nearest names and all of them.
+
+    Example:
+        >>> from camtool.methods import find_method
+        >>> find_method("Grad-CAM++").__name__, find_method("smooth:layercam").__name__
+        ('GradCAMPlusPlus', 'Smooth')
     """
     outer, colon, inner = name.partition(":")
     method_class: type[BaseMethod] = find(METHODS, outer, error=MethodError)
     if colon and not issubclass(method_class, Wrapper):
-        wrappers = sorted(known.name for known in METHODS.module_dict.values() if issubclass(known, Wrapper))
+        wrappers = sorted(registered.name for registered in METHODS.module_dict.values() if issubclass(registered, Wrapper))
         raise MethodError(f"'{name}': '{method_class.name}' cannot wrap another method; these can: {', '.join(wrappers)}.")
     if colon and not inner:
         raise MethodError(f"'{name}': expected a method behind the colon, as in '{method_class.name}:gradcam'.")
@@ -34,7 +45,13 @@ def find_method(name: str) -> type[BaseMethod]:
 
 
 def spec_of(name: str) -> dict[str, Any]:
-    """Return the config dict that a name means: `smooth:layercam` is `dict(type='smooth', method=dict(type='layercam'))`."""
+    """Return the config dict of a method name.
+
+    Example:
+        >>> from camtool.methods import spec_of
+        >>> spec_of("smooth:layercam")
+        {'type': 'smooth', 'method': {'type': 'layercam'}}
+    """
     outer, colon, inner = name.partition(":")
     find_method(name)
     return {"type": outer, "method": spec_of(inner)} if colon else {"type": outer}
@@ -43,10 +60,18 @@ def spec_of(name: str) -> dict[str, Any]:
 def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
     """Return the method that a name or a config dict describes.
 
-    `dict(type='FEM', k=2.0)`; around another `smooth:layercam`, `dict(type='Smooth', method='layercam', samples=50)`.
+    `dict(type='FEM', k=2.0)`; a wrapped method as `smooth:layercam` or `dict(type='Smooth', method='layercam', samples=50)`.
 
     Raises:
-        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters, or it cannot wrap that method.
+        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters, or it cannot wrap the inner method.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> build_method("grad-cam").name
+        'gradcam'
+        >>> smooth = build_method({"type": "Smooth", "method": "layercam", "samples": 50})
+        >>> smooth.name, smooth.samples
+        ('smooth:layercam', 50)
     """
     if isinstance(spec, BaseMethod):
         return spec
@@ -62,7 +87,16 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
 
 
 def build_methods(specs: str | Mapping[str, Any] | BaseMethod | Iterable[str | Mapping[str, Any] | BaseMethod]) -> dict[str, BaseMethod]:
-    """Return methods by name, in the order asked; one named twice is taken once."""
+    """Return methods by name, in the given order; a repeated name counts once.
+
+    Raises:
+        MethodError: if there is no method, one is unknown, or one is repeated with different settings.
+
+    Example:
+        >>> from camtool.methods import build_methods
+        >>> list(build_methods(["gradcam", "smooth", "gradcam"]))
+        ['gradcam', 'smooth:gradcam']
+    """
     several = [specs] if isinstance(specs, (str, Mapping, BaseMethod)) else specs
     methods = [build_method(spec) for spec in several]
     if not methods:
@@ -71,22 +105,34 @@ def build_methods(specs: str | Mapping[str, Any] | BaseMethod | Iterable[str | M
     for method in methods:
         first = by_name.setdefault(method.name, method)
         if _settings(first) != _settings(method):
-            raise MethodError(f"Method '{method.name}' is asked for with different settings; make one call for each.")
+            raise MethodError(f"Method '{method.name}' is given twice with different settings; make one call for each.")
     return by_name
 
 
 def reads_layers(method: BaseMethod) -> bool:
-    """Return whether the method has target layers, by itself or through the method it is based on."""
+    """Return whether the method has target layers, itself or through its base method.
+
+    Example:
+        >>> from camtool.methods import build_method, reads_layers
+        >>> [reads_layers(build_method(name)) for name in ("gradcam", "guidedgradcam", "rollout")]
+        [True, True, False]
+    """
     return method.reads == LAYERS or (isinstance(method, InputMethod) and bool(method.base))
 
 
 def family(method_class: type[BaseMethod]) -> str:
-    """Return the folder that a method's file is in: "gradient", "perturbation", …; "own" for one from outside of camtool."""
+    """Return the folder of a method's file: "gradient", "perturbation", …; "own" for a method from outside of camtool.
+
+    Example:
+        >>> from camtool.methods import family, find_method
+        >>> family(find_method("gradcam")), family(find_method("scorecam"))
+        ('gradient', 'perturbation')
+    """
     package, _, rest = method_class.__module__.partition("camtool.methods.")
     folder, _, file = rest.partition(".")
     return folder if not package and file else "own"
 
 
 def _settings(method: BaseMethod) -> dict[str, Any]:
-    """Return the hyper-parameters, those of a method inside included."""
+    """Return the hyper-parameters, those of a wrapped method included."""
     return {key: _settings(value) if isinstance(value, BaseMethod) else value for key, value in vars(method).items()}

@@ -1,4 +1,4 @@
-"""Targets: what a map explains, one scalar of the network's output per sample; one file each."""
+"""Targets: the scalar of each sample's output that a map explains; one file each."""
 
 from camtool.targets._base import ClassTarget as ClassTarget
 from camtool.targets._base import Target as Target

@@ -1,4 +1,4 @@
-"""What a target is: a scalar of one sample's output. Those of a class have its index."""
+"""Targets: scalars of one sample's output, and the base class of those of one class."""
 
 import operator
 from abc import ABC, abstractmethod
@@ -12,34 +12,47 @@ from camtool.errors import TargetError
 from camtool.targets.output import Output, described
 
 Target: TypeAlias = Callable[[Any], Float[Tensor, ""]]
-"""Anything that turns one sample's output into a scalar with a gradient.
+"""A callable from one sample's output to a differentiable scalar.
 
-It may have `fitted(output, sample)`: called once, with the output of the whole batch and the number of its sample, it returns the
-target for this and every further pass (aug-smooth), or raises TargetError if the output has no such thing. One with a place in the
-picture has `flipped(width)`: the target for the picture mirrored along its last axis.
+Optional methods: `fitted(output, sample)` is called once with the output of the whole batch and the sample's number, and returns the
+target for this and all further passes (aug-smooth) or raises TargetError where the output does not have it; `flipped(width)`, of targets
+with a position in the picture, returns the target for the picture mirrored along its last axis.
 """
 
 
 class ClassTarget(ABC):
-    """A scalar of one class. Results show it by its index."""
+    """Base class of scalars of one class; results list them by the class's index.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import ClassTarget
+        >>> class SquaredScore(ClassTarget):
+        ...     name = "squared"
+        ...     def __call__(self, logits):
+        ...         return logits[self.index] ** 2
+        >>> SquaredScore(1)(torch.tensor([1.0, 3.0]))
+        tensor(9.)
+        >>> SquaredScore(1).describe(["cat", "dog"].__getitem__)
+        'squared of dog'
+    """
 
     name: ClassVar[str]
-    """As `--target` takes it."""
+    """The value of `--target`."""
 
     def __init__(self, index: SupportsIndex) -> None:
         self.index = operator.index(index)
 
     @abstractmethod
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
-        """Return the scalar of one sample's scores."""
+        """Return the scalar of one sample's scores (classes)."""
 
     def fitted(self, output: Output, sample: int) -> "ClassTarget":
-        """Return the target as it stays for every pass; TargetError if the output has no such class."""
+        """Return the target for this and all further passes; TargetError if the output has no such class."""
         check_class(self.index, output)
         return self
 
     def describe(self, name_of: Callable[[int], str]) -> str:
-        """Return what the map explains, in words, from the words for a class."""
+        """Return what the map explains, in words; `name_of(index)` names a class."""
         return f"{self.name} of {name_of(self.index)}"
 
     def __repr__(self) -> str:
@@ -57,8 +70,8 @@ def check_class(index: int, output: Output) -> None:
     """Raise TargetError unless the output is (n, classes) and has class `index`."""
     if not isinstance(output, Tensor) or output.ndim != 2:
         raise TargetError(
-            f"Class {index} of an output {described(output)}: a class index needs (n, classes); "
-            "give a callable that turns one sample's output into a number."
+            f"Class {index} of an output {described(output)}: a class index needs (n, classes). "
+            "For other outputs give a callable that turns one sample's output into a scalar."
         )
     classes = output.shape[1]
     if not 0 <= index < classes:

@@ -1,4 +1,4 @@
-"""Why one class and not another: the difference of their scores."""
+"""The difference of the scores of two classes."""
 
 import operator
 from collections.abc import Callable
@@ -15,12 +15,18 @@ from camtool.targets.output import Output
 
 @TARGETS.register_module()
 class ClassContrast(ClassTarget):
-    """The logit of class `index` minus that of class `against`: what speaks for both cancels out.
+    """The logit of class `index` minus that of class `against`; evidence for both cancels out.
 
-    It is Finer-CAM (arXiv:2501.11309) with one reference class and a strength of 1.
+    Finer-CAM (arXiv:2501.11309) with one reference class and a strength of 1.
 
     Raises:
-        TargetError: if both are the same class, or (when it is used) one does not exist.
+        TargetError: if both are the same class, or (when used) one does not exist.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import ClassContrast
+        >>> ClassContrast(0, against=2)(torch.tensor([3.0, 1.0, 2.0]))
+        tensor(1.)
     """
 
     name = "contrast"
@@ -29,7 +35,7 @@ class ClassContrast(ClassTarget):
         super().__init__(index)
         self.against = operator.index(against)
         if self.against == self.index:
-            raise TargetError(f"A contrast needs two classes; class {self.index} is to be set against itself.")
+            raise TargetError(f"Expected two classes to contrast, got class {self.index} twice.")
 
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
         """Return the difference of the logits."""
@@ -42,5 +48,5 @@ class ClassContrast(ClassTarget):
         return self
 
     def describe(self, name_of: Callable[[int], str]) -> str:
-        """Return both classes in words."""
+        """Return the names of both classes."""
         return f"{name_of(self.index)} against {name_of(self.against)}"

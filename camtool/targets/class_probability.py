@@ -14,17 +14,24 @@ SCALES = ("softmax", "sigmoid")
 
 @TARGETS.register_module()
 class ClassProbability(ClassTarget):
-    """The probability of one class, in [0, 1]: what raises it speaks for the class or against the others.
+    """The probability of one class, in [0, 1]; evidence for the class and against the others raises it.
 
     Args:
-        scale: "softmax" over the classes, or "sigmoid" for networks that decide on each class by itself. A single score is always
-            put through a sigmoid: a softmax of one is constant.
+        scale: "softmax" over the classes, or "sigmoid" for multi-label networks. A single score always goes through a sigmoid: the
+            softmax of one score is constant.
 
     Raises:
         TargetError: if there is no such scale.
 
-    Its gradient is p (1 - p) at the class's own logit, so it all but vanishes where the network is sure; maps are scaled to
-    [0, 1], and mean the same there until p is 0 or 1 to the last digit.
+    Its gradient is p (1 - p) at the class's own logit, so it almost vanishes where the network is certain; maps are scaled to [0, 1],
+    and stay meaningful until p is 0 or 1 to the last digit.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import ClassProbability
+        >>> logits = torch.tensor([0.0, 0.0])
+        >>> ClassProbability(1)(logits), ClassProbability(1, scale="sigmoid")(logits)
+        (tensor(0.5000), tensor(0.5000))
     """
 
     name = "probability"

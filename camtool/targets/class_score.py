@@ -1,4 +1,4 @@
-"""The score of one class, what class activation maps explain unless asked otherwise."""
+"""The score of one class, the default target of class activation maps."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,14 @@ from camtool.targets._base import ClassTarget
 
 @TARGETS.register_module()
 class ClassScore(ClassTarget):
-    """The score before softmax (logit) of one class. Range of the index: 0 to classes - 1."""
+    """The score before softmax (logit) of one class; its index is 0 to classes - 1.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import ClassScore
+        >>> ClassScore(1)(torch.tensor([0.5, 2.0, -1.0]))
+        tensor(2.)
+    """
 
     name = "logit"
 
@@ -20,5 +27,5 @@ class ClassScore(ClassTarget):
         return logits[self.index]
 
     def describe(self, name_of: Callable[[int], str]) -> str:
-        """Return the words for the class alone."""
+        """Return the name of the class."""
         return name_of(self.index)

@@ -15,9 +15,9 @@ from camtool.targets.output import Output
 
 @TARGETS.register_module()
 class FinerScore(ClassTarget):
-    """A class's logit minus `alpha` times the weighted mean of the logits of similar classes; with it any method is Finer-CAM.
+    """A class's logit minus `alpha` times the weighted mean of the logits of similar classes: Finer-CAM with any method.
 
-    y_c - alpha * sum_d p_d y_d / sum_d p_d over the reference classes d, p the probabilities, through which the gradient flows too.
+    y_c - alpha * sum_d p_d y_d / sum_d p_d over the reference classes d; the gradient flows through the probabilities p, too.
 
     The paper compares by y_c - gamma * y_d and aggregates over several references. That, and that similar classes are meant, is
     verified from its abstract and summaries; the weights, and that "similar" are the classes whose logits are nearest, are the
@@ -26,12 +26,21 @@ class FinerScore(ClassTarget):
     denominator; here it is a softmax over the references' logits, which is the same and does not underflow.
 
     Args:
-        references: how many, or which classes. A number: those with the logits nearest to the class's own, chosen once for a sample,
-            and as many as there are.
+        references: the number of reference classes, or their indices. A number: the classes with the logits nearest to the class's
+            own, chosen once for a sample; all others if there are fewer.
         alpha: the strength of the comparison; 0 is the class's logit alone.
 
     Raises:
-        TargetError: if there is no reference, the class is its own, or (when it is used) one does not exist.
+        TargetError: if there is no reference, the class is its own, or (when used) one does not exist.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import FinerScore
+        >>> logits = torch.tensor([5.0, 4.0, 4.0, -9.0])
+        >>> FinerScore(0, references=[1, 2], alpha=1.0)(logits)
+        tensor(1.)
+        >>> FinerScore(0, references=2).fitted(logits.unsqueeze(0), sample=0)
+        FinerScore(0, references=(1, 2), alpha=0.6)
     """
 
     name = "finer"
@@ -41,12 +50,12 @@ class FinerScore(ClassTarget):
         self.references: int | tuple[int, ...] = references if isinstance(references, int) else tuple(map(operator.index, references))
         self.alpha = alpha
         if (isinstance(self.references, int) and self.references < 1) or not self.references:
-            raise TargetError(f"A finer target needs at least one reference class, got {references!r}.")
+            raise TargetError(f"Expected at least one reference class of a finer target, got {references!r}.")
         if isinstance(self.references, tuple) and self.index in self.references:
             raise TargetError(f"A finer target compares with other classes; class {self.index} is among its references.")
 
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
-        """Return the comparison."""
+        """Return the class's logit minus the weighted mean of the references' logits."""
         similar = logits[list(self._chosen(logits))]
         weights = similar.softmax(dim=0)
         return logits[self.index] - self.alpha * (weights * similar).sum()
@@ -56,7 +65,7 @@ class FinerScore(ClassTarget):
         for index in (self.index, *(self.references if isinstance(self.references, tuple) else ())):
             check_class(index, output)
         if output.shape[-1] == 1:
-            raise TargetError("A finer target compares classes; the network has one only.")
+            raise TargetError("A finer target compares classes; the network has one only. Try 'binary'.")
         return FinerScore(self.index, references=self._chosen(output[sample].detach()), alpha=self.alpha)
 
     def _chosen(self, logits: Float[Tensor, " classes"]) -> tuple[int, ...]:
@@ -64,10 +73,10 @@ class FinerScore(ClassTarget):
             return self.references
         distances = (logits - logits[self.index]).abs()
         nearest = distances.argsort(stable=True).tolist()
-        return tuple([one for one in nearest if one != self.index][: self.references])
+        return tuple([other for other in nearest if other != self.index][: self.references])
 
     def describe(self, name_of: Callable[[int], str]) -> str:
-        """Return the class and its references in words."""
+        """Return the names of the class and its references."""
         if isinstance(self.references, int):
             return f"{name_of(self.index)} against its closest classes"
         return f"{name_of(self.index)} against {', '.join(map(name_of, self.references))}"

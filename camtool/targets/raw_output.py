@@ -1,4 +1,4 @@
-"""A number that the network gives, as it is: regression."""
+"""One output of a regression network."""
 
 import operator
 from collections.abc import Callable
@@ -15,10 +15,16 @@ from camtool.targets.output import Output
 
 @TARGETS.register_module()
 class RawOutput(ClassTarget):
-    """One output of a regression network, (n, outputs) or (n,); no index: its only one. The map shows what raises the number.
+    """One output of a regression network, (n, outputs) or (n,), by index; without index its only one. Maps show what raises it.
 
     Raises:
-        TargetError: when it is used, if there is no such output, or several and no index.
+        TargetError: when used, if there is no such output, or several and no index.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import RawOutput
+        >>> RawOutput()(torch.tensor([36.5])), RawOutput(1)(torch.tensor([36.5, 120.0]))
+        (tensor(36.5000), tensor(120.))
     """
 
     name = "raw"
@@ -28,19 +34,19 @@ class RawOutput(ClassTarget):
         self._is_only = index is None
 
     def __call__(self, output: Float[Tensor, " outputs"]) -> Float[Tensor, ""]:
-        """Return the number."""
+        """Return the output."""
         return output[self.index]
 
     def fitted(self, output: Output, sample: int) -> "RawOutput":
-        """Return the target; TargetError if the output is not (n, outputs), or which of several is meant is open."""
+        """Return the target; TargetError if the output is not (n, outputs), or has several outputs and there is no index."""
         check_class(self.index, output)
         numbers = output.shape[-1]
         if self._is_only and numbers != 1:
-            raise TargetError(f"The network gives {numbers} numbers; say which: RawOutput(0) to RawOutput({numbers - 1}).")
+            raise TargetError(f"The network gives {numbers} numbers; choose one: RawOutput(0) to RawOutput({numbers - 1}).")
         return self
 
     def describe(self, name_of: Callable[[int], str]) -> str:
-        """Return the words for the output, a name if it has one."""
+        """Return the name of the output, "output 3" if it has none."""
         named = name_of(self.index)
         return f"output {self.index}" if named == f"class {self.index}" else named
 

@@ -1,4 +1,4 @@
-"""What may be given as targets, and what becomes of it: one list of callables per sample, and their scalars."""
+"""Conversion of the user's targets to one list of callables per sample, and their scalars."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -15,9 +15,16 @@ from camtool.targets.output import Output, described
 
 
 class FromLogits:
-    """Targets that depend on the scores: `choose` gets the network's output, as (n, classes), and returns what `targets` may be otherwise.
+    """Targets chosen from the scores: `choose` gets the network's output (n, classes) and returns any other form of targets.
 
-    So that classes can be chosen, and their names be checked, with the one forward pass that the map needs anyway.
+    Classes are chosen, and their names checked, in the forward pass that the maps need anyway.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import FromLogits, resolve_targets
+        >>> worst = FromLogits(lambda logits: logits.argmin(dim=1).tolist())
+        >>> resolve_targets(worst, torch.tensor([[3.0, 1.0, 2.0]]))
+        ([[ClassScore(1)]], False)
     """
 
     def __init__(self, choose: Callable[[Any], Any]) -> None:
@@ -25,7 +32,14 @@ class FromLogits:
 
 
 def top_k(count: int) -> FromLogits:
-    """Return the `count` classes with the highest scores of each sample, best first, as targets."""
+    """Return the `count` classes with the highest scores of each sample, best first, as targets.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import resolve_targets, top_k
+        >>> resolve_targets(top_k(2), torch.tensor([[3.0, 1.0, 2.0]]))
+        ([[ClassScore(0), ClassScore(2)]], True)
+    """
 
     def choose(logits: Output) -> list[list[int]]:
         if not isinstance(logits, Tensor) or logits.ndim != 2:
@@ -36,13 +50,19 @@ def top_k(count: int) -> FromLogits:
 
 
 def resolve_targets(targets: Any, logits: Output) -> tuple[list[list[Target]], bool]:
-    """Return (n lists of k targets, whether the caller asked for the k axis).
+    """Return (n lists of k targets, whether `targets` has the k axis).
 
     `targets` is None (predicted class), one class for every sample, one item per sample, or one list of items per sample, all of
     one length. An item is a class index or a callable.
 
     Raises:
         TargetError: if the number of targets is not the number of samples, or a class does not exist.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import resolve_targets
+        >>> resolve_targets(None, torch.tensor([[1.0, 2.0], [4.0, 3.0]]))
+        ([[ClassScore(1)], [ClassScore(0)]], False)
     """
     samples = logits.shape[0]
     if logits.isnan().any() if isinstance(logits, Tensor) else logits.has_nan():
@@ -51,7 +71,9 @@ def resolve_targets(targets: Any, logits: Output) -> tuple[list[list[Target]], b
         targets = targets.choose(logits.detach())
     if targets is None:
         if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise TargetError(f"The network's output is {described(logits)}, not (n, classes): give targets.")
+            raise TargetError(
+                f"The network's output is {described(logits)}, not (n, classes), so there is no predicted class: give targets."
+            )
         targets = logits.argmax(dim=1).tolist()
     if _is_item(targets):
         targets = [targets] * samples
@@ -60,25 +82,37 @@ def resolve_targets(targets: Any, logits: Output) -> tuple[list[list[Target]], b
         raise TargetError(f"Expected one target per sample: {samples} samples, {len(rows)} targets.")
     nested = [not _is_item(row) for row in rows]
     if any(nested) and not all(nested):
-        raise TargetError("Give either one target or one list of targets for each sample, not a mixture.")
+        raise TargetError("Expected either one target or one list of targets for each sample, got a mixture.")
     if not any(nested):
         return [[_target(row, logits, sample)] for sample, row in enumerate(rows)], False
     lists = [[_target(item, logits, sample) for item in _items(row)] for sample, row in enumerate(rows)]
     lengths = {len(row) for row in lists}
     if len(lengths) != 1 or lengths == {0}:
-        raise TargetError(f"Every sample needs the same number of targets, at least one; got {sorted(lengths)}.")
+        raise TargetError(f"Expected the same number of targets for every sample, at least one; got {sorted(lengths)}.")
     return lists, True
 
 
 def of_first_sample(targets: Any) -> Any:
-    """Return `targets` for a batch of which only the first sample is kept."""
+    """Return the part of `targets` that belongs to the first sample.
+
+    Example:
+        >>> from camtool.targets import of_first_sample
+        >>> of_first_sample([3, 5]), of_first_sample(7), of_first_sample(None)
+        ([3], 7, None)
+    """
     if targets is None or isinstance(targets, FromLogits) or _is_item(targets):
         return targets
     return _items(targets)[:1]
 
 
 def of_copies(targets: list[list[Target]], flipped: Sequence[bool], width: int) -> list[list[Target]]:
-    """Return the targets of several batches, one behind the other; what has a place in the picture is mirrored with it."""
+    """Return the targets of several batches in a row; targets with a position are mirrored in flipped ones.
+
+    Example:
+        >>> from camtool.targets import ClassScore, of_copies
+        >>> of_copies([[ClassScore(3)]], flipped=[False, True], width=224)
+        [[ClassScore(3)], [ClassScore(3)]]
+    """
 
     def of_copy(target: Target) -> Target:
         change = getattr(target, "flipped", None)
@@ -88,16 +122,23 @@ def of_copies(targets: list[list[Target]], flipped: Sequence[bool], width: int) 
 
 
 def scores(targets: Sequence[Target], logits: Output) -> Float[Tensor, " n"]:
-    """Return each sample's scalar."""
+    """Return each sample's scalar.
+
+    Example:
+        >>> import torch
+        >>> from camtool.targets import ClassContrast, ClassScore, scores
+        >>> scores([ClassScore(1), ClassContrast(0, 1)], torch.tensor([[1.0, 2.0], [4.0, 3.0]]))
+        tensor([2., 1.])
+    """
     if isinstance(logits, Tensor) and logits.ndim == 2 and all(type(target) is ClassScore for target in targets):
-        # One kernel, not one for each sample, on the way there and on the way back.
+        # One kernel in the forward and backward pass, not one for each sample.
         indices = torch.tensor([target.index for target in targets], device=logits.device)  # type: ignore[attr-defined]  # ClassScore
         return logits.gather(1, indices.unsqueeze(1)).squeeze(1)
     values = [target(sample) for target, sample in zip(targets, logits, strict=True)]
     for target, value in zip(targets, values, strict=True):
         if not isinstance(value, Tensor) or value.ndim != 0:
-            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise TargetError(f"A target must give one number per sample, a tensor without axes; {target!r} gave {found}.")
+            description = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise TargetError(f"A target must give one number per sample, a tensor without axes; {target!r} gave {description}.")
     return torch.stack(values)
 
 
@@ -117,7 +158,7 @@ def _items(several: Any) -> list[Any]:
     try:
         return list(several)
     except TypeError as error:
-        raise TargetError(f"A target is a class index or a callable, or a list of these, got {several!r}.") from error
+        raise TargetError(f"Expected a class index or a callable, or a list of these, as targets, got {several!r}.") from error
 
 
 def _target(item: Any, logits: Output, sample: int) -> Target:
@@ -125,6 +166,6 @@ def _target(item: Any, logits: Output, sample: int) -> Target:
         try:
             item = ClassScore(item)
         except TypeError as error:
-            raise TargetError(f"A target is a class index or a callable, got {item!r}.") from error
+            raise TargetError(f"Expected a class index or a callable as target, got {item!r}.") from error
     fitted = getattr(item, "fitted", None)
     return item if fitted is None else fitted(logits, sample)

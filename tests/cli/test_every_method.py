@@ -58,7 +58,7 @@ def test_all_draws_what_fits_and_says_why_the_others_do_not(run: Run, small: Pat
 
     assert set(report["refused"]) == {*OF_ATTENTION, "cdam"}
     assert "defined for tokens" in report["refused"]["cdam"]
-    assert "no attention that can be seen" in report["refused"]["rollout"]
+    assert "No attention was recorded" in report["refused"]["rollout"]
     assert {*report["methods"], *report["refused"]} == set(every_method())
     assert [path.rsplit("/", 1)[-1] for path in report["outputs"]] == ["cat_all.jpg", "a.npz"]
     with np.load("a.npz") as arrays:
@@ -77,7 +77,7 @@ def test_each_map_of_all_is_the_one_that_its_method_gives_alone(run: Run, small:
 def test_a_table_gives_one_reason_once(run: Run, small: Path) -> None:
     table = _all(run, small).stdout
 
-    (line,) = [line for line in table.splitlines() if "no attention that can be seen" in line]
+    (line,) = [line for line in table.splitlines() if "No attention was recorded" in line]
     assert all(name in line.partition(".")[0] for name in OF_ATTENTION)
 
 

@@ -192,7 +192,7 @@ def test_a_network_with_one_output_decides_between_two_classes(run: Run, tmp_pat
         (["--target", "contrast"], "The target 'contrast' needs against (--against CLASS)"),
         (["--against", "282"], "(--against CLASS) belongs to the target 'contrast'"),
         (["--target", "contrast", "--against", "expresso"], "No class 'expresso'; closest: 'espresso'"),
-        (["--target", "contrast", "--against", "282", "--target-category", "282"], "class 282 is to be set against itself"),
+        (["--target", "contrast", "--against", "282", "--target-category", "282"], "two classes to contrast, got class 282 twice"),
         (["--target", "binary"], "needs a network with one output"),
         (["--target", "raw"], "gives 1000 numbers; name one or more by categories (--target-category)"),
         (["--target-image", "nowhere.jpg"], "nowhere.jpg"),

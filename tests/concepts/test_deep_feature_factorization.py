@@ -16,7 +16,7 @@ from tests.methods.test_no_trace import assert_same, state, worn_net
 from tests.networks import CLASSES, RANKS, SIZES, images, small_net, small_vit
 
 pytestmark = [
-    pytest.mark.filterwarnings(f"ignore:{text}") for text in ("The factorization was still improving", "Maximum number of iterations 200")
+    pytest.mark.filterwarnings(f"ignore:{text}") for text in ("The factorization has not converged", "Maximum number of iterations 200")
 ]
 
 
@@ -140,7 +140,7 @@ def test_activations_that_are_no_numbers_are_refused() -> None:
         deep_feature_factorization(small_net(), images() * torch.inf, 2, target_layer="early")
 
 
-@pytest.mark.filterwarnings("default:The factorization was still improving")
+@pytest.mark.filterwarnings("default:The factorization has not converged")
 def test_a_factorization_cut_short_says_so() -> None:
     with pytest.warns(CamtoolWarning, match="after 3 iterations"):
         factorize(torch.rand(1, 8, 6, 6), 4, iterations=3)

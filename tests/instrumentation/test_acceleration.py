@@ -89,7 +89,7 @@ class Past(Both):
 
 
 def test_a_copy_with_other_scores_is_refused() -> None:
-    with pytest.raises(MethodError, match=r"gives scores that are off by .* of the largest, more than 1e-04; leave `speed` out"):
+    with pytest.raises(MethodError, match=r"accelerated network's scores differ by .* of the largest, more than 1e-04; leave `speed` out"):
         CAM(Past().eval(), "norm", speed={"fold": True})(images(), 1)
 
 
@@ -153,9 +153,9 @@ def test_what_reads_all_layers_is_not_made_faster_by_other_layers() -> None:
 def test_a_misspelt_setting_is_an_error_with_the_right_spelling() -> None:
     with pytest.raises(ConfigError, match=r"speed has no setting 'channel_last'; closest: 'channels_last'"):
         build_speed({"channel_last": True})
-    with pytest.raises(ConfigError, match="amp is one of 'bf16', 'fp16' or None, got 'bfloat'"):
+    with pytest.raises(ConfigError, match="expected amp to be 'bf16', 'fp16' or None, got 'bfloat'"):
         build_speed({"amp": "bfloat"})
-    with pytest.raises(ConfigError, match="fold is True or False, got 'yes'"):
+    with pytest.raises(ConfigError, match="expected fold to be True or False, got 'yes'"):
         build_speed({"fold": "yes"})
 
 

@@ -140,5 +140,7 @@ def test_the_reference_may_be_made_in_inference_mode() -> None:
 
 
 def test_a_network_without_scores_by_class_has_no_embedding() -> None:
-    with pytest.raises(TargetError, match=r"gives \(1, classes\) or \(1, c\), got \(1, 2, 8, 8\)"):
+    with pytest.raises(
+        TargetError, match=r"Expected a network with an output \(1, classes\) or \(1, c\) for an embedding, got \(1, 2, 8, 8\)"
+    ):
         EmbeddingOutput(nn.Conv2d(2, 2, 1), find_inputs(two_things()))

@@ -111,7 +111,7 @@ def test_inputs_are_not_changed_by_layers_that_work_in_place() -> None:
 @pytest.mark.parametrize(
     ("inputs", "name", "message"),
     [
-        ((IMAGE, IMAGE), None, "Several inputs can be what the maps lie over: 0, 1; name one by input="),
+        ((IMAGE, IMAGE), None, "Several inputs can be the picture that the maps lie over: 0, 1; name one by input="),
         ({"image": IMAGE, "age": AGE}, "imge", "No input 'imge'; expected one of: 'image', 'age'"),
         ({"image": IMAGE, "age": AGE}, "age", r"Expected inputs \(n, c, \*spatial\) .* got shape \(2, 1\) of torch\.float32"),
         ((MASK, AGE), None, r"Expected inputs .* got shape \(2, 8, 8\) of torch\.bool"),

@@ -188,7 +188,7 @@ def test_replay_equals_whole_forward_passes(make: Callable[[], nn.Module], batch
     model, inputs = make().eval(), torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     replay = bound(model, inputs)
     for sample in range(batch):
-        own = replay.given[sample : sample + 1]
+        own = replay.activations[sample : sample + 1]
         changed = own + torch.randn(5, *own.shape[1:], generator=torch.Generator().manual_seed(sample))
         found, expected = (next(tensors_in(run(sample, changed.clone()))) for run in (replay, replay.whole))
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -202,7 +202,7 @@ def test_nothing_upstream_runs_again(make: Callable[[], Base]) -> None:
     model, inputs = make().eval(), torch.randn(2, 3, 8, 8)
     replay = bound(model, inputs)
     assert model.counting.samples == 2
-    replay(0, replay.given[:1].repeat(40, 1, 1, 1))
+    replay(0, replay.activations[:1].repeat(40, 1, 1, 1))
     assert model.counting.samples == 2
 
 
@@ -210,11 +210,11 @@ def test_nothing_upstream_runs_again(make: Callable[[], Base]) -> None:
 def test_a_network_that_runs_otherwise_each_time_gets_whole_forward_passes_and_says_so() -> None:
     model, inputs = Fickle().eval(), torch.randn(2, 3, 8, 8)
     replay = bound(model, inputs)
-    changed = replay.given[:1] + torch.randn(3, 4, 8, 8)
+    changed = replay.activations[:1] + torch.randn(3, 4, 8, 8)
     model.calls = 5
     found = replay(0, changed)
     torch.testing.assert_close(found, model.head(changed))
-    assert replay.status == "full forward passes: its modules are not called in the same order again"
+    assert replay.status == "full forward passes: its modules are called in another order"
 
 
 class Hidden(Base):
@@ -234,7 +234,7 @@ def test_a_layer_called_by_a_stranger_gets_whole_forward_passes_and_says_so() ->
     replay = bound(model, inputs)
     changed = replay._recording.layer(model.stem(inputs[:1])) + torch.randn(3, 4, 8, 8)
     torch.testing.assert_close(replay.whole(0, changed), model.head(changed))
-    assert replay.status.startswith("full forward passes: the layer is called inside a module that does not hold it")
+    assert replay.status.startswith("full forward passes: the layer is called inside a module that does not contain it")
 
 
 @torch.no_grad()
@@ -250,7 +250,7 @@ def test_forward_methods_are_as_they_were_also_after_an_exception() -> None:
     model, inputs = Residual().eval(), torch.randn(1, 3, 8, 8)
     model.act.forward = own = lambda features: features.clamp(min=0)  # type: ignore[method-assign]
     replay = bound(model, inputs)
-    replay(0, replay.given.repeat(2, 1, 1, 1))
+    replay(0, replay.activations.repeat(2, 1, 1, 1))
     assert vars(model.act)["forward"] is own
     with pytest.raises(RuntimeError):
         replay(0, torch.randn(2, 7, 8, 8))
@@ -262,7 +262,7 @@ def test_gradients_flow_through_a_replay() -> None:
     model, inputs = Residual().eval(), torch.randn(1, 3, 8, 8)
     with torch.no_grad():
         replay = bound(model, inputs)
-    changed = (replay.given + 0.1).requires_grad_()
+    changed = (replay.activations + 0.1).requires_grad_()
     (found,) = torch.autograd.grad(replay(0, changed.clone())[:, 1].sum(), changed)
     (expected,) = torch.autograd.grad(replay.whole(0, changed.clone())[:, 1].sum(), changed)
     torch.testing.assert_close(found, expected)
@@ -281,7 +281,7 @@ def test_a_resnet_is_replayed_from_anywhere(layer: str) -> None:
         with recording.recording():
             output = model(inputs)
         replay = Replay(recording, 0, find_inputs(inputs), output)
-        changed = replay.given[1:] * torch.rand(4, *replay.given.shape[1:])
+        changed = replay.activations[1:] * torch.rand(4, *replay.activations.shape[1:])
         torch.testing.assert_close(replay(1, changed.clone()), replay.whole(1, changed.clone()), rtol=1e-5, atol=1e-5)
     assert replay.status == "replay"
 
@@ -312,7 +312,7 @@ def test_a_replay_changes_nothing_that_the_next_one_needs(make: Callable[[], Bas
         output = model(inputs)
     replay = Replay(recording, 0, find_inputs(inputs), output)
     for seed in range(3):  # one copy at a time: an expanded view of one is no copy
-        changed = replay.given + torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+        changed = replay.activations + torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
         torch.testing.assert_close(replay(0, changed.clone()), replay.whole(0, changed.clone()), rtol=1e-5, atol=1e-6)
     assert replay.status == "replay"
 
@@ -345,7 +345,7 @@ class Skipping(Base):
 def test_what_other_passes_have_left_in_the_network_is_noticed() -> None:
     model, inputs = Skipping().eval(), torch.randn(1, 3, 8, 8)
     replay = bound(model, inputs)
-    changed = replay.given + torch.randn(2, 4, 8, 8)
+    changed = replay.activations + torch.randn(2, 4, 8, 8)
     expected = replay.whole(0, changed.clone())
     replay(0, changed.clone())
     assert replay.status == "replay"

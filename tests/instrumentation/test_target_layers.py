@@ -124,7 +124,7 @@ def test_a_head_of_zeros_is_told_and_no_layer_is_derived() -> None:
 
 def test_a_network_without_spatial_layers_is_told() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 10 * 14, 3))
-    with pytest.raises(LayerError, match="no layer puts out a map over the input's positions"):
+    with pytest.raises(LayerError, match="no layer's output is a map over the input's positions for the layout"):
         CAM(model)(images())
 
 

@@ -204,7 +204,7 @@ def test_layouts_are_built_from_names_and_config_dicts() -> None:
         ({"num_extra_tokens": 1}, "a layout as a name or a dict with 'type'"),
         ({"type": "Tokens", "extra": 1}, "extra"),
         ({"type": "ChannelsLast", "num_extra_tokens": 1}, "ChannelsLast"),
-        ({"type": "Tokens", "num_extra_tokens": -1}, "must be a whole number, 0 or more, got -1"),
+        ({"type": "Tokens", "num_extra_tokens": -1}, "as a whole number, 0 or more, got -1"),
     ],
 )
 def test_wrong_layouts_are_refused_in_words(spec: str | dict[str, object], message: str) -> None:

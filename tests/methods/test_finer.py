@@ -88,7 +88,7 @@ def test_what_is_no_class_is_refused() -> None:
         return logits.sum()
 
     for target in (score, ClassProbability(1), FinerScore(1)):
-        with pytest.raises(TargetError, match="is no class's logit"):
+        with pytest.raises(TargetError, match="expected a class's logit as target, got"):
             CAM(small_net(), "early", "finer")(images(), target)
     assert CAM(small_net(), "early", "finer")(images(), ClassScore(1)).maps.amax() > 0
 

@@ -162,15 +162,15 @@ def test_sscam_without_noise_and_iscam_of_one_step_are_scorecam() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"type": "fastercam", "k": 0}, "at least 1, got 0"),
-        ({"type": "iscam", "steps": 0}, "at least 1, got 0"),
-        ({"type": "groupcam", "quantile": 1.0}, r"quantile is in \[0, 1\)"),
-        ({"type": "groupcam", "groups": 0}, "groups and kernel are at least 1"),
-        ({"type": "polycam", "variant": "plusminus"}, "variant is one of: plus, minus, both, got 'plusminus'"),
-        ({"type": "opticam", "steps": 0}, "steps are at least 1"),
-        ({"type": "opticam", "rate": 0.0}, "rate is above 0"),
-        ({"type": "sscam", "samples": 0}, "samples are at least 1"),
-        ({"type": "sscam", "sigma": -1.0}, "sigma at least 0"),
+        ({"type": "fastercam", "k": 0}, "k, a number of channels, of at least 1, got 0"),
+        ({"type": "iscam", "steps": 0}, "steps of at least 1, got 0"),
+        ({"type": "groupcam", "quantile": 1.0}, r"a quantile in \[0, 1\)"),
+        ({"type": "groupcam", "groups": 0}, "groups and kernel of at least 1"),
+        ({"type": "polycam", "variant": "plusminus"}, "a variant of: plus, minus, both, got 'plusminus'"),
+        ({"type": "opticam", "steps": 0}, "steps of at least 1"),
+        ({"type": "opticam", "rate": 0.0}, "a rate above 0"),
+        ({"type": "sscam", "samples": 0}, "samples of at least 1"),
+        ({"type": "sscam", "sigma": -1.0}, "sigma of at least 0"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(arguments: dict[str, object], message: str) -> None:

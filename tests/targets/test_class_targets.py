@@ -122,7 +122,7 @@ def test_a_class_that_has_an_equal_is_never_its_own_reference() -> None:
         (FinerScore(0, references=[7]), torch.zeros(1, 3), "Class index 7 is out of range"),
         (FinerScore(0), torch.zeros(1, 1), "compares classes; the network has one only"),
         (BinaryScore(1), torch.zeros(1, 2), r"one output, \(n, 1\); this one gives \(1, 2\)"),
-        (RawOutput(), torch.zeros(1, 3), r"gives 3 numbers; say which: RawOutput\(0\) to RawOutput\(2\)"),
+        (RawOutput(), torch.zeros(1, 3), r"gives 3 numbers; choose one: RawOutput\(0\) to RawOutput\(2\)"),
         (RawOutput(3), torch.zeros(1, 3), "Class index 3 is out of range"),
         (RawOutput(), torch.zeros(1, 1, 4, 4), r"\(1, 1, 4, 4\).*needs \(n, classes\)"),
         (ClassProbability(0), torch.zeros(1, 3, 4, 4), r"\(1, 3, 4, 4\).*needs \(n, classes\)"),
@@ -139,7 +139,7 @@ def test_outputs_that_have_no_such_thing_are_refused_in_words(target: Target, ou
     [
         (lambda: ClassProbability(0, scale="relu"), "Unknown scale 'relu'.*softmax, sigmoid"),
         (lambda: BinaryScore(2), "1, the positive class, or 0, the negative one, got 2"),
-        (lambda: ClassContrast(3, 3), "set against itself"),
+        (lambda: ClassContrast(3, 3), "Expected two classes to contrast, got class 3 twice"),
         (lambda: FinerScore(0, references=0), "at least one reference"),
         (lambda: FinerScore(0, references=[]), "at least one reference"),
         (lambda: FinerScore(1, references=[2, 1]), "class 1 is among its references"),

@@ -75,11 +75,11 @@ def test_scores_are_one_number_per_sample_with_a_gradient() -> None:
         ([], "2 samples, 0 targets"),
         ([[], []], "at least one"),
         ([[1], [1, 2]], r"same number of targets.*\[1, 2\]"),
-        ([1, [1]], "not a mixture"),
+        ([1, [1]], "got a mixture"),
         (3, "Class index 3 is out of range: the network has 3 classes, 0 to 2"),
         (-1, "Class index -1 is out of range"),
         ([0, 7], "Class index 7 is out of range"),
-        ([[0.5], [0.5]], "class index or a callable, got 0.5"),
+        ([[0.5], [0.5]], "class index or a callable as target, got 0.5"),
     ],
 )
 def test_wrong_targets_are_refused_in_words(targets: Any, message: str) -> None:
@@ -142,7 +142,7 @@ def test_scores_are_found_in_whatever_a_network_returns(output: Any) -> None:
 
 
 def test_scores_of_several_widths_are_remarked_on() -> None:
-    with pytest.warns(CamtoolWarning, match="scores of 3, 7 classes; the first are explained"):
+    with pytest.warns(CamtoolWarning, match="scores of 3, 7 classes; the maps explain the first"):
         assert find_logits((LOGITS, torch.zeros(2, 7)), 2) is LOGITS
 
 

@@ -1,1 +1,1 @@
-"""Methods that look at activations alone."""
+"""Methods that use activations alone."""

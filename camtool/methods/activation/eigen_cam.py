@@ -8,7 +8,14 @@ from camtool.types import Maps, RawMap
 
 @METHODS.register_module()
 class EigenCAM(BaseMethod):
-    """First principal component of the activations: what varies most, whatever the class (sec. III)."""
+    """Projects the activations on their first principal component over channels, the same for every class (sec. III).
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import EigenCAM
+        >>> EigenCAM().collapse(torch.tensor([[[0.0, 3.0, 6.0]]]))  # one channel: its values less their mean
+        tensor([[-3.,  0.,  3.]])
+    """
 
     name = "eigencam"
     paper = "arXiv:2008.00299"

@@ -8,9 +8,15 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class FEM(ActivationMethod):
-    """Weights each channel by the share of its positions that lie more than k standard deviations above its mean.
+    """Weights each channel by the share of its positions more than k standard deviations above its mean.
 
     Differs from the paper: activations are summed with these weights, as in pytorch-grad-cam, not the binary maps.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import FEM
+        >>> FEM(k=1.0).weights(torch.tensor([[[0.0, 0.0, 0.0, 8.0]]]))
+        tensor([[[0.2500]]])
     """
 
     name = "fem"

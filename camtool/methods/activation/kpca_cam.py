@@ -11,20 +11,30 @@ from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
 MOST_POSITIONS = 8192
-"""A matrix of that many squared takes half a GiB, its eigenvectors as much again and minutes; larger ones end the process."""
+"""The largest number of positions: their kernel matrix takes half a GiB and minutes, its eigenvectors as much again."""
 
 
 @METHODS.register_module()
 class KPCACAM(BaseMethod):
-    """First kernel principal component of the activations: what varies most, curved relations included, whatever the class.
+    """Projects the activations on their first kernel principal component over channels, the same for every class.
 
     The kernel is the sigmoid one, tanh(gamma <a, b> + coef0), of the channels less their means; kernel and defaults are those of the
-    authors' implementation in pytorch-grad-cam (scikit-learn's KernelPCA). Differs from it: the sign, which a component does not
-    have, is set as `camtool.functional.oriented` says. It costs a square matrix of positions.
+    authors' implementation in pytorch-grad-cam (scikit-learn's KernelPCA). Differs from it: the arbitrary sign of
+    a component is fixed by `camtool.functional.oriented`. Memory grows with the square of the number of positions.
 
     Args:
         gamma: factor of the scalar product; None: 1 / channels.
-        coef0: what is added to it.
+        coef0: summand behind the scalar product.
+
+    Raises:
+        MethodError: for a layer of more than 8192 positions.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import KPCACAM, Evidence
+        >>> activations = torch.arange(32.0).view(1, 2, 4, 4)
+        >>> KPCACAM(gamma=0.5).raw_map(Evidence(activations, None, lambda: None)).shape
+        torch.Size([1, 4, 4])
     """
 
     name = "kpcacam"
@@ -40,14 +50,14 @@ class KPCACAM(BaseMethod):
         positions = evidence.activations[0, 0].numel()
         if positions > MOST_POSITIONS:
             raise MethodError(
-                f"Method '{self.name}' makes a matrix of positions by positions; the layer has {positions}, expected at most "
-                f"{MOST_POSITIONS}. Choose a deeper layer, or use 'eigencam'."
+                f"Method '{self.name}' computes a matrix of positions by positions; expected at most {MOST_POSITIONS} in the layer, "
+                f"got {positions}. Choose a deeper layer, or use 'eigencam'."
             )
         return first_kernel_component(evidence.activations, gamma=self.gamma, coef0=self.coef0)
 
 
 def first_kernel_component(maps: Maps, *, gamma: float | None = None, coef0: float = 1.0) -> RawMap:
-    """Return every position's coordinate on the first principal component of the sigmoid kernel over channels; NaN counts as 0."""
+    """Return each position's coordinate on the first principal component of the sigmoid kernel over channels; NaN counts as 0."""
     # As for the linear component float32 is not enough; MPS has no float64.
     dtype = torch.float32 if maps.device.type == "mps" else torch.float64
     points = maps.nan_to_num(nan=0.0).to(dtype).flatten(2).transpose(1, 2)  # (n, positions, channels)
@@ -61,6 +71,6 @@ def first_kernel_component(maps: Maps, *, gamma: float | None = None, coef0: flo
 
 
 def _centred(kernel: Float[Tensor, "n p p"]) -> Float[Tensor, "n p p"]:
-    """Return the kernel of the features less their mean, which are never computed."""
+    """Return the kernel of the mean-free features, without computing the features."""
     rows, columns = kernel.mean(dim=1, keepdim=True), kernel.mean(dim=2, keepdim=True)
     return kernel - rows - columns + rows.mean(dim=2, keepdim=True)

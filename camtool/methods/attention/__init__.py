@@ -1,1 +1,1 @@
-"""Methods defined by the attention of a transformer."""
+"""Methods that use the attention weights of a transformer."""

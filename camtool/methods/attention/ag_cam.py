@@ -12,10 +12,19 @@ from camtool.registry import METHODS
 
 @METHODS.register_module()
 class AGCAM(AttentionMethod):
-    """Sums over layers and heads the positive gradient of the attention, guided by the sigmoid of its scores before the softmax.
+    """Sums the positive gradients of the attention weights times the sigmoid of the attention scores over layers and heads.
 
-    The gradient is that of the weights behind the softmax; the sigmoid takes the softmax's place in what it is multiplied with. So the
-    map depends on how a network writes its softmax: scores that it shifts first, by their maximum say, have another sigmoid.
+    The gradients are those of the weights, the softmax's output; the factor is the sigmoid of the scores, the softmax's input. So the
+    map depends on how a network computes its softmax: scores shifted first, for example by their maximum, have another sigmoid.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import AttentionEvidence, AGCAM
+        >>> weights = torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]])
+        >>> gradients = torch.tensor([[[[2.0, 4.0], [0.0, -1.0]]]])
+        >>> evidence = AttentionEvidence([weights], [torch.zeros(1, 1, 2, 2)], torch.tensor([[True, False]]), [gradients], [gradients])
+        >>> AGCAM().raw_map(evidence)
+        tensor([[1., 2.]])
     """
 
     name = "agcam"

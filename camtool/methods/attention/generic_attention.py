@@ -11,9 +11,18 @@ from camtool.registry import METHODS
 
 @METHODS.register_module()
 class GenericAttention(AttentionMethod):
-    """Adds up, layer by layer, the relevance that positive gradient * attention, averaged over heads, passes on.
+    """Propagates relevance through the layers by the positive part of gradient * attention, averaged over heads.
 
     The paper's rule for self-attention: R = I, then R = R + mean_h(relu(gradient * attention)) R in each layer.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import AttentionEvidence, GenericAttention
+        >>> weights = torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]])
+        >>> gradients = torch.tensor([[[[2.0, 4.0], [0.0, -1.0]]]])
+        >>> evidence = AttentionEvidence([weights], [torch.zeros(1, 1, 2, 2)], torch.tensor([[True, False]]), [gradients], [gradients])
+        >>> GenericAttention().raw_map(evidence)
+        tensor([[2., 2.]])
     """
 
     name = "genericattention"

@@ -10,10 +10,19 @@ from camtool.registry import METHODS
 
 @METHODS.register_module()
 class GradRollout(AttentionMethod):
-    """Attention rollout of the positive part of gradient * attention, so of what speaks for the class.
+    """Applies attention rollout to the positive part of gradient * attention, averaged over heads.
 
-    Differs from the paper's weighted attention relevance: the attention itself stands in for its layer-wise relevance, and rows
+    Differs from the paper's weighted attention relevance: the attention itself takes the place of its layer-wise relevance, and rows
     are normalised, as in rollout.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import AttentionEvidence, GradRollout
+        >>> weights = torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]])
+        >>> gradients = torch.tensor([[[[2.0, 4.0], [0.0, -1.0]]]])
+        >>> evidence = AttentionEvidence([weights], [torch.zeros(1, 1, 2, 2)], torch.tensor([[True, False]]), [gradients], [gradients])
+        >>> GradRollout().raw_map(evidence)
+        tensor([[0.5000, 0.5000]])
     """
 
     name = "gradrollout"

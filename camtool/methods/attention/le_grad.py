@@ -13,11 +13,20 @@ from camtool.registry import METHODS
 
 @METHODS.register_module()
 class LeGrad(AttentionMethod):
-    """Averages over layers, heads and queries the positive gradient of each layer's own score with respect to its attention.
+    """Averages the positive gradients of each layer's own score with respect to its attention over layers, heads and queries.
 
-    The score of a layer is the target of what the network's own tail (last norm, pooling or class token, head) makes of the tokens
-    that the layer's block puts out. Differs from the authors' code for CLIP and from torchcam, which score the mean of all tokens
+    The score of a layer is the target's score of the output that the network's tail (last norm, pooling or class token, head) computes
+    from the tokens of the layer's block. Differs from the authors' code for CLIP and from torchcam, which score the mean of all tokens
     whatever the network reads, so that their last layer does not explain the network's score; all layers are used.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import AttentionEvidence, LeGrad
+        >>> weights = torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]])
+        >>> gradients = torch.tensor([[[[2.0, 4.0], [0.0, -1.0]]]])
+        >>> evidence = AttentionEvidence([weights], [torch.zeros(1, 1, 2, 2)], torch.tensor([[True, False]]), [gradients], [gradients])
+        >>> LeGrad().raw_map(evidence)
+        tensor([[1., 2.]])
     """
 
     name = "legrad"
@@ -27,5 +36,5 @@ class LeGrad(AttentionMethod):
 
     def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         if evidence.layer_gradients is None:
-            raise MethodError(f"Method '{self.name}' needs the gradients of every layer's own score.")
+            raise MethodError(f"Method '{self.name}' needs the gradients of every layer's own score, which the evidence does not have.")
         return torch.stack([gradients.clamp(min=0).mean(dim=(1, 2)) for gradients in evidence.layer_gradients]).mean(dim=0)

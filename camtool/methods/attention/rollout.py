@@ -9,7 +9,17 @@ from camtool.registry import METHODS
 
 @METHODS.register_module()
 class Rollout(AttentionMethod):
-    """Multiplies through the layers the attention, averaged over heads, mixed half and half with the identity (sec. 3)."""
+    """Multiplies the attention of all layers, averaged over heads and mixed equally with the identity (sec. 3).
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import AttentionEvidence, Rollout
+        >>> weights = torch.tensor([[[[0.5, 0.5], [0.0, 1.0]]]])
+        >>> gradients = torch.tensor([[[[2.0, 4.0], [0.0, -1.0]]]])
+        >>> evidence = AttentionEvidence([weights], [torch.zeros(1, 1, 2, 2)], torch.tensor([[True, False]]), [gradients], [gradients])
+        >>> Rollout().raw_map(evidence)
+        tensor([[0.7500, 0.2500]])
+    """
 
     name = "rollout"
     paper = "arXiv:2005.00928"

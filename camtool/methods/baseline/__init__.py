@@ -1,1 +1,1 @@
-"""Maps that know nothing of the network: what a method must beat."""
+"""Baselines: maps that do not depend on what the network has learned."""

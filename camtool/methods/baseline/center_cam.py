@@ -1,4 +1,4 @@
-"""CenterCAM: a Gaussian in the middle, the baseline of photographers, who put what matters there."""
+"""CenterCAM: a Gaussian in the middle of the picture, where photographers place the main object."""
 
 import torch
 
@@ -10,10 +10,20 @@ from camtool.types import RawMap
 
 @METHODS.register_module()
 class CenterCAM(BaseMethod):
-    """A Gaussian in the middle of the layer's grid, the same for every input: what a map must be better than.
+    """Returns a Gaussian in the middle of the layer's grid, the same for every input: a baseline.
 
     Args:
-        sigma: its standard deviation as a share of each axis' length; positive.
+        sigma: standard deviation as a share of each axis' length; positive.
+
+    Raises:
+        MethodError: if `sigma` is not positive.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import CenterCAM, Evidence
+        >>> raw = CenterCAM().raw_map(Evidence(torch.zeros(1, 8, 3, 3), None, lambda: None))
+        >>> raw.shape, raw[0, 1, 1]
+        (torch.Size([1, 3, 3]), tensor(1.))
     """
 
     name = "centercam"
@@ -24,7 +34,7 @@ class CenterCAM(BaseMethod):
     def __init__(self, *, sigma: float = 0.25) -> None:
         self.sigma = float(sigma)
         if not self.sigma > 0:
-            raise MethodError(f"Method '{self.name}': sigma is a share of the length, above 0, got {sigma!r}.")
+            raise MethodError(f"Method '{self.name}': expected a sigma above 0, a share of the axis' length, got {sigma!r}.")
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         activations = evidence.activations

@@ -16,11 +16,20 @@ _POOL: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adapti
 
 @METHODS.register_module()
 class EdgeCAM(BaseMethod):
-    """Mean Sobel magnitude of the input in each cell of the layer's grid: what an edge detector says, which knows no network.
+    """Averages the Sobel magnitude of the input over each cell of the layer's grid: an edge detector as a baseline.
 
-    The edges are averaged over the layer's cells, so that the baseline is as coarse as the maps it is compared with, and differs from
-    them in what it looks at only; for finer ones choose an early layer. The paper compares maps with an edge detector, of the
-    input's own resolution.
+    The average over the layer's cells makes the baseline as coarse as the maps it is compared with; choose an early layer for finer
+    ones. Differs from the paper, which compares maps with an edge detector at the input's resolution.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> picture = torch.zeros(1, 1, 8, 8)
+        >>> picture[..., 5:] = 1.0  # a vertical edge between columns 4 and 5
+        >>> CAM(model, "[0]", "edgecam")(picture, 0).raw["[0]"][0, 0]
+        tensor([0.0000, 0.0000, 0.5000, 0.0000])
     """
 
     name = "edgecam"
@@ -51,7 +60,7 @@ def sobel_magnitude(inputs: Maps) -> Tensor:
 
 
 def _shifted(inputs: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Return each position's neighbours before and behind it."""
+    """Return each position's neighbours before and behind it along `axis`; borders are repeated."""
     length = inputs.shape[axis]
     before = torch.cat([inputs.narrow(axis, 0, 1), inputs.narrow(axis, 0, length - 1)], dim=axis)
     after = torch.cat([inputs.narrow(axis, 1, length - 1), inputs.narrow(axis, length - 1, 1)], dim=axis)

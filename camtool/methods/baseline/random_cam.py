@@ -1,4 +1,4 @@
-"""RandomCAM: activations under random weights, a baseline; as in pytorch-grad-cam."""
+"""RandomCAM: activations with random weights, a baseline; as in pytorch-grad-cam."""
 
 import operator
 
@@ -11,7 +11,19 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class RandomCAM(ActivationMethod):
-    """Weights each channel by a seeded draw from U(-1, 1), the same for every sample, so that a batch equals single calls."""
+    """Weights each channel by a seeded draw from U(-1, 1), the same for every sample.
+
+    Args:
+        seed: seed of the draws.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import RandomCAM
+        >>> activations = torch.ones(2, 16, 7, 7)
+        >>> weights = RandomCAM(seed=1).weights(activations)
+        >>> weights.shape, torch.equal(weights, RandomCAM(seed=1).weights(activations))
+        (torch.Size([1, 16, 1, 1]), True)
+    """
 
     name = "randomcam"
     paper = "pytorch-grad-cam 1.5, RandomCAM"

@@ -1,1 +1,1 @@
-"""Methods that weight activations with their gradients."""
+"""Methods that weight activations by their gradients."""

@@ -7,10 +7,17 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class CDAM(GradientMethod):
-    """Sums over a token's features each times its gradient: hirescam on tokens.
+    """Sums each token's features times their gradients: HiResCAM on tokens.
 
-    The paper's tokens enter the last attention: the target layer is the first norm of the last block, which is also the one derived
-    where a class token is read.
+    It is a gradient method and needs a target layer of tokens. The paper's are the input of the last attention: the first norm of the
+    last block, which is also the derived target layer of networks with a class token.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import CDAM
+        >>> activations, gradients = torch.tensor([[[1.0, 1.0, 2.0]]]), torch.tensor([[[3.0, -1.0, 1.0]]])
+        >>> CDAM().weights(activations, gradients)
+        tensor([[[ 3., -1.,  1.]]])
     """
 
     name = "cdam"

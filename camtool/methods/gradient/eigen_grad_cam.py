@@ -8,7 +8,15 @@ from camtool.types import Maps, RawMap, Weights
 
 @METHODS.register_module()
 class EigenGradCAM(GradientMethod):
-    """First principal component of gradient * activation: Eigen-CAM that knows the class."""
+    """Projects gradient * activation on its first principal component over channels.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import EigenGradCAM, Evidence
+        >>> evidence = Evidence(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[0.0, 1.5, 2.0]]]), lambda: None)
+        >>> EigenGradCAM().raw_map(evidence)  # one channel: the products 0, 3, 6 less their mean
+        tensor([[-3.,  0.,  3.]])
+    """
 
     name = "eigengradcam"
     paper = "pytorch-grad-cam 1.5, EigenGradCAM"

@@ -8,7 +8,15 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class GradCAM(GradientMethod):
-    """Weights each channel by its spatially averaged gradient (eq. 1)."""
+    """Weights each channel by its spatially averaged gradient (eq. 1).
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import GradCAM
+        >>> activations, gradients = torch.tensor([[[1.0, 1.0, 2.0]]]), torch.tensor([[[3.0, -1.0, 1.0]]])
+        >>> GradCAM().weights(activations, gradients)
+        tensor([[[1.]]])
+    """
 
     name = "gradcam"
     paper = "arXiv:1610.02391"

@@ -1,4 +1,4 @@
-"""Grad-CAM element-wise: HiResCAM with negative products dropped before the channels are summed; as in pytorch-grad-cam."""
+"""Grad-CAM element-wise: HiResCAM without negative products in the sum over channels; as in pytorch-grad-cam."""
 
 from camtool.methods._base import Evidence, GradientMethod
 from camtool.registry import METHODS
@@ -7,7 +7,15 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class GradCAMElementWise(GradientMethod):
-    """Sums relu(gradient * activation) over channels: a channel cannot cancel another."""
+    """Sums relu(gradient * activation) over channels, so that no channel cancels another.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import Evidence, GradCAMElementWise
+        >>> activations, gradients = torch.tensor([[[1.0, 2.0], [3.0, 1.0]]]), torch.tensor([[[2.0, 1.0], [-1.0, 4.0]]])
+        >>> GradCAMElementWise().raw_map(Evidence(activations, gradients, lambda: None))
+        tensor([[2., 6.]])
+    """
 
     name = "gradcamelementwise"
     paper = "pytorch-grad-cam 1.5, GradCAMElementWise"

@@ -11,8 +11,13 @@ from camtool.types import Maps, Weights
 class RefineCAM(GradientMethod):
     """Product of the Grad-CAM maps of several layers: resolution of the first, location of the last.
 
-    With one target layer it is Grad-CAM; other methods are multiplied with `fuse='product'`. Differs from pytorch-grad-cam, whose base
-    is Grad-CAM++ and whose loop that is to scale the factors does nothing.
+    With one target layer it equals Grad-CAM; `fuse='product'` multiplies the maps of other methods. Differs from pytorch-grad-cam, whose
+    base is Grad-CAM++ and whose loop for scaling the factors has no effect.
+
+    Example:
+        >>> from camtool.methods import RefineCAM
+        >>> RefineCAM().fusion
+        Product()
     """
 
     name = "refinecam"

@@ -10,7 +10,16 @@ from camtool.types import Maps, RawMap, Weights
 
 @METHODS.register_module()
 class SegEigenCAM(GradientMethod):
-    """First principal component of abs(gradient) * activation (eq. 10), turned so that its largest deviation is positive (eq. 13)."""
+    """Projects abs(gradient) * activation on its first principal component over channels (eq. 10).
+
+    The sign is chosen so that the largest deviation is positive (eq. 13).
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import SegEigenCAM
+        >>> SegEigenCAM().collapse(torch.tensor([[[0.0, 5.0, 4.0]]]))  # one channel: -3, 2, 1 about the mean, turned
+        tensor([[ 3., -2., -1.]])
+    """
 
     name = "segeigencam"
     paper = "doi:10.3390/app15137562"
@@ -25,4 +34,4 @@ class SegEigenCAM(GradientMethod):
         return torch.where(lowest.abs() > highest.abs(), -component, component)
 
     def collapse_smoothly(self, contributions: Maps) -> RawMap:
-        return self.collapse(contributions)  # it is a principal component already
+        return self.collapse(contributions)  # already a principal component

@@ -9,10 +9,18 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class ShapleyCAM(BaseMethod):
-    """Weights each channel by the mean of g - H A / 2: its Shapley value where the score is a polynomial of second order.
+    """Weights each channel by the spatial mean of g - H A / 2, its Shapley value if the score is a quadratic polynomial.
 
-    g is the score's gradient, H its Hessian in the activations A. Behind ReLUs, with a logit as target, H is 0 and the map is
-    Grad-CAM's. Differs from the paper's experiments: the score is the target asked for, not the paper's ReST utility.
+    g is the gradient of the score and H its Hessian with respect to the activations A. Behind ReLUs, with a logit as target, H is 0 and
+    the map equals Grad-CAM's. Differs from the paper's experiments: the score is the given target, not the paper's ReST utility.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import Evidence, ShapleyCAM
+        >>> activations = torch.tensor([[[1.0, 3.0]]])
+        >>> evidence = Evidence(activations, 2 * activations, lambda: None, curvature=2 * activations)  # score: sum of squares
+        >>> ShapleyCAM().raw_map(evidence)
+        tensor([[2., 6.]])
     """
 
     name = "shapleycam"

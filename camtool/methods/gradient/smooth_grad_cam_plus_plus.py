@@ -13,18 +13,25 @@ from camtool.types import Maps
 
 @METHODS.register_module(name=["SmoothGradCAMPlusPlus", "SmoothGradCAMpp"])
 class SmoothGradCAMPlusPlus(BaseMethod):
-    """Grad-CAM++ of the input with its derivatives of first to third order averaged over noisy copies of the input.
+    """Weights each channel as Grad-CAM++ does, with derivatives averaged over noisy copies of the input.
 
-    As in Grad-CAM++ the higher derivatives are powers of the first; the activations are those of the input without noise. Differs
-    from torchcam, whose weights and map are made with the gradient and the activations of the last noisy copy alone.
+    The derivatives of first to third order are averaged; as in Grad-CAM++ the higher ones are powers of the first. The activations are
+    those of the input without noise. Differs from torchcam, whose weights and map use the gradient and the activations of the last
+    noisy copy alone.
 
     Args:
-        samples: how many noisy copies; each costs a forward and a backward pass.
+        samples: number of noisy copies, at least 1; each costs a forward and a backward pass.
         sigma: standard deviation of the noise as a share of each input's range.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Raises:
-        MethodError: if there is no sample, or sigma is negative.
+        MethodError: if `samples` is below 1, or `sigma` is negative.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "smoothgradcam++", "samples": 8})
+        >>> method.samples, method.sigma
+        (8, 0.3)
     """
 
     name = "smoothgradcam++"
@@ -39,12 +46,14 @@ class SmoothGradCAMPlusPlus(BaseMethod):
         self.noise()
 
     def noise(self) -> Noise:
-        """Return the noise of these settings."""
+        """Return the generator of noisy copies."""
         return Noise(self.name, samples=self.samples, sigma=self.sigma, seed=self.seed)
 
     def contributions(self, evidence: Evidence) -> Maps:
         queries = evidence.queries(self.name)
-        noisy = queries.evidence_of(self.noise().copies(queries.inputs))
-        gradients = torch.stack([one.gradients for one in noisy if one.gradients is not None])
+        noisy_evidence = queries.evidence_of(self.noise().copies(queries.inputs))
+        gradients = torch.stack(
+            [evidence_of_copy.gradients for evidence_of_copy in noisy_evidence if evidence_of_copy.gradients is not None]
+        )
         first, second, third = ((gradients**order).mean(dim=0) for order in (1, 2, 3))
         return plus_plus_weights(evidence.activations, first, second, third) * evidence.activations

@@ -9,12 +9,20 @@ from camtool.types import Maps, Weights
 
 @METHODS.register_module()
 class WinsorCAM(GradientMethod):
-    """Grad-CAM of several target layers, their mean weighted by importances of which none stands out (`camtool.fusion.Winsorized`).
+    """Mean of the Grad-CAM maps of several layers, weighted by winsorized layer importances (`camtool.fusion.Winsorized`).
 
-    With one target layer it is Grad-CAM. Differs from the paper: the layers are those asked for, not all convolutions.
+    With one target layer it equals Grad-CAM. Differs from the paper: the layers are the target layers, not all convolutions.
 
     Args:
-        percentile: at which importances are cut off, 0 to 100.
+        percentile: percentile at which importances are clipped, 0 to 100.
+
+    Raises:
+        MethodError: if the percentile is outside of 0 to 100.
+
+    Example:
+        >>> from camtool.methods import WinsorCAM
+        >>> WinsorCAM(percentile=90.0).fusion
+        Winsorized(percentile=90.0)
     """
 
     name = "winsorcam"

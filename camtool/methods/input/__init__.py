@@ -1,1 +1,1 @@
-"""Methods of the input: what a score's gradients there, and at the biases, say."""
+"""Methods that use gradients of the score at the input and at the biases."""

@@ -1,4 +1,4 @@
-"""What a method of the input is: a map made of the score's gradient at the input itself."""
+"""Base class of input methods: maps from the gradient of the score at the input itself."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,38 +15,57 @@ from camtool.types import Maps, RawMap
 
 @dataclass(frozen=True)
 class InputEvidence:
-    """What one forward pass (and its backward) of one target tells at the input, in float32 or wider."""
+    """Results of one forward (and backward) pass at the input for one target, in float32 or wider.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import GuidedBackprop, InputEvidence
+        >>> evidence = InputEvidence(torch.ones(1, 3, 2), guided=torch.tensor([[[0.0, 1.0], [-2.0, 0.5], [1.0, 0.0]]]))
+        >>> GuidedBackprop().raw_map(evidence)
+        tensor([[2., 1.]])
+    """
 
     inputs: Maps
     gradients: Maps | None = None
-    """Of the target's scalar with respect to the inputs; None unless the method asked for the bias terms."""
+    """Gradients of the target's score with respect to the inputs; None unless the method needs the bias terms."""
     bias_terms: Sequence[Float[Tensor, "n _ ..."]] = ()
-    """Of every biased layer with positions: bias times gradient, at the layer's own grid; empty unless asked for."""
+    """Bias times gradient of every biased layer with positions, at the layer's own grid; empty unless the method needs them."""
     guided: Maps | None = None
-    """The gradient that guided ReLUs pass on; None unless asked for."""
+    """The gradient through guided ReLUs; None unless the method needs it."""
     map: RawMap | None = None
-    """The base method's final map, of the input's size and in [0, 1]; None without a base."""
+    """The base method's final map, of the input's size, in [0, 1]; None without a base method."""
 
 
 class InputMethod(BaseMethod, ABC):
-    """Base of methods that read gradients at the input. They have no target layer, unless a base method has."""
+    """Base class of methods that use gradients at the input. They have no target layer, unless their base method has.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import InputEvidence, InputMethod
+        >>> class Saliency(InputMethod):
+        ...     name, paper = "saliency", "arXiv:1312.6034"
+        ...     def raw_map(self, evidence):
+        ...         return evidence.gradients.abs().amax(dim=1)
+        >>> Saliency().raw_map(InputEvidence(torch.ones(1, 2, 2), torch.tensor([[[0.0, 1.0], [-2.0, 0.5]]])))
+        tensor([[2., 1.]])
+    """
 
     cost = "1 forward + 1 backward"
     needs = Needs(gradients=True)
     reads = INPUT
     base: ClassVar[str] = ""
-    """The method of a target layer whose final map this one reads; "" for none."""
+    """The method of target layers whose final map this method uses; "" for none."""
 
     @abstractmethod
     def raw_map(self, evidence: InputEvidence) -> RawMap:
         """Return the raw map (n, *spatial), of the input's size."""
 
     def attributions(self, evidence: InputEvidence) -> Maps | None:
-        """Return what the method says of every input channel (n, c, *spatial), signed; None where it says nothing so fine."""
+        """Return the attributions of every input channel (n, c, *spatial), signed; None if the method has none."""
         return None
 
     def guided(self, evidence: InputEvidence) -> Maps:
-        """Return the guided gradient that was asked for; MethodError if it was not."""
+        """Return the guided gradient of the evidence; MethodError if it has none."""
         if evidence.guided is None:
-            raise MethodError(f"Method '{self.name}' needs guided gradients.")
+            raise MethodError(f"Method '{self.name}' needs guided gradients; declare needs = Needs(guided_gradients=True).")
         return evidence.guided

@@ -14,10 +14,17 @@ from camtool.types import RawMap
 
 @METHODS.register_module()
 class FullGrad(InputMethod):
-    """Sums input times gradient and every layer's bias times gradient, their sizes, each channel scaled to [0, 1].
+    """Sums the absolute values of input * gradient and of every layer's bias * gradient, each channel scaled to [0, 1].
 
-    The full-gradient saliency map of the paper: of every channel the absolute value, rescaled and interpolated to the input's size,
-    summed over channels and layers. As in pytorch-grad-cam, the rescaling is a min-max, of the input's channels too.
+    The full-gradient saliency map of the paper: each channel's absolute value, rescaled and interpolated to the input's size, summed
+    over channels and layers. As in pytorch-grad-cam, the rescaling is a min-max, of the input's channels too.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import FullGrad, InputEvidence
+        >>> evidence = InputEvidence(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[1.0, -1.0]]]), [torch.tensor([[[4.0, 0.0]]])])
+        >>> FullGrad().raw_map(evidence)
+        tensor([[1., 1.]])
     """
 
     name = "fullgrad"
@@ -26,10 +33,10 @@ class FullGrad(InputMethod):
 
     def raw_map(self, evidence: InputEvidence) -> RawMap:
         if evidence.gradients is None:
-            raise MethodError(f"Method '{self.name}' needs gradients.")
+            raise MethodError(f"Method '{self.name}' needs the gradients of the score at the input, which the evidence does not have.")
         size = evidence.inputs.shape[2:]
         terms = [evidence.inputs * evidence.gradients, *evidence.bias_terms]
-        # The interpolation is linear, so it may come behind the sum over channels: 50 of them in a ResNet-50 instead of 26 000.
+        # The interpolation is linear, so it can follow the sum over channels: 50 interpolations in a ResNet-50 instead of 26 000.
         return torch.stack([resize(_scaled_sizes(term).sum(dim=1), size) for term in terms]).sum(dim=0)
 
 

@@ -8,10 +8,17 @@ from camtool.types import Maps, RawMap
 
 @METHODS.register_module()
 class GuidedBackprop(InputMethod):
-    """Goes back to the pixels through ReLUs that let only positive gradients pass.
+    """Backpropagates the score to the pixels through ReLUs that pass only positive gradients.
 
     The paper's picture is the guided gradient itself, signed and in the input's channels: `attributions`. The map is its largest
-    size over channels. Defined for networks of ReLU, whether modules or functions.
+    absolute value over channels. Defined for networks with ReLU, as module or function.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import GuidedBackprop, InputEvidence
+        >>> evidence = InputEvidence(torch.ones(1, 3, 2), guided=torch.tensor([[[0.0, 1.0], [-2.0, 0.5], [1.0, 0.0]]]))
+        >>> GuidedBackprop().raw_map(evidence)
+        tensor([[2., 1.]])
     """
 
     name = "guidedbackprop"

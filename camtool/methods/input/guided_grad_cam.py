@@ -9,9 +9,16 @@ from camtool.types import Maps, RawMap
 
 @METHODS.register_module()
 class GuidedGradCAM(InputMethod):
-    """Multiplies the Grad-CAM map, scaled up to the input, with guided backpropagation: fine, and of the class.
+    """Multiplies guided backpropagation by the Grad-CAM map at the input's size: fine and class-discriminative.
 
-    The product, signed and in the input's channels, is `attributions`; the map is its largest size over channels.
+    The product, signed and in the input's channels, is `attributions`; the map is its largest absolute value over channels.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import GuidedGradCAM, InputEvidence
+        >>> guided, grad_cam = torch.tensor([[[-2.0, 4.0]]]), torch.tensor([[1.0, 0.25]])
+        >>> GuidedGradCAM().attributions(InputEvidence(torch.ones(1, 1, 2), guided=guided, map=grad_cam))
+        tensor([[[-2.,  1.]]])
     """
 
     name = "guidedgradcam"
@@ -25,5 +32,5 @@ class GuidedGradCAM(InputMethod):
 
     def attributions(self, evidence: InputEvidence) -> Maps:
         if evidence.map is None:
-            raise MethodError(f"Method '{self.name}' needs the map of '{self.base}'.")
+            raise MethodError(f"Method '{self.name}' needs the map of '{self.base}', which the evidence does not have.")
         return self.guided(evidence) * evidence.map.unsqueeze(1)

@@ -1,1 +1,1 @@
-"""Methods defined by the weights of a linear head."""
+"""Methods that use the weights of a linear head."""

@@ -11,6 +11,13 @@ class ClassActivationMapping(BaseMethod):
 
     Defined for global average pooling + one linear layer; mean of the raw map + bias = logit. The paper has no ReLU: `raw` is
     signed, as there.
+
+    Example:
+        >>> import torch
+        >>> from camtool.methods import ClassActivationMapping, Evidence
+        >>> evidence = Evidence(torch.tensor([[[1.0, 2.0], [3.0, 0.0]]]), None, class_weights=lambda: torch.tensor([[2.0, -1.0]]))
+        >>> ClassActivationMapping().raw_map(evidence)
+        tensor([[-1.,  4.]])
     """
 
     name = "cam"

@@ -1,1 +1,1 @@
-"""Methods that look at how scores change when activations or inputs do."""
+"""Methods that measure how scores change with the activations or the input."""

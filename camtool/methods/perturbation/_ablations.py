@@ -1,4 +1,4 @@
-"""Copies of activations that differ from the original in one place each."""
+"""Copies of activations with one channel or all but one position set to zero."""
 
 import torch
 from jaxtyping import Float
@@ -8,9 +8,9 @@ from camtool.types import Maps
 
 
 class OneChannelZero:
-    """Copies (start to stop) of activations, in the k-th of which channel k is zero.
+    """Copies `start` to `stop` of activations; in the k-th, channel k is zero.
 
-    The buffer is used again for the next range: only the channels that differ are written, not all copies anew.
+    The buffer is reused for the next range: only the channels that differ are written, not all copies.
     """
 
     def __init__(self, activations: Maps) -> None:
@@ -20,9 +20,9 @@ class OneChannelZero:
         self._version = -1
 
     def __call__(self, start: int, stop: int) -> Float[Tensor, "n copies c *spatial"]:
-        """Return copies `start` to `stop`; those returned before are no longer valid."""
+        """Return copies `start` to `stop`; earlier ones are no longer valid."""
         count, activations = stop - start, self._activations
-        # A layer downstream that works in place has changed what it was given.
+        # An in-place layer downstream may have changed the buffer.
         if self._buffer is None or self._buffer.shape[1] < count or self._buffer._version != self._version:
             self._buffer = activations.unsqueeze(1).repeat(1, count, *[1] * (activations.ndim - 1))
             self._zeroed = range(0)
@@ -36,7 +36,7 @@ class OneChannelZero:
 
 
 class OnePositionKept:
-    """Copies (start to stop) of activations, in the k-th of which all but the k-th position (row by row) are zero."""
+    """Copies `start` to `stop` of activations; in the k-th, all but the k-th position (row by row) are zero."""
 
     def __init__(self, activations: Maps) -> None:
         self._activations = activations

@@ -1,4 +1,4 @@
-"""Channels as masks over the input: the picture seen through each of them, and what the scores of these pictures say of the channels."""
+"""Channels as masks of the input: masked copies of the picture, their scores, and channel weights from these."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from camtool.types import Maps
 
 
 def as_masks(channels: Maps, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n c *size"]:
-    """Return each channel resized to `size` and scaled to [0, 1]; zeros where it is the same everywhere."""
+    """Return each channel resized to `size` and scaled to [0, 1]; zeros for constant channels."""
     large = resize(channels.flatten(0, 1), size, align_corners=align_corners)  # (n c, *size)
     axes = tuple(range(1, large.ndim))
     lowest, highest = large.amin(dim=axes, keepdim=True), large.amax(dim=axes, keepdim=True)
@@ -21,7 +21,7 @@ def as_masks(channels: Maps, size: Sequence[int], *, align_corners: bool = False
 
 
 def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False) -> Copies:
-    """Return copies of the inputs, the k-th times the mask of the k-th channel."""
+    """Return copies of the inputs, the k-th multiplied by the mask of the k-th channel."""
 
     def copies(start: int, stop: int) -> Float[Tensor, "n copies channels *size"]:
         masks = as_masks(channels[:, start:stop], inputs.shape[2:], align_corners=align_corners)
@@ -33,10 +33,10 @@ def seen_through(inputs: Tensor, channels: Maps, *, align_corners: bool = False)
 def scores_through(
     queries: ModelQueries, channels: Maps, variants: int, vary: Callable[[Tensor, Int[Tensor, " copies"]], Tensor]
 ) -> Float[Tensor, "n c variants"]:
-    """Return for each channel the scores of the inputs times variants of its mask.
+    """Return for each channel the scores of the inputs multiplied by variants of its mask.
 
     Args:
-        vary: given masks (n, copies, *size) and for each copy which of the variants it is, counted from 0, returns the masks altered.
+        vary: from masks (n, copies, *size) and the variant's number of each copy, counted from 0, to the altered masks.
     """
     inputs = queries.inputs
 
@@ -52,16 +52,16 @@ def scores_through(
 
 
 def same_everywhere(channels: Maps) -> Bool[Tensor, "n c"]:
-    """Return which channels are: masks that neither hide nor show."""
+    """Return which channels are constant: as masks they neither hide nor show anything."""
     flat = channels.flatten(2)
     return flat.amax(dim=2) == flat.amin(dim=2)
 
 
 def softmax_of_living(scores: Float[Tensor, "n c"], activations: Maps) -> Float[Tensor, "n c"]:
-    """Return the softmax over channels that vary; 0 for the others (and for all, where none does)."""
+    """Return the softmax over the channels that are not constant; 0 for constant channels."""
     return scores.masked_fill(same_everywhere(activations), -torch.inf).softmax(dim=1).nan_to_num(nan=0.0)
 
 
 def weighted(weights: Float[Tensor, "n c"], activations: Maps) -> Maps:
-    """Return the activations times one weight a channel."""
+    """Return the activations multiplied by one weight per channel."""
     return weights.reshape(*weights.shape, *[1] * (activations.ndim - 2)) * activations

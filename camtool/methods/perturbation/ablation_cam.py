@@ -8,10 +8,20 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class AblationCAM(BaseMethod):
-    """Weights each channel by how far the score falls when the channel is set to zero.
+    """Weights each channel by the drop of the score when the channel is set to zero.
 
-    Differs from the paper: the fall is not divided by the score, a constant that normalising cancels, and that inverts the map where
-    the score is negative. Extra tokens (class, distillation) keep the channel.
+    Differs from the paper: the drop is not divided by the score, a constant that normalising cancels, and that inverts the map if the
+    score is negative. Extra tokens (class, distillation) keep the channel.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # class scores: the channels' means
+        >>> picture = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[8.0, 0.0], [0.0, 0.0]]]])
+        >>> CAM(model, "[0]", "ablationcam")(picture, 0).maps
+        tensor([[[0.0000, 0.2500],
+                 [0.5000, 1.0000]]])
     """
 
     name = "ablationcam"

@@ -12,12 +12,21 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class FasterScoreCAM(BaseMethod):
-    """Score-CAM with the k channels that vary most over positions; the weight of the others is 0.
+    """Score-CAM of the k channels with the largest variance over positions; the other channels have weight 0.
 
-    Of channels that vary equally the first is taken. With as many channels as there are, it is Score-CAM.
+    Of channels with equal variance the first is taken. With all channels it equals Score-CAM.
 
     Args:
-        k: how many channels, at least 1; the number of forward passes.
+        k: number of channels, at least 1, and of forward passes.
+
+    Raises:
+        ValueError: if `k` is below 1.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "fastercam", "k": 20})
+        >>> method.k
+        20
     """
 
     name = "fastercam"
@@ -28,13 +37,13 @@ class FasterScoreCAM(BaseMethod):
     def __init__(self, *, k: int = 10) -> None:
         self.k = operator.index(k)
         if self.k < 1:
-            raise ValueError(f"k is a number of channels, at least 1, got {k}")
+            raise ValueError(f"expected k, a number of channels, of at least 1, got {k}")
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)
         spread = activations.flatten(2).var(dim=2, correction=0)  # (n, c)
         chosen = spread.argsort(dim=1, descending=True, stable=True)[:, : self.k]
-        kept = torch.stack([sample[of_sample] for sample, of_sample in zip(activations, chosen, strict=True)])  # (n, k, *spatial)
-        scores = queries.scores_of_inputs(kept.shape[1], seen_through(queries.inputs, kept))
-        weights = scores.new_zeros(spread.shape).scatter(1, chosen, softmax_of_living(scores, kept))
+        channels = torch.stack([sample[indices] for sample, indices in zip(activations, chosen, strict=True)])  # (n, k, *spatial)
+        scores = queries.scores_of_inputs(channels.shape[1], seen_through(queries.inputs, channels))
+        weights = scores.new_zeros(spread.shape).scatter(1, chosen, softmax_of_living(scores, channels))
         return weighted(weights, activations)

@@ -16,20 +16,28 @@ from camtool.types import Maps, RawMap
 
 @METHODS.register_module()
 class GroupCAM(BaseMethod):
-    """Weights groups of Grad-CAM's channels by how far the score rises when what they show comes back into a blurred picture.
+    """Weights groups of Grad-CAM's channels by the rise of the score when their region of a blurred picture is restored.
 
-    Neighbouring channels form a group. Its mask is the positive part of its sum of channels times their mean gradients, of which the
-    lower 70 % are cut away, resized to the input and scaled to [0, 1]. Of a group that is the same everywhere
-    nothing is left.
+    Neighbouring channels form a group. Its mask is the positive part of the sum of its channels times their mean gradients, with the
+    lower 70 % set to zero, resized to the input and scaled to [0, 1]. The mask of a group that is constant is zero.
 
     Differs from the authors' code: the rise is that of the target's score, by default a logit, not of a probability; and the sum is
     taken at the size of the layer, which is the same up to the resize.
 
     Args:
-        groups: at most; fewer where the layer has fewer channels. The number of forward passes.
-        quantile: the share of each mask that is cut away, in [0, 1).
-        kernel: width of the blur's Gaussian in pixels; narrower where the picture is smaller than that.
-        sigma: the Gaussian's standard deviation in pixels.
+        groups: maximum number of groups, at least 1, and of forward passes; fewer if the layer has fewer channels.
+        quantile: share of each mask that is set to zero, in [0, 1).
+        kernel: width of the blur's Gaussian in pixels, at least 1; narrower if the picture is smaller.
+        sigma: standard deviation of the Gaussian in pixels, above 0.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "groupcam", "groups": 16})
+        >>> method.groups, method.quantile
+        (16, 0.7)
     """
 
     name = "groupcam"
@@ -44,13 +52,14 @@ class GroupCAM(BaseMethod):
         self.sigma = float(sigma)
         if self.groups < 1 or not 0 <= self.quantile < 1 or self.kernel < 1 or not self.sigma > 0:
             raise ValueError(
-                f"groups and kernel are at least 1, quantile is in [0, 1) and sigma above 0, got {groups}, {kernel}, {quantile} and {sigma}"
+                f"expected groups and kernel of at least 1, a quantile in [0, 1) and a sigma above 0, got {groups}, {kernel}, {quantile} "
+                f"and {sigma}"
             )
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         queries = evidence.queries(self.name)
         if evidence.gradients is None:
-            raise MethodError(f"Method '{self.name}' needs gradients.")
+            raise MethodError(f"Method '{self.name}' needs gradients, which the evidence does not have.")
         inputs, weighted = queries.inputs, spatial_mean(evidence.gradients) * evidence.activations
         groups = torch.stack([group.sum(dim=1) for group in weighted.chunk(self.groups, dim=1)], dim=1)
         small = _upper(groups.clamp(min=0), self.quantile)  # (n, groups, *spatial)
@@ -62,7 +71,7 @@ class GroupCAM(BaseMethod):
             ones = [1] * (masks.ndim - 2)
             return (masks - lowest.view(*lowest.shape, *ones)) / span.view(*span.shape, *ones)
 
-        # The last mask shows nothing.
+        # The last mask is zero: the fully blurred picture.
         masks = torch.cat([scaled(large), torch.zeros_like(large[:, :1])], dim=1)
         blurred = blur(inputs.to(masks.dtype), self.kernel, self.sigma)
 
@@ -87,10 +96,10 @@ def _upper(maps: Maps, quantile: float) -> Maps:
 
 
 def blur(pictures: Float[Tensor, "n channels *size"], kernel: int, sigma: float) -> Float[Tensor, "n channels *size"]:
-    """Return the pictures under a Gaussian of `kernel` pixels' width along each axis, mirrored at their edges."""
+    """Return the pictures blurred by a Gaussian of `kernel` pixels' width along each axis, mirrored at the edges."""
     for axis in range(2, pictures.ndim):
         lines = pictures.movedim(axis, -1)
-        reach = min(kernel // 2, lines.shape[-1] - 1)  # what can be mirrored
+        reach = min(kernel // 2, lines.shape[-1] - 1)  # as far as the picture can be mirrored
         offsets = torch.arange(-reach, reach + 1, device=pictures.device, dtype=pictures.dtype)
         weights = (-(offsets**2) / (2 * sigma**2)).exp()
         padded = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="reflect")

@@ -13,16 +13,24 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class ISCAM(BaseMethod):
-    """Weights each channel by the softmax over channels of its score integrated from a black picture to the masked one.
+    """Weights each channel by the softmax over channels of the mean score along the path from a black to the masked input.
 
-    The integral is the mean score of the input times i/N of the channel's mask, i = 1 to N.
+    The mean is that of the scores of the input times i/N of the channel's mask, i = 1 to N.
 
-    Differs from what is published under this name, torchcam's included, where the parts i/N are added up over the steps: there
-    the last mask is (N + 1) / 2 times as large as the channel, 5.5 times for N = 10, and the network sees pictures of no such
-    brightness. Here every mask is within [0, 1].
+    Differs from the published code, torchcam's included, where the parts i/N are added up over the steps: the last mask is there
+    (N + 1) / 2 times as large as the channel, 5.5 times for N = 10, far brighter than any picture. Here every mask is within [0, 1].
 
     Args:
-        steps: N, at least 1; as many forward passes a channel.
+        steps: N, at least 1; the number of forward passes per channel.
+
+    Raises:
+        ValueError: if `steps` is below 1.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "iscam", "steps": 5})
+        >>> method.steps
+        5
     """
 
     name = "iscam"
@@ -33,7 +41,7 @@ class ISCAM(BaseMethod):
     def __init__(self, *, steps: int = 10) -> None:
         self.steps = operator.index(steps)
         if self.steps < 1:
-            raise ValueError(f"steps of the integral are at least 1, got {steps}")
+            raise ValueError(f"expected steps of at least 1, got {steps}")
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations = evidence.activations

@@ -8,13 +8,22 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class LIFTCAM(BaseMethod):
-    """Weights each channel by what it contributes to the score, compared with a layer of zeros, as DeepLIFT counts it.
+    """Weights each channel by its DeepLIFT contribution to the score relative to zero activations.
 
-    The weights sum to the score less that of zeros. One pass through what lies downstream of the layer and one back.
+    The weights sum to the score minus that of zero activations. It takes one forward and one backward pass of the network's tail.
 
     Raises:
-        MethodError: where they do not, because something downstream (attention, LayerNorm) is none that DeepLIFT's rescale rule is
-            defined for.
+        MethodError: if they do not, because DeepLIFT's rescale rule is not defined for a function downstream (attention, LayerNorm).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # class scores: the channels' means
+        >>> picture = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[8.0, 0.0], [0.0, 0.0]]]])
+        >>> CAM(model, "[0]", "liftcam")(picture, 0).maps
+        tensor([[[0.0000, 0.2500],
+                 [0.5000, 1.0000]]])
     """
 
     name = "liftcam"

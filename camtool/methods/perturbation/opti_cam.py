@@ -12,14 +12,23 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class OptiCAM(BaseMethod):
-    """Weights each channel so that the input times the map, resized and scaled to [0, 1], scores as high as can be.
+    """Optimises channel weights so that the input masked by the map, resized and scaled to [0, 1], has the highest score.
 
-    The weights are a softmax over channels of what Adam finds, starting from equal weights: deterministic, and each sample's own.
-    The map is what the last step leaves, without the paper's optional ReLU.
+    The weights are a softmax over channels, optimised by Adam from equal weights: deterministic, and separate for each sample. The map is
+    that of the last step, without the paper's optional ReLU.
 
     Args:
-        steps: of Adam, at least 1; each is one forward and one backward pass.
-        rate: Adam's learning rate.
+        steps: number of Adam's steps, at least 1; each is one forward and one backward pass.
+        rate: Adam's learning rate, above 0.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "opticam", "steps": 20})
+        >>> method.steps, method.rate
+        (20, 0.1)
     """
 
     name = "opticam"
@@ -31,11 +40,11 @@ class OptiCAM(BaseMethod):
         self.steps = operator.index(steps)
         self.rate = float(rate)
         if self.steps < 1 or not self.rate > 0:
-            raise ValueError(f"steps are at least 1 and rate is above 0, got {steps} and {rate}")
+            raise ValueError(f"expected steps of at least 1 and a rate above 0, got {steps} and {rate}")
 
     def contributions(self, evidence: Evidence) -> Maps:
         queries = evidence.queries(self.name)
-        # The weight of a dead channel has a slope of 0. In float32 it is rounding noise, of which Adam makes steps as large as any.
+        # The gradient of a dead channel's weight is 0. In float32 it is rounding noise, which Adam scales to full steps.
         # MPS has no float64.
         activations = evidence.activations if evidence.activations.device.type == "mps" else evidence.activations.double()
         logits = activations.new_zeros(activations.shape[:2], requires_grad=True)  # (n, c)
@@ -43,10 +52,10 @@ class OptiCAM(BaseMethod):
         for step in range(self.steps):
             with torch.enable_grad():
                 saliency = weighted(logits.softmax(dim=1), activations).sum(dim=1, keepdim=True)
-                shown = queries.inputs * as_masks(saliency, queries.inputs.shape[2:])
-            _, of_shown = queries.score_and_gradients(shown.detach())
-            (gradient,) = torch.autograd.grad(shown, logits, of_shown.to(shown.dtype))
-            logits.grad = gradient.nan_to_num(0, 0, 0)  # a map that is flat under all weights has no slope
+                masked = queries.inputs * as_masks(saliency, queries.inputs.shape[2:])
+            _, input_gradients = queries.score_and_gradients(masked.detach())
+            (gradient,) = torch.autograd.grad(masked, logits, input_gradients.to(masked.dtype))
+            logits.grad = gradient.nan_to_num(0, 0, 0)  # a map that is flat for all weights has no gradient
             optimiser.step()
             queries.report(step + 1, self.steps)
         return weighted(logits.detach().softmax(dim=1), activations).to(evidence.activations.dtype)

@@ -15,18 +15,27 @@ VARIANTS = ("plus", "minus", "both")
 
 @METHODS.register_module()
 class PolyCAM(BaseMethod):
-    """Weights channels by what showing and hiding them does to the class's probability; layers refine one another.
+    """Weights channels by the effect of showing and hiding their region on the class's probability, and refines layer by layer.
 
     With several target layers the map is as fine as the first of them (`camtool.fusion.Refined`); the paper takes the last layer of
-    each resolution. A channel's mask is the channel, resized and scaled to [0, 1]. Its weight is the score of the input seen through
-    the mask ("plus", PCAM+), the positive part of how far the score falls behind the inverse of the mask ("minus", PCAM-), or the
-    positive part of the sum of both ("both", PCAM+/-). A channel that is the same everywhere weighs nothing.
+    each resolution. A channel's mask is the channel, resized and scaled to [0, 1]. Its weight is the score of the input times the
+    mask ("plus", PCAM+), the positive part of the score's drop for the input times the inverse of the mask ("minus", PCAM-), or the
+    positive part of the sum of both ("both", PCAM+/-). A constant channel has weight 0.
 
     Differs from the authors' code: masks are scaled from the lowest to the highest value after the resize, not between percentiles
-    before it. The text's equations were not checked. Where a class's logit is asked for, its probability is explained, as there.
+    before it. The text's equations were not checked. For a class's logit as target its probability is explained, as there.
 
     Args:
         variant: "plus", "minus" or "both".
+
+    Raises:
+        ValueError: for another variant.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "polycam", "variant": "plus"})
+        >>> method.variant, method.fusion
+        ('plus', Refined())
     """
 
     name = "polycam"
@@ -37,7 +46,7 @@ class PolyCAM(BaseMethod):
 
     def __init__(self, *, variant: str = "both") -> None:
         if variant not in VARIANTS:
-            raise ValueError(f"variant is one of: {', '.join(VARIANTS)}, got {variant!r}")
+            raise ValueError(f"expected a variant of: {', '.join(VARIANTS)}, got {variant!r}")
         self.variant = variant
 
     def target(self, target: Target) -> Target:

@@ -10,10 +10,20 @@ from camtool.types import RawMap
 
 @METHODS.register_module()
 class ReciproCAM(BaseMethod):
-    """Scores each position by what the network says when all others of the layer are zero.
+    """Scores each position by the network's score when all other positions of the layer are zero.
 
-    Differs from the papers: one position is kept, not a Gaussian around it, and what the network says when none is kept is taken off,
-    so that the sign means something. Extra tokens (class, distillation) are kept always.
+    Differs from the papers: one position is kept, not a Gaussian around it, and the score of a layer of zeros is subtracted, so that the
+    sign has a meaning. Extra tokens (class, distillation) are always kept.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # class scores: the channels' means
+        >>> picture = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[8.0, 0.0], [0.0, 0.0]]]])
+        >>> CAM(model, "[0]", "reciprocam")(picture, 0).maps
+        tensor([[[0.0000, 0.2500],
+                 [0.5000, 1.0000]]])
     """
 
     name = "reciprocam"

@@ -8,12 +8,18 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class ScoreCAM(BaseMethod):
-    """Weights each channel by the softmax over channels of the score of the input seen through that channel (eqs. 4 to 7).
+    """Weights each channel by the softmax over channels of the score of the input masked by the channel (eqs. 4 to 7).
 
-    A channel that is the same everywhere hides nothing and shows nothing: its weight is 0.
+    A constant channel masks nothing: its weight is 0.
 
     Args:
-        align_corners: of the resize to the input's size; True is what pytorch-grad-cam does.
+        align_corners: whether the resize to the input's size aligns the corners' centres, as in pytorch-grad-cam.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "scorecam", "align_corners": True})
+        >>> method.align_corners
+        True
     """
 
     name = "scorecam"

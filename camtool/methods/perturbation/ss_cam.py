@@ -14,18 +14,27 @@ from camtool.types import Maps
 
 @METHODS.register_module()
 class SSCAM(BaseMethod):
-    """Weights each channel by the softmax over channels of the mean score of the input seen through that channel with noise on it.
+    """Weights each channel by the softmax over channels of the mean score of the input masked by noisy copies of the channel.
 
-    Of the paper's two variants it is the first, noise on the feature map; the second has it on the masked picture. The noise is drawn
-    at the input's size, once for all channels and samples, so that channels differ by what they show and not by luck.
+    Of the paper's two variants it is the first, noise on the feature map; the second adds it to the masked picture. The noise is drawn
+    at the input's size, once for all channels and samples, so that channels do not differ by chance.
 
     Differs from the paper and torchcam: the noisy mask is clipped to [0, 1]. A noise of 2 on a mask of [0, 1] would multiply pixels
     by -7 to 8 instead of hiding them.
 
     Args:
-        samples: noisy masks a channel, at least 1; as many forward passes.
-        sigma: standard deviation of the noise, in units of the mask, whose range is 1.
-        seed: of the noise, which is drawn on the CPU and so is the same on every device.
+        samples: noisy masks per channel, at least 1, and forward passes per channel.
+        sigma: standard deviation of the noise in units of the mask, whose range is 1; 0 or more.
+        seed: seed of the noise, which is drawn on the CPU and so is the same on every device.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "sscam", "samples": 8, "sigma": 0.5})
+        >>> method.samples, method.sigma
+        (8, 0.5)
     """
 
     name = "sscam"
@@ -38,7 +47,7 @@ class SSCAM(BaseMethod):
         self.sigma = float(sigma)
         self.seed = operator.index(seed)
         if self.samples < 1 or not self.sigma >= 0:
-            raise ValueError(f"samples are at least 1 and sigma at least 0, got {samples} and {sigma}")
+            raise ValueError(f"expected samples of at least 1 and sigma of at least 0, got {samples} and {sigma}")
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)

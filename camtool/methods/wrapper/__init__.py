@@ -1,1 +1,1 @@
-"""Methods around another method: they ask it about other inputs."""
+"""Methods that wrap another method and apply it to other inputs or targets."""

@@ -1,4 +1,4 @@
-"""What a wrapper is: a method of target layers made of another one."""
+"""Base class of wrappers: methods of target layers that apply another method."""
 
 from abc import ABC, abstractmethod
 
@@ -9,13 +9,19 @@ from camtool.targets import Target
 
 
 class Wrapper(BaseMethod, ABC):
-    """Base of methods that wrap another one; `smooth:layercam` on the command line, and its name.
+    """Base class of methods that wrap another one; `smooth:layercam` on the command line, which is also its name.
 
     Args:
-        method: the method that is wrapped; None: Grad-CAM.
+        method: the wrapped method; None: Grad-CAM.
 
     Raises:
         MethodError: if it cannot be wrapped.
+
+    Example:
+        >>> from camtool.methods import Wrapper, build_method
+        >>> method = build_method("smooth:layercam")
+        >>> isinstance(method, Wrapper), method.method.name
+        (True, 'layercam')
     """
 
     def __init__(self, method: BaseMethod | None = None) -> None:
@@ -38,14 +44,14 @@ class Wrapper(BaseMethod, ABC):
 
     @abstractmethod
     def needs_around(self, inner: Needs) -> Needs:
-        """Return what the wrapper needs, from what the method inside needs."""
+        """Return the wrapper's needs, given those of the wrapped method."""
 
     @property
     def weighs_gradients(self) -> bool:
-        """Whether what it does is done with the gradients that it is given, so that others can be put in their place."""
+        """Whether the map is a function of activations and gradients alone, so that other gradients can be substituted."""
         return False
 
 
 def weighs_gradients(method: BaseMethod) -> bool:
-    """Return whether a method is made of activations and gradients alone."""
+    """Return whether a method's map is a function of activations and gradients alone."""
     return isinstance(method, GradientMethod) or (isinstance(method, Wrapper) and method.weighs_gradients)

@@ -12,24 +12,30 @@ from camtool.types import RawMap
 
 @METHODS.register_module(name=["Finer", "FinerCAM"])
 class Finer(Wrapper):
-    """Another method on a class's logit less those of similar classes: what tells it from them; `finer:layercam`.
+    """Applies another method to a class's logit minus those of similar classes (`finer:layercam`).
 
-    The score is `camtool.targets.FinerScore`, which says what of it was checked; here it is one method beside others of one forward
-    pass. By itself, or as `finercam`, it is around Grad-CAM.
+    The target is `camtool.targets.FinerScore`, whose docstring has what was checked against the paper; as a method it shares the forward
+    pass with other methods. `finer` alone, or `finercam`, wraps Grad-CAM.
 
     Args:
-        method: what it goes around: a method that knows the class.
-        references: how many classes, the closest by logit, or which.
-        alpha: strength of the comparison; 0 is the method itself.
+        method: the wrapped method, which must be class-discriminative; None: Grad-CAM.
+        references: number of reference classes, the closest by logit, or their indices.
+        alpha: strength of the comparison; 0 gives the wrapped method's map.
 
     Raises:
-        MethodError: if the method is the same for every class.
-        TargetError: when called, if what is asked for is no class.
+        MethodError: if the wrapped method's map is the same for every class.
+        TargetError: when called, if the target is not a class's logit.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> from camtool.targets import ClassScore
+        >>> build_method({"type": "finer", "method": "layercam", "references": 2}).target(ClassScore(7))
+        FinerScore(7, references=2, alpha=0.6)
     """
 
     name = "finer"
     paper = "arXiv:2501.11309"
-    cost = "that of the other method"
+    cost = "that of the wrapped method"
     needs = Needs(gradients=True)
 
     def __init__(self, *, method: BaseMethod | None = None, references: int | Sequence[int] = 3, alpha: float = 0.6) -> None:
@@ -54,7 +60,9 @@ class Finer(Wrapper):
     def target(self, target: Target) -> Target:
         target = super().target(target)
         if not isinstance(target, ClassScore):
-            raise TargetError(f"Method '{self.name}' explains a class against similar ones; {target!r} is no class's logit.")
+            raise TargetError(
+                f"Method '{self.name}' compares a class with similar ones: expected a class's logit as target, got {target!r}."
+            )
         return FinerScore(target.index, references=self.references, alpha=self.alpha)
 
     @property

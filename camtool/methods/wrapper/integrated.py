@@ -15,20 +15,25 @@ from camtool.types import RawMap
 
 @METHODS.register_module()
 class Integrated(Wrapper):
-    """Another method with its gradients averaged on the straight way from a baseline input to the input; `integrated:layercam`.
+    """Applies another method to gradients averaged along the line from a baseline input to the input (`integrated:layercam`).
 
-    The average is over the middles of `steps` equal parts of the way (1703.01365 sums at their ends). Where activations are linear in
-    the input, hirescam's positions then sum to the score less the baseline's. Integrated Grad-CAM integrates Grad-CAM's gradients so;
-    what activations it has on the way was not checked against its text: here they are the input's own, whatever the method.
+    The average is over the midpoints of `steps` equal parts of the line (1703.01365 sums at their ends). If activations are linear in the
+    input, the map of `integrated:hirescam` then sums to the score minus the baseline's. Integrated Grad-CAM integrates Grad-CAM's
+    gradients likewise; which activations it uses along the line was not checked against its text: here they are the input's own.
 
     Args:
-        method: what it goes around: a method of activations and gradients.
-        steps: how many points of the way; each costs a forward and a backward pass.
-        baseline: the value that every position of the baseline input has, as the network gets it; 0 is the mean colour where inputs are
-            normalised.
+        method: the wrapped method, a function of activations and gradients; None: Grad-CAM.
+        steps: number of points on the line, at least 1; each costs a forward and a backward pass.
+        baseline: value of the baseline input at every position, after preprocessing; 0 is the mean colour if inputs are normalised.
 
     Raises:
-        MethodError: if there is no step, or the method is not made of gradients alone.
+        MethodError: if `steps` is below 1, or the method is not a function of activations and gradients alone.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "integrated", "method": "hirescam", "steps": 50})
+        >>> method.name, method.steps, method.baseline
+        ('integrated:hirescam', 50, 0.0)
     """
 
     name = "integrated"
@@ -48,7 +53,7 @@ class Integrated(Wrapper):
         if not weighs_gradients(accepted):
             other_order = f"; try '{method.name.replace(':', ':integrated:', 1)}'" if ":" in method.name else ", such as 'gradcam'"
             raise MethodError(
-                f"'integrated' cannot wrap '{method.name}': it averages gradients, and that method is not made of activations and "
+                f"'integrated' cannot wrap '{method.name}': it averages gradients, and that method is not a function of activations and "
                 f"gradients alone. Wrap a gradient method{other_order}."
             )
         return accepted
@@ -64,7 +69,9 @@ class Integrated(Wrapper):
 
     def _integrated(self, evidence: Evidence) -> Evidence:
         queries = evidence.queries(self.name)
-        way = to_float32(queries.inputs) - self.baseline
-        points = [self.baseline + (step + 0.5) / self.steps * way for step in range(self.steps)]
-        found = [one.gradients for one in queries.evidence_of(points) if one.gradients is not None]
-        return replace(evidence, gradients=torch.stack(found).mean(dim=0))
+        path = to_float32(queries.inputs) - self.baseline
+        points = [self.baseline + (step + 0.5) / self.steps * path for step in range(self.steps)]
+        gradients = [
+            evidence_of_point.gradients for evidence_of_point in queries.evidence_of(points) if evidence_of_point.gradients is not None
+        ]
+        return replace(evidence, gradients=torch.stack(gradients).mean(dim=0))

@@ -14,23 +14,29 @@ from camtool.types import RawMap
 
 @METHODS.register_module()
 class Smooth(Wrapper):
-    """Mean of another method's raw maps over noisy copies of the input, around Grad-CAM or, as in `smooth:layercam`, what is named.
+    """Averages another method's raw maps over noisy copies of the input (`smooth:layercam`; `smooth` alone wraps Grad-CAM).
 
-    Differs from the paper in what is averaged: its maps are the gradients of the input itself.
+    Differs from the paper, which averages the gradients with respect to the input.
 
     Args:
-        method: what it goes around.
-        samples: how many noisy copies; each costs a forward and a backward pass. (The paper has 50.)
-        sigma: standard deviation of the noise as a share of each input's range. (The paper has 0.1 to 0.2.)
-        seed: of the noise.
+        method: the wrapped method; None: Grad-CAM.
+        samples: number of noisy copies, at least 1; each costs a forward and a backward pass. (The paper has 50.)
+        sigma: standard deviation of the noise as a share of each input's range; 0 or more. (The paper has 0.1 to 0.2.)
+        seed: seed of the noise.
 
     Raises:
-        MethodError: if there is no sample, sigma is negative, or the method cannot be asked about other inputs.
+        MethodError: if `samples` is below 1, `sigma` is negative, or the wrapped method cannot be applied to other inputs.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> method = build_method({"type": "smooth", "method": "layercam", "samples": 50})
+        >>> method.name, method.samples, method.sigma
+        ('smooth:layercam', 50, 0.15)
     """
 
     name = "smooth"
     paper = "arXiv:1706.03825"
-    cost = "16 times the other method"
+    cost = "16 times the wrapped method"
     needs = Needs(further_gradients=True)
 
     def __init__(self, *, method: BaseMethod | None = None, samples: int = 16, sigma: float = 0.15, seed: int = 0) -> None:
@@ -41,15 +47,15 @@ class Smooth(Wrapper):
         self.noise()
 
     def noise(self) -> Noise:
-        """Return the noise of these settings."""
+        """Return the generator of noisy copies."""
         return Noise(self.name, samples=self.samples, sigma=self.sigma, seed=self.seed)
 
     def accepted(self, method: BaseMethod) -> BaseMethod:
         accepted = super().accepted(method)
         if accepted.needs.curvature or accepted.needs.replay:
-            what = "second derivatives" if accepted.needs.curvature else "scores of other activations"
+            missing = "second derivatives" if accepted.needs.curvature else "scores of other activations"
             raise MethodError(
-                f"'smooth' cannot wrap '{method.name}': it needs {what}, which are not available for noisy copies of the input. Wrap a "
+                f"'smooth' cannot wrap '{method.name}': it needs {missing}, which are not available for noisy copies of the input. Wrap a "
                 "gradient method, such as 'gradcam'."
             )
         return accepted
@@ -58,10 +64,10 @@ class Smooth(Wrapper):
         return Needs(tokens=inner.tokens, further_gradients=inner.gradients or inner.further_gradients)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
-        return torch.stack([self.method.raw_map(one) for one in self._noisy(evidence)]).mean(dim=0)
+        return torch.stack([self.method.raw_map(noisy) for noisy in self._noisy(evidence)]).mean(dim=0)
 
     def eigen_smooth_map(self, evidence: Evidence) -> RawMap:
-        return torch.stack([self.method.eigen_smooth_map(one) for one in self._noisy(evidence)]).mean(dim=0)
+        return torch.stack([self.method.eigen_smooth_map(noisy) for noisy in self._noisy(evidence)]).mean(dim=0)
 
     def _noisy(self, evidence: Evidence) -> list[Evidence]:
         queries = evidence.queries(self.name)

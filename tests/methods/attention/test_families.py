@@ -130,7 +130,7 @@ def test_the_number_of_extra_tokens_is_believed_when_given() -> None:
 
 
 def test_a_network_without_attention_is_refused() -> None:
-    with pytest.raises(MethodError, match=r"'rollout'\. It takes no attention that can be seen"):
+    with pytest.raises(MethodError, match=r"'rollout'\. No attention was recorded: expected scaled_dot_product_attention"):
         CAM(torchvision.models.resnet18(num_classes=CLASSES), method="rollout")(picture(), 0)
 
 
