@@ -229,7 +229,7 @@ class SimilaritySelection(TargetSelection):
         for sample in range(len(inputs)):
             of_sample = {method: sample_of(result, sample) for method, result in results.items()}
             output = next(iter(of_sample.values())).logits
-            logits = output if embedding.logits is None else embedding.logits[sample : sample + 1]
+            logits = embedding.logits[len(inputs)][sample : sample + 1] if embedding.logits else output
             words = f"similarity to {self._reference.file_name}"
             explained = ExplainedTarget(None, words, self.suffix.strip("_"), float(target(output[0])))
             found.append(with_classes(network, SelectionResult(of_sample, [explained], logits, facts=facts)))

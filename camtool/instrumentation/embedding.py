@@ -45,13 +45,14 @@ class EmbeddingOutput:
     """The reference picture's embedding."""
     source: str
     """Where the embedding is taken: "input of 'head.fc'", or "scores"."""
-    logits: Float[Tensor, "n classes"] | None = None
-    """Scores of the first pass in the block; None if they are its output."""
+    logits: dict[int, Float[Tensor, "n classes"]]
+    """By batch size the scores that the first pass of such a batch in the block would have given; empty where they are what it gave."""
 
     def __init__(self, model: nn.Module, reference: Inputs) -> None:
         self._model = eager(model)
         self._calls: dict[str, tuple[Tensor, Tensor]] = {}
         self._path = ""
+        self.logits = {}
         self._hooks = ExitStack()
         paths = [path for path, module in self._model.named_modules() if isinstance(module, nn.Linear)]
         with torch.inference_mode(False), torch.no_grad():  # as in the engine: an inference tensor cannot be part of a graph
@@ -91,8 +92,7 @@ class EmbeddingOutput:
     def _replace(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor | None:
         if self._path:
             embedding, scores = self._calls[self._path]
-            if self.logits is None:
-                self.logits = scores.detach()
+            self.logits.setdefault(len(scores), scores.detach())
             return embedding
         return None
 

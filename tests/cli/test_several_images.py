@@ -1,0 +1,214 @@
+"""`vis` with several images: files, folders, patterns, standard input; what fails is named and counted."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from camtool.cli.main import app
+from camtool.cli.positionals import find_images, split_positionals
+from camtool.errors import ConfigError, ImageError
+from tests.cli.fixtures import CAT, ESPRESSO, LITE0, ROCKET, Run, pixels
+
+
+@pytest.fixture
+def small(small_path: Path, tmp_path: Path) -> str:
+    return str(shutil.copy(small_path, tmp_path / "small.py"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with two images, one of them broken, and what is no image."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    shutil.copy(CAT, folder / "cat.jpg")
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not an image")
+    (folder / ".hidden.jpg").write_bytes(b"")
+    shutil.copy(ROCKET, folder / "below/rocket.jpg")
+    return folder
+
+
+def test_the_network_is_built_once_and_each_image_gives_what_it_gives_alone(
+    run: Run, small: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alone = {}
+    for image in (CAT, ESPRESSO, ROCKET):
+        report = run("vis", image, small, "--random-weights", "--save-path", "alone.png", "--save-raw", "alone.npz", "--json").report
+        assert isinstance(report, dict)
+        alone[image] = report, pixels("alone.png"), dict(np.load("alone.npz"))
+    built: list[Any] = []
+    from camtool.apis import model
+
+    load = model.load_network
+    monkeypatch.setattr(model, "load_network", lambda *given, **settings: built.append(1) or load(*given, **settings))
+    for batch_size in (1, 2, 8):
+        finished = run(
+            *("vis", CAT, ESPRESSO, ROCKET, small, "--random-weights", "--save-path", f"out{batch_size}", "--save-raw", f"raw{batch_size}"),
+            *("--batch-size", batch_size, "--json"),
+        )
+        assert finished.exit_code == 0, finished.stderr
+        reports = json.loads(finished.stdout)
+        assert [report["image"] for report in reports] == [CAT, ESPRESSO, ROCKET]
+        for report in reports:
+            one, picture, arrays = alone[report["image"]]
+            for key in ("predicted", "layers", "methods", "status"):
+                assert report[key] == one[key] or key == "predicted"
+            assert report["predicted"]["index"] == one["predicted"]["index"]
+            assert report["predicted"]["probability"] == pytest.approx(one["predicted"]["probability"], abs=1e-5)
+            stem = Path(report["image"]).stem
+            assert report["outputs"] == [
+                f"out{batch_size}/{stem}_gradcam_{one['predicted']['index']}.jpg",
+                f"raw{batch_size}/{stem}.npz",
+            ]
+            saved = dict(np.load(report["outputs"][1]))
+            assert saved.keys() == arrays.keys()
+            np.testing.assert_allclose(saved["map/gradcam"], arrays["map/gradcam"], rtol=1e-4, atol=1e-5)
+            assert np.abs(pixels(report["outputs"][0]).astype(int) - picture).mean() < 3  # JPEG
+    assert len(built) == 3
+
+
+def test_a_folder_is_all_its_images_and_a_broken_one_does_not_stop_the_others(run: Run, small: str, pictures: Path) -> None:
+    finished = run("vis", pictures, small, "--random-weights", "--json")
+    assert finished.exit_code == 2
+    whole, broken = json.loads(finished.stdout)
+    assert (whole["image"], broken["image"]) == (str(pictures / "cat.jpg"), str(pictures / "broken.png"))[::1] or (
+        broken["image"],
+        whole["image"],
+    ) == (str(pictures / "cat.jpg"), str(pictures / "broken.png"))
+    by_image = {report["image"]: report for report in (whole, broken)}
+    assert "is not an image" in by_image[str(pictures / "broken.png")]["error"]
+    assert Path(by_image[str(pictures / "cat.jpg")]["outputs"][0]).exists()
+    assert "broken.png" in finished.stderr
+    assert finished.stderr.rstrip().endswith("Error: 1 of 2 images could not be explained.")
+
+
+def test_strict_stops_at_the_first_that_fails(run: Run, small: str, pictures: Path) -> None:
+    finished = run("vis", pictures / "broken.png", pictures / "cat.jpg", small, "--random-weights", "--strict", "--json")
+    assert finished.exit_code == 2
+    assert "is not an image" in json.loads(finished.stdout)["error"]
+    assert finished.stderr.count("\n") == 1
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("image", ["{}/below", "{}/below/*.jpg", "{}/**/rocket.*"])
+def test_a_folder_or_a_pattern_of_one_image_gives_a_list(image: str, run: Run, small: str, pictures: Path) -> None:
+    (report,) = json.loads(run("vis", image.format(pictures), small, "--random-weights", "--json").stdout)
+    assert report["image"] == str(pictures / "below/rocket.jpg")
+    assert report["outputs"] == ["outputs/vis_cam/rocket_gradcam.jpg"]
+
+
+def test_a_file_whose_name_has_brackets_is_no_pattern(run: Run, small: str, tmp_path: Path) -> None:
+    shutil.copy(CAT, tmp_path / "cat[1].jpg")
+    assert run("vis", "cat[1].jpg", small, "--random-weights", "--json").report["outputs"] == ["outputs/vis_cam/cat[1]_gradcam.jpg"]
+
+
+def test_images_of_one_name_get_numbers(run: Run, small: str, tmp_path: Path) -> None:
+    for folder, name in (("a", "cat.jpg"), ("b", "cat.jpg"), ("c", "CAT.png"), ("d", "cat_2.jpg")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(CAT, tmp_path / folder / name)
+    images = ["a/cat.jpg", "b/cat.jpg", "c/CAT.png", "d/cat_2.jpg"]
+    reports = json.loads(run("vis", *images, small, "--random-weights", "--json").stdout)
+    assert [Path(report["outputs"][0]).name for report in reports] == [f"{stem}_gradcam.jpg" for stem in ("cat", "cat_3", "CAT_4", "cat_2")]
+
+
+def test_standard_input_is_one_image(small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished = CliRunner().invoke(app, ["vis", "-", small, "--random-weights", "--json"], input=Path(CAT).read_bytes())
+    assert finished.exit_code == 0, finished.stderr
+    report = json.loads(finished.stdout)
+    assert (report["image"], report["outputs"]) == ("stdin", ["outputs/vis_cam/stdin_gradcam.jpg"])
+    finished = CliRunner().invoke(app, ["vis", "-", small, "--random-weights"], input=b"")
+    assert finished.exit_code == 2
+    assert "standard input" in finished.stderr
+
+
+def test_concepts_of_several_images(run: Run, pictures: Path) -> None:
+    finished = run("vis", pictures, ESPRESSO, LITE0, "--method", "dff", "--n-components", 3, "--json")
+    assert finished.exit_code == 2
+    reports = json.loads(finished.stdout)
+    assert [len(report.get("concepts", ())) for report in reports] == [0, 3, 3] or [len(r.get("concepts", ())) for r in reports] == [
+        3,
+        0,
+        3,
+    ]
+
+
+def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
+    finished = run("vis", CAT, ROCKET, small, "--random-weights", "--save-path", "new/folder")
+    assert finished.exit_code == 0, finished.stderr
+    assert finished.stdout.count("Checkpoint") == 0
+    for stem in ("cat", "rocket"):
+        assert f"demo/{stem}.jpg" in finished.stdout
+        assert f"new/folder/{stem}_gradcam_" in finished.stdout
+    assert finished.stdout.count("Layer: ") == 1
+    assert "for 2 images" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([CAT, ROCKET, "{small}", "--save-path", "maps.png"], "Several images are saved in a folder, got the file name 'maps.png'"),
+        ([CAT, ROCKET, "{small}", "--save-raw", "maps.npz"], "--save-raw of several images is a folder"),
+        ([CAT, "{small}", "--save-raw", "maps"], "--save-raw writes a .npz file, got 'maps'"),
+        ([CAT, "-", "{small}"], "'-' reads one image from standard input; give it alone"),
+        (["none/*.jpg", "{small}"], "No image matches 'none/*.jpg'"),
+        ([CAT, "{small}", "a.pth", "b.pth"], "at most one argument, CHECKPOINT, behind CONFIG"),
+        (["{small}"], "Expected IMG and CONFIG"),
+        ([CAT], "Expected IMG and CONFIG"),
+        ([CAT, ROCKET, "smal.py"], "No config 'smal.py'; closest: 'small.py'"),
+        ([CAT, ROCKET, "{small}", "--batch-size", "0"], "batch-size"),
+        ([CAT, ROCKET, "{small}", "--method", "grandcam"], "closest: 'gradcam'"),
+        ([CAT, ROCKET, "{small}", "--target-category", "cat"], "no names. Give an index"),
+    ],
+)
+def test_what_cannot_be_is_one_readable_error(arguments: list[str], words: str, run: Run, small: str, tmp_path: Path) -> None:
+    finished = run(
+        "vis",
+        *(argument.format(small=small) for argument in arguments),
+        "--random-weights",
+        *(["--batch-size", "2"] * ("0" not in arguments)),
+    )
+    assert finished.exit_code == 2
+    assert words in " ".join(finished.stderr.split())
+    assert "Traceback" not in finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["small.py"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["a.jpg", "timm/resnet18"], (["a.jpg"], "timm/resnet18", None)),
+        (["a.jpg", "b.jpg", "timm/resnet18", "w.pth"], (["a.jpg", "b.jpg"], "timm/resnet18", "w.pth")),
+        (["a.jpg", "efficientnet-lite0_in1k"], (["a.jpg"], "efficientnet-lite0_in1k", None)),
+        (["a.jpg", "deit-tiny_4xb256_in1k", "w.pth"], (["a.jpg"], "deit-tiny_4xb256_in1k", "w.pth")),
+        (["timm/resnet18", "timm/resnet18"], (["timm/resnet18"], "timm/resnet18", None)),  # the first is an image, always
+        (["a.jpg", "misspelt.py"], (["a.jpg"], "misspelt.py", None)),
+        (["a.jpg", "misspelt", "w.pth"], (["a.jpg"], "misspelt", "w.pth")),
+        (["a.jpg", "b.jpg", "misspelt.py", "w.pth"], (["a.jpg", "b.jpg"], "misspelt.py", "w.pth")),
+        (["a.jpg", "mmpretrain::resnet/resnet18_8xb32_in1k.py"], (["a.jpg"], "mmpretrain::resnet/resnet18_8xb32_in1k.py", None)),
+    ],
+)
+def test_which_argument_is_the_config(arguments: list[str], expected: tuple[list[str], str, str | None]) -> None:
+    found = split_positionals(arguments)
+    assert (list(found.images), found.config, found.checkpoint) == expected
+
+
+def test_a_preview_needs_no_image() -> None:
+    assert split_positionals(["timm/resnet18"], needs_image=False).config == "timm/resnet18"
+    assert list(split_positionals(["a.jpg", "timm/resnet18"], needs_image=False).images) == ["a.jpg"]
+    with pytest.raises(ConfigError, match="Expected IMG and CONFIG"):
+        split_positionals([], needs_image=False)
+
+
+def test_folders_say_where_images_are(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    shutil.copy(CAT, tmp_path / "sub/cat.jpg")
+    with pytest.raises(ImageError, match=r"No image in the folder .*There are some in '.*sub'"):
+        find_images([str(tmp_path)])
+    assert find_images([str(tmp_path / "sub")]).several
+    assert not find_images([CAT]).several
