@@ -44,9 +44,10 @@ def benchmark(
         str | None,
         typer.Option("--profile", help="Print where the time of this one case goes instead.", metavar="CASE", show_default=False),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything measured to this file too.", metavar="FILE")] = None,
+    as_json: Annotated[bool, options.JSON] = False,
+    json_file: Annotated[Path | None, options.JSON_FILE] = None,
     from_file: Annotated[
-        Path | None, typer.Option("--from", help="Measure nothing: show what --json wrote, perhaps elsewhere.", metavar="FILE")
+        Path | None, typer.Option("--from", help="Measure nothing: show what --json-file wrote, perhaps elsewhere.", metavar="FILE")
     ] = None,
     markdown_file: Annotated[
         Path | None,
@@ -58,7 +59,7 @@ def benchmark(
 
     Exit code 1 if maps that should agree do not, or a case fails; a figure that is not reached is shown as such.
     """
-    with session(as_json=False, debug=debug) as running:
+    with session(as_json=as_json, debug=debug) as running:
         from camtool.benchmark.tables import markdown
         from camtool.models.loading import check_device
 
@@ -85,10 +86,13 @@ def benchmark(
         measured = report.get("measured")
         if measured is None:
             measured = _measure(cases, device, quick=quick)
-        _print(running, measured, report["where"])
+        content = report | {"measured": [result.as_dict() for result in measured]}
+        if as_json:
+            running.result(json.dumps(content))
+        else:
+            _print(running, measured, report["where"])
         if json_file is not None:
-            content = json.dumps(report | {"measured": [one.as_dict() for one in measured]}, indent=1)
-            write_atomically(json_file, f"{content}\n".encode())
+            write_atomically(json_file, f"{json.dumps(content, indent=1)}\n".encode())
         if markdown_file is not None and around is not None:
             write_between(markdown_file, around, markdown(measured, report["where"]))
         _judge(running, measured)
@@ -141,7 +145,7 @@ def _read(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_bytes())
         return {**report, "measured": [CaseResult.from_dict(one) for one in report["measured"]], "where": str(report["where"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CamtoolError(f"Cannot read '{path}': {error}. Expected a file that camtool benchmark --json wrote.") from error
+        raise CamtoolError(f"Cannot read '{path}': {error}. Expected a file that camtool benchmark --json-file wrote.") from error
 
 
 def _subjects(device: str) -> "Callable[[Case], Subject]":

@@ -27,7 +27,8 @@ MARKERS = markers("sweep")
 def sweep(
     text: Annotated[str, typer.Option("--filter", help="Only backbones with this text in class or config.")] = "",
     full: Annotated[bool, typer.Option("--full", help="Networks as wide as published: minutes, and 5 GB of memory.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the table to this file too.", metavar="FILE")] = None,
+    as_json: Annotated[bool, options.JSON] = False,
+    json_file: Annotated[Path | None, options.JSON_FILE] = None,
     markdown_file: Annotated[
         Path | None,
         typer.Option("--markdown", help=f"Write it between the lines '{MARKERS[0]}' and '{MARKERS[1]}' of this file.", metavar="FILE"),
@@ -38,7 +39,7 @@ def sweep(
 
     Exit code 1 if one that accepts the input gives no map.
     """
-    with session(as_json=False, debug=debug) as running:
+    with session(as_json=as_json, debug=debug) as running:
         if not debug:
             from camtool.apis.model import quiet_libraries
 
@@ -48,10 +49,13 @@ def sweep(
             check_writable(json_file)
         around = None if markdown_file is None else _around_markers(markdown_file, text)
         measured = _measure(examples, narrow=not full)
-        _print(running, measured)
+        report = {"backbones": [dataclasses.asdict(result) for result in measured]}
+        if as_json:
+            running.result(json.dumps(report))
+        else:
+            _print(running, measured)
         if json_file is not None:
-            content = json.dumps([dataclasses.asdict(one) for one in measured], indent=1)
-            write_atomically(json_file, f"{content}\n".encode())
+            write_atomically(json_file, f"{json.dumps(report, indent=1)}\n".encode())
         if markdown_file is not None and around is not None:
             from camtool.benchmark.coverage import markdown
 

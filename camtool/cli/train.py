@@ -25,15 +25,15 @@ def train(
     work_dir: Annotated[
         str | None,
         typer.Option(
-            "--work-dir", help="Where checkpoints, logs and curves go. Left out: the config's, else work_dirs/NAME.", show_default=False
+            "--work-dir", help="Where checkpoints, logs and curves go. Left out: the config's, else outputs/train/NAME.", show_default=False
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint of the work directory; from none: begin anew.")
+        bool, typer.Option("--resume", help="Continue from the newest whole checkpoint of the work directory; without one: start anew.")
     ] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Mixed precision: float16 on CUDA, bfloat16 without.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A picture that cannot be read ends the training. Left out: it is named, counted and skipped.")
+        bool, typer.Option("--strict", help="Stop at an image that cannot be read, which is else named, counted and skipped.")
     ] = False,
     launcher: Annotated[
         str, typer.Option("--launcher", help="none, pytorch (torchrun), slurm or mpi: who has started the processes.")
@@ -41,7 +41,7 @@ def train(
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
-    """Train a network. Killed, it goes on by --resume as if nothing had been."""
+    """Train a network. An interrupted run continues with --resume."""
     with session(as_json=False, debug=debug) as running:
         source = config or config_file
         if source is None or (config and config_file):

@@ -36,13 +36,11 @@ def factorize(activations: Maps, components: int, *, seed: int = 0, iterations: 
     here such that each map's largest value is 1; there both depend on the random start.
 
     Raises:
-        MethodError: if scikit-learn is not installed, or `components` is not between 1 and the smaller of channels and positions.
+        MethodError: if `components` is not between 1 and the smaller of channels and positions.
     """
-    try:
-        from sklearn.decomposition import NMF
-        from sklearn.exceptions import ConvergenceWarning
-    except ImportError as error:
-        raise MethodError('Deep feature factorization needs scikit-learn: pip install "camtool[dff]".') from error
+    from sklearn.decomposition import NMF
+    from sklearn.exceptions import ConvergenceWarning
+
     count, grid = activations.shape[0], activations.shape[2:]
     points = to_float32(activations.detach()).transpose(0, 1).flatten(1)  # (c, n positions)
     most = min(points.shape)

@@ -45,7 +45,7 @@ def training_config(
 
     Args:
         options: overrides, {"train_cfg.max_epochs": 3}.
-        work_dir: else the config's, else `work_dirs/` and its name.
+        work_dir: else the config's, else `outputs/train/` and its name.
         amp: mixed precision.
         strict: a picture that cannot be read ends the training.
 
@@ -55,7 +55,7 @@ def training_config(
     """
     config = load_either(source, options, KEYS).config
     _check(config, source)
-    config.work_dir = work_dir or config.get("work_dir") or str(Path("work_dirs") / Path(config.filename or source).stem)
+    config.work_dir = work_dir or config.get("work_dir") or str(Path("outputs/train") / Path(config.filename or source).stem)
     check_writable(Path(config.work_dir) / "last_checkpoint")
     config.setdefault("default_scope", "mmpretrain")
     config.setdefault("randomness", ConfigDict(seed=None))

@@ -51,4 +51,4 @@ default_hooks = dict(
 )
 custom_hooks = [dict(type="camtool.EarlyStoppingHook", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
-work_dir = "work_dirs/lenet_digits"
+work_dir = "outputs/train/lenet_digits"

@@ -55,7 +55,7 @@ default_hooks = dict(
 )
 custom_hooks = [dict(type="camtool.EarlyStoppingHook", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
-work_dir = "work_dirs/resnet18_cam_imagenette-160px"
+work_dir = "outputs/train/resnet18_cam_imagenette-160px"
 
 # Checkpoints with the names of torchvision's ResNet load, too.
 cam = dict(checkpoint_keys=[(r"^fc\.", "head.fc."), (r"^(?=(conv1|bn1|layer[1-4])\.)", "backbone.")])

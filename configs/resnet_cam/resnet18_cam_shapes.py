@@ -48,4 +48,4 @@ default_hooks = dict(
 )
 custom_hooks = [dict(type="camtool.EarlyStoppingHook", monitor="accuracy/top1", patience=5)]
 randomness = dict(seed=0)
-work_dir = "work_dirs/resnet18_cam_shapes"
+work_dir = "outputs/train/resnet18_cam_shapes"

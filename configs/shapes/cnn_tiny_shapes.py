@@ -15,4 +15,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=100, by_epoch=False),
     dict(type="CosineAnnealingLR", T_max=10, end=10, by_epoch=True, convert_to_iter_based=True),
 ]
-work_dir = "work_dirs/cnn_tiny_shapes"
+work_dir = "outputs/train/cnn_tiny_shapes"

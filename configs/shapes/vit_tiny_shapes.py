@@ -23,4 +23,4 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=300, by_epoch=False),
     dict(type="CosineAnnealingLR", T_max=14, end=14, by_epoch=True, convert_to_iter_based=True),
 ]
-work_dir = "work_dirs/vit_tiny_shapes"
+work_dir = "outputs/train/vit_tiny_shapes"

@@ -38,7 +38,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
 
 def test_a_tiny_network_is_measured_and_the_tables_are_results_while_progress_is_not(run: Run) -> None:
-    finished = run("benchmark", "--quick", "--model", "tiny", "--filter", "gradcam tiny 1", "--json", "out/benchmark.json")
+    finished = run("benchmark", "--quick", "--model", "tiny", "--filter", "gradcam tiny 1", "--json-file", "out/benchmark.json")
 
     assert finished.exit_code == 0, finished.stderr
     assert finished.stderr == ""
@@ -54,16 +54,16 @@ def test_a_tiny_network_is_measured_and_the_tables_are_results_while_progress_is
 def test_every_case_of_a_tiny_network_runs_or_says_that_it_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "FULL", Effort(rounds=1, seconds=0.0))
 
-    finished = run("benchmark", "--model", "tiny", "--json", "all.json")
+    finished = run("benchmark", "--model", "tiny", "--json-file", "all.json")
 
     assert finished.exit_code == 0, finished.stderr
     assert {one["status"] for one in json.loads(Path("all.json").read_text())["measured"]} <= {"ok", "not there yet"}
 
 
 def test_quick_has_some_of_the_cases_and_a_filter_fewer(run: Run, measured: dict[str, dict[str, Any]]) -> None:
-    run("benchmark", "--json", "full.json")
-    run("benchmark", "--quick", "--json", "quick.json")
-    run("benchmark", "--model", "vit_b_16", "--filter", "CLASSES", "--json", "few.json")
+    run("benchmark", "--json-file", "full.json")
+    run("benchmark", "--quick", "--json-file", "quick.json")
+    run("benchmark", "--model", "vit_b_16", "--filter", "CLASSES", "--json-file", "few.json")
 
     full, quick, few = (json.loads(Path(f"{name}.json").read_text())["measured"] for name in ("full", "quick", "few"))
     assert [one["case"] for one in full] == [case.name for case in CASES]
@@ -114,7 +114,7 @@ def test_markdown_is_written_between_the_markers_of_the_device_also_of_what_was_
     file = tmp_path / "README.md"
     file.write_text(f"before\n{BEGIN}\nout of date\n{END}\nbetween\n{begin}\nolder\n{end}\nafter ×\n", encoding="utf-8")
 
-    assert run("benchmark", "--markdown", file, "--json", "here.json").exit_code == 0
+    assert run("benchmark", "--markdown", file, "--json-file", "here.json").exit_code == 0
     report = json.loads(Path("here.json").read_text()) | {"device": "cuda", "where": "one fast GPU"}
     Path("there.json").write_text(json.dumps(report))
     assert run("benchmark", "--from", "there.json", "--markdown", file).exit_code == 0
@@ -164,7 +164,7 @@ def test_profile_shows_where_the_time_of_one_case_goes(run: Run) -> None:
         (["--filter", "gradcamm"], "No case has 'gradcamm' in its name; expected a part of one of: gradcam resnet50 1"),
         (["--profile", "gradcam resnet5 1"], "No case 'gradcam resnet5 1'; closest: 'gradcam resnet50 1'"),
         (["--device", "gpu"], "Unknown device 'gpu'"),
-        (["--json", "."], "is a directory"),
+        (["--json-file", "."], "is a directory"),
         (["--from", "none.json"], "Cannot read 'none.json'"),
         (["--markdown", "none.md"], "Cannot read"),
     ],
@@ -186,3 +186,8 @@ def test_a_file_that_no_benchmark_wrote_is_refused(run: Run) -> None:
 
     assert finished.exit_code == 2
     assert "Expected a file that camtool benchmark --json wrote" in finished.stderr
+
+
+def test_json_is_a_flag_and_the_file_holds_the_same(run: Run, tmp_path: Path) -> None:
+    finished = run("benchmark", "--quick", "--model", "tiny", "--filter", "gradcam tiny 1", "--json", "--json-file", "all.json")
+    assert finished.report == json.loads((tmp_path / "all.json").read_text())

@@ -75,14 +75,10 @@ def test_the_network_is_built_once_and_each_image_gives_what_it_gives_alone(
 def test_a_folder_is_all_its_images_and_a_broken_one_does_not_stop_the_others(run: Run, small: str, pictures: Path) -> None:
     finished = run("vis", pictures, small, "--random-weights", "--json")
     assert finished.exit_code == 2
-    whole, broken = json.loads(finished.stdout)
-    assert (whole["image"], broken["image"]) == (str(pictures / "cat.jpg"), str(pictures / "broken.png"))[::1] or (
-        broken["image"],
-        whole["image"],
-    ) == (str(pictures / "cat.jpg"), str(pictures / "broken.png"))
-    by_image = {report["image"]: report for report in (whole, broken)}
-    assert "is not an image" in by_image[str(pictures / "broken.png")]["error"]
-    assert Path(by_image[str(pictures / "cat.jpg")]["outputs"][0]).exists()
+    broken, whole = json.loads(finished.stdout)
+    assert [broken["image"], whole["image"]] == [str(pictures / name) for name in ("broken.png", "cat.jpg")]
+    assert "is not an image" in broken["error"]
+    assert Path(whole["outputs"][0]).exists()
     assert "broken.png" in finished.stderr
     assert finished.stderr.rstrip().endswith("Error: 1 of 2 images could not be explained.")
 
@@ -131,11 +127,7 @@ def test_concepts_of_several_images(run: Run, pictures: Path) -> None:
     finished = run("vis", pictures, ESPRESSO, LITE0, "--method", "dff", "--n-components", 3, "--json")
     assert finished.exit_code == 2
     reports = json.loads(finished.stdout)
-    assert [len(report.get("concepts", ())) for report in reports] == [0, 3, 3] or [len(r.get("concepts", ())) for r in reports] == [
-        3,
-        0,
-        3,
-    ]
+    assert [len(report.get("concepts", ())) for report in reports] == [0, 3, 3]
 
 
 def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
@@ -167,12 +159,7 @@ def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
     ],
 )
 def test_what_cannot_be_is_one_readable_error(arguments: list[str], words: str, run: Run, small: str, tmp_path: Path) -> None:
-    finished = run(
-        "vis",
-        *(argument.format(small=small) for argument in arguments),
-        "--random-weights",
-        *(["--batch-size", "2"] * ("0" not in arguments)),
-    )
+    finished = run("vis", *(argument.format(small=small) for argument in arguments), "--random-weights")
     assert finished.exit_code == 2
     assert words in " ".join(finished.stderr.split())
     assert "Traceback" not in finished.stderr

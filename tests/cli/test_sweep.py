@@ -71,12 +71,12 @@ def test_a_filter_without_a_match_names_the_choices(run: Run) -> None:
 
 def test_a_backbone_without_a_map_is_an_error_of_its_own_exit_code(run: Run, measured: dict[str, str], tmp_path: Path) -> None:
     measured["VGG"] = FAILED
-    finished = run("sweep", "--json", "out/sweep.json")
+    finished = run("sweep", "--json-file", "out/sweep.json")
 
     assert finished.exit_code == 1
     assert "Error: no map of VGG." in finished.stderr
     assert any(line.split()[-4:] == ["failed", "ValueError:", "[no]", "way"] for line in finished.stdout.splitlines())
-    written = json.loads((tmp_path / "out/sweep.json").read_text())
+    written = json.loads((tmp_path / "out/sweep.json").read_text())["backbones"]
     assert {one["backbone"] for one in written} == BACKBONES.keys()
     assert [one["size"] for one in written if one["backbone"] == "LeNet5"] == [[224, 224], [256, 320], [32, 32]]
     assert {one["status"] for one in written if one["backbone"] == "VGG"} == {FAILED}
@@ -109,10 +109,16 @@ def test_a_file_without_the_two_markers_is_refused_before_any_work_and_left_as_i
 
 def test_what_cannot_be_written_is_refused_before_any_work(run: Run, tmp_path: Path) -> None:
     for arguments, words in [
-        (["--json", tmp_path], "is a directory"),
+        (["--json-file", tmp_path], "is a directory"),
         (["--markdown", tmp_path / "none.md"], "Cannot read"),
         (["--markdown", "README.md", "--filter", "vit"], "leave --filter out"),
     ]:
         finished = run("sweep", *arguments)
         assert finished.exit_code == 2
         assert words in finished.stderr
+
+
+def test_json_is_a_flag_and_the_file_holds_the_same(run: Run, measured: dict[str, str], tmp_path: Path) -> None:
+    finished = run("sweep", "--filter", "vgg", "--json", "--json-file", "sweep.json")
+    assert finished.report == json.loads((tmp_path / "sweep.json").read_text())
+    assert {result["backbone"] for result in finished.report["backbones"]} == {"VGG"}

@@ -118,7 +118,7 @@ def test_results_are_on_standard_output_and_the_rest_on_standard_error(config: P
     finished = run("train", config, "--cfg-options", "train_cfg.max_epochs=1", "randomness.seed=3")
 
     assert finished.exit_code == 0, finished.stderr
-    folder = tmp_path / "work_dirs/tiny"
+    folder = tmp_path / "outputs/train/tiny"
     first, second, *files = finished.stdout.splitlines()
     assert first.startswith("1 epochs; the last validation: accuracy/top1 ")
     assert second.startswith("the best weights are those of epoch 1: accuracy/top1 ")

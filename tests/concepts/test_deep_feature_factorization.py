@@ -1,8 +1,5 @@
 """Deep feature factorization: worked by hand, planted, and against pytorch-grad-cam."""
 
-import builtins
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -144,16 +141,3 @@ def test_activations_that_are_no_numbers_are_refused() -> None:
 def test_a_factorization_cut_short_says_so() -> None:
     with pytest.warns(CamtoolWarning, match="after 3 iterations"):
         factorize(torch.rand(1, 8, 6, 6), 4, iterations=3)
-
-
-def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = builtins.__import__
-
-    def missing(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("sklearn"):
-            raise ImportError(name)
-        return imported(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(MethodError, match=r'pip install "camtool\[dff\]"'):
-        factorize(torch.rand(1, 4, 3, 3), 2)

@@ -51,10 +51,8 @@ class Digits(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
 
 
 def _sklearn_digits(split: str) -> tuple[UInt8[np.ndarray, "n 8 8"], Integer[np.ndarray, " n"]]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DataError('These digits are part of scikit-learn, which is not installed: pip install "camtool[digits]".') from error
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     held_out = np.arange(len(digits.target)) % HELD_OUT == 0
     selected = held_out if split == "val" else ~held_out

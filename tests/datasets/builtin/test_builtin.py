@@ -226,12 +226,6 @@ def test_digits_are_scikit_learns_and_every_fifth_is_held_out() -> None:
     assert splits["val"].metainfo["classes"] == tuple("0123456789")
 
 
-def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match=r'pip install "camtool\[digits\]"'):
-        build(type="camtool.Digits")
-
-
 def test_mnist_is_torchvisions_and_two_processes_may_fetch_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = torch.arange(2 * 28 * 28, dtype=torch.int64).reshape(2, 28, 28).remainder(256).to(torch.uint8)
     fetched = []
