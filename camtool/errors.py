@@ -18,6 +18,9 @@ class CamtoolError(Exception):
 class CamtoolWarning(UserWarning):
     """A remark about a correct result."""
 
+    sample: int | None = None
+    """Which sample of a batch it is about; None: all of them."""
+
 
 class ConfigError(CamtoolError):
     """A config that is missing, unreadable, or does not describe a classifier."""
@@ -58,15 +61,21 @@ class OutputError(CamtoolError):
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def warn(message: str) -> None:
-    """Issue a CamtoolWarning at the line outside of camtool that called it."""
+def warn(message: str, *, sample: int | None = None) -> None:
+    """Issue a CamtoolWarning at the line outside of camtool that called it.
+
+    Args:
+        sample: which sample of a batch it is about.
+    """
+    warning = CamtoolWarning(message)
+    warning.sample = sample
     if sys.version_info >= (3, 12):
-        warnings.warn(message, CamtoolWarning, skip_file_prefixes=(_PACKAGE,))
+        warnings.warn(warning, skip_file_prefixes=(_PACKAGE,))
     else:
         frame, level = sys._getframe(), 1
         while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
             frame, level = frame.f_back, level + 1
-        warnings.warn(message, CamtoolWarning, stacklevel=level)
+        warnings.warn(warning, stacklevel=level)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ METHODS = Registry("method", scope="camtool", locations=["camtool.methods"])
 FUSIONS = Registry("fusion", scope="camtool", locations=["camtool.fusion"])
 LAYOUTS = Registry("layout", scope="camtool", locations=["camtool.layouts"])
 TARGETS = Registry("target", scope="camtool", locations=["camtool.targets"])
+MODEL_NAMES = Registry("list of model names", scope="camtool", locations=["camtool.models.names"])
 
 # Children of mmengine's registries: `type="camtool.…"` in a training config is found without `custom_imports`, in any scope.
 DATASETS = Registry("dataset", parent=_root.DATASETS, scope="camtool", locations=["camtool.datasets.builtin", "camtool.train.skip_broken"])

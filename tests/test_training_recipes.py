@@ -1,4 +1,4 @@
-"""The README's training, run as it stands, and what the network it leaves knows of scenes whose answers are known; other recipes."""
+"""The READMEs' training, run as it stands, and what the network it leaves knows of scenes whose answers are known; other recipes."""
 
 import os
 import re
@@ -23,8 +23,8 @@ from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.models import load_network
 from tests.datasets.builtin.test_builtin import fake_imagenette
 from tests.datasets.synthetic.known_answers import Answers, ask, pictures_of
+from tests.pages import ROOT, TRAINING
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 SHAPES = CONFIGS / "resnet_cam/resnet18_cam_shapes.py"
 HELD_OUT = 600
@@ -32,14 +32,13 @@ HELD_OUT = 600
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the commands of the README that train, and look at what was trained, have been run."""
-    (block,) = [one for one in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "tools/train.py" in one]
+    """A folder in which the commands of the READMEs that train, and look at what was trained, have been run."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "tools"):
         shutil.copytree(ROOT / name, folder / name)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     finished = subprocess.run(
-        ["bash", "-ec", block], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        ["bash", "-ec", TRAINING], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
     return folder
@@ -93,9 +92,9 @@ def test_the_trained_networks_map_is_that_of_the_paper(model: Any) -> None:
 
 def test_the_trained_networks_figures_and_curves_are_there(folder: Path) -> None:
     names = [f"random_cam_{count}.png" for count in range(5)] + ["index_42_cam.png"]
-    assert sorted(path.name for path in (folder / "cam_results").iterdir()) == sorted(names)
+    assert sorted(path.name for path in (folder / "outputs/browse").iterdir()) == sorted(names)
     shown = cv2.imread(str(ROOT / "demo/shapes_cam.png"))
-    assert cv2.imread(str(folder / "cam_results/random_cam_1.png")).shape == shown.shape
+    assert cv2.imread(str(folder / "outputs/browse/random_cam_1.png")).shape == shown.shape
     assert (folder / "outputs/shapes/curves.png").stat().st_size > 1000
     assert len(list((folder / "outputs/shapes").glob("epoch_*.pth"))) == 2
 

@@ -237,7 +237,7 @@ class CAM:
         for sample, row in enumerate(status):
             for target, text in zip(targets[sample], row, strict=True):
                 if text != OK:
-                    warn(f"{name}, sample {sample}, target {target}: {text}.")
+                    warn(f"{name}, sample {sample}, target {target}: {text}.", sample=sample)
 
         def shaped(item: Any) -> Any:
             if computation.nested:

@@ -63,7 +63,9 @@ def benchmark(
         from camtool.models.loading import check_device
 
         if not debug:
-            options.quieten()
+            from camtool.apis.model import quiet_libraries
+
+            quiet_libraries()
         check_device(device)
         if json_file is not None:
             check_writable(json_file)

@@ -1,31 +1,38 @@
-"""`camtool browse`: pictures of a config's own data set, or any others, through its network: original, map and overlay of each."""
+"""`camtool browse`: samples of a config's own data set, or any images, through its network: original, map and overlay of each."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from camtool.cli import options
-from camtool.cli.command import session
-from camtool.errors import DataError
+from camtool.cli.command import Session, session
+from camtool.errors import CamtoolError, DataError, warn
+
+if TYPE_CHECKING:
+    from camtool.apis import Explanation
 
 
 def browse(
-    config: Annotated[str, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.")],
+    config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     random: Annotated[int | None, typer.Option("--random", metavar="N", help="N samples of the data set, by chance; see --seed.")] = None,
     index: Annotated[int | None, typer.Option("--index", metavar="I", help="The sample of this index.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", metavar="PATH…", help="Picture files, of the data set or not.")] = None,
-    split: Annotated[str, typer.Option("--split", help="val or train; the pictures of neither are augmented.")] = "val",
-    class_idx: Annotated[
-        str | None, typer.Option("--class-idx", metavar="CLASS", help="What is explained, index or name. Left out: the predicted class.")
+    image: Annotated[list[Path] | None, typer.Option("--image", metavar="PATH…", help="Image files, of the data set or not.")] = None,
+    split: Annotated[str, typer.Option("--split", "--dataset", help="val or train; the images of neither are augmented.")] = "val",
+    target_category: Annotated[
+        str | None,
+        typer.Option("--target-category", "--class-idx", metavar="CLASS", help="Explained: index or name. Left out: the predicted class."),
     ] = None,
     method: Annotated[
         list[str] | None, typer.Option("--method", metavar="NAME…", help="As of 'camtool vis'; a row of panels each. Left out: gradcam.")
     ] = None,
-    out_dir: Annotated[Path, typer.Option("--out-dir", metavar="DIR", help="Where the figures go.")] = Path("cam_results"),
+    out_dir: Annotated[Path, typer.Option("--out-dir", "--output-dir", metavar="DIR", help="Where the figures go.")] = Path(
+        "outputs/browse"
+    ),
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
@@ -34,18 +41,118 @@ def browse(
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
     """Look at samples of a data set through its network: true, predicted and explained class, map and overlay of each."""
+    started = time.perf_counter()
     with session(as_json=as_json, debug=debug) as running:
-        _check_one_of({"--random": random, "--index": index, "--image": image or None})
-        from camtool.cli.samples import Wish, show_samples
+        _check_exactly_one({"--random N": random, "--index I": index, "--image PATH": image or None})
+        from camtool.apis import Explainer
+        from camtool.apis.model import ModelRequest, quiet_libraries
+        from camtool.apis.samples import read_sample, requested_samples
+        from camtool.apis.settings import read_settings
+        from camtool.apis.target_selection import read_selection
+        from camtool.cli.progress import drawn_progress
+        from camtool.datasets.splits import Samples
+        from camtool.io.atomic import check_writable
 
-        wanted = options.Wanted(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
+        if not debug:
+            quiet_libraries()
+        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
+        loaded = model.read_config()
+        settings = read_settings(model, loaded, method=method)
+        selection = read_selection(settings.target, categories=[] if target_category is None else [target_category])
+        samples = None if image else Samples(loaded.config, split, config)
         images = [path.expanduser() for path in image or []]
-        wish = Wish(wanted, random, index, images, split, class_idx, method or [], out_dir.expanduser(), as_json, debug)
-        show_samples(running, wish)
+        requests = requested_samples(out_dir.expanduser(), samples, images=images, index=index, random=random, seed=seed)
+        for request in requests:
+            check_writable(request.file)
+        explainer = Explainer.of(settings, class_names=samples.names if samples else None)
+        results = []
+        with drawn_progress() as progress:
+            for done, request in enumerate(requests):
+                if progress is not None:
+                    progress("images", done, len(requests))
+                sample = read_sample(request, samples)
+                for result in explainer.stream([sample.image], selection, named=True):
+                    if isinstance(result, CamtoolError):
+                        raise result
+                    results.append((request, sample.labels, result))
+        names = (samples.names if samples else None) or results[-1][2].answer.names  # true classes are the data set's
+        _warn_of_other_names(results[-1][2], samples.names if samples else None)
+        _write(results, names)
+        _report(running, results, names, split=None if image else split, as_json=as_json, seconds=time.perf_counter() - started)
 
 
-def _check_one_of(asked: Mapping[str, Any]) -> None:
-    given = [option for option, value in asked.items() if value is not None]
+def _check_exactly_one(options_given: Mapping[str, Any]) -> None:
+    given = [option for option, value in options_given.items() if value is not None]
     if len(given) != 1:
-        found = " and ".join(given) if given else "none of them"
-        raise DataError(f"What to look at is said by one of --random N, --index I and --image PATH; got {found}.")
+        *others, last = options_given
+        raise DataError(f"Give exactly one of {', '.join(others)} or {last}; got {' and '.join(given) or 'none'}.")
+
+
+def _warn_of_other_names(explanation: "Explanation", of_data: Sequence[str] | None) -> None:
+    of_network = explanation.answer.names
+    if of_data and of_network and list(of_data) != of_network:
+        warn(
+            f"The data set's classes are not those that the network was trained on ({len(of_data)} and {len(of_network)} names): "
+            "true classes are named by the one, predicted ones by the other."
+        )
+
+
+def _write(results: Sequence[Any], names: Sequence[str] | None) -> None:
+    """Write the figures; none is written unless all could be made."""
+    from camtool.apis.samples import sample_figure
+    from camtool.io.atomic import write_atomically
+    from camtool.io.images import encode
+
+    files = [(request.file, encode(sample_figure(result, labels, names), request.file.suffix)) for request, labels, result in results]
+    for file, content in files:
+        write_atomically(file, content)
+
+
+def _report(
+    running: Session, results: Sequence[Any], names: Sequence[str] | None, *, split: str | None, as_json: bool, seconds: float
+) -> None:
+    from camtool.apis.samples import sample_report
+    from camtool.cli import report
+
+    last = results[-1][2]
+    if last.network.checkpoint is None:
+        running.remark(report.RANDOM_WEIGHTS.format("this map means"))
+    if last.answer.remark:
+        running.remark(f"Note: {last.answer.remark}.")
+    if not as_json:
+        _print_table(running, results, names, seconds)
+        return
+    circumstances = ("methods", "refused", "layers", "layers_reason", "sources", "checkpoint", "weights", "probabilities")
+    described = last.to_dict()
+    report.print_json(
+        running,
+        {
+            "samples": [sample_report(request, result, labels, names) for request, labels, result in results],
+            "split": split,
+            "target": last.selection.name,
+            **{key: described[key] for key in circumstances},
+            "warnings": running.warnings,
+            "outputs": [str(request.file) for request, _, _ in results],
+            "seconds": {"total": round(seconds, 4)},
+        },
+    )
+
+
+def _print_table(running: Session, results: Sequence[Any], names: Sequence[str] | None, seconds: float) -> None:
+    from rich.table import Table
+
+    from camtool.apis.samples import predicted_class, true_classes
+    from camtool.cli import report
+    from camtool.cli.console import results_console
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("figure", "sample", "true", "predicted", "target"):
+        table.add_column(heading, overflow="fold")
+    for request, labels, result in results:
+        name = result.image.name if request.index is None else str(request.index)
+        explained = ", ".join(report.captions(result))
+        table.add_row(str(request.file), name, true_classes(labels, names) or "-", predicted_class(result), explained)
+    console = results_console(running)
+    console.print(table)
+    report.print_circumstances(console, results[-1][2])
+    console.print(f"Time: {seconds:.1f} s in all")

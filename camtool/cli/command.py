@@ -25,8 +25,8 @@ class Command(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Say the order that lists behind options ask for."""
-        positionals = [name for name in ("img", "config", "checkpoint") if any(one.name == name for one in self.params)]
-        shown = " ".join("[CHECKPOINT]" if name == "checkpoint" else name.upper() for name in positionals)
+        positionals = [one for one in self.params if one.param_type_name == "argument"]
+        shown = " ".join(one.metavar or (str(one.name).upper() if one.required else f"[{str(one.name).upper()}]") for one in positionals)
         lists = " (positionals first, or -- ends a list of values)" if positionals else ""
         return [f"{shown} [OPTIONS]{lists}".strip()]
 

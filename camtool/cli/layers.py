@@ -1,6 +1,7 @@
 """`camtool layers` and `--preview-model`: the tree of modules, and which can serve as target layer."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +13,12 @@ from camtool.cli.console import results_console
 from camtool.errors import CamtoolError, LayerError, times
 
 if TYPE_CHECKING:
+    from camtool.apis.model import ModelRequest
     from camtool.instrumentation.target_layers import Probe, ProbedLayer
 
 
 def layers(
-    config: Annotated[str, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.")],
+    config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with; else a black one.")] = None,
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,
@@ -32,13 +34,17 @@ def layers(
 ) -> None:
     """List a network's layers: path, class, output shape, parameters, and whether it can be a target layer."""
     with session(as_json=as_json, debug=debug) as running:
-        wanted = options.Wanted(config, checkpoint, device, cfg_options or [], random_weights, seed)
-        preview(running, wanted, image, depth, text, vit_like, num_extra_tokens, as_json=as_json, debug=debug)
+        from camtool.apis.model import ModelRequest, quiet_libraries
+
+        if not debug:
+            quiet_libraries()
+        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
+        preview(running, model, image, depth, text, vit_like, num_extra_tokens, as_json=as_json)
 
 
 def preview(
     running: Session,
-    wanted: options.Wanted,
+    model: "ModelRequest",
     image: Path | None,
     depth: int | None,
     text: str,
@@ -46,20 +52,20 @@ def preview(
     num_extra_tokens: int | None,
     *,
     as_json: bool,
-    debug: bool,
 ) -> None:
     """Print the layers of a network, probed on `image` or on a black picture of the config's size."""
     import numpy as np
 
+    from camtool import CAM
+    from camtool.apis.model import layout_of
     from camtool.io.images import read_picture
 
     picture = read_picture(image) if image else np.zeros((256, 256, 3), np.uint8)
-    loaded = options.read_config(wanted, debug=debug)
-    network = options.build(wanted, loaded)
-    from camtool import CAM
+    loaded = model.read_config()
+    network = model.build(loaded)
 
     inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
-    layout = options.layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
+    layout = layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
     found = CAM(network.model, layout=layout, input=network.source.picture_input).probe(network.source.inputs(inputs))
     default, why = _default(found)
     shown = [layer for layer in found.layers if _is_wanted(layer, depth, text)]

@@ -7,6 +7,7 @@ from camtool.cli.browse import browse
 from camtool.cli.command import Command
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
+from camtool.cli.models import models
 from camtool.cli.sweep import sweep
 from camtool.cli.train import train
 from camtool.cli.vis import vis
@@ -22,6 +23,7 @@ app.command("vis", cls=Command)(vis)
 app.command("browse", cls=Command)(browse)
 app.command("layers", cls=Command)(layers)
 app.command("methods", cls=Command)(methods)
+app.command("models", cls=Command)(models)
 app.command("sweep", cls=Command)(sweep)
 app.command("train", cls=Command)(train)
 app.command("benchmark", cls=Command)(benchmark)

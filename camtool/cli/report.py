@@ -1,8 +1,7 @@
-"""The report of the main job: a short table, or one JSON object."""
+"""What the commands that explain images print: a short table, or JSON."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,109 +11,121 @@ from camtool.cli.console import results_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from camtool.cli.explain import Explained
-    from camtool.cli.questions import Aim
+    from camtool.apis.concepts import ConceptExplanation
+    from camtool.apis.explanation import Explanation
 
-RANDOM_WEIGHTS = "Warning: RANDOM WEIGHTS (--random-weights): this map means nothing."
-
-
-def print_json(running: Session, explained: "Explained", written: Sequence[Path]) -> None:
-    """Print the whole report as one JSON object."""
-    answers = explained.answers
-    running.result(
-        json.dumps(
-            {
-                "predicted": class_facts(explained, explained.predicted),
-                "top5": [class_facts(explained, index) for index in _top(explained)],
-                "targets": [aim_facts(explained, aim) for aim in answers.aims],
-                "target": explained.target_facts(),
-                "probabilities": answers.scale,
-                **circumstances(explained),
-                "status": {method: result.status[0] for method, result in explained.results.items()},
-                "warnings": running.warnings,
-                "outputs": [str(path) for path in written],
-                "seconds": {name: round(seconds, 4) for name, seconds in explained.seconds.items()},
-            },
-            allow_nan=False,
-        )
-    )
+RANDOM_WEIGHTS = "Warning: RANDOM WEIGHTS (--random-weights): {} nothing."
 
 
-def print_table(running: Session, explained: "Explained", written: Sequence[Path]) -> None:
+def print_json(running: Session, report: Any) -> None:
+    """Print a report as JSON, NaN refused."""
+    running.result(json.dumps(report, allow_nan=False))
+
+
+def print_explanation(running: Session, explanation: "Explanation", written: Sequence[Path], seconds: float) -> None:
     """Print the top classes, the layer and why, the status of maps with one, the times, and the paths written."""
     from rich.table import Table
 
-    answers = explained.answers
-    if answers.remark:
-        running.remark(f"Note: {answers.remark}.")
-    if explained.network.checkpoint is None:
-        running.remark(RANDOM_WEIGHTS)
+    _remark(running, explanation)
+    answer = explanation.answer
+    console = results_console(running)
+    if answer.by_class:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("class", overflow="fold")
+        table.add_column("index", justify="right")
+        table.add_column(answer.scale, justify="right")
+        table.add_column("")
+        top = [facts["index"] for facts in explanation.top5]
+        targets = [target.index for target in answer.targets if target.index is not None]
+        for index in [*top, *(target for target in targets if target not in top)]:
+            name = explanation.class_name(index) or "-"
+            table.add_row(name, str(index), explanation.shown(index), "target" if index in targets else "")
+        console.print(table)
+    if explanation.selection.name != "logit":
+        for target in answer.targets:
+            console.print(f"Explained: {target.words}, {target.value:.4g}", soft_wrap=True)
+    if "embedding" in answer.facts:
+        console.print(f"Embedding: {answer.facts['embedding']}")
+    print_circumstances(console, explanation)
+    times = explanation.seconds
+    console.print(f"Time: forward {times['forward']:.2f} s, maps {times['maps']:.2f} s, {seconds:.1f} s in all")
+    _print_paths(console, written)
+
+
+def print_concepts(running: Session, explanation: "ConceptExplanation", written: Sequence[Path]) -> None:
+    """Print each concept's classes, the layer and why, and the paths written."""
+    if explanation.network.checkpoint is None:
+        running.remark(RANDOM_WEIGHTS.format("these concepts mean"))
+    console = results_console(running)
+    for label in explanation.labels:
+        console.print(label)
+    concepts = explanation.concepts
+    if concepts.remark:
+        console.print(f"No class scores: {concepts.remark}.", soft_wrap=True)
+    console.print(f"Layer: {concepts.layer} ({concepts.reason})", soft_wrap=True)
+    _print_paths(console, written)
+
+
+def print_several(running: Session, explained: "Sequence[tuple[Explanation | ConceptExplanation, Sequence[Path]]]", seconds: float) -> None:
+    """Print a line for each image, then what holds for all: layers, weights, time."""
+    from rich.table import Table
+
+    from camtool.apis.explanation import Explanation
+    from camtool.apis.samples import predicted_class
+
+    if not explained:
+        return
     table = Table(box=None, pad_edge=False)
-    table.add_column("class", overflow="fold")
-    table.add_column("index", justify="right")
-    table.add_column(answers.scale, justify="right")
-    table.add_column("")
-    top = _top(explained)
-    targets = [aim.index for aim in answers.aims if aim.index is not None]
-    for index in [*top, *(target for target in targets if target not in top)]:
-        table.add_row(explained.name(index) or "-", str(index), explained.shown(index), "target" if index in targets else "")
+    for heading in ("image", "predicted", "explained", "saved"):
+        table.add_column(heading, overflow="fold")
+    for explanation, written in explained:
+        paths = "\n".join(map(str, written))
+        if isinstance(explanation, Explanation):
+            table.add_row(explanation.image.name, predicted_class(explanation), "\n".join(captions(explanation)), paths)
+        else:
+            table.add_row(explanation.image.name, "", "\n".join(explanation.labels), paths)
+    last = explained[-1][0]
+    if isinstance(last, Explanation):
+        _remark(running, last)
     console = results_console(running)
     console.print(table)
-    if explained.question.name != "logit":
-        for aim in answers.aims:
-            console.print(f"Explained: {aim.words}, {aim.value:.4g}", soft_wrap=True)
-    if "embedding" in explained.question.facts:
-        console.print(f"Embedding: {explained.question.facts['embedding']}")
-    print_circumstances(console, explained)
-    seconds = explained.seconds
-    console.print(f"Time: forward {seconds['forward']:.2f} s, maps {seconds['maps']:.2f} s, {seconds['total']:.1f} s in all")
-    for path in written:
-        console.print(f"Saved: {path}", soft_wrap=True)
+    if isinstance(last, Explanation):
+        print_circumstances(console, last)
+    console.print(f"Time: {seconds:.1f} s for {len(explained)} images")
 
 
-def circumstances(explained: "Explained") -> dict[str, Any]:
-    """Return by what methods, at what layers and with what weights maps were made, as JSON."""
-    network = explained.network
-    loaded = None if network.keys is None else {"source": network.checkpoint, "sha256": network.digest, **asdict(network.keys)}
-    return {
-        "methods": list(explained.results),
-        "refused": explained.refused,
-        "layers": explained.layers,
-        "layers_reason": explained.reason,
-        "sources": {method: result.source for method, result in explained.results.items()},
-        "checkpoint": network.checkpoint or "random weights",
-        "weights": loaded,
-    }
+def captions(explanation: "Explanation") -> list[str]:
+    """Return what each map explains, with its number."""
+    from camtool.apis.figures import caption
+
+    return [caption(explanation.answer, target) for target in explanation.answer.targets]
 
 
-def print_circumstances(console: "Console", explained: "Explained") -> None:
+def print_circumstances(console: "Console", explanation: "Explanation") -> None:
     """Print by what methods, at what layers and with what weights maps were made."""
-    layers, network = explained.layers, explained.network
+    layers, network = explanation.layers, explanation.network
     if layers:
-        console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explained.reason})", soft_wrap=True)
-    for method, result in explained.results.items():
+        console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explanation.layers_reason})", soft_wrap=True)
+    for method, result in explanation.results.items():
         if result.layers != layers:
             console.print(f"{method}: {result.source}")
     if network.keys is not None:
         console.print(f"Checkpoint: {network.checkpoint} ({network.keys})", soft_wrap=True)
-    agnostic = [method for method, result in explained.results.items() if not result.class_discriminative]
+    agnostic = [method for method, result in explanation.results.items() if not result.class_discriminative]
     if agnostic:
         console.print(f"Not about a class: the map of {', '.join(agnostic)} is the same for every class.")
-    for reason in dict.fromkeys(explained.refused.values()):  # methods of one family refuse for one reason
-        methods = [method for method, given in explained.refused.items() if given == reason]
+    for reason in dict.fromkeys(explanation.refused.values()):  # methods of one family refuse for one reason
+        methods = [method for method, why in explanation.refused.items() if why == reason]
         console.print(f"Left out: {', '.join(methods)}. {reason}", soft_wrap=True)
 
 
-def _top(explained: "Explained", count: int = 5) -> list[int]:
-    return explained.answers.ranking[:count]
+def _remark(running: Session, explanation: "Explanation") -> None:
+    if explanation.answer.remark:
+        running.remark(f"Note: {explanation.answer.remark}.")
+    if explanation.network.checkpoint is None:
+        running.remark(RANDOM_WEIGHTS.format("this map means"))
 
 
-def aim_facts(explained: "Explained", aim: "Aim") -> dict[str, Any]:
-    """Return what a map explains, as JSON: a class, or words where it is about none."""
-    return class_facts(explained, aim.index) if aim.index is not None else {"index": None, "name": aim.words, "probability": None}
-
-
-def class_facts(explained: "Explained", index: int) -> dict[str, Any]:
-    """Return a class as JSON: index, name, and its probability, or the number that it is."""
-    number = "value" if explained.answers.scale == "value" else "probability"
-    return {"index": index, "name": explained.name(index), number: round(explained.answers.by_class[index], 6)}
+def _print_paths(console: "Console", written: Sequence[Path]) -> None:
+    for path in written:
+        console.print(f"Saved: {path}", soft_wrap=True)

@@ -40,7 +40,9 @@ def sweep(
     """
     with session(as_json=False, debug=debug) as running:
         if not debug:
-            options.quieten()
+            from camtool.apis.model import quiet_libraries
+
+            quiet_libraries()
         examples = _chosen(text)
         if json_file is not None:
             check_writable(json_file)

@@ -1,22 +1,36 @@
-"""`camtool vis`, the main job: one picture, one config, one checkpoint, one map."""
+"""`camtool vis`, the main job: images, a config, a checkpoint; class activation maps."""
 
 import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from camtool.cli import options
 from camtool.cli.command import session
-from camtool.errors import ConfigError
+from camtool.cli.positionals import find_images, split_positionals
+from camtool.errors import CamtoolError, MethodError
+
+if TYPE_CHECKING:
+    from camtool.apis import ConceptExplanation, Explainer, Explanation
+    from camtool.apis.images import ImageLike
+
+CONCEPTS = "dff"
 
 
 def vis(
-    img: Annotated[str | None, typer.Argument(help="The picture: JPEG, PNG, BMP, TIFF, WebP.", show_default=False)] = None,
-    config: Annotated[
-        str | None, typer.Argument(help="A path, mmpretrain::family/name.py, or a name of the zoo.", show_default=False)
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMG… CONFIG [CHECKPOINT]",
+            help="IMG: image files, folders, patterns, or - for standard input. CONFIG: a path, a known name ('camtool models'), "
+            "mmpretrain::family/name.py, timm/NAME, torchvision/NAME or hf/NAME. CHECKPOINT: weights, a path, a URL or "
+            "package://NAME/path; left out: what the config says, else the published weights.",
+            show_default=False,
+        ),
     ] = None,
-    checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     target_layers: Annotated[
         list[str] | None,
         typer.Option(
@@ -33,12 +47,13 @@ def vis(
         typer.Option(
             "--method",
             metavar="NAME…",
-            help="Any case; several at once; all: every one that fits the network, without those around others (smooth, integrated); "
+            help="Any case; several at once; all: every one that fits the network, without wrappers (smooth, integrated); "
             "or dff: concepts. 'camtool methods' lists them.",
         ),
     ] = None,
     target_category: Annotated[
-        list[str] | None, typer.Option("--target-category", metavar="CLASS…", help="Indices or names. Left out: the predicted class.")
+        list[str] | None,
+        typer.Option("--target-category", "--class-idx", metavar="CLASS…", help="Indices or names. Left out: the predicted class."),
     ] = None,
     target: Annotated[
         str | None,
@@ -51,7 +66,7 @@ def vis(
     ] = None,
     against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
     target_image: Annotated[
-        Path | None, typer.Option("--target-image", metavar="FILE", help="No class: what makes the picture like this one, to the network.")
+        Path | None, typer.Option("--target-image", metavar="FILE", help="No class: what makes the image like this one, to the network.")
     ] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="The K classes with the highest scores.")] = None,
     n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: how many concepts (5).")] = None,
@@ -62,15 +77,26 @@ def vis(
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
     save_path: Annotated[
         str | None,
-        typer.Option("--save-path", help="A file: one figure of everything; a directory: one file a map. Left out: outputs/vis_cam/."),
+        typer.Option(
+            "--save-path",
+            help="A file: one figure of everything; a folder: one file a map. Of several images a folder. Left out: outputs/vis_cam/.",
+        ),
     ] = None,
-    save_raw: Annotated[Path | None, typer.Option("--save-raw", metavar="FILE.npz", help="Arrays: maps, signed raw maps, logits.")] = None,
+    save_raw: Annotated[
+        Path | None,
+        typer.Option("--save-raw", metavar="FILE.npz", help="Arrays: maps, signed raw maps, logits. Of several images a folder."),
+    ] = None,
     figure: Annotated[str, typer.Option("--figure", help="overlay, panel (input, map, overlay, captioned) or heatmap.")] = "overlay",
     colormap: Annotated[str, typer.Option("--colormap", help="One of OpenCV's: jet, turbo, viridis, inferno …")] = "jet",
-    opacity: Annotated[float, typer.Option("--opacity", help="Of the map over the picture, 0 to 1.")] = 0.5,
-    original: Annotated[bool, typer.Option("--original", help="Draw on the original picture, resize and crop undone.")] = False,
+    opacity: Annotated[float, typer.Option("--opacity", help="Of the map over the image, 0 to 1.")] = 0.5,
+    original: Annotated[bool, typer.Option("--original", help="Draw on the original image, resize and crop undone.")] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each target layer beside the fused map.")] = False,
     show: Annotated[bool, typer.Option("--show", help="In a window; without a display, as blocks in the terminal.")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Several images: how many go through the network at once.")] = 8,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Several images: stop at the first that fails, which is else named and left out."),
+    ] = False,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
@@ -78,60 +104,99 @@ def vis(
     as_json: Annotated[bool, options.JSON] = False,
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
-    """Show where a network looked: class activation maps of one picture."""
+    """Show where a network looked: class activation maps of images."""
+    started = time.perf_counter()
     with session(as_json=as_json, debug=debug) as running:
-        if preview_model:
-            img, config, checkpoint = _without_picture(img, config, checkpoint)
-        if config is None or (img is None and not preview_model):
-            raise ConfigError("Expected IMG and CONFIG: python tools/vis_cam.py demo/cat.jpg configs/… (--help says more).")
-        img, config, save_path = (text and os.path.expanduser(text) for text in (img, config, save_path))
-        assert config is not None
-        wanted = options.Wanted(config, checkpoint, device, cfg_options or [], random_weights, seed)
+        given = split_positionals(arguments or [], needs_image=not preview_model)
+        from camtool.apis.model import ModelRequest, layout_of, quiet_libraries
+
+        if not debug:
+            quiet_libraries()
+        model = ModelRequest(given.config, given.checkpoint, device, cfg_options or [], random_weights, seed)
         if preview_model:
             from camtool.cli.layers import preview
 
-            image = None if img is None else Path(img)
-            preview(running, wanted, image, depth, text, vit_like, num_extra_tokens, as_json=as_json, debug=debug)
+            image = Path(given.images[0]) if given.images else None
+            preview(running, model, image, depth, text, vit_like, num_extra_tokens, as_json=as_json)
             return
-        assert img is not None
-        from camtool.cli.explain import Request, explain
+        from camtool.apis import Explainer
+        from camtool.apis.figures import FigureOptions
+        from camtool.apis.outputs import Output
+        from camtool.apis.settings import read_settings
+        from camtool.apis.target_selection import read_selection
+        from camtool.cli.progress import drawn_progress
+        from camtool.cli.results import ResultWriter
 
-        request = Request(
-            image=Path(img),
-            wanted=wanted,
-            target_layers=target_layers or [],
-            methods=method or [],
+        drawn_as = FigureOptions(figure, colormap, opacity, original, per_layer)
+        drawn_as.check()
+        files = find_images(given.images)
+        output = Output(save_path and os.path.expanduser(save_path), save_raw and save_raw.expanduser(), files.several)
+        output.check()
+        is_concepts = _asks_for_concepts(
+            method or [],
+            n_components,
+            {
+                "--target-category": target_category,
+                "--top-k": top_k,
+                "--aug-smooth": aug_smooth,
+                "--eigen-smooth": eigen_smooth,
+                "--per-layer": per_layer,
+                "all --target-layers but one": len(target_layers or []) > 1,
+            },
+        )
+        images = files.images()
+        loaded = model.read_config()
+        settings = read_settings(  # a misspelt method, layout or target is found before a network is built
+            model,
+            loaded,
+            method=None if is_concepts else method,
+            target_layers=target_layers,
+            layout=layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens),
+            aug_smooth=aug_smooth or None,
+            eigen_smooth=eigen_smooth or None,
+            fuse=fuse or None,
+        )
+        selection = read_selection(
+            settings.target,
             categories=target_category or [],
+            top_k=top_k,
             target=target,
             against=against,
             target_image=target_image and target_image.expanduser(),
-            top_k=top_k,
-            components=n_components,
-            aug_smooth=aug_smooth,
-            eigen_smooth=eigen_smooth,
-            fuse=fuse,
-            vit_like=vit_like,
-            num_extra_tokens=num_extra_tokens,
-            save_path=save_path,
-            save_raw=save_raw and save_raw.expanduser(),
-            figure=figure,
-            colormap=colormap,
-            opacity=opacity,
-            original=original,
-            per_layer=per_layer,
-            show=show,
-            as_json=as_json,
-            debug=debug,
         )
-        explain(running, request)
+        with drawn_progress() as progress:
+            explainer = Explainer.of(settings, progress)
+            results: Iterable[Explanation | ConceptExplanation | CamtoolError]
+            if is_concepts:
+                results = _concepts(explainer, images, n_components)
+            else:
+                results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
+            writer = ResultWriter(running, files, output, drawn_as, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
+            writer.write(results, progress if files.several else None)
+        writer.report(explainer.seconds_loading, started)
 
 
-def _without_picture(img: str | None, config: str | None, checkpoint: str | None) -> tuple[str | None, str | None, str | None]:
-    """Return (IMG, CONFIG, CHECKPOINT) where IMG may have been left out: a first argument that is no picture is the config."""
-    from camtool.io.images import SUFFIXES
+def _asks_for_concepts(methods: Sequence[str], n_components: int | None, excluded: Mapping[str, Any]) -> bool:
+    """Return whether the concepts of images are asked for, instead of maps; MethodError where both are, or what concepts lack."""
+    if CONCEPTS not in [name.casefold() for name in methods]:
+        if n_components is not None:
+            raise MethodError("--n-components belongs to --method dff.")
+        return False
+    if len(set(methods)) > 1:
+        raise MethodError("'dff' shows the concepts of an image, not a map of a class; ask for it alone.")
+    given = [option for option, value in excluded.items() if value]
+    if given:
+        raise MethodError(f"'dff' factorizes one layer, whatever the class; leave out {', '.join(given)}.")
+    return True
 
-    if img is None or Path(img).suffix.lower() in SUFFIXES:
-        return img, config, checkpoint
-    if checkpoint is not None:
-        return img, config, checkpoint
-    return None, img, config
+
+def _concepts(
+    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None
+) -> "Iterator[ConceptExplanation | CamtoolError]":
+    from camtool.apis.concepts import COMPONENTS, explain_concepts
+
+    for number, image in enumerate(images):
+        try:
+            yield explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
+        except CamtoolError as error:
+            yield error

@@ -1,1 +1,1 @@
-"""Configs: read in every form (OpenMMLab, the short YAML, Awesome-Backbones) and checked."""
+"""Read and check configs of every form: OpenMMLab's, the short YAML, Awesome-Backbones'."""

@@ -1,7 +1,7 @@
-"""Configs of Awesome-Backbones (github.com/Fafa-DL/Awesome-Backbones) to mmpretrain's: mmcls 0.x in other keys.
+"""Translate configs of Awesome-Backbones (github.com/Fafa-DL/Awesome-Backbones), mmcls 0.x under other keys, to mmpretrain 1.x.
 
 `model_cfg` is the network, `val_pipeline` the preprocessing with the normalisation in it, `data_cfg['test']['ckpt']` the weights.
-What mmpretrain 1.x calls or orders otherwise is translated; the rest is named, all of it in one error.
+All keys and values without a counterpart in mmpretrain are listed in one error.
 """
 
 import copy
@@ -18,34 +18,38 @@ from camtool.config.awesome_backbones_pipeline import translate_pipeline
 from camtool.errors import ConfigError, closest
 
 ANNOTATIONS = "datas/annotations.txt"
-"""Where their tools read the class names, seen from the working directory."""
+"""Path, relative to the working directory, from which Awesome-Backbones reads the class names."""
 
-_PART_TYPES = {"BEiT": "BEiTViT"}  # mmpretrain's BEiT is the pre-training around that backbone
-_TRAINING_ONLY = ("loss", "topk", "cal_acc")  # of heads
+_PART_TYPES = {"BEiT": "BEiTViT"}  # mmpretrain's BEiT is the self-supervised model that contains this backbone
+_TRAINING_ONLY = ("loss", "topk", "cal_acc")  # arguments of heads
 _PARTS = ("backbone", "neck", "head")
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _MMPRETRAIN_KEYS = ("load_from", "data_preprocessor", "test_dataloader", "cam", "custom_imports")
 
-# Their defaults, by which one of the two arguments that 1.x made into `out_type` is read where only the other is given.
+# Default of `output_cls_token`: mmpretrain 1.x has `out_type` in place of `output_cls_token` and `avg_token`, of which one may be left out.
 _GIVES_CLASS_TOKEN = {"BEiTViT": False, "RevVisionTransformer": False}
 
 
 def is_awesome_backbones(config: Config) -> bool:
-    """Return whether a config is of that form: it has a `model_cfg` and no `model`."""
+    """Return whether a config is of Awesome-Backbones: it has a `model_cfg` and no `model`."""
     return "model_cfg" in config and "model" not in config
 
 
 def in_their_words(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `--cfg-options` with `model.…` as `model_cfg.…`: what other messages tell to set has another name in this form."""
+    """Return `--cfg-options` with `model.…` renamed to `model_cfg.…`, so that hints in other messages hold for this form, too."""
     return {f"model_cfg{key.removeprefix('model')}" if key.split(".")[0] == "model" else key: value for key, value in options.items()}
 
 
 def to_mmpretrain(config: Config, source: str) -> Config:
-    """Return the ordinary config with `model`, `data_preprocessor`, `test_pipeline`, and `load_from` and class names where it has them.
+    """Return the config as mmpretrain's: `model`, `data_preprocessor`, `test_pipeline`, and `load_from` and class names if given.
 
-    Keys of mmpretrain that `config` has beside its own (`cam`, `load_from`, …) are merged over what was translated.
+    Keys of mmpretrain that `config` has as well (`cam`, `load_from`, …) override the translation.
+
+    Args:
+        source: the config's name in messages.
 
     Raises:
-        ConfigError: naming all that has no counterpart in mmpretrain, each with the nearest that has.
+        ConfigError: listing every key and value without a counterpart in mmpretrain, with the closest known names.
     """
     problems: list[str] = []
     model = _model(config.get("model_cfg"), problems)
@@ -56,8 +60,8 @@ def to_mmpretrain(config: Config, source: str) -> Config:
         problems.append(f"'data_cfg.test.ckpt' must be a path, got {test['ckpt']!r}")
     if problems:
         raise ConfigError(
-            f"Config '{source}', in the form of Awesome-Backbones, cannot be translated to mmpretrain: "
-            f"{'; '.join(problems)}. Write these otherwise, or give a config with 'model'."
+            f"Config '{source}' of Awesome-Backbones cannot be translated to mmpretrain: "
+            f"{'; '.join(problems)}. Change these, or give a config with 'model'."
         )
     dataset: dict[str, Any] = {"type": "CustomDataset", "pipeline": pipeline}
     if names:
@@ -89,7 +93,7 @@ def _model(network: Any, problems: list[str]) -> dict[str, Any]:
     model: dict[str, Any] = {"type": "ImageClassifier"}
     for key, value in network.items():
         if key == "neck" and isinstance(value, (list, tuple)):
-            model[key] = [_part(one, key, problems) for one in value]
+            model[key] = [_part(part, key, problems) for part in value]
         elif key in _PARTS:
             model[key] = _part(value, key, problems)
         elif key == "init_cfg":
@@ -110,15 +114,15 @@ def _part(part: Any, role: str, problems: list[str]) -> dict[str, Any] | None:
         return None
     name: str = _PART_TYPES.get(part["type"]) or part["type"]
     registry = _networks()
-    kind = registry.get(name)
-    if kind is None:
-        room = f"mmpretrain.models.{role}s"
-        known = [known for known, its_class in registry.module_dict.items() if its_class.__module__.startswith(room)]
+    network_class = registry.get(name)
+    if network_class is None:
+        package = f"mmpretrain.models.{role}s"
+        known = [known for known, registered in registry.module_dict.items() if registered.__module__.startswith(package)]
         problems.append(f"unknown {role} '{part['type']}'{closest(part['type'], known)}")
         return None
     left_out = ("type", *_TRAINING_ONLY) if role == "head" else ("type",)
     arguments = {key: copy.deepcopy(value) for key, value in part.items() if key not in left_out}
-    accepted = _arguments_of(kind)
+    accepted = _arguments_of(network_class)
     if "out_type" in accepted:
         arguments = _with_out_type(arguments, gives_class_token=_GIVES_CLASS_TOKEN.get(name, True))
     problems.extend(
@@ -128,23 +132,23 @@ def _part(part: Any, role: str, problems: list[str]) -> dict[str, Any] | None:
 
 
 def _networks() -> Any:
-    """Return the registry of mmpretrain's networks, filled."""
+    """Return mmpretrain's registry of models after all of them are registered."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mmcv-lite remarks on what it leaves out
+        warnings.simplefilter("ignore")  # mmcv-lite warns about the operators it lacks
         import mmpretrain.models  # noqa: F401 - registers the networks
         from mmpretrain.registry import MODELS
     return MODELS
 
 
-def _arguments_of(kind: Any) -> set[str]:
-    """Return the names that a class takes, through the classes to which it passes `**kwargs` on."""
+def _arguments_of(network_class: Any) -> set[str]:
+    """Return the names of a constructor's arguments, with those of its base classes as far as `**kwargs` are passed on."""
     names: set[str] = set()
-    for base in inspect.getmro(kind):
+    for base in inspect.getmro(network_class):
         if "__init__" not in vars(base):
             continue
         parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        names.update(one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY))
-        if not any(one.kind == one.VAR_KEYWORD for one in parameters):
+        names.update(parameter.name for parameter in parameters if parameter.kind in _NAMED)
+        if not any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters):
             break
     return names - {"self"}
 
@@ -158,17 +162,17 @@ def _with_out_type(arguments: dict[str, Any], *, gives_class_token: bool) -> dic
     return {**rest, "out_type": "avg_featmap" if arguments.get("avg_token", not gives_class_token) else "featmap"}
 
 
-def _class_names(source: Any, problems: list[str]) -> list[str] | None:
-    """Return the names of a list, or of a file of "name index" lines; None if there is no such file."""
-    if isinstance(source, (list, tuple)):
-        return [str(name) for name in source]
-    if not os.path.isfile(str(source)):
+def _class_names(names_or_path: Any, problems: list[str]) -> list[str] | None:
+    """Return class names from a list, or from a file of "name index" lines; None if there is no such file."""
+    if isinstance(names_or_path, (list, tuple)):
+        return [str(name) for name in names_or_path]
+    if not os.path.isfile(str(names_or_path)):
         return None
     try:
-        lines = [line for line in Path(source).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = [line for line in Path(names_or_path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         pairs = [line.strip().rsplit(maxsplit=1) for line in lines]
         names = {int(index): name.strip('"') for name, index in pairs}
         return [names[index] for index in range(len(lines))]
     except (OSError, ValueError, KeyError) as error:
-        problems.append(f"'{source}' must name each class once, in lines of 'name index' from index 0: {error}")
+        problems.append(f"'{names_or_path}' must name each class once, in lines of 'name index' from index 0: {error}")
         return None

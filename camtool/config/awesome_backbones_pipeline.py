@@ -1,4 +1,4 @@
-"""`val_pipeline` of Awesome-Backbones, which is mmcls 0.x's, to the test pipeline and data preprocessor of mmpretrain 1.x."""
+"""Translate `val_pipeline` of Awesome-Backbones (mmcls 0.x) to a test pipeline and data preprocessor of mmpretrain 1.x."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,12 +8,12 @@ from camtool.errors import closest
 
 
 def translate_pipeline(steps: Any, problems: list[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return (mmpretrain's test pipeline, the data preprocessor that Normalize became); what has no counterpart is added to `problems`."""
+    """Return (mmpretrain's test pipeline, the data preprocessor made of Normalize); problems are appended to `problems`."""
     if not isinstance(steps, (list, tuple)) or not all(isinstance(step, Mapping) and isinstance(step.get("type"), str) for step in steps):
         problems.append(f"'val_pipeline' must be a list of dicts such as dict(type='LoadImageFromFile'), got {steps!r}")
         return [], {}
     if any(step["type"] == "ToTensor" and "keys" not in step for step in steps):
-        problems.append("'val_pipeline' has torchvision's transforms, as their first configs; expected mmcls's, as in their later ones")
+        problems.append("'val_pipeline' has transforms of torchvision, as early configs of Awesome-Backbones do; expected those of mmcls")
         return [], {}
     pipeline: list[dict[str, Any]] = []
     normalisations: list[dict[str, Any]] = []
@@ -29,21 +29,21 @@ def translate_pipeline(steps: Any, problems: list[str]) -> tuple[list[dict[str, 
         pipeline.append(translated)
     count = sum(step["type"] == "Normalize" for step in steps)
     if count != 1:
-        problems.append(f"'val_pipeline' must have one Normalize, for mean, std and the order of channels; got {count}")
+        problems.append(f"'val_pipeline' must have one Normalize (mean, std, channel order), got {count}")
     if not pipeline or pipeline[0]["type"] != "LoadImageFromFile":
-        pipeline.insert(0, _load_image())  # as their tools do
+        pipeline.insert(0, _load_image())  # as Awesome-Backbones' own tools do
     return [*pipeline, {"type": "PackInputs"}], normalisations[0] if normalisations else {}
 
 
 def _step(step: dict[str, Any], problems: list[str]) -> dict[str, Any] | None:
-    """Return mmpretrain's step, or None for steps that PackInputs stands for."""
+    """Return the step in mmpretrain's form; None if it is unknown, or one that PackInputs replaces."""
     kind = step.pop("type")
     if kind not in _STEPS:
         problems.append(f"unknown step '{kind}' in val_pipeline{closest(kind, _STEPS)}; expected one of {', '.join(_STEPS)}")
         return None
     parameters = inspect.signature(_STEPS[kind]).parameters
     wrong = [f"{kind} has no argument '{key}'{closest(key, parameters)}" for key in step if key not in parameters]
-    wrong += [f"{kind} needs '{key}'" for key, one in parameters.items() if one.default is one.empty and key not in step]
+    wrong += [f"{kind} needs '{key}'" for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in step]
     problems.extend(f"{text} in val_pipeline" for text in wrong)
     if wrong:
         return None
@@ -59,14 +59,14 @@ _KERNELS = {
     "pillow": ("nearest", "bilinear", "bicubic", "box", "lanczos", "hamming"),
 }
 
-# One function a step, with their arguments and defaults: these differ from mmpretrain's.
+# One function for each step, with the argument names and defaults of mmcls 0.x, which differ from mmpretrain's.
 
 
 def _load_image(*, to_float32: Any = False, color_type: Any = "color", file_client_args: Any = None) -> dict[str, Any]:
     if to_float32 is not False:
-        raise ValueError(f"to_float32={to_float32!r} is not known here: pictures are resized in whole levels")
+        raise ValueError(f"to_float32={to_float32!r} is not supported; expected False: images are resized as uint8")
     if color_type not in ("color", "grayscale"):
-        raise ValueError(f"color_type={color_type!r} is not known here; expected 'color' or 'grayscale'")
+        raise ValueError(f"color_type={color_type!r} is not supported; expected 'color' or 'grayscale'")
     return {"type": "LoadImageFromFile", "color_type": color_type}
 
 
@@ -101,14 +101,14 @@ def _sides(size: Any, name: str) -> tuple[int, int]:
 def _kernel(interpolation: Any, backend: Any) -> dict[str, str]:
     for name, value, known in (("backend", backend, _KERNELS), ("interpolation", interpolation, _KERNELS.get(str(backend), ()))):
         if known and value not in known:
-            raise ValueError(f"{name}={value!r} is not known here{closest(str(value), known)}; expected one of {', '.join(known)}")
+            raise ValueError(f"{name}={value!r} is not supported{closest(str(value), known)}; expected one of {', '.join(known)}")
     return {"interpolation": interpolation, "backend": backend}
 
 
 def _normalize(*, mean: Any, std: Any, to_rgb: Any = True) -> dict[str, Any]:
     for name, values in (("mean", mean), ("std", std)):
         if not isinstance(values, (list, tuple)) or not all(isinstance(value, (int, float)) for value in values):
-            raise ValueError(f"{name} must be a list of numbers, one a channel, got {values!r}")
+            raise ValueError(f"{name} must be a list of numbers, one for each channel, got {values!r}")
     return {"mean": list(mean), "std": list(std), "to_rgb": to_rgb}
 
 

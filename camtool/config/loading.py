@@ -1,7 +1,6 @@
-"""Configs: a path, `mmpretrain::…`, or a name of the zoo, to a checked mmengine Config."""
+"""Load a config, named by a path, `mmpretrain::…`, `timm/NAME` or a known name, as a checked mmengine Config."""
 
 import ast
-import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +11,12 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from camtool.config.awesome_backbones import in_their_words, is_awesome_backbones, to_mmpretrain
+from camtool.config.names import find_named, zoo_models
+from camtool.config.shipped import OWN, SUFFIXES, ZOO, is_name, scoped_file, shipped_file
 from camtool.errors import ConfigError, closest
 
 CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
-"""What the `cam` key of a config may hold."""
+"""Keys that the `cam` dict of a config may have."""
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "method": ((str, Mapping), "a name, a dict with 'type', or a list of these"),
@@ -26,30 +27,36 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
 }
 
-_SCOPE = "mmpretrain"
-
 _SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}
-"""On the command line PREFIX/NAME stands for a config of one model, `dict(type=…, name=NAME)`."""
+"""PREFIX/NAME in place of a config means `model=dict(type=…, name=NAME)`."""
 
 _OTHERS = "'mmpretrain::family/name.py', 'timm/NAME', 'torchvision/NAME', 'hf/NAME'"
 
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A config, where it came from, and the published weights of the zoo's name (None for a file)."""
+    """A checked config and what it was called.
+
+    Example:
+        >>> loaded = load_config("timm/resnet18", {"cam.method": "layercam"})
+        >>> loaded.name, loaded.config.model.name, loaded.cam
+        ('timm/resnet18', 'resnet18', {'method': 'layercam'})
+    """
 
     config: Config
-    source: str
+    name: str
+    """Path or name that it was loaded by, for messages and relative paths."""
     zoo_weights: str | None = None
+    """Address of the weights published with a known name, camtool's or the zoo's; None for other configs."""
 
     @property
     def cam(self) -> dict[str, Any]:
-        """The recipe: the config's `cam` key, or nothing."""
+        """The config's `cam` dict, {} if it has none."""
         return dict(self.config.get("cam") or {})
 
 
 def load_config(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
-    """Return the config that `source` names, a file, `mmpretrain::…`, `timm/NAME`, … or a name of the zoo.
+    """Return the config that `source` names: a file, `mmpretrain::…`, `timm/NAME`, … or a name of camtool's own configs or of the zoo.
 
     `options` (`{"model.head.num_classes": 10}`) are merged in; they may set a key that the config lacks if it is one of `also_known`.
 
@@ -60,6 +67,7 @@ def load_config(source: str, options: Mapping[str, Any] | None = None, also_know
     if config is None:
         path, zoo_weights = _locate(source)
         config = _read(path, source)
+        zoo_weights = config.get("load_from") if path == shipped_file(source) else zoo_weights
     options = in_their_words(options or {}) if is_awesome_backbones(config) else options or {}
     merge_options(config, options, source, also_known)
     if is_awesome_backbones(config):
@@ -70,8 +78,21 @@ def load_config(source: str, options: Mapping[str, Any] | None = None, also_know
     return LoadedConfig(config, source, zoo_weights)
 
 
+def is_config(text: str) -> bool:
+    """Return whether an argument of the command line is a config: a file of one, `source/name`, or a known name."""
+    if os.path.isfile(text):
+        return Path(text).suffix.lower() in SUFFIXES
+    if "::" in text or _of_short_name(text) is not None:
+        return True
+    return is_name(text) and (shipped_file(text) is not None or text.casefold() in map(str.casefold, zoo_models()))
+
+
 def merge_options(config: Config, options: Mapping[str, Any], source: str, also_known: Iterable[str] = ()) -> None:
-    """Merge overrides of `--cfg-options` into the config; ConfigError if one is misspelt or does not fit."""
+    """Merge overrides (`--cfg-options`) into the config, in place.
+
+    Raises:
+        ConfigError: if a key is misspelt or a value does not fit.
+    """
     _check_options(config, options, also_known)
     try:
         config.merge_from_dict(dict(options))
@@ -89,14 +110,21 @@ def _of_short_name(source: str) -> Config | None:
 def _locate(source: str) -> tuple[Path, str | None]:
     path = Path(source)
     if "::" in source:
-        return _in_package(source), None
+        return scoped_file(source), None
     if os.path.isfile(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
         return path, None
-    if os.path.isdir(path):
+    if os.path.isdir(path) and shipped_file(source) is None:
         raise ConfigError(f"Config '{source}' is a directory; expected a .py file in it{_near(path / 'x.py')}.")
-    if path.suffix in (".py", ".yml", ".yaml", ".json") or "/" in source:
-        raise ConfigError(f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name of the zoo.")
-    return _in_zoo(source)
+    if path.suffix in SUFFIXES or "/" in source:
+        raise ConfigError(
+            f"No config '{source}'{_near(path)}; expected a file, {_OTHERS} or a name that 'camtool models' lists.{_without_folder(path)}"
+        )
+    return find_named(source)
+
+
+def _without_folder(path: Path) -> str:
+    shipped = shipped_file(path.stem)
+    return f" '{shipped.stem}' comes with camtool: its name alone is enough." if shipped else ""
 
 
 def _near(path: Path) -> str:
@@ -108,48 +136,15 @@ def _near(path: Path) -> str:
     return closest(str(path), found)
 
 
-def _in_package(source: str) -> Path:
-    scope, _, relative = source.partition("::")
-    if scope != _SCOPE:
-        raise ConfigError(f"Cannot read config '{source}': only configs of '{_SCOPE}::' are known.")
-    root = _shipped_configs()
-    path = root / relative
-    if not os.path.isfile(path):
-        shipped = [str(found.relative_to(root)) for found in root.glob("*/*.py")]
-        raise ConfigError(f"{_SCOPE} ships no config '{relative}'{closest(relative, shipped)}.")
-    return path
-
-
-def _shipped_configs() -> Path:
-    spec = importlib.util.find_spec(_SCOPE)
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"The package '{_SCOPE}' is not installed.")
-    return Path(spec.origin).parent / ".mim" / "configs"
-
-
-def _in_zoo(name: str) -> tuple[Path, str | None]:
-    from mmpretrain.apis.model import ModelHub, list_models
-
-    names = list_models()
-    by_folded = {known.casefold(): known for known in names}
-    if name.casefold() not in by_folded:
-        raise ConfigError(f"No config file and no model of the zoo is called '{name}'{closest(name, names)}.")
-    try:
-        entry = ModelHub.get(by_folded[name.casefold()])
-    except Exception as error:
-        raise ConfigError(f"The zoo's config of '{name}' cannot be read: {_text(error)}.") from error
-    return Path(entry.config.filename), entry.weights
-
-
 def _read(path: Path, source: str) -> Config:
     try:
         with _own_scope_lookup():
             return Config.fromfile(path)
     except SyntaxError as error:
-        owner = "a _base_ of config" if _is_python(path) else "config"
+        owner = "a _base_ file of config" if _is_python(path) else "config"
         where = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"Syntax error in {owner} '{source}'{where}: {error.msg}.") from error
-    except (Exception, SystemExit) as error:  # a config is Python: whatever it raises is its author's to mend
+    except (Exception, SystemExit) as error:  # a config is Python and may raise anything
         raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
 
 
@@ -163,12 +158,12 @@ def _is_python(path: Path) -> bool:
 
 @contextmanager
 def _own_scope_lookup() -> Iterator[None]:
-    # mmengine 0.10.7 finds `_base_ = 'mmpretrain::…'` through pkg_resources, which setuptools 82 dropped.
+    # mmengine 0.10.7 resolves `_base_ = 'mmpretrain::…'` by pkg_resources, which setuptools 82 no longer has.
     descriptor = Config.__dict__["_get_cfg_path"]
     original = Config._get_cfg_path
 
     def get_cfg_path(base: str, filename: str) -> tuple[str, str | None]:
-        return (str(_in_package(base)), None) if base.startswith(f"{_SCOPE}::") else original(base, filename)
+        return (str(scoped_file(base)), None) if base.startswith((f"{OWN}::", f"{ZOO}::")) else original(base, filename)
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
     try:
@@ -205,7 +200,11 @@ def _check_cam(config: Config, source: str) -> None:
 
 
 def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
-    """Return the transforms of the config's test pipeline; ConfigError if it has none."""
+    """Return the transforms of the config's test pipeline.
+
+    Raises:
+        ConfigError: if it has none, or they are not dicts.
+    """
     dataset = find_test_dataset(config)
     pipeline = dataset.get("pipeline") if dataset else None
     pipeline = pipeline or config.get("test_pipeline")
@@ -220,7 +219,7 @@ def find_test_pipeline(config: Config) -> list[dict[str, Any]]:
 
 
 def find_test_dataset(config: Config) -> ConfigDict | None:
-    """Return the test dataset's config, unwrapped from datasets around it."""
+    """Return the config of the test data set, the inner one if data sets are nested; None if there is none."""
     for loader in ("test_dataloader", "val_dataloader"):
         dataset = as_mapping(config.get(loader), loader).get("dataset")
         while isinstance(dataset, Mapping) and dataset.get("pipeline") is None and isinstance(dataset.get("dataset"), Mapping):
@@ -237,7 +236,7 @@ def _text(error: BaseException) -> str:
 
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """Return a part of a config that must be a dict, or is left out; ConfigError if it is something else."""
+    """Return `value`, {} for None; ConfigError if it is not a dict. `name` is its key, for the message."""
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"'{name}' of the config must be a dict, got {value!r}.")
     return value or {}

@@ -1,11 +1,11 @@
-"""A training in a YAML file of three parts, `model`, `training` and `dataset`, translated onto a recipe.
+"""Translate a short YAML file with `model`, `training` and `dataset` to a training config, by overriding a base recipe.
 
     model: {name: resnet_cam, input_shape: [3, 160, 160], num_classes: 10, residual: true}
     training: {learning_rate: 0.001, batch_size: 64, num_epochs: 50, weight_decay: 0.0001, checkpoint_dir: checkpoints/,
                log_every: 10, save_every: 2, early_stopping_patience: 5, optimizer: adam, scheduler: reduce_lr}
     dataset: {name: imagenette, data_dir: data/, img_size: 160, val_size: 1000}
 
-A key that is left out is what the recipe says.
+A key that is left out keeps the value of the recipe.
 """
 
 import math
@@ -17,13 +17,14 @@ import yaml
 from mmengine.config import Config, ConfigDict
 
 from camtool.config.loading import LoadedConfig, load_config, merge_options
+from camtool.config.shipped import scoped_file, shipped_file, shipped_root
 from camtool.errors import ConfigError, closest
 
 _SUFFIXES = (".yaml", ".yml")
-RECIPE = Path(__file__).resolve().parents[2] / "configs/resnet_cam/resnet18_cam_imagenette-160px.py"
+RECIPE = shipped_root() / "resnet_cam/resnet18_cam_imagenette-160px.py"
 PLATEAU = {"type": "ReduceOnPlateauLR", "monitor": "cross_entropy/mean", "rule": "less", "factor": 0.5, "patience": 3, "min_value": 1e-6}
 LOSS = {"type": "camtool.ValidationLoss"}
-"""What gives the metric that PLATEAU monitors."""
+"""The evaluator that reports the metric PLATEAU monitors."""
 MOMENTUM = 0.9
 
 _WHOLE, _POSITIVE = "a whole number of at least 1", "a number above 0"
@@ -66,12 +67,12 @@ _FITS: dict[str, Any] = {
 
 
 def load_either(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
-    """Return what `load_config` returns; of a YAML file, unless it is itself of OpenMMLab's form, what it means.
+    """Return the config of any form: as `load_config`, and a short YAML file translated to a training config.
 
     Raises:
         ConfigError: as `load_config` and `translated` do.
     """
-    path = Path(source)
+    path = scoped_file(source) if "::" in source else shipped_file(source) or Path(source)
     if path.suffix not in _SUFFIXES or _is_openmmlabs(_content(path)):
         return load_config(source, options, also_known)
     config = translated(path)
@@ -80,19 +81,19 @@ def load_either(source: str, options: Mapping[str, Any] | None = None, also_know
 
 
 def translated(path: Path, recipe: Path = RECIPE) -> Config:
-    """Return the recipe with what the YAML file says.
+    """Return the training config of a short YAML file: `recipe` with the file's values.
 
     Raises:
-        ConfigError: if there is no such file, it is no YAML, or has a key or a value that is not known.
+        ConfigError: if the file does not exist, is not YAML, or has an unknown key or an invalid value.
     """
     parts = _read(path)
     if not recipe.is_file():
-        raise ConfigError(f"Config '{path}' is translated onto '{recipe}', which is not there; run camtool from a clone of its repository.")
+        raise ConfigError(f"Config '{path}' is translated onto '{recipe}', which is not there; install camtool again.")
     config = load_config(str(recipe)).config
     _set_model(config, parts["model"])
     _set_data(config, parts, path)
     _set_training(config, parts["training"])
-    # The name that the work directory and the config in it get: in mmengine's form from here on.
+    # The work directory and the copy of the config in it are named after this file name.
     return Config(config.to_dict(), cfg_text=f"# {path.name}, translated\n", filename=str(path.with_suffix(".py")))
 
 
@@ -104,7 +105,7 @@ def _content(path: Path) -> Mapping[Any, Any]:
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"Cannot read config '{path}': {error}.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"Config '{path}' is no YAML: {' '.join(str(error).split())}.") from error
+        raise ConfigError(f"Config '{path}' is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"Config '{path}' holds {type(content).__name__}; expected {', '.join(_EXPECTED)}.")
     return content
@@ -126,9 +127,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"'{name}' of config '{path}' is {part!r}; expected {', '.join(expected)}.")
         _check_keys(part, expected, f"'{name}' of config '{path}'")
         for key, value in part.items():
-            if not _FITS[expected[key]](_meant(value, expected[key])):
+            if not _FITS[expected[key]](_as_number(value, expected[key])):
                 raise ConfigError(f"'{name}.{key}' of config '{path}' is {value!r}; expected {expected[key]}.")
-        parts[name] = {key: _meant(value, expected[key]) for key, value in part.items()}
+        parts[name] = {key: _as_number(value, expected[key]) for key, value in part.items()}
     return parts
 
 
@@ -138,8 +139,8 @@ def _check_keys(part: Mapping[Any, Any], known: Mapping[str, Any], where: str) -
             raise ConfigError(f"{where[0].upper()}{where[1:]} has no key '{key}'{closest(str(key), known)}; expected {', '.join(known)}.")
 
 
-def _meant(value: Any, expected: str) -> Any:
-    """Return 1e-4, which YAML 1.1 reads as text, as the number that is meant."""
+def _as_number(value: Any, expected: str) -> Any:
+    """Return `value`, converted to float if it is text like "1e-4", which YAML 1.1 does not read as a number."""
     if isinstance(value, str) and expected.startswith("a number"):
         try:
             return float(value)
@@ -164,13 +165,13 @@ def _set_data(config: Config, parts: Mapping[str, Mapping[str, Any]], path: Path
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if not config.get(name):
             continue
-        of_loader = config[name].dataset
+        dataset_config = config[name].dataset
         if "data_dir" in dataset:
-            of_loader.data_root = dataset["data_dir"]
+            dataset_config.data_root = dataset["data_dir"]
         if "val_size" in dataset and name != "train_dataloader":
-            of_loader.indices = dataset["val_size"]
+            dataset_config.indices = dataset["val_size"]
         if size:
-            _resize(of_loader.pipeline, size)
+            _resize(dataset_config.pipeline, size)
         if "batch_size" in parts["training"]:
             config[name].batch_size = parts["training"]["batch_size"]
     if size and config.get("test_pipeline"):
@@ -178,7 +179,7 @@ def _set_data(config: Config, parts: Mapping[str, Mapping[str, Any]], path: Path
 
 
 def _resize(pipeline: Sequence[ConfigDict], size: int) -> None:
-    """Set the size that the pipeline ends with; a resizing before a crop keeps its proportion to it."""
+    """Set the output size of a pipeline; a resize before a crop keeps its ratio to the crop."""
     crops = [step["crop_size"] for step in pipeline if "crop_size" in step]
     for step in pipeline:
         kind = str(step.get("type"))
@@ -225,7 +226,7 @@ def _set_scheduler(config: Config, kind: str | None) -> None:
         config.param_scheduler = [ConfigDict(PLATEAU)]
         evaluators = config.get("val_evaluator") or []
         evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
-        if not any(str(one.get("type")) == LOSS["type"] for one in evaluators):
+        if not any(str(evaluator.get("type")) == LOSS["type"] for evaluator in evaluators):
             config.val_evaluator = [*evaluators, ConfigDict(LOSS)]
     elif kind == "cosine":
         config.param_scheduler = [ConfigDict(type="CosineAnnealingLR")]

@@ -1,1 +1,1 @@
-"""Data sets: splits of a config read as they lie there, class names, built-in sets, synthetic scenes."""
+"""Data sets: samples of a config's splits, class names, built-in data sets, synthetic scenes."""

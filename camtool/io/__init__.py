@@ -1,1 +1,1 @@
-"""Files in and out: pictures; and whatever is written, written whole or not at all."""
+"""Read and write files: images, and atomic writing of any file or folder."""

@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all."""
+"""Atomic writing: a file or folder appears complete, or not at all."""
 
 import os
 import shutil
@@ -11,13 +11,21 @@ from camtool.errors import OutputError
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write `content` to a temporary name beside `path`, then rename it.
+    """Write `content` to a temporary file beside `path`, then rename it to `path`. Missing parent folders are made.
 
     Args:
-        durable: the content is on the disk, not in the system's memory only, before the name is given, and the name when this returns.
+        durable: flush to disk (fsync): the content before the rename, the folder entry before this returns.
 
     Raises:
         OutputError: if the folder cannot be made or the file cannot be written. Nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder) / "new" / "map.txt", b"0.5")
+        ...     (Path(folder) / "new" / "map.txt").read_text()
+        '0.5'
     """
     temporary = None
     try:
@@ -40,14 +48,14 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Remove what `write_atomically` was writing when its process was killed; `names` may have wildcards ("epoch_*.pth")."""
+    """Remove temporary files that a killed process left in `folder`; `names` may have wildcards ("epoch_*.pth")."""
     for name in names:
         for path in folder.glob(f".{name}.????????"):
             path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # other systems cannot open a folder
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -57,19 +65,19 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path` to fill, which becomes `path` where nothing is raised, and is removed where something is.
+    """Yield an empty temporary folder to fill; on success it is renamed to `path`, on an exception it is removed.
 
     Raises:
         OutputError: if `path` exists, or it or what is written into it cannot be written.
     """
     if path.exists():
-        raise OutputError(f"'{path}' exists; expected a new folder. Choose another, or remove it.")
+        raise OutputError(f"'{path}' exists already; expected the path of a new folder. Choose another path or remove the existing one.")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
         yield temporary
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private, too
+        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private (0700)
         os.replace(temporary, path)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another path.") from error
@@ -79,10 +87,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def fill_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Make `path` by letting `fill` fill it, unless it is there; so it is, too, when another process was faster.
+    """Make the folder `path`, filled by `fill(folder)`, unless it exists. Several processes may do so at once.
 
     Raises:
-        OutputError: if it cannot be written. Whatever `fill` raises; then nothing is left behind.
+        OutputError: if it cannot be written.
+        Exception: whatever `fill` raises; nothing is left behind.
     """
     if path.is_dir():
         return
@@ -95,9 +104,9 @@ def fill_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError now, before any work is done, if `path` could not be written later."""
+    """Raise OutputError if a file could not be written to `path`. Writes nothing; meant for the start of a long run."""
     if os.path.isdir(path):
-        raise OutputError(f"Cannot write '{path}': it is a directory; expected a file name.")
+        raise OutputError(f"Cannot write '{path}': it is a directory; expected the path of a file.")
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -105,7 +114,8 @@ def check_writable(path: Path) -> None:
     except OSError as error:  # a name that is too long
         raise OutputError(f"Cannot write '{path}': {error.strerror}. Choose another path.") from error
     existing = path.parent
-    while not os.path.exists(existing):  # of os.path: False, not an exception, for a name that is too long or a closed folder
+    # os.path.exists, unlike Path.exists, returns False for a name that is too long and for a folder without permission.
+    while not os.path.exists(existing):
         existing = existing.parent
     if not os.path.isdir(existing):
         raise OutputError(f"Cannot write '{path}': '{existing}' is a file, not a directory. Choose another path.")

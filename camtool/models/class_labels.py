@@ -1,4 +1,4 @@
-"""Class names and probabilities of a classifier."""
+"""Class names, labels and probabilities of a classifier."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,11 @@ from camtool.errors import TargetError, closest
 
 
 def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: int) -> tuple[list[str] | None, str]:
-    """Return (names, remark) from (names, owner) in order of trust: None and why where the first names known are not `classes`."""
+    """Return (class names, "") of the first owner that has names; (None, reason) if their number is not `classes` or no owner has any.
+
+    Args:
+        known: (names or None, owner) in order of precedence; the owner ("checkpoint") is for the reason.
+    """
     for names, owner in known:
         if names is None:
             continue
@@ -20,10 +24,14 @@ def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: in
 
 
 def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
-    """Return the index that `wanted` means: an index, a whole class name, or one of its comma-separated synonyms, in any case.
+    """Return the index of a class given by index, name or one of the name's comma-separated synonyms (case-insensitive).
 
     Raises:
-        TargetError: if there is none (the message has the nearest names), or several (it lists their indices).
+        TargetError: if no class matches (the message has the closest names), or several do (it lists their indices).
+
+    Example:
+        >>> find_class("Tabby", ["goldfish", "tabby, tabby cat"], 2)
+        1
     """
     text = wanted.strip()
     if re.fullmatch(r"[+-]?\d+", text):
@@ -32,33 +40,34 @@ def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
             raise TargetError(f"Class index {index} is out of range: the network has {classes} classes, 0 to {classes - 1}.")
         return index
     if names is None:
-        raise TargetError(f"Class '{wanted}': this network's classes have no names; give an index, 0 to {classes - 1}.")
+        raise TargetError(f"Class '{wanted}' is unknown: the classes of this network have no names. Give an index, 0 to {classes - 1}.")
     folded = text.casefold()
-    whole = [index for index, name in enumerate(names) if name.casefold() == folded]
-    found = whole or [index for index, name in enumerate(names) if folded in [part.strip() for part in name.casefold().split(",")]]
-    if not found:
+    exact = [index for index, name in enumerate(names) if name.casefold() == folded]
+    matches = exact or [index for index, name in enumerate(names) if folded in [part.strip() for part in name.casefold().split(",")]]
+    if not matches:
         synonyms = [part.strip() for name in names for part in name.split(",")]
         raise TargetError(f"No class '{wanted}'{closest(wanted, synonyms)}.")
-    if len(found) > 1:
-        listed = ", ".join(f"{index} ({names[index]})" for index in found)
+    if len(matches) > 1:
+        listed = ", ".join(f"{index} ({names[index]})" for index in matches)
         raise TargetError(f"Class name '{wanted}' is ambiguous; give one of the indices: {listed}.")
-    return found[0]
+    return matches[0]
 
 
 def short_name(name: str) -> str:
-    """Return the first of a name's comma-separated synonyms."""
+    """Return the first of the comma-separated synonyms of a class name."""
     return name.split(",", maxsplit=1)[0].strip()
 
 
 def label(index: int, names: Sequence[str] | None) -> str:
-    """Return "tabby cat (281)", or "class 281" where it has no name."""
+    """Return "tabby cat (281)"; "class 281" if the class has no name."""
     return f"{short_name(names[index])} ({index})" if names and index < len(names) else f"class {index}"
 
 
 def probabilities(logits: Tensor, *, decides_each_class: bool = False) -> tuple[Tensor, str]:
-    """Return (probabilities in [0, 1] shaped like `logits` (n, classes), "softmax" or "sigmoid").
+    """Return (probabilities in [0, 1], shaped like `logits` (n, classes); "softmax" or "sigmoid").
 
-    Sigmoid for heads that decide on each class by itself, and for a single logit.
+    Args:
+        decides_each_class: multi-label: apply a sigmoid to each logit. A single logit always gets a sigmoid.
     """
     logits = logits.float()
     if logits.shape[-1] == 1 or decides_each_class:

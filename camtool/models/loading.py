@@ -1,4 +1,4 @@
-"""From config and checkpoint to a network that is ready to be asked."""
+"""Build a network from a config and a checkpoint: model in eval mode, preprocessing, class names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,28 +15,30 @@ from camtool.models.class_labels import fitting_names, probabilities
 from camtool.models.sources import Source, find_source
 from camtool.models.sources._base import Preprocess
 
-RANDOM_SPREAD = 0.02  # zero-initialised heads (MAE, DeiT) would leave no gradient at all
+RANDOM_SPREAD = 0.02  # zero-initialised heads (MAE, DeiT) would have no gradient
 
 
 @dataclass
 class Network:
-    """A model in eval mode on its device, and what belongs to it."""
+    """A model in eval mode on its device, with preprocessing, checkpoint and class names."""
 
     model: nn.Module
     preprocess: Preprocess
+    """From an image uint8 (h, w, 3) in RGB to the input (1, c, h, w) float32 on the CPU."""
     checkpoint: str | None
-    """None: random weights."""
+    """Path or address of the weights; None: random weights."""
     digest: str | None
-    """The checkpoint's sha256."""
+    """Sha256 of the checkpoint; None if it is no file."""
     source: Source = field(repr=False)
+    """Where the network comes from (mmpretrain, timm, …): builds it, and forms its inputs."""
     _meta: dict[str, Any] = field(default_factory=dict, repr=False)
     keys: KeyCounts | None = None
-    """What the checkpoint gave; None: random weights."""
+    """Numbers of keys loaded from the checkpoint; None: random weights."""
     names_of_data: Sequence[str] | None = field(default=None, repr=False)
-    """Of the data set that is looked at, for a network whose checkpoint and config name no classes."""
+    """Class names of the data set at hand, used if neither checkpoint nor config names the classes."""
 
     def class_names(self, classes: int) -> tuple[list[str] | None, str]:
-        """Return (names, remark); names are None where none fit `classes`, and the remark says why."""
+        """Return (class names, ""); (None, reason) if no names for `classes` classes are known."""
         known: list[tuple[Sequence[str] | None, str]] = [
             (names_in_checkpoint(self._meta), "checkpoint"),
             self.source.class_names(self.model),
@@ -53,55 +55,65 @@ class Network:
 def load_network(
     loaded: LoadedConfig, checkpoint: str | None = None, *, random_weights: bool = False, seed: int = 0, device: str = "cpu"
 ) -> Network:
-    """Return the network of a config with the weights of `checkpoint`, else of the config, else those published with it.
+    """Return the network of a config with weights and preprocessing.
 
     Args:
-        random_weights: no checkpoint: the seeded initialisation plus 0.02 N(0, 1) on every parameter.
+        checkpoint: path or address of the weights; None: the config's `load_from`, else the weights published for the config's name.
+        random_weights: load no checkpoint; initialise with `seed` and add 0.02 N(0, 1) to every parameter.
         device: "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
-        ConfigError: if the config describes no network that can be built and fed.
-        CheckpointError: if the weights are missing, unsafe, unreadable or another network's.
+        ConfigError: if the network or its preprocessing cannot be built.
+        CheckpointError: if the weights are missing, unsafe, unreadable or of another network.
+        CamtoolError: if the device is not available.
+
+    Example:
+        >>> import numpy as np
+        >>> from camtool.config.loading import load_config
+        >>> network = load_network(load_config("torchvision/squeezenet1_1"), random_weights=True)
+        >>> inputs = network.preprocess(np.zeros((300, 400, 3), dtype=np.uint8))
+        >>> inputs.shape, network.model(inputs).shape, network.class_names(1000)[0][1]
+        (torch.Size([1, 3, 224, 224]), torch.Size([1, 1000]), 'goldfish')
     """
-    where = check_device(device)
+    torch_device = check_device(device)
     source = find_source(loaded)
     weights = None if random_weights else _weights_of(source, checkpoint)
-    read = None if weights is None else source.read(weights)
+    loaded_checkpoint = None if weights is None else source.read(weights)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # constructors draw too, and not all is drawn anew by init_weights
+        torch.manual_seed(seed)  # constructors draw as well, and init_weights does not redraw everything
         model = source.build()
-        if read is None:
+        if loaded_checkpoint is None:
             _randomise(model, source)
     preprocess = source.preprocessing(model)
-    keys = None if read is None else _load(model, read, source)
+    keys = None if loaded_checkpoint is None else _load(model, loaded_checkpoint, source)
     model.eval().requires_grad_(False)
-    meta = {} if read is None else read.meta
-    return Network(model.to(where), preprocess, weights, read.digest if read else None, source, meta, keys)
+    meta, digest = ({}, None) if loaded_checkpoint is None else (loaded_checkpoint.meta, loaded_checkpoint.digest)
+    return Network(model.to(torch_device), preprocess, weights, digest, source, meta, keys)
 
 
 def check_device(device: str) -> torch.device:
-    """Return the device; CamtoolError if this machine has none such."""
+    """Return the torch device; CamtoolError if it is unknown or this machine does not have it."""
     try:
-        found = torch.device(device)
+        torch_device = torch.device(device)
     except RuntimeError as error:
         raise CamtoolError(f"Unknown device '{device}'; expected cpu, cuda, cuda:1 or mps.") from error
-    if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
-        raise CamtoolError(f"Device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu.")
-    if found.type == "mps" and not torch.backends.mps.is_available():
-        raise CamtoolError("Device 'mps' is not there; use --device cpu.")
-    if found.type not in ("cpu", "cuda", "mps"):
+    if torch_device.type == "cuda" and (not torch.cuda.is_available() or (torch_device.index or 0) >= torch.cuda.device_count()):
+        raise CamtoolError(f"Device '{device}' is not available: torch finds {torch.cuda.device_count()} CUDA devices. Use --device cpu.")
+    if torch_device.type == "mps" and not torch.backends.mps.is_available():
+        raise CamtoolError("Device 'mps' is not available. Use --device cpu.")
+    if torch_device.type not in ("cpu", "cuda", "mps"):
         raise CamtoolError(f"Device '{device}' is not supported; expected cpu, cuda, cuda:1 or mps.")
-    return found
+    return torch_device
 
 
-def _weights_of(source: Source, given: str | None) -> str:
-    named = given or source.loaded.config.get("load_from") or source.published
-    if not named:
+def _weights_of(source: Source, checkpoint: str | None) -> str:
+    address = checkpoint or source.loaded.config.get("load_from") or source.published
+    if not address:
         raise CheckpointError(
-            f"Config '{source.loaded.source}' names no checkpoint; give one as the third argument, as 'load_from' in the config, "
-            "or go without weights by --random-weights."
+            f"Config '{source.loaded.name}' names no checkpoint. Give one as the third argument or as 'load_from' in the config, "
+            "or use random weights by --random-weights."
         )
-    return str(named)
+    return str(address)
 
 
 def _randomise(model: nn.Module, source: Source) -> None:
@@ -113,4 +125,4 @@ def _randomise(model: nn.Module, source: Source) -> None:
 
 def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> KeyCounts:
     state = best_fit(model.state_dict(), checkpoint.state, source.loaded.cam.get("checkpoint_keys") or ())
-    return load_into(model, source.convert(model, state), checkpoint.source)
+    return load_into(model, source.convert(model, state), checkpoint.address)

@@ -1,1 +1,1 @@
-"""What comes out: overlays, panels and grids. The only room that draws."""
+"""Draw overlays, panels, grids and curves. The only room that draws."""

@@ -1,4 +1,4 @@
-"""Concepts over a picture: a colour each, and a legend of what each speaks for."""
+"""Draw concepts (deep feature factorization) over an image, each in its colour, with a legend."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ _LEGEND_WIDTH = 300
 
 
 def colours(count: int) -> UInt8[np.ndarray, "k 3"]:
-    """Return that many colours in RGB, evenly around the circle of hues."""
-    hues = np.arange(count) * 180 / count  # OpenCV's circle has 180 degrees
+    """Return `count` colours in RGB with evenly spaced hues."""
+    hues = np.arange(count) * 180 / count  # OpenCV's hues are 0 to 180
     circle = np.stack([hues.round(), np.full(count, 255), np.full(count, 255)], axis=1).astype(np.uint8)
     return cv2.cvtColor(circle[None], cv2.COLOR_HSV2RGB)[0]
 
 
 def coloured(picture: UInt8[np.ndarray, "h w 3"], maps: Float[np.ndarray, "k h w"], opacity: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture (RGB) under the concepts' colours.
+    """Return the image (RGB) blended with the colours of the concepts.
 
-    Every position has the colour of the concept that is strongest there, as bright as it is strong, as in pytorch-grad-cam's
-    `show_factorization_on_image`; where the maps are NaN (unseen) the picture is as it was.
+    Each pixel has the colour of its strongest concept, as bright as that concept's map in [0, 1], as in pytorch-grad-cam's
+    `show_factorization_on_image`. Pixels where a map is NaN (outside the network's input) are unchanged.
     """
     strength = np.nan_to_num(maps).clip(0, 1)
     owner = strength.argmax(axis=0)
@@ -44,7 +44,14 @@ def concept_figure(
     remarks: Sequence[str] = (),
     alarm: str = "",
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Return one picture in RGB: the input, the concepts over it, and a legend, a line or more for each label."""
+    """Return a figure (RGB) of the input, the concepts over it, and a legend with an entry for each label.
+
+    Args:
+        maps: one for each concept, in [0, 1]; NaN outside the network's input.
+        captions: below the overlay; `remarks` follow in red.
+        opacity: of the colours, in [0, 1].
+        alarm: large red text below the figure, "" for none.
+    """
     entries = [_entry(label, colour) for label, colour in zip(labels, colours(len(maps)), strict=True)]
     whole = _grid([[_tile(picture, ["input"]), _tile(coloured(picture, maps, opacity), captions, remarks), np.concatenate(entries)]])
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole

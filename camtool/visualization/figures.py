@@ -1,4 +1,4 @@
-"""Figures: one plain picture, or a captioned grid of methods by classes."""
+"""Figures: a plain overlay or heatmap, or a captioned grid of methods by classes."""
 
 import math
 from bisect import bisect_right
@@ -17,12 +17,12 @@ from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, hea
 
 KINDS = ("overlay", "panel", "heatmap")
 
-_LEAST_WIDTH = 224  # of a cell that has a caption: a 32x32 picture leaves no room to write
-_MOST_ENLARGED = 672  # rows up to which a picture is enlarged for the sake of its captions
+_LEAST_WIDTH = 224  # of a captioned tile: a 32x32 image has no room for text
+_MOST_ENLARGED = 672  # height in pixels up to which an image is enlarged to make room for its captions
 _MARGIN = 8
-_MOST_IN_A_ROW = 6  # tiles; a longer row is no picture for a page or a screen
+_MOST_IN_A_ROW = 6  # tiles; a longer row fits neither page nor screen
 _MOST_ROWS = 6
-_NO_LETTER = "\uffff"  # drawn as the box that stands for what a font lacks
+_NO_LETTER = "\uffff"  # drawn as the box for missing glyphs
 _PAPER, _INK, _ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -30,37 +30,48 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Cell:
-    """One map and what it is of."""
+    """A map with its captions."""
 
     saliency: Float[np.ndarray, "h w"]
-    """In [0, 1]; NaN where the network saw nothing."""
+    """In [0, 1]; NaN outside the network's input."""
     title: str
-    """Which class: name, index, probability."""
+    """The class: name, index, probability."""
     subtitle: str
-    """Which method at which layer."""
+    """The method and layer."""
     remark: str = ""
-    """What is to be known about this map, in red."""
+    """A note about this map, in red; "" for none."""
     portrait: UInt8[np.ndarray, "h w 3"] | None = None
-    """Drawn instead of the map over the picture, where the method speaks of colours."""
+    """Image drawn in place of the overlay, for methods with a value for each channel (guided backpropagation)."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How maps are drawn."""
+    """Drawing options: kind of figure, colour map and opacity."""
 
     kind: str = "overlay"
+    """One of KINDS."""
     colormap: str = DEFAULT_COLORMAP
+    """One of `camtool.visualization.overlay.COLORMAPS`."""
     opacity: float = DEFAULT_OPACITY
+    """Of the map over the image, in [0, 1]."""
 
 
 def figure(
     picture: UInt8[np.ndarray, "h w 3"], rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = ""
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Return one picture in RGB of everything: plain for a single overlay or heatmap, else captioned, the input at the left.
+    """Return a figure (RGB) of all cells: plain for a single overlay or heatmap, else a captioned grid with the input at the left.
 
     Args:
-        rows: of cells, one row a method.
-        alarm: written large below everything ("RANDOM WEIGHTS …").
+        rows: cells by method; maps and portraits have the size of `picture`.
+        alarm: large red text below the figure ("RANDOM WEIGHTS …"), "" for none.
+
+    Example:
+        >>> picture = np.zeros((64, 64, 3), dtype=np.uint8)
+        >>> cell = Cell(np.eye(64), "tabby (281)", "gradcam at layer4")
+        >>> figure(picture, [[cell]], Style()).shape
+        (64, 64, 3)
+        >>> figure(picture, [[cell, cell]], Style()).shape[1] > 3 * 64
+        True
     """
     cells = [cell for row in rows for cell in row]
     if len(cells) == 1 and style.kind != "panel":
@@ -88,10 +99,11 @@ def panels(
     overlay_captions: Sequence[str] | None = None,
     alarm: str = "",
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Return one picture in RGB with three panels a row, one row a cell: the input, the map, the map over the input.
+    """Return a figure (RGB) with one row for each cell: the input, the map, the overlay.
 
     Args:
-        overlay_captions: None: those of the map once more.
+        overlay_captions: of the overlay; None: the captions of the map.
+        alarm: large red text below the figure, "" for none.
     """
     grid: list[list[np.ndarray | None]] = []
     for cell in cells:
@@ -112,7 +124,7 @@ def _whole(grid: Sequence[Sequence[np.ndarray | None]], alarm: str) -> UInt8[np.
 
 
 def _folded(grid: list[list[np.ndarray | None]]) -> list[list[np.ndarray | None]]:
-    """Return the grid in more rows if it is one long row, in blocks side by side if it has many rows; a short one as it is."""
+    """Return the grid, reflowed into several rows if it is one long row, into blocks side by side if it has many rows."""
     if len(grid) == 1:
         (row,) = grid
         columns = len(row) if len(row) <= _MOST_IN_A_ROW else math.ceil(math.sqrt(1.5 * len(row)))
@@ -121,7 +133,7 @@ def _folded(grid: list[list[np.ndarray | None]]) -> list[list[np.ndarray | None]
         return grid
     blocks = max(round(math.sqrt(len(grid) / len(grid[0]))), 1)
     height = -(-len(grid) // blocks)
-    # Behind the first block the column of the input would be empty.
+    # In the blocks after the first one the column of the input is empty.
     empty = all(row[0] is None for row in grid[height:])
     parts = [[row[1 if start and empty else 0 :] for row in grid[start : start + height]] for start in range(0, len(grid), height)]
     return [[tile for part in parts if row < len(part) for tile in part[row]] for row in range(height)]
@@ -139,7 +151,7 @@ def _tile(picture: UInt8[np.ndarray, "h w 3"], captions: Sequence[str], remarks:
     height, width = picture.shape[:2]
     factor = max(min(-(-_LEAST_WIDTH // width), _MOST_ENLARGED // height), 1)
     tile = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) if factor > 1 else picture
-    if tile.shape[1] < _LEAST_WIDTH:  # a tall picture: room beside it
+    if tile.shape[1] < _LEAST_WIDTH:  # a tall image: pad it at the right
         tile = np.pad(tile, ((0, 0), (0, _LEAST_WIDTH - tile.shape[1]), (0, 0)), constant_values=_PAPER[0])
     for texts, colour in ((captions, _INK), (remarks, _ALARM)):
         if any(texts):
@@ -184,13 +196,13 @@ def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _
 
 
 def _font(text: str, size: float) -> Font:
-    """Return the usual font, or where it lacks letters of `text` one that knows more: Latin, Greek, Cyrillic and others."""
-    usual = ImageFont.load_default(size)
-    if text.isascii() or _draws(usual, text):
-        return usual
-    found = find_spec("matplotlib")  # comes with mmengine; it is the font that is wanted
-    file = Path(found.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if found else None
-    return ImageFont.truetype(file, size) if file is not None and file.is_file() else usual
+    """Return Pillow's default font; if it lacks letters of `text`, DejaVu Sans (Latin, Greek, Cyrillic and others)."""
+    default = ImageFont.load_default(size)
+    if text.isascii() or _draws(default, text):
+        return default
+    matplotlib = find_spec("matplotlib")  # a dependency of mmengine; only its font file is used
+    file = Path(matplotlib.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if matplotlib else None
+    return ImageFont.truetype(file, size) if file is not None and file.is_file() else default
 
 
 def _draws(font: Font, text: str) -> bool:
@@ -199,7 +211,7 @@ def _draws(font: Font, text: str) -> bool:
 
 
 def _wrapped(text: str, font: Font, width: int) -> list[str]:
-    """Return `text` in lines that fit `width`, broken at spaces, else behind dots, else anywhere."""
+    """Return `text` in lines of at most `width` pixels, broken at spaces, else after dots, else anywhere."""
     lines: list[str] = []
     rest = text
     while font.getlength(rest) > width and len(rest) > 1:

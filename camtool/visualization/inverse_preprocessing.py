@@ -1,7 +1,7 @@
-"""View: the picture that the network saw, and where on the original picture it lies, both measured, not derived.
+"""Invert preprocessing: the image that a network's input shows, and its position on the original image.
 
-Preprocessing is treated as a black box: known pictures are sent through it, and what comes out tells how values and positions
-were changed. So it holds for every pipeline, whatever library its steps are from.
+Preprocessing is treated as a black box: test images are sent through it, and values and positions are inferred from the results.
+So it works for every pipeline, whatever library its steps are from.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,22 @@ from torch import Tensor
 from camtool.errors import ImageError
 from camtool.io.images import Picture
 
-_PROBE_COLOURS = (51, 102, 204)  # red, green, blue of the picture that tells the channel order
-_LEAN = 8  # levels by which a ramp rises against its direction
+_PROBE_COLOURS = (51, 102, 204)  # red, green, blue of the test image for the channel order
+_LEAN = 8  # levels by which a ramp rises across its direction
 _MOST_RESIDUAL = 2.0  # grey levels; resizing with rounding leaves less than one
 
 
 def seen_picture(inputs: Float[Tensor, "1 c h w"], preprocess: Callable[[Picture], Tensor]) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture that `inputs` is, in RGB: the values before normalisation, rounded to whole levels."""
+    """Return the image that `inputs` shows, in RGB: the values before normalisation, rounded to whole levels.
+
+    Example:
+        >>> import torch
+        >>> def preprocess(picture):
+        ...     return torch.from_numpy(picture / 127.5 - 1).permute(2, 0, 1)[None].float()
+        >>> picture = np.full((8, 8, 3), (200, 100, 50), dtype=np.uint8)
+        >>> seen_picture(preprocess(picture), preprocess)[0, 0].tolist()
+        [200, 100, 50]
+    """
     low, high = (_levels(preprocess, (value,) * 3) for value in (0, 255))
     levels = 255 * (inputs[0].double().cpu().numpy() - low[:, None, None]) / (high - low)[:, None, None]
     levels = np.repeat(levels, 3, axis=0) if len(levels) == 1 else levels[channel_order(preprocess)]
@@ -29,12 +38,12 @@ def seen_picture(inputs: Float[Tensor, "1 c h w"], preprocess: Callable[[Picture
 
 
 def channel_order(preprocess: Callable[[Picture], Tensor]) -> list[int]:
-    """Return which of the network's input channels are red, green and blue; its only channel where it has one."""
+    """Return the indices of the input channels for red, green and blue; [0] for a network with one channel."""
     low, high, probed = (_levels(preprocess, colour) for colour in ((0, 0, 0), (255, 255, 255), _PROBE_COLOURS))
     if len(low) == 1:
         return [0]
-    seen = 255 * (probed - low) / (high - low)
-    return [int(np.abs(seen - colour).argmin()) for colour in _PROBE_COLOURS]
+    levels = 255 * (probed - low) / (high - low)
+    return [int(np.abs(levels - colour).argmin()) for colour in _PROBE_COLOURS]
 
 
 def _levels(preprocess: Callable[[Picture], Tensor], colour: tuple[int, ...]) -> Float[np.ndarray, " c"]:
@@ -45,47 +54,48 @@ def _levels(preprocess: Callable[[Picture], Tensor], colour: tuple[int, ...]) ->
 
 @dataclass(frozen=True)
 class Geometry:
-    """The affine map from pixel centres of the network's picture to pixel centres of the original: original = matrix @ (x, y, 1)."""
+    """Affine map from pixel centres of the network's input to those of the original image: original = matrix @ (x, y, 1)."""
 
     matrix: Float[np.ndarray, "2 3"]
     seen_size: tuple[int, int]
+    """(height, width) of the network's input."""
     original_size: tuple[int, int]
-    """(height, width), as `seen_size`."""
+    """(height, width) of the original image."""
 
     def to_original(self, maps: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "H W"]:
-        """Return a map over the network's picture laid over the original; NaN where the network saw nothing."""
+        """Return a map over the network's input, resampled onto the original image; NaN outside the input."""
         size = self.original_size[::-1]
-        laid = cv2.warpAffine(maps.astype(np.float32), self.matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        seen = cv2.warpAffine(np.ones(maps.shape, np.uint8), self.matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-        laid[seen == 0] = np.nan
-        return laid
+        warped = cv2.warpAffine(maps.astype(np.float32), self.matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = cv2.warpAffine(np.ones(maps.shape, np.uint8), self.matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        warped[inside == 0] = np.nan
+        return warped
 
 
 def measure_geometry(picture: Picture, preprocess: Callable[[Picture], Tensor]) -> Geometry:
-    """Return where on `picture` the network looked, from two ramps of its size sent through the preprocessing.
+    """Return the position of the network's input on `picture`, measured by two ramps of its size sent through the preprocessing.
 
     Raises:
-        ImageError: if the preprocessing is not a resize, crop, flip or turn, so that it cannot be undone.
+        ImageError: if the preprocessing is more than resizing, cropping, flipping and rotating, so that it cannot be inverted.
     """
     height, width = picture.shape[:2]
     across, down = (np.linspace(0, 1, length, dtype=np.float32) for length in (width, height))
-    # Each ramp leans a little: rounding to whole levels then falls elsewhere in every row, and averages out.
+    # Each ramp is slightly oblique, so that rounding to whole levels differs from row to row and averages out.
     mixing = np.array([[255 - _LEAN, _LEAN], [_LEAN, 255 - _LEAN]])
-    seen = np.stack([_seen_ramp(a * across[None, :] + b * down[:, None], preprocess) for a, b in mixing])
-    # Resampling bends a ramp within two pixels of its ends; what is left is exactly linear.
+    ramps = np.stack([_preprocessed_ramp(a * across[None, :] + b * down[:, None], preprocess) for a, b in mixing])
+    # Resampling bends a ramp within two pixels of its ends; the rest is exactly linear.
     margins = [min(max(2.5 * 255 / (length - 1), 8), 100) for length in (width, height)]
-    inner = np.all([(level > margin) & (level < 255 - margin) for level, margin in zip(seen, margins, strict=True)], axis=0)
+    inner = np.all([(level > margin) & (level < 255 - margin) for level, margin in zip(ramps, margins, strict=True)], axis=0)
     if inner.sum() < 16:
-        raise ImageError("The preprocessing leaves too little of the picture to draw on the original; leave --original out.")
+        raise ImageError("The preprocessing keeps too little of the image to draw on the original; run without --original.")
     y, x = np.nonzero(inner)
     design = np.stack([x, y, np.ones(len(x))], axis=1)
-    solution, *_ = np.linalg.lstsq(design, seen[:, inner].T, rcond=None)
-    if np.quantile(np.abs(design @ solution - seen[:, inner].T), 0.99) > _MOST_RESIDUAL:
-        raise ImageError("The preprocessing is more than a resize and a crop, so it cannot be undone; leave --original out.")
+    solution, *_ = np.linalg.lstsq(design, ramps[:, inner].T, rcond=None)
+    if np.quantile(np.abs(design @ solution - ramps[:, inner].T), 0.99) > _MOST_RESIDUAL:
+        raise ImageError("The preprocessing is more than resizing and cropping and cannot be inverted; run without --original.")
     matrix = np.array([[width - 1], [height - 1]]) * np.linalg.solve(mixing, solution.T)
-    return Geometry(matrix, (seen.shape[1], seen.shape[2]), (height, width))
+    return Geometry(matrix, (ramps.shape[1], ramps.shape[2]), (height, width))
 
 
-def _seen_ramp(levels: Float[np.ndarray, "h w"], preprocess: Callable[[Picture], Tensor]) -> Float[np.ndarray, "h2 w2"]:
+def _preprocessed_ramp(levels: Float[np.ndarray, "h w"], preprocess: Callable[[Picture], Tensor]) -> Float[np.ndarray, "h2 w2"]:
     ramp = np.repeat(levels.round().astype(np.uint8)[..., None], 3, axis=2)
     return seen_picture(preprocess(ramp), preprocess)[..., 0].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Maps in colour, alone and over a picture."""
+"""Draw maps in colour, alone (heatmap) and over an image (overlay)."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,12 @@ def check_style(colormap: str, opacity: float) -> None:
 
 
 def heatmap(saliency: Float[np.ndarray, "h w"], colormap: str = DEFAULT_COLORMAP) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the map, in [0, 1], as colours in RGB; NaN (unseen) is black."""
+    """Return a map in [0, 1] as colours in RGB; NaN (outside the network's input) is black.
+
+    Example:
+        >>> heatmap(np.array([[0.0, 0.5, 1.0]]), "bone").tolist()
+        [[[0, 0, 0], [112, 123, 144], [255, 255, 255]]]
+    """
     levels = (np.nan_to_num(saliency).clip(0, 1) * 255).round().astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(levels, COLORMAPS[colormap.lower()]), cv2.COLOR_BGR2RGB)
     colours[np.isnan(saliency)] = 0
@@ -35,7 +40,15 @@ def overlay(
     colormap: str = DEFAULT_COLORMAP,
     opacity: float = DEFAULT_OPACITY,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture (RGB) under the coloured map; opacity 0 is the picture itself, as is every place where the map is NaN."""
+    """Return the image (RGB) blended with the coloured map; pixels where the map is NaN are unchanged.
+
+    Args:
+        opacity: of the map, in [0, 1]; 0 gives the image itself.
+
+    Example:
+        >>> overlay(np.zeros((1, 1, 3), dtype=np.uint8), np.ones((1, 1)), "bone", opacity=0.2).tolist()
+        [[[51, 51, 51]]]
+    """
     mixed = cv2.addWeighted(picture, 1 - opacity, heatmap(saliency, colormap), opacity, 0)
     unseen = np.isnan(saliency)
     mixed[unseen] = picture[unseen]

@@ -1,4 +1,4 @@
-"""Curves over the epochs of a training."""
+"""Draw metrics by epoch."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> bytes:
-    """Return a PNG with a panel for each key of `panels` ("loss"), with a line for each curve in it, {label: [(epoch, value), …]}."""
+    """Return a PNG with a plot for each key of `panels` ("loss"), with a line for each of its curves, {label: [(epoch, value), …]}."""
     figure = Figure(figsize=(5 * max(len(panels), 1), 3.6), layout="constrained")
     canvas = FigureCanvasAgg(figure)  # no pyplot: no global state, no display
     for number, (name, curves) in enumerate(panels.items(), start=1):

@@ -1,4 +1,4 @@
-"""Every backbone of the zoo gives a map with no flags at all, and the README's table says what was measured here."""
+"""Every backbone of the zoo gives a map with no flags at all, and the table of configs/README.md says what was measured here."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from camtool.benchmark.backbones import BACKBONES, SIZES, WITHOUT_MAP, Example
 from camtool.benchmark.coverage import FAILED, OK, REFUSED, BackboneResult, markdown, markdown_row, sweep
 from camtool.cli.sweep import MARKERS
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "configs/README.md").read_text(encoding="utf-8")
 TABLE = README.partition(MARKERS[0])[2].partition(MARKERS[1])[0]
 ROWS = {line.split(" | ")[0].removeprefix("| "): line for line in TABLE.splitlines() if line.startswith("| ")}
 

@@ -33,7 +33,7 @@ def _file(folder: Path, name: str, content: bytes | str) -> Path:
     ("name", "content", "said"),
     [
         ("empty.jpg", b"", "is empty"),
-        ("text.jpg", b"this is no picture", "is no picture; expected"),
+        ("text.jpg", b"this is no picture", "is not an image; expected"),
         ("truncated.jpg", Path(CAT).read_bytes()[:9000], "truncated"),
     ],
 )
@@ -45,7 +45,8 @@ def test_a_picture_that_does_not_exist_or_is_a_point(run: Run, tmp_path: Path) -
     Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
 
     _refused(run("vis", CAT.replace(".jpg", ".jpeg"), LITE0), tmp_path, "closest:", "cat.jpg")
-    _refused(run("vis", tmp_path, LITE0), tmp_path, "is a directory")
+    (tmp_path / "empty").mkdir()
+    _refused(run("vis", tmp_path / "empty", LITE0), tmp_path, "No image in the folder", "expected files such as .jpg")
     _refused(run("vis", tmp_path / "one.png", LITE0), tmp_path, "1x1; expected at least 2 pixels")
 
 
@@ -118,7 +119,7 @@ def _saved(folder: Path, change: str) -> Path:
     ("change", "said"),
     [
         ("missing", ["Missing parameters: head.fc.bias", "1 missing", "0 unexpected"]),
-        ("head", ["Its head has 10 classes: --cfg-options model.head.num_classes=10"]),
+        ("head", ["Its head has 10 classes; try --cfg-options model.head.num_classes=10"]),
     ],
 )
 def test_a_checkpoint_of_another_network(run: Run, tmp_path: Path, change: str, said: list[str]) -> None:
@@ -136,7 +137,7 @@ def _saved_bytes(content: object) -> bytes:
     [
         (Path(CAT).read_bytes(), "not a PyTorch file"),
         (b"", "not a PyTorch file"),
-        (_saved_bytes({"epoch": 1}), "holds no tensors"),
+        (_saved_bytes({"epoch": 1}), "contains no tensors"),
     ],
 )
 def test_a_checkpoint_that_is_none(run: Run, tmp_path: Path, content: bytes, said: str) -> None:
@@ -214,7 +215,7 @@ def test_an_option_that_cannot_be_parsed(run: Run, options: list[str], said: str
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_a_device_that_is_not_there(run: Run, tmp_path: Path) -> None:
-    _refused(run("vis", CAT, LITE0, "--device", "cuda"), tmp_path, "torch sees 0 CUDA devices")
+    _refused(run("vis", CAT, LITE0, "--device", "cuda"), tmp_path, "torch finds 0 CUDA devices")
 
 
 def test_with_json_the_error_is_an_object_too(run: Run, tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_a_defect_is_reported_as_one_with_exit_code_1(run: Run, monkeypatch: pyt
     def broken(*arguments: object) -> np.ndarray:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("camtool.io.images.read_picture", broken)
+    monkeypatch.setattr("camtool.apis.images.read_picture", broken)
 
     finished = run("vis", CAT, LITE0)
 

@@ -14,7 +14,7 @@ from camtool.benchmark.cases import CASES, Case
 from camtool.benchmark.timing import FAILED, OK, CaseResult, Effort, Timing
 from camtool.cli.benchmark import _turns
 from camtool.cli.markers import markers
-from tests.cli.fixtures import Run
+from tests.cli.fixtures import ROOT, Run
 
 BEGIN, END = markers("benchmark cpu")
 
@@ -128,6 +128,23 @@ def test_markdown_is_written_between_the_markers_of_the_device_also_of_what_was_
     assert "| reciprocam | ResNet-50, 1 |  |  | <= 2.00 forwards | 1.50 | yes |" in cpu
     assert "CPU threads" in cpu
     assert cuda.lstrip().startswith("Measured on one fast GPU.")
+
+
+def test_the_readmes_table_has_the_lines_and_goals_of_the_cases(run: Run, measured: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    page = (ROOT / "camtool/benchmark/README.md").read_text(encoding="utf-8")
+    (file := tmp_path / "README.md").write_text(page, encoding="utf-8")
+
+    assert run("benchmark", "--markdown", file).exit_code == 0
+
+    assert _goals(page) == _goals(file.read_text(encoding="utf-8"))
+    assert page.count(markers("benchmark cuda")[0]) == page.count(markers("benchmark cuda")[1]) == 1
+
+
+def _goals(page: str) -> list[tuple[str, str, str]]:
+    """Return methods, network with batch, and what is asked, by line of the table."""
+    table = page.partition(BEGIN)[2].partition(END)[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
+    return [(row[0], row[1], row[4]) for row in rows]
 
 
 def test_profile_shows_where_the_time_of_one_case_goes(run: Run) -> None:

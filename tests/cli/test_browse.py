@@ -1,6 +1,7 @@
 """`camtool browse` on a network that was trained here: which pictures, what is said of them, what is drawn, what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def test_a_config_without_a_data_set_serves_for_picture_files(run: Run, tmp_path
     report = run("browse", LITE0, "--image", CAT, "--method", "cam", "--json").report
 
     assert report["samples"][0]["predicted"]["name"] == "tiger cat"
-    assert report["outputs"] == ["cam_results/cam_cat.jpg"]
-    assert (tmp_path / "cam_results/cam_cat.jpg").exists()
+    assert report["outputs"] == ["outputs/browse/cam_cat.jpg"]
+    assert (tmp_path / "outputs/browse/cam_cat.jpg").exists()
 
 
 # what is said
@@ -212,7 +213,7 @@ def test_the_panels_name_true_predicted_and_target_class(browse: Run, monkeypatc
         given.append((captions["input_captions"], cells[0].title, captions["overlay_captions"]))
         return panels(picture, cells, style, **captions)
 
-    monkeypatch.setattr("camtool.cli.samples.panels", spy)
+    monkeypatch.setattr("camtool.apis.samples.panels", spy)
     (one,) = browse("--index", 7, "--class-idx", 2, "--json").report["samples"]
     browse("--image", file_of("val", 7), "--method", "eigencam")
 
@@ -242,7 +243,7 @@ def test_a_map_without_evidence_says_so_on_the_picture(browse: Run, run: Run, tm
     command = ("browse", "config.py", tmp_path / "negative.pth", "--random", 2, "--class-idx", 2, "--out-dir", tmp_path / "out", "--json")
     finished = run(*command)
     assert all(one["status"]["gradcam"].startswith("no positive evidence") for one in finished.report["samples"])
-    assert "random_cam_1.png: gradcam" in finished.stderr
+    assert re.search(r"Warning: data/val/\w+/\d+\.png: gradcam, target 2: no positive evidence", finished.stderr)
     below = pixels(tmp_path / "out/random_cam_0.png")[8 + SEVEN * SIZE :].astype(int)
     assert (below[..., 0] > below[..., 1] + 80).any()  # in red
 
@@ -270,11 +271,11 @@ def _refused(finished: Finished, *said: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "one of --random N, --index I and --image PATH; got none of them"),
-        (["--random", 1, "--index", 1], "got --random and --index"),
-        (["--random", 1, "--image", CAT], "got --random and --image"),
-        (["--random", 0], "0 random samples: expected 1 to 18"),
-        (["--random", 19], "19 random samples: expected 1 to 18"),
+        ([], "exactly one of --random N, --index I or --image PATH; got none."),
+        (["--random", 1, "--index", 1], "got --random N and --index I"),
+        (["--random", 1, "--image", CAT], "got --random N and --image PATH"),
+        (["--random", 0], "Expected 1 to 18 random samples, the size of the split 'val'; got 0"),
+        (["--random", 19], "Expected 1 to 18 random samples, the size of the split 'val'; got 19"),
         (["--index", 18], "Index 18 is out of range: the split 'val' has 18 samples, 0 to 17"),
         (["--index", -1], "Index -1 is out of range"),
         (["--index", 48, "--split", "train"], "the split 'train' has 48 samples"),
@@ -284,11 +285,11 @@ def _refused(finished: Finished, *said: str) -> None:
         (["--index", 0, "--class-idx", "gren"], "closest: 'green'"),
         (["--index", 0, "--method", "gradkam"], "closest: 'gradcam'"),
         (["--image", "nothing.png"], "No picture 'nothing.png'"),
-        (["--index", 0, "--cfg-options", f"{DATA}.data_root=data/gone"], "there is no 'data/gone'"),
+        (["--index", 0, "--cfg-options", f"{DATA}.data_root=data/gone"], "'data/gone' does not exist"),
         (["--index", 0, "--cfg-options", f"{DATA}.data_root=data/gone"], f"--cfg-options {DATA}.data_root="),
         (
             ["--index", 0, "--cfg-options", f"{DATA}.type=CustomDatset"],
-            "no data set 'CustomDatset'; closest: 'CustomDataset'",
+            "unknown data set type 'CustomDatset'; closest: 'CustomDataset'",
         ),
         (["--index", 0, "--cfg-options", f"{DATA}.extensions=['.tiff']"], "cannot be read: RuntimeError: Found 0 files"),
         (["--index", 0, "--device", "tpu9"], "Unknown device"),

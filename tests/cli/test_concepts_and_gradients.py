@@ -40,7 +40,7 @@ def test_concepts_without_scores_say_why(run: Run) -> None:
         (["--method", "dff", "gradcam"], "ask for it alone"),
         (["--method", "dff", "--top-k", "2"], "leave out --top-k"),
         (["--method", "dff", "--target-layers", "a", "b"], "leave out all --target-layers but one"),
-        (["--method", "gradcam", "--n-components", "2"], "--n-components is of --method dff"),
+        (["--method", "gradcam", "--n-components", "2"], "--n-components belongs to --method dff"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_work(run: Run, arguments: list[str], message: str) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from camtool.apis.settings import every_method
 from camtool.cli import progress
-from camtool.cli.explain import every_method
 from camtool.errors import MethodError
 from camtool.functional import spatial_mean
 from camtool.methods import GradientMethod, family, find_method, method_names
@@ -150,7 +150,7 @@ def test_all_leaves_out_what_goes_around_others_and_nothing_else() -> None:
         (["--method", "all", "--target-layers", "head.fc"], "head.fc"),
         (["--method", "all", "--target-layers", "nonsense"], "No layer 'nonsense'"),
         (["--method", "all", "--vit-like"], "layer"),
-        (["--method", "all", "--n-components", "3"], "--n-components is of --method dff"),
+        (["--method", "all", "--n-components", "3"], "--n-components belongs to --method dff"),
         (["--method", "all", "--target-category", "5000"], "5000"),
         (["--method", "all", "--save-path", "x.gif"], ".gif"),
         (["--method", "all", "--target-layers", LAST, "last-norm"], "give it alone"),

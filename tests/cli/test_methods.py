@@ -1,4 +1,4 @@
-"""`camtool methods`: the registry, on the screen, as JSON and in the README."""
+"""`camtool methods`: the registry, on the screen, as JSON and in the README of the methods."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 
 from camtool.cli.methods import MARKERS, describe_methods, markdown_table
 from camtool.functional import spatial_mean
-from camtool.methods import GradientMethod, method_names
+from camtool.methods import GradientMethod, build_method, method_names, reads_layers
 from camtool.registry import METHODS
 from camtool.types import Maps, Weights
 from tests.cli.fixtures import ROOT, Run
 
-README = ROOT / "README.md"
+README = ROOT / "camtool/methods/README.md"
 BEGIN, END = MARKERS
 
 
@@ -80,8 +80,24 @@ def test_the_readmes_table_is_up_to_date() -> None:
     content = README.read_text(encoding="utf-8")
 
     assert content.partition(BEGIN)[2].partition(END)[0].strip() == markdown_table(describe_methods()), (
-        "write it anew: camtool methods --markdown README.md"
+        "write it anew: camtool methods --markdown camtool/methods/README.md"
     )
+
+
+def test_the_readmes_families_have_a_target_layer_and_a_class_where_it_says_so() -> None:
+    rows = [line.strip("| ").split(" | ") for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    families = {row[0].strip("`"): row[2:] for row in rows if len(row) == 4}
+
+    assert families.keys() == {one["family"] for one in describe_methods()}
+    for one in describe_methods():
+        layer, depends = families[one["family"]]
+        assert _applies(layer, one["name"]) == reads_layers(build_method(one["name"])), one["name"]
+        assert _applies(depends, one["name"]) == one["class_discriminative"], one["name"]
+
+
+def _applies(cell: str, name: str) -> bool:
+    """Return what "none, but for `a`", or "yes", says of a method."""
+    return cell.startswith("no") == (f"`{name}`" in cell)
 
 
 def test_markdown_replaces_what_stands_between_the_markers_and_nothing_else(run: Run, tmp_path: Path) -> None:

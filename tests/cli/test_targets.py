@@ -189,20 +189,20 @@ def test_a_network_with_one_output_decides_between_two_classes(run: Run, tmp_pat
     ("options", "said"),
     [
         (["--target", "probabilty"], "Unknown target 'probabilty'; closest: 'probability'"),
-        (["--target", "contrast"], "--target contrast needs --against CLASS"),
-        (["--against", "282"], "--against CLASS is for --target contrast"),
+        (["--target", "contrast"], "The target 'contrast' needs against (--against CLASS)"),
+        (["--against", "282"], "(--against CLASS) belongs to the target 'contrast'"),
         (["--target", "contrast", "--against", "expresso"], "No class 'expresso'; closest: 'espresso'"),
         (["--target", "contrast", "--against", "282", "--target-category", "282"], "two classes to contrast, got class 282 twice"),
         (["--target", "binary"], "needs a network with one output"),
-        (["--target", "raw"], "gives 1000 numbers; name one or more by --target-category"),
+        (["--target", "raw"], "gives 1000 numbers; name one or more by categories (--target-category)"),
         (["--target-image", "nowhere.jpg"], "nowhere.jpg"),
         (["--target-image", CAT], "the reference's own: nothing can raise the similarity"),
         (
             ["--target-image", ESPRESSO, "--target-category", "282"],
-            "the likeness to a picture, or --target-category",
+            "the likeness to an image, or categories (--target-category), not both",
         ),
-        (["--target-image", ESPRESSO, "--target", "finer"], "or --target, not both"),
-        (["--target-image", ESPRESSO, "--top-k", "2"], "or --top-k, not both"),
+        (["--target-image", ESPRESSO, "--target", "finer"], "or target (--target), not both"),
+        (["--target-image", ESPRESSO, "--top-k", "2"], "or top_k (--top-k), not both"),
     ],
 )
 def test_targets_that_cannot_be_are_one_readable_error(run: Run, tmp_path: Path, options: list[str], said: str) -> None:
@@ -218,7 +218,7 @@ def test_targets_that_cannot_be_are_one_readable_error(run: Run, tmp_path: Path,
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("dict(type='FinerScore', gamma=1)", "'finer': got an unexpected keyword argument 'gamma'"),
+        ("dict(type='FinerScore', gamma=1)", "'finer' has no setting 'gamma'"),
         ("dict(alpha=1)", "a dict with 'type'"),
         ("['finer']", "'cam.target' of config"),
     ],

@@ -13,7 +13,7 @@ def test_a_method_around_another_has_both_names_and_a_file_name_that_every_syste
 
 
 def test_the_seed_reaches_the_noise_of_the_outer_method(run: Run) -> None:
-    from camtool.cli.explain import _with_seed
+    from camtool.apis.settings import _with_seed
     from camtool.methods import spec_of
 
     inside = {"type": "smooth", "method": {"type": "randomcam", "seed": 7}, "seed": 7}

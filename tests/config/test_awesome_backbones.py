@@ -221,9 +221,7 @@ def test_names_come_from_the_annotations_where_their_tools_look(
     ],
 )
 def test_a_network_that_mmpretrain_does_not_have_is_named(config_file: Write, model: str, message: str) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"config\.py', in the form of Awesome-Backbones, cannot be translated to mmpretrain: .*{message}"
-    ):
+    with pytest.raises(ConfigError, match=rf"config\.py' of Awesome-Backbones cannot be translated to mmpretrain: .*{message}"):
         load_config(config_file(text(model)))
 
 
@@ -233,8 +231,8 @@ def test_a_network_that_mmpretrain_does_not_have_is_named(config_file: Write, mo
         ("'Resize'", "'val_pipeline' must be a list of dicts such as .*, got 'Resize'"),
         ("None", "'val_pipeline' must be a list of dicts"),
         ("['Resize']", "'val_pipeline' must be a list of dicts"),
-        (f"[{FORMATTING}]", "'val_pipeline' must have one Normalize, for mean, std and the order of channels; got 0"),
-        (f"[{NORMALIZE}, {NORMALIZE}]", "must have one Normalize.*; got 2"),
+        (f"[{FORMATTING}]", "'val_pipeline' must have one Normalize \\(mean, std, channel order\\), got 0"),
+        (f"[{NORMALIZE}, {NORMALIZE}]", "must have one Normalize.*, got 2"),
         (f"[dict(type='Resise', size=224), {NORMALIZE}]", "unknown step 'Resise' in val_pipeline; closest: 'Resize'; expected one of Load"),
         (f"[dict(type='RandomFlip'), {NORMALIZE}]", "unknown step 'RandomFlip' in val_pipeline"),
         (f"[dict(type='CenterCrop', size=224), {NORMALIZE}]", "CenterCrop has no argument 'size'; closest: 'crop_size' in val_pipeline"),
@@ -244,24 +242,30 @@ def test_a_network_that_mmpretrain_does_not_have_is_named(config_file: Write, mo
         (f"[dict(type='Resize', size=(0, -1)), {NORMALIZE}]", r"size must be a whole number or \(height, width\), got 0"),
         (
             f"[dict(type='Resize', size=8, interpolation='cubic'), {NORMALIZE}]",
-            "interpolation='cubic' is not known here; closest: 'bicubic'",
+            "interpolation='cubic' is not supported; closest: 'bicubic'",
         ),
         (
             f"[dict(type='Resize', size=8, backend='PIL'), {NORMALIZE}]",
-            "backend='PIL' is not known here; closest: 'pillow'; expected one of cv2, pillow",
+            "backend='PIL' is not supported; closest: 'pillow'; expected one of cv2, pillow",
         ),
         (f"[{NORMALIZE}, dict(type='Resize', size=224)]", "Resize after Normalize in val_pipeline; expected all resizing before it"),
-        ("[dict(type='Normalize', mean=1, std=[1.0])]", "Normalize in val_pipeline: mean must be a list of numbers, one a channel, got 1"),
+        (
+            "[dict(type='Normalize', mean=1, std=[1.0])]",
+            "Normalize in val_pipeline: mean must be a list of numbers, one for each channel, got 1",
+        ),
         (
             f"[dict(type='LoadImageFromFile', to_float32=True), {NORMALIZE}]",
-            "LoadImageFromFile in val_pipeline: to_float32=True is not known",
+            "LoadImageFromFile in val_pipeline: to_float32=True is not supported",
         ),
-        (f"[dict(type='LoadImageFromFile', color_type='unchanged'), {NORMALIZE}]", "color_type='unchanged' is not known here; expected"),
+        (f"[dict(type='LoadImageFromFile', color_type='unchanged'), {NORMALIZE}]", "color_type='unchanged' is not supported; expected"),
         (
             f"[dict(type='CenterCrop', crop_size=(8, 9), efficientnet_style=True), {NORMALIZE}]",
             r"with efficientnet_style, crop_size must be a whole number, got \(8, 9\)",
         ),
-        ("[dict(type='Resize', size=256), dict(type='ToTensor')]", "'val_pipeline' has torchvision's transforms, as their first configs"),
+        (
+            "[dict(type='Resize', size=256), dict(type='ToTensor')]",
+            "'val_pipeline' has transforms of torchvision, as early configs of Awesome-Backbones",
+        ),
     ],
 )
 def test_a_step_that_has_no_counterpart_is_named(config_file: Write, pipeline: str, message: str) -> None:

@@ -150,7 +150,7 @@ def test_a_config_that_cannot_serve_says_why(config_file: Write, text: str, mess
 
 def test_a_syntax_error_in_a_base_is_not_blamed_on_the_config(config_file: Write) -> None:
     config_file("a = 1\nb = (\n", "base.py")
-    with pytest.raises(ConfigError, match=r"Syntax error in a _base_ of config '.*config\.py', line 2"):
+    with pytest.raises(ConfigError, match=r"Syntax error in a _base_ file of config '.*config\.py', line 2"):
         load_config(config_file("_base_ = './base.py'"))
 
 

@@ -123,7 +123,7 @@ def test_the_plateau_scheduler_is_the_seeds_and_adam_has_no_momentum(translate: 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("model: [", "is no YAML"),
+        ("model: [", "is not valid YAML"),
         ("- 1", "holds list; expected model, training, dataset"),
         ("trainig: {}", "has no key 'trainig'; closest: 'training'"),
         ("training: {learning_rat: 0.1}", r"'training' of config .* has no key 'learning_rat'; closest: 'learning_rate'"),
@@ -136,7 +136,7 @@ def test_the_plateau_scheduler_is_the_seeds_and_adam_has_no_momentum(translate: 
         ("model: {name: resnet}", "is 'resnet'; expected resnet_cam"),
         ("model: {input_shape: [3, 160, 128]}", "height equal to width"),
         ("{model: {input_shape: [3, 160, 160]}, dataset: {img_size: 128}}", "and dataset.img_size 128 differ"),
-        ("a: !!python/object/apply:os.system ['true']", "is no YAML: could not determine a constructor"),
+        ("a: !!python/object/apply:os.system ['true']", "is not valid YAML: could not determine a constructor"),
     ],
 )
 def test_what_is_not_the_form_is_refused(translate: Callable[[Any], Any], content: str, said: str) -> None:

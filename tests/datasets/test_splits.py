@@ -166,11 +166,11 @@ def test_samples_by_chance_are_seeded_none_comes_twice_and_more_begin_with_the_s
     [
         ({}, "Config 'config.py' has no data set for the split 'val'; expected 'val_dataloader.dataset' or 'test_dataloader.dataset'"),
         ({"val_dataloader": {"dataset": None}}, "has no data set for the split 'val'"),
-        ({"val_dataloader": {"dataset": {"type": "CustomDatset"}}}, "there is no data set 'CustomDatset'; closest: 'CustomDataset'"),
-        ({"val_dataloader": {"dataset": {"type": "CustomDataset", "data_root": "gone"}}}, "there is no 'gone'"),
+        ({"val_dataloader": {"dataset": {"type": "CustomDatset"}}}, "unknown data set type 'CustomDatset'; closest: 'CustomDataset'"),
+        ({"val_dataloader": {"dataset": {"type": "CustomDataset", "data_root": "gone"}}}, "'gone' does not exist"),
         ({"val_dataloader": {"dataset": {"type": "Arrays", "infos": []}}}, "is empty"),
         ({"val_dataloader": {"dataset": {"type": "Arrays", "infso": []}}}, "TypeError: .*infso"),
-        ({"val_dataloader": {"dataset": {"type": "Bare"}}}, "has no get_data_info"),
+        ({"val_dataloader": {"dataset": {"type": "Bare"}}}, "has no method get_data_info"),
     ],
 )
 def test_what_is_no_data_set_is_named(config: dict[str, Any], said: str) -> None:
@@ -186,7 +186,7 @@ def test_a_split_that_is_none_is_named() -> None:
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        ({"gt_label": 1}, "Sample 0 of The data set Arrays.* has neither 'img' nor 'img_path'; it has gt_label"),
+        ({"gt_label": 1}, "Sample 0 of the data set Arrays.* has neither 'img' nor 'img_path', only gt_label"),
         ({"img": np.zeros((4, 6, 3), np.float32)}, "is float32 of 4x6x3; expected uint8"),
         ({"img": np.zeros((2, 4, 6, 3), np.uint8)}, "is uint8 of 2x4x6x3"),
         ({"img": np.zeros((4, 6, 2), np.uint8)}, "is uint8 of 4x6x2"),

@@ -94,7 +94,7 @@ def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_file_name(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="it is a directory; expected a file name"):
+    with pytest.raises(OutputError, match="it is a directory; expected the path of a file"):
         check_writable(tmp_path)
 
 
@@ -136,7 +136,7 @@ def test_a_folder_that_is_not_finished_leaves_nothing(tmp_path: Path, failure: B
 
 
 def test_a_folder_that_exists_is_not_written_into(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="exists; expected a new folder"), whole_folder(tmp_path):
+    with pytest.raises(OutputError, match="exists already; expected the path of a new folder"), whole_folder(tmp_path):
         pytest.fail("nothing is to be done")
 
 

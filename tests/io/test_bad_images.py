@@ -27,7 +27,7 @@ def test_a_path_that_cannot_be_is_missing_too(tmp_path: Path, name: str) -> None
 
 
 def test_a_directory_is_no_picture(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="is a directory; expected a picture"):
+    with pytest.raises(ImageError, match="is a directory; expected an image file"):
         read_picture(tmp_path)
 
 
@@ -40,7 +40,7 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"I am a cat, believe me.\n" * 50, b"\xff\xd8", bytes(range(256)), b"%PDF-1.7\n"])
 def test_a_file_that_is_no_picture_is_refused_whatever_its_suffix(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cat.jpg").write_bytes(content)
-    with pytest.raises(ImageError, match=r"cat\.jpg' is no picture; expected JPG, JPEG, PNG, BMP, TIF, TIFF, WEBP"):
+    with pytest.raises(ImageError, match=r"cat\.jpg' is not an image; expected JPG, JPEG, PNG, BMP, TIF, TIFF, WEBP"):
         read_picture(tmp_path / "cat.jpg")
 
 
@@ -52,7 +52,7 @@ def test_a_truncated_picture_is_refused_not_half_grey(tmp_path: Path, suffix: st
     Image.fromarray(noise).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ImageError, match=rf"cut\.{suffix}' (cannot be read, it is truncated or damaged|is no picture)"):
+    with pytest.raises(ImageError, match=rf"cut\.{suffix}' (cannot be read; the file is truncated or damaged|is not an image)"):
         read_picture(path)
 
 
@@ -70,7 +70,7 @@ def test_a_damaged_png_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
 def test_a_picture_one_pixel_thin_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "dot.png")
-    with pytest.raises(ImageError, match=rf"is {size[0]}x{size[1]}; expected at least 2 pixels a side"):
+    with pytest.raises(ImageError, match=rf"is {size[0]}x{size[1]}; expected at least 2 pixels on each side"):
         read_picture(tmp_path / "dot.png")
 
 
@@ -83,7 +83,7 @@ def test_the_least_and_the_most_extreme_sizes_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(3030, 30), (5, 600)])
 def test_an_extreme_aspect_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "strip.png")
-    with pytest.raises(ImageError, match=rf"is {size[0]}x{size[1]}; expected sides of at most 100 to 1"):
+    with pytest.raises(ImageError, match=rf"is {size[0]}x{size[1]}; expected an aspect ratio of at most 100 to 1"):
         read_picture(tmp_path / "strip.png")
 
 

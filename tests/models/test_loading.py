@@ -68,8 +68,9 @@ def test_a_missing_buffer_and_an_unexpected_key_warn(small: LoadedConfig, state:
 def test_a_head_of_another_size_says_which_option_makes_one(small: LoadedConfig, state: State, saved: Save) -> None:
     state["head.fc.weight"], state["head.fc.bias"] = torch.ones(12, 64), torch.ones(12)
     message = (
-        r"2 shapes differ: head\.fc\.weight is \[12, 64\] there and \[5, 64\] here; head\.fc\.bias is \[12\] there and \[5\] here\. "
-        r"Its head has 12 classes: --cfg-options model\.head\.num_classes=12 makes one of that size"
+        r"2 shapes differ: head\.fc\.weight is \[12, 64\] in the checkpoint and \[5, 64\] in the network; "
+        r"head\.fc\.bias is \[12\] in the checkpoint and \[5\] in the network\. "
+        r"Its head has 12 classes; try --cfg-options model\.head\.num_classes=12\.$"
     )
     with pytest.raises(CheckpointError, match=message):
         load_network(small, saved(state))
@@ -84,7 +85,7 @@ def test_the_option_that_the_message_names_works(small_path: Path, state: State,
 @pytest.mark.parametrize("shape", [(8, 1, 7, 7), (16, 3, 7, 7)])
 def test_another_shape_elsewhere_is_fatal_without_that_hint(small: LoadedConfig, state: State, saved: Save, shape: tuple[int, ...]) -> None:
     state["backbone.conv1.weight"] = torch.ones(shape)
-    message = re.escape(f"1 shapes differ: backbone.conv1.weight is {list(shape)} there and [8, 3, 7, 7] here.") + "$"
+    message = re.escape(f"1 shapes differ: backbone.conv1.weight is {list(shape)} in the checkpoint and [8, 3, 7, 7] in the network.") + "$"
     with pytest.raises(CheckpointError, match=message):
         load_network(small, saved(state))
 
@@ -104,7 +105,7 @@ def test_key_rules_know_groups() -> None:
 
 
 def test_two_keys_on_one_name_are_an_error() -> None:
-    with pytest.raises(CheckpointError, match=r"cam\.checkpoint_keys maps two keys to 'c', the second is 'b'"):
+    with pytest.raises(CheckpointError, match=r"cam\.checkpoint_keys maps several keys to 'c', 'b' among them"):
         map_keys({"a": torch.ones(1), "b": torch.ones(1)}, [("a|b", "c")])
 
 
@@ -147,7 +148,7 @@ def test_a_zoo_name_falls_back_to_the_published_weights(small: LoadedConfig, sta
 
 def test_without_any_checkpoint_the_ways_out_are_named(small: LoadedConfig) -> None:
     with pytest.raises(
-        CheckpointError, match=r"names no checkpoint; give one as the third argument, as 'load_from' .* by --random-weights"
+        CheckpointError, match=r"names no checkpoint\. Give one as the third argument or as 'load_from' .* by --random-weights"
     ):
         load_network(small)
 
@@ -162,12 +163,12 @@ def test_without_any_checkpoint_the_ways_out_are_named(small: LoadedConfig) -> N
         ({"model.backbone.type": "ResNett"}, "unknown model type 'ResNett'; closest: 'ResNet'"),
         ({"model.head.type": "LinearClshead"}, "unknown model type 'LinearClshead'; closest: 'LinearClsHead'"),
         ({"model.head.num_clases": 3}, "unexpected keyword argument 'num_clases'"),
-        ({"model.head": None}, "is no classifier: it has no head. Expected an ImageClassifier with a head"),
+        ({"model.head": None}, "is not a classifier: it has no head. Expected an ImageClassifier with a head"),
         ({"test_dataloader.dataset.pipeline.1.type": "ResizeEdg"}, "Unknown transform 'ResizeEdg' .*; closest: 'ResizeEdge'"),
         ({"test_dataloader.dataset.pipeline.1.scael": 3}, "Transform 'ResizeEdge' of the test pipeline cannot be built: .*'scael'"),
         (
             {"test_dataloader.dataset.pipeline.0.type": "Resize"},
-            "does not begin with LoadImageFromFile, and its data set 'CustomDataset' is none",
+            "does not begin with LoadImageFromFile, and the image size of its data set 'CustomDataset' is unknown",
         ),
     ],
 )
@@ -242,7 +243,7 @@ def test_a_device_that_cannot_hold_weights_is_refused() -> None:
 def test_cuda_without_one_is_refused_before_anything_is_loaded(small: LoadedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(CamtoolError, match="Device 'cuda' is not there: torch sees 0 CUDA devices; use --device cpu"):
+    with pytest.raises(CamtoolError, match=r"Device 'cuda' is not available: torch finds 0 CUDA devices\. Use --device cpu"):
         load_network(small, "no such file", device="cuda")
 
 
@@ -250,11 +251,11 @@ def test_a_cuda_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert check_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(CamtoolError, match="Device 'cuda:1' is not there: torch sees 1 CUDA devices"):
+    with pytest.raises(CamtoolError, match="Device 'cuda:1' is not available: torch finds 1 CUDA devices"):
         check_device("cuda:1")
 
 
 def test_mps_without_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(CamtoolError, match="Device 'mps' is not there"):
+    with pytest.raises(CamtoolError, match="Device 'mps' is not available"):
         check_device("mps")

@@ -106,12 +106,12 @@ def bent(picture: np.ndarray) -> np.ndarray:
     "change", [polar, bent, lambda picture: np.hstack([picture, picture[:, ::-1]])], ids=["polar", "gamma", "mirrored twice"]
 )
 def test_what_is_more_than_a_resize_and_a_crop_is_refused(change: Callable[[np.ndarray], np.ndarray]) -> None:
-    with pytest.raises(ImageError, match="more than a resize and a crop, so it cannot be undone; leave --original out"):
+    with pytest.raises(ImageError, match="more than resizing and cropping and cannot be inverted; run without --original"):
         measure_geometry(blank(150, 120), lambda picture: normalised(change(picture)))
 
 
 def test_a_crop_of_a_corner_is_too_little_to_go_by() -> None:
-    with pytest.raises(ImageError, match="leaves too little of the picture"):
+    with pytest.raises(ImageError, match="keeps too little of the image"):
         measure_geometry(blank(200, 200), lambda picture: normalised(picture[:3, :3]))
 
 

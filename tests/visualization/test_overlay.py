@@ -109,11 +109,11 @@ def test_the_suffix_chooses_the_format(picture: np.ndarray, suffix: str, magic: 
 @pytest.mark.parametrize("suffix", ["", ".gif", ".txt", ".jpgg", "png"])
 def test_a_suffix_that_is_no_picture_format_is_refused(picture: np.ndarray, suffix: str) -> None:
     for act in (check_format, lambda suffix: encode(picture, suffix)):
-        with pytest.raises(OutputError, match=r"Cannot write a picture as '.*'; expected \.jpg, \.jpeg, \.png"):
+        with pytest.raises(OutputError, match=r"Cannot write an image as '.*'; expected \.jpg, \.jpeg, \.png"):
             act(suffix)
     assert ".webp" in FORMATS
 
 
 def test_a_picture_too_large_for_its_format_is_refused() -> None:
-    with pytest.raises(OutputError, match=r"A picture of 70000x2 cannot be written as \.jpg; choose another format"):
+    with pytest.raises(OutputError, match=r"An image of 70000x2 cannot be written as \.jpg; choose another format"):
         encode(np.zeros((2, 70_000, 3), dtype=np.uint8), ".jpg")

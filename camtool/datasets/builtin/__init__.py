@@ -1,4 +1,4 @@
-"""Data sets and transforms that a training config names by scope: `type="camtool.Shapes"`. Imported by the registry only."""
+"""Data sets and transforms for training configs, named with their scope: `type="camtool.Shapes"`. Only the registry imports them."""
 
 from camtool.datasets.builtin.digits import Digits as Digits
 from camtool.datasets.builtin.imagenette import Imagenette as Imagenette

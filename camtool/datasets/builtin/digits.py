@@ -1,4 +1,4 @@
-"""Handwritten digits: the 1797 of 8x8 that scikit-learn holds, or MNIST."""
+"""Handwritten digits: the 1797 images of 8x8 pixels in scikit-learn, or MNIST."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,21 +13,21 @@ from camtool.registry import DATASETS
 
 SPLITS = ("train", "val")
 SOURCES = ("scikit-learn", "mnist")
-HELD_OUT = 5  # every fifth of scikit-learn's, which come in blocks of a writer each
-MOST = 16  # the highest level of scikit-learn's
+HELD_OUT = 5  # every fifth of scikit-learn's digits is for validation; they are in blocks by writer
+MOST = 16  # the highest grey level of scikit-learn's digits
 
 
 @DATASETS.register_module()
 class Digits(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
-    """Real handwritten digits, white on black.
+    """Handwritten digits, white on black.
 
     Args:
-        split: "train" or "val"; of scikit-learn's digits every fifth is held out, of MNIST its test set.
-        source: "scikit-learn", 8x8, comes with the package; "mnist", 28x28, lies below `data_root` or is downloaded by torchvision.
-        keywords: those of mmpretrain's data sets: `pipeline`, `indices`, …
+        split: "train" or "val". "val" is every fifth of scikit-learn's digits, or MNIST's test set.
+        source: "scikit-learn": 8x8, part of that package. "mnist": 28x28, read from `data_root` or downloaded by torchvision.
+        keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
 
     Raises:
-        DataError: if the digits are not there and cannot be fetched; it says what is missing.
+        DataError: if scikit-learn is not installed, or MNIST is missing and cannot be downloaded.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": tuple("0123456789")}
@@ -37,7 +37,7 @@ class Digits(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
             if value not in known:
                 raise DataError(f"Digits have no {name} '{value}'{closest(value, known)}; expected {' or '.join(known)}.")
         root = Path(data_root).expanduser()
-        self._pictures, self._labels = _scikit_learns(split) if source == "scikit-learn" else _mnist(root, train=split == "train")
+        self._pictures, self._labels = _sklearn_digits(split) if source == "scikit-learn" else _mnist(root, train=split == "train")
         super().__init__(ann_file="", **keywords)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -50,15 +50,15 @@ class Digits(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         return info
 
 
-def _scikit_learns(split: str) -> tuple[UInt8[np.ndarray, "n 8 8"], Integer[np.ndarray, " n"]]:
+def _sklearn_digits(split: str) -> tuple[UInt8[np.ndarray, "n 8 8"], Integer[np.ndarray, " n"]]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise DataError('These digits are part of scikit-learn: pip install "camtool[digits]".') from error
+        raise DataError('These digits are part of scikit-learn, which is not installed: pip install "camtool[digits]".') from error
     digits = load_digits()
     held_out = np.arange(len(digits.target)) % HELD_OUT == 0
-    chosen = held_out if split == "val" else ~held_out
-    return (digits.images[chosen] * (255 / MOST)).round().astype(np.uint8), digits.target[chosen]
+    selected = held_out if split == "val" else ~held_out
+    return (digits.images[selected] * (255 / MOST)).round().astype(np.uint8), digits.target[selected]
 
 
 def _mnist(root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 28 28"], Integer[np.ndarray, " n"]]:
@@ -70,7 +70,7 @@ def _mnist(root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 28 28"], In
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(
-                f"No MNIST below '{root}', and it cannot be downloaded ({reason}). Put its four files into '{root / 'MNIST' / 'raw'}', "
+                f"No MNIST in '{root}', and it cannot be downloaded ({reason}). Put its four files into '{root / 'MNIST' / 'raw'}', "
                 'or use source="scikit-learn".'
             ) from error
 
@@ -79,6 +79,6 @@ def _mnist(root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 28 28"], In
         (folder / "MNIST" / "raw").rename(folder / "raw")
         (folder / "MNIST").rmdir()
 
-    fill_folder(root / "MNIST", fetch)  # torchvision itself would write into files that another process is reading
-    digits = read(root)  # which downloads nothing where all is there
+    fill_folder(root / "MNIST", fetch)  # torchvision itself writes into files that another process may be reading
+    digits = read(root)  # downloads nothing: the files are there now
     return digits.data.numpy(), digits.targets.numpy()

@@ -1,4 +1,4 @@
-"""Imagenette, ten classes of ImageNet that are easily told apart, 160 pixels: https://github.com/fastai/imagenette."""
+"""Imagenette, ten easily classified classes of ImageNet at 160 pixels: https://github.com/fastai/imagenette."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,24 +25,24 @@ CLASSES = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
-"""By WordNet id, in their order, which is the data set's own."""
+"""Class names by WordNet id, in the order of the data set's labels."""
 
 SPLITS = ("train", "val")
 
 
 @DATASETS.register_module()
 class Imagenette(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
-    """The pictures below `data_root/imagenette2-160`, downloaded by torchvision where they are not there.
+    """The images in `data_root/imagenette2-160`, downloaded by torchvision if missing.
 
     Args:
-        data_root: the folder that holds `imagenette2-160`, or that folder.
+        data_root: the folder that contains `imagenette2-160`, or `imagenette2-160` itself.
         split: "train" or "val".
-        download: fetch what is not there.
-        indices: a list, or how many, which are then spread evenly over the split: each class keeps its share.
-        keywords: those of mmpretrain's data sets: `pipeline`, …
+        download: download the data set if it is missing.
+        indices: a list of indices; or a number of images, taken evenly over the split, so that classes keep their proportions.
+        keywords: arguments of mmpretrain's BaseDataset: `pipeline`, …
 
     Raises:
-        DataError: if it is not there and cannot be fetched, or is not whole; it says what to fetch and where to put it.
+        DataError: if it is missing and cannot be downloaded, or incomplete.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": tuple(CLASSES.values())}
@@ -60,17 +60,17 @@ class Imagenette(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
             raise DataError(f"Imagenette has no split '{split}'{closest(split, SPLITS)}; expected train or val.")
         self.split = split
         self.download = download
-        self.chosen = indices  # not mmengine's `indices`: a number would be of the first pictures, which are of the first classes
+        self.chosen = indices  # not mmengine's `indices`, whose number takes the first images, all of the first classes
         super().__init__(ann_file="", data_root=data_root, **keywords)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         folder = self._folder() / self.split
         pictures = []
         for label, identifier in enumerate(CLASSES):
-            found = sorted(path for path in (folder / identifier).glob("*") if path.suffix.lower() in (".jpeg", ".jpg"))
-            if not found:
-                raise DataError(f"'{folder / identifier}' has no pictures; expected Imagenette's. {_remedy(Path(self.data_root))}")
-            pictures += [{"img_path": str(path), "gt_label": label} for path in found]
+            paths = sorted(path for path in (folder / identifier).glob("*") if path.suffix.lower() in (".jpeg", ".jpg"))
+            if not paths:
+                raise DataError(f"'{folder / identifier}' has no images; expected those of Imagenette. {_remedy(Path(self.data_root))}")
+            pictures += [{"img_path": str(path), "gt_label": label} for path in paths]
         chosen = self.chosen
         if isinstance(chosen, int):
             chosen = np.linspace(0, len(pictures) - 1, min(chosen, len(pictures))).round().astype(int).tolist()
@@ -82,28 +82,28 @@ class Imagenette(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
             return root
         if not (root / FOLDER / self.split).is_dir():
             if not self.download:
-                raise DataError(f"No Imagenette below '{root}'. {_remedy(root)}")
+                raise DataError(f"No Imagenette in '{root}'. {_remedy(root)}")
             _fetch(root)
         return root / FOLDER
 
 
 def _fetch(root: Path) -> None:
-    from torchvision.datasets import Imagenette as Torchvisions
+    from torchvision.datasets import Imagenette as TorchvisionImagenette
 
     def fetch(folder: Path) -> None:
         try:
-            Torchvisions(folder, split="train", size="160px", download=True)
+            TorchvisionImagenette(folder, split="train", size="160px", download=True)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise DataError(f"No Imagenette below '{root}', and it cannot be downloaded ({reason}). {_remedy(root)}") from error
+            raise DataError(f"No Imagenette in '{root}', and it cannot be downloaded ({reason}). {_remedy(root)}") from error
         for path in (folder / FOLDER).iterdir():
             path.rename(folder / path.name)
         (folder / FOLDER).rmdir()
         (folder / f"{FOLDER}.tgz").unlink(missing_ok=True)
 
-    # A download that is broken off leaves nothing that looks like a data set; several processes may begin one at once.
+    # An interrupted download must leave nothing that looks like a data set; several processes may start one at once.
     fill_folder(root / FOLDER, fetch)
 
 
 def _remedy(root: Path) -> str:
-    return f"Fetch {ARCHIVE} and unpack it into '{root}', so that '{root / FOLDER / 'train'}' is there; or name its folder by data_root."
+    return f"Download {ARCHIVE} and unpack it into '{root}', so that '{root / FOLDER / 'train'}' exists; or give its folder as data_root."

@@ -1,4 +1,4 @@
-"""Shapes: the scenes of `camtool.datasets.synthetic.scenes` as a data set of mmpretrain."""
+"""Data set of mmpretrain with the synthetic scenes of `camtool.datasets.synthetic.scenes`."""
 
 from typing import Any, ClassVar
 
@@ -12,19 +12,19 @@ from camtool.registry import DATASETS
 
 @DATASETS.register_module()
 class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
-    """Pictures with one class-determining shape among distractors, made on the fly, with mask, distractor mask and box.
+    """Images with one class-determining shape among distractors, with mask, distractor mask and box.
 
-    Each is made when it is first asked for and kept, 20 kB at 64 pixels.
+    Each image is made on first access and kept in memory (20 kB at 64 pixels).
 
     Args:
-        split: "train", "val" or "test": other scenes of the same kind.
-        count: how many.
-        seed, size, distractors, fewest: those of `camtool.datasets.synthetic.scenes.ShapeScenes`.
-        answers: give mask, distractor mask and box, too; False where the pipeline flips pictures, for they would stay as they are.
-        keywords: those of mmpretrain's data sets: `pipeline`, `indices`, …
+        split: "train", "val" or "test": different random scenes.
+        count: number of images.
+        seed, size, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
+        answers: include mask, distractor mask and box. Give False if the pipeline flips images, since it would not flip these.
+        keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
 
     Raises:
-        DataError: if there are no such scenes.
+        DataError: if an argument is out of range.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": ShapeScenes().classes}
@@ -46,7 +46,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         self.scenes = ShapeScenes(split=split, seed=seed, size=size, distractors=distractors, fewest=fewest)
         self.count = count
         self.answers = answers
-        self._made: dict[int, Sample] = {}
+        self._cache: dict[int, Sample] = {}
         super().__init__(ann_file="", **keywords)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -57,12 +57,12 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         """Return `img` uint8 (h, w, 3) in BGR, `gt_label`, `sample_idx`, `mask` and `distractor_mask` bool (h, w), `box` int (2, 2)."""
         info = super().get_data_info(idx)
         index = info["scene"]
-        sample = self._made.get(index) or self._made.setdefault(index, self.scenes.scene(index).sample())
+        sample = self._cache.get(index) or self._cache.setdefault(index, self.scenes.scene(index).sample())
         info["img"] = np.ascontiguousarray(sample.picture[..., ::-1])
         if self.answers:
             info.update(mask=sample.mask, distractor_mask=sample.distractor_mask, box=sample.box)
         return info
 
     def scene(self, idx: int) -> Scene:
-        """Return the scene of a sample: it can be had without its object, without its distractors, or with another class's."""
+        """Return the scene of a sample, which can be changed: without object, without distractors, with another class."""
         return self.scenes.scene(super().get_data_info(idx)["scene"])

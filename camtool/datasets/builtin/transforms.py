@@ -1,4 +1,4 @@
-"""LoadImageFromFile that leaves alone what a data set has made."""
+"""LoadImageFromFile that also accepts images already in memory."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from camtool.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(LoadFromFile):  # type: ignore[misc]  # mmcv has no types
-    """Gives `img` of `img_path` as mmcv does, or the `img` that the data set hands over, uint8 (h, w, 3) in BGR.
+    """Load `img` from `img_path` as mmcv does, unless the data set gives `img` itself: uint8 (h, w, 3) in BGR.
 
-    One pipeline then serves scenes made on the fly, the same scenes in a folder, and a picture on the command line.
+    So the same pipeline serves generated scenes, an image folder, and a file on the command line.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:

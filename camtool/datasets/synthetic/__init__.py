@@ -1,1 +1,1 @@
-"""Scenes whose answers are known, made on the fly or written as folders."""
+"""Synthetic scenes with known ground truth, generated on the fly or written as an image folder."""

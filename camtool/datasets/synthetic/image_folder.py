@@ -1,4 +1,4 @@
-"""Scenes of shapes as an image folder, `train/<class>/0001.png`, as mmpretrain's CustomDataset and torchvision's ImageFolder read it."""
+"""Write scenes of shapes as an image folder, `train/<class>/0001.png`, for mmpretrain's CustomDataset or torchvision's ImageFolder."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,17 +16,24 @@ DISTRACTOR_MASKS = "distractor_masks"
 
 
 def write_folder(directory: Path, scenes: ShapeScenes, counts: Mapping[str, int]) -> None:
-    """Write the first scenes of each split, `counts={"train": 6000, "val": 600}`, whole or not at all.
+    """Write the first `counts[split]` scenes of each split as PNG files, atomically.
 
-    A picture is `<split>/<class>/<index>.png`, its masks (0 and 255) are `masks/<split>/<class>/<index>.png` and
-    `distractor_masks/…`. The pixels are those of `scenes`, whose own split does not matter.
+    An image is `<split>/<class>/<index>.png`, its masks (0 and 255) are `masks/<split>/<class>/<index>.png` and
+    `distractor_masks/…`. The `split` of `scenes` itself is ignored.
 
     Raises:
-        DataError: if the scenes are no pictures.
+        DataError: if the scenes are not two-dimensional RGB images.
         OutputError: if `directory` exists, or cannot be written. Nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     write_folder(Path(parent) / "shapes", ShapeScenes(size=32), {"train": 6, "val": 0})
+        ...     sorted(path.name for path in (Path(parent) / "shapes/train").iterdir())
+        ['cross', 'disc', 'nothing', 'ring', 'square', 'triangle']
     """
     if scenes.rank != 2 or scenes.channels != 3:
-        raise DataError(f"An image folder holds pictures of 3 channels; got rank={scenes.rank}, channels={scenes.channels}.")
+        raise DataError(f"Expected scenes with rank=2 and channels=3, got rank={scenes.rank}, channels={scenes.channels}.")
     with whole_folder(directory) as folder:
         for split, count in counts.items():
             _write_split(folder, replace(scenes, split=split), count)

@@ -1,4 +1,4 @@
-"""Scenes with one class-determining shape among distractors: a data set whose answers are known, in one, two or three axes."""
+"""Synthetic scenes with one class-determining shape among distractors, in one, two or three dimensions, with ground-truth masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,54 +12,54 @@ from camtool.datasets.synthetic.shapes import CLASSES, DISTRACTORS, Kind, unit_o
 from camtool.errors import DataError, closest
 
 NOTHING = "nothing"
-"""The class of scenes with distractors only: what erasing the object leaves has a right answer, too."""
+"""Class of scenes with distractors only, so that a scene whose object is erased has a true class as well."""
 
 SPLITS = ("train", "val", "test")
 RADII = {
     1: (0.05, 0.07),
     2: (0.14, 0.17),
     3: (0.10, 0.13),
-}  # by rank, of the ball as large as a shape, in sides of the picture, where there are two
-WAVES = 4  # plane waves of a background
-CYCLES = 6  # of its finest wave across the picture
-TRIES = 64  # places drawn at once for a shape
+}  # by rank: range of the radius of the ball with a shape's volume, as a share of the side length; for two shapes
+WAVES = 4  # plane waves in a background
+CYCLES = 6  # most cycles of a wave across the image
+TRIES = 64  # candidate places drawn at once for a shape
 
 Window: TypeAlias = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and what is known of it."""
+    """An image with its label and ground-truth masks."""
 
     picture: UInt8[np.ndarray, "*spatial c"]
-    """RGB where c is 3."""
+    """Channel last; RGB if c is 3."""
     label: int
     mask: Bool[np.ndarray, "*spatial"]
-    """The class-determining object; nowhere in a scene of the class "nothing"."""
+    """Pixels of the class-determining object; all False in a scene of the class "nothing"."""
     distractor_mask: Bool[np.ndarray, "*spatial"]
     box: Int[np.ndarray, "rank 2"]
-    """By axis of `mask` the object's first position, and the one after its last; zeros where there is none."""
+    """Bounding box of the object: (first, last + 1) along each axis of `mask`; zeros if there is no object."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape in a scene, painted."""
+    """A shape in a scene: kind, position, rotation, size and colour."""
 
     kind: Kind
     centre: Float[np.ndarray, " rank"]
     rotation: Float[np.ndarray, "rank rank"]
     radius: float
-    """Of the ball that covers as much, in pixels."""
+    """Radius in pixels of the ball with the same volume."""
     paint: Float32[np.ndarray, "c *spatial"]
 
     def drawn(self, size: int) -> tuple[Window, Float32[np.ndarray, "*window"], Bool[np.ndarray, "*window"]]:
-        """Return the window that holds the shape; how far it paints over each pixel there, in [0, 1], with smooth edges; its silhouette."""
+        """Return (window that contains the shape, its opacity there in [0, 1] with antialiased edges, its silhouette)."""
         rank = len(self.centre)
         unit, reach = (self.radius * length for length in unit_of(self.kind, rank))
-        window = tuple(slice(max(int(middle - reach) - 1, 0), min(int(middle + reach) + 3, size)) for middle in self.centre)
+        window = tuple(slice(max(int(centre - reach) - 1, 0), min(int(centre + reach) + 3, size)) for centre in self.centre)
         axes = (np.arange(span.start, span.stop, dtype=np.float32) for span in window)
-        offsets = np.ix_(*((axis - middle) / unit for axis, middle in zip(axes, self.centre.tolist(), strict=True)))
-        # No matrix product: a BLAS may round otherwise with other threads, and a pixel is to be the same in any process.
+        offsets = np.ix_(*((axis - centre) / unit for axis, centre in zip(axes, self.centre.tolist(), strict=True)))
+        # Not a matrix product: the rounding of a BLAS depends on the number of threads, and pixels must not.
         points = np.stack([sum(weight * offset for weight, offset in zip(row, offsets, strict=True)) for row in self.rotation.tolist()])
         distance = self.kind.distance(points)
         cover = np.clip(0.5 - distance * unit, 0, 1)
@@ -70,7 +70,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background, at most one object, and distractors; with one of them erased, all else stays as it is, pixel by pixel."""
+    """A background, at most one object, and distractors. Removing one of them leaves the other pixels unchanged."""
 
     classes: tuple[str, ...]
     label: int
@@ -80,57 +80,71 @@ class Scene:
     noise: Float32[np.ndarray, "c *spatial"]
 
     def sample(self) -> Sample:
-        """Return the scene as it is."""
+        """Return the rendered scene."""
         shape = self.background.shape[1:]
         picture, mask, distractor_mask = self.background.copy(), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         for shapes, covered in ((self.distractors, distractor_mask), ([self.object] if self.object else [], mask)):
-            for one in shapes:
-                window, cover, silhouette = one.drawn(shape[0])
-                under = picture[:, *window]
-                under += cover * (one.paint[:, *window] - under)
+            for drawn_shape in shapes:
+                window, cover, silhouette = drawn_shape.drawn(shape[0])
+                pixels = picture[:, *window]  # a view
+                pixels += cover * (drawn_shape.paint[:, *window] - pixels)
                 covered[window] |= silhouette
         levels = np.clip((picture + self.noise) * 255 + 0.5, 0, 255).astype(np.uint8)
         return Sample(np.ascontiguousarray(np.moveaxis(levels, 0, -1)), self.label, mask, distractor_mask, _box(mask))
 
     def without_object(self) -> "Scene":
-        """Return the scene with background in the object's place: of the class "nothing"."""
+        """Return the scene without its object; its class is "nothing"."""
         return replace(self, object=None, label=self.classes.index(NOTHING))
 
     def without_distractors(self) -> "Scene":
-        """Return the scene with background in the distractors' place: of the same class."""
+        """Return the scene without distractors; its class stays."""
         return replace(self, distractors=())
 
     def with_class(self, name: str) -> "Scene":
-        """Return the scene with an object of another class in the object's place, size, angle and paint; DataError if there is none."""
+        """Return the scene with an object of another class at the same place, in the same size, rotation and colour.
+
+        Raises:
+            DataError: if the scene has no object, or no shape has the class `name`.
+        """
         if self.object is None:
             raise DataError(f"A scene of class '{NOTHING}' has no object to replace.")
         kinds = CLASSES[len(self.object.centre)]
         if name not in kinds:
-            raise DataError(f"No shape makes a class '{name}'{closest(name, kinds)}; expected one of {', '.join(kinds)}.")
+            raise DataError(f"No shape of class '{name}'{closest(name, kinds)}; expected one of {', '.join(kinds)}.")
         return replace(self, object=replace(self.object, kind=kinds[name]), label=self.classes.index(name))
 
 
 @dataclass(frozen=True)
 class ShapeScenes:
-    """Scenes by index: each a pure function of these settings and its index, in any process and order.
+    """Synthetic scenes by index; each is a pure function of these settings and its index.
 
-    Classes come in turn. All shapes of a scene cover the same area, and differ from the background by the same contrast, each in
-    a direction of its own: neither size nor brightness tells the object from a distractor. A scene of the class "nothing" has as
-    many distractors as the others, or one more: two shapes do not tell whether one of them is an object. Nor does a single one tell
-    it where `fewest` is 0: to learn from, since otherwise what is left of a scene with an erased distractor would never have been seen.
+    Classes alternate. All shapes of a scene have the same area and the same contrast to the background, each in a colour direction of
+    its own, so that neither size nor brightness separates the object from a distractor. A scene of the class "nothing" has as many
+    distractors as the others, or one more, so that the number of shapes does not tell the class either. With `fewest=0` some training
+    scenes have an object alone, as scenes have whose distractor is erased.
 
     Args:
-        rank: 1, 2 or 3 axes.
-        size: pixels an axis.
-        distractors: in each scene with an object, at most.
-        fewest: at least; None: as many.
-        contrast: length of the difference in colour between a shape and the background, of channels in [0, 1]; 0.5 at most, which
-            is what any background has room for.
-        texture: standard deviation of the amplitude of the background's waves.
-        noise: standard deviation of each channel's noise, pixel by pixel.
+        split: "train", "val" or "test": different random scenes.
+        rank: 1, 2 or 3 spatial dimensions.
+        size: pixels along each axis.
+        distractors: most distractors in a scene with an object.
+        fewest: fewest distractors; None: `distractors`.
+        contrast: length of the colour difference between a shape and the background, for channels in [0, 1]; at most 0.5.
+        texture: standard deviation of the amplitudes of the background's waves.
+        noise: standard deviation of the noise of each channel and pixel.
 
     Raises:
-        DataError: if there are no such scenes.
+        DataError: if an argument is out of range.
+
+    Example:
+        >>> scenes = ShapeScenes(split="val", size=32)
+        >>> scenes.classes
+        ('cross', 'disc', 'nothing', 'ring', 'square', 'triangle')
+        >>> sample = scenes.scene(1).sample()
+        >>> sample.picture.shape, scenes.classes[sample.label], sample.box.shape
+        ((32, 32, 3), 'disc', (2, 2))
+        >>> scenes.scene(1).without_object().sample().mask.any().item()
+        False
     """
 
     split: str = "train"
@@ -159,16 +173,16 @@ class ShapeScenes:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return the names by label, in alphabetical order as a folder of classes lists them."""
+        """Return the class names by label, in alphabetical order as an image folder has them."""
         return tuple(sorted([*CLASSES[self.rank], NOTHING]))
 
     def scene(self, index: int) -> Scene:
-        """Return scene `index`, 0 or above."""
+        """Return scene `index` (>= 0)."""
         random = np.random.default_rng((self.seed, SPLITS.index(self.split), index))
         label = index % len(self.classes)
         kinds = self._kinds(self.classes[label], random)
-        crowd = min(1.0, 2 / (self.distractors + 1)) ** (1 / self.rank)  # more shapes are smaller: together they cover as much
-        radius = random.uniform(*RADII[self.rank]) * self.size * crowd
+        shrinkage = min(1.0, 2 / (self.distractors + 1)) ** (1 / self.rank)  # many shapes are smaller: their total area is bounded
+        radius = random.uniform(*RADII[self.rank]) * self.size * shrinkage
         centres = self._places([radius * reach for _, reach in kinds], random)
         base = random.uniform(0.35, 0.65, self.channels).astype(np.float32)
         background = self._waves(base, WAVES, random)
@@ -176,16 +190,18 @@ class ShapeScenes:
         for (kind, _), centre in zip(kinds, centres, strict=True):
             direction = random.standard_normal(self.channels)
             step = self.contrast * direction / np.linalg.norm(direction)
-            # The other way where the channel ends: a colour that is cut off there would differ by less.
+            # Reversed where the channel would leave [0, 1]: clipping would reduce the contrast.
             colour = base + np.where(abs(base + step - 0.5) > 0.5, -step, step)
-            shapes.append(Shape(kind, centre, _turn(self.rank, random), radius, self._waves(colour.astype(np.float32), 1, random)))
-        spread = self.noise * 12**0.5  # of uniform noise: a third of the time that normal noise takes
+            shapes.append(
+                Shape(kind, centre, _random_rotation(self.rank, random), radius, self._waves(colour.astype(np.float32), 1, random))
+            )
+        spread = self.noise * 12**0.5  # width of uniform noise, which takes a third of the time of normal noise
         noise = spread * (random.random(background.shape, dtype=np.float32) - 0.5)
         has_object = self.classes[label] != NOTHING
         return Scene(self.classes, label, shapes[0] if has_object else None, tuple(shapes[has_object:]), background, noise)
 
     def _kinds(self, name: str, random: np.random.Generator) -> list[tuple[Kind, float]]:
-        """Return each shape's (kind, reach), the object first. An object has room for any class's shape."""
+        """Return (kind, reach) of each shape, the object first; the object's reach is that of the largest class."""
         reaches = _reaches(self.rank)
         fewest = self.distractors if self.fewest is None else self.fewest
         count = int(random.integers(fewest, self.distractors + (2 if name == NOTHING else 1)))
@@ -198,25 +214,27 @@ class ShapeScenes:
         return [(CLASSES[self.rank][name], max(reaches[other] for other in CLASSES[self.rank])), *distractors]
 
     def _places(self, reaches: Sequence[float], random: np.random.Generator) -> list[Float[np.ndarray, " rank"]]:
-        """Return centres such that shapes of these reaches lie inside the picture, apart from each other."""
+        """Return random centres at which shapes of these reaches lie inside the image and do not overlap."""
         for _ in range(TRIES):
             centres: list[np.ndarray] = []
             for reach in reaches:
-                drawn = random.uniform(reach, max(self.size - 1 - reach, reach), (TRIES, self.rank))
+                candidates = random.uniform(reach, max(self.size - 1 - reach, reach), (TRIES, self.rank))
                 apart = np.all(
-                    [np.linalg.norm(drawn - centre, axis=1) > reach + other for centre, other in zip(centres, reaches, strict=False)],
+                    [np.linalg.norm(candidates - centre, axis=1) > reach + other for centre, other in zip(centres, reaches, strict=False)],
                     axis=0,
                 )
-                free = drawn[apart] if centres else drawn
+                free = candidates[apart] if centres else candidates
                 if not len(free):
                     break
                 centres.append(free[0])
             else:
                 return centres
-        raise DataError(f"{len(reaches)} shapes find no room in {self.size} pixels an axis; expected fewer distractors.")
+        raise DataError(
+            f"No room for {len(reaches)} shapes in {self.size} pixels along each axis; give fewer distractors or a larger size."
+        )
 
     def _waves(self, base: Float32[np.ndarray, " c"], count: int, random: np.random.Generator) -> Float32[np.ndarray, "c *spatial"]:
-        """Return a colour with plane waves over it."""
+        """Return an image of the colour `base` plus `count` random plane waves."""
         cycles = random.uniform(-CYCLES, CYCLES, (count, self.rank)) * (2 * np.pi / self.size)
         phases = random.uniform(0, 2 * np.pi, count)
         amplitudes = self.texture * random.standard_normal((count, len(base)), dtype=np.float32)
@@ -235,12 +253,14 @@ def _reaches(rank: int) -> dict[str, float]:
 
 @cache
 def _axes(size: int, rank: int) -> tuple[Float32[np.ndarray, "*spatial"], ...]:
-    """Return each axis' positions, shaped to be broadcast against the others."""
-    return tuple(np.arange(size, dtype=np.float32).reshape([-1 if axis == own else 1 for axis in range(rank)]) for own in range(rank))
+    """Return the positions along each axis, shaped for broadcasting."""
+    return tuple(
+        np.arange(size, dtype=np.float32).reshape([-1 if axis == varying else 1 for axis in range(rank)]) for varying in range(rank)
+    )
 
 
-def _turn(rank: int, random: np.random.Generator) -> Float[np.ndarray, "rank rank"]:
-    """Return a random rotation, mirrored or not."""
+def _random_rotation(rank: int, random: np.random.Generator) -> Float[np.ndarray, "rank rank"]:
+    """Return a random orthogonal matrix."""
     orthogonal, triangular = np.linalg.qr(random.standard_normal((rank, rank)))
     return orthogonal * np.sign(np.diag(triangular))
 
@@ -248,6 +268,6 @@ def _turn(rank: int, random: np.random.Generator) -> Float[np.ndarray, "rank ran
 def _box(mask: Bool[np.ndarray, "*spatial"]) -> Int[np.ndarray, "rank 2"]:
     spans = []
     for axis in range(mask.ndim):
-        (held,) = np.nonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        spans.append([held[0], held[-1] + 1] if len(held) else [0, 0])
+        (occupied,) = np.nonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        spans.append([occupied[0], occupied[-1] + 1] if len(occupied) else [0, 0])
     return np.array(spans)

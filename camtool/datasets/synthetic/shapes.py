@@ -1,4 +1,4 @@
-"""Kinds of shapes, by signed distance in one to three axes: those that make a class, and those that make none."""
+"""Kinds of shapes by signed distance function, in one to three dimensions: those of the classes, and distractors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 Points: TypeAlias = Float[np.ndarray, "rank *spatial"]
-"""Coordinates in the shape's own frame: its centre at 0, the first coordinate along its axis."""
+"""Coordinates in the shape's frame: the centre at 0, the first coordinate along its axis."""
 Field: TypeAlias = Float[np.ndarray, "*spatial"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A silhouette, distance <= 0, and how strongly its inside is painted, in [0, 1]; None: evenly."""
+    """A signed distance (inside where <= 0), and the opacity of the inside in [0, 1]; None: 1 everywhere."""
 
     distance: Callable[[Points], Field]
     shade: Callable[[Points], Field] | None = None
@@ -44,14 +44,14 @@ def _cube(points: Points) -> Field:
 
 
 def _simplex(points: Points) -> Field:
-    """Return the distance to a triangle, or tetrahedron, whose corners are at 1."""
+    """Return the signed distance to a triangle or tetrahedron with corners at distance 1 from the centre."""
     rank = len(points)
-    # rank + 1 unit normals, each at the same angle to the others: those of rank - 1 axes, leaning away from the new axis.
+    # rank + 1 unit normals at equal angles: those of rank - 1 dimensions, tilted away from the new axis, and that axis.
     normals = np.array([[1.0], [-1.0]])
     for axes in range(2, rank + 1):
-        lean = np.sqrt(1 - 1 / axes**2)
-        normals = np.vstack([np.eye(1, axes), np.column_stack([np.full(axes, -1 / axes), lean * normals])])
-    sides = [sum(float(part) * points[axis] for axis, part in enumerate(normal)) for normal in normals]
+        tilted = np.sqrt(1 - 1 / axes**2) * normals
+        normals = np.vstack([np.eye(1, axes), np.column_stack([np.full(axes, -1 / axes), tilted])])
+    sides = [sum(float(component) * points[axis] for axis, component in enumerate(normal)) for normal in normals]
     return np.max(sides, axis=0) - 1 / rank
 
 
@@ -94,24 +94,23 @@ CLASSES: Mapping[int, Mapping[str, Kind]] = {
     2: {"cross": Kind(_cross), "disc": Kind(_ball), "ring": Kind(_shell), "square": Kind(_cube), "triangle": Kind(_simplex)},
     3: {"ball": Kind(_ball), "cross": Kind(_cross), "cube": Kind(_cube), "shell": Kind(_shell), "tetrahedron": Kind(_simplex)},
 }
-"""By rank, by name: what decides the class. In one axis a silhouette says little, so there the profile does."""
+"""Shapes of the classes, by rank and name. In one dimension, classes differ by profile rather than by silhouette."""
 
 DISTRACTORS: Mapping[int, Mapping[str, Kind]] = {
     1: {"stairs": Kind(_ball, _stepped), "triple": Kind(_triple)},
     2: {"bar": Kind(_bar), "crescent": Kind(_crescent), "pair": Kind(_pair)},
     3: {"bar": Kind(_bar), "crescent": Kind(_crescent), "pair": Kind(_pair)},
 }
-"""By rank, by name: shapes of no class."""
+"""Shapes of no class, by rank and name."""
 
 
 @cache
 def unit_of(kind: Kind, rank: int) -> tuple[float, float]:
-    """Return (unit, reach): drawn at `unit` times its own coordinates a kind covers as much as the ball of radius 1, and it then
-    lies within `reach` of its centre.
+    """Return (unit, reach): the scale at which a kind has the volume of the unit ball, and its largest radius at that scale.
 
-    Counted on a grid, to about 1 %.
+    Measured on a grid, to about 1 %.
     """
-    count = {1: 3000, 2: 600, 3: 120}[rank]  # cells as wide as a share of every length above
+    count = {1: 3000, 2: 600, 3: 120}[rank]  # cells that divide all lengths above
     axis = (np.arange(count) + 0.5) * (3 / count) - 1.5
     points = np.stack(np.meshgrid(*[axis] * rank, indexing="ij"))
     inside, ball = kind.distance(points) <= 0, _ball(points) <= 0

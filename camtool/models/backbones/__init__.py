@@ -1,3 +1,3 @@
-"""camtool's own backbones, which a config names by scope: `type="camtool.ConvNet"`. Imported by the registry only."""
+"""camtool's own backbones, named in configs with their scope: `type="camtool.ConvNet"`. Only the registry imports them."""
 
 from camtool.models.backbones.conv_net import ConvNet as ConvNet

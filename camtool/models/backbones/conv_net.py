@@ -1,4 +1,4 @@
-"""ConvNet: convolutions one after the other, the smallest network that a class activation map is defined for."""
+"""ConvNet: a plain sequence of convolutions in one, two or three dimensions."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from camtool.registry import MODELS
 
 @MODELS.register_module()
 class ConvNet(BaseBackbone):  # type: ignore[misc]  # mmpretrain has no types
-    """Convolution, batch normalisation and ReLU, as often as `channels` has numbers; in one, two or three axes.
+    """Sequence of blocks of convolution, batch normalisation and ReLU, one for each number in `channels`.
 
     Args:
-        channels: of each convolution.
-        strides: of each convolution.
+        channels: output channels of each convolution.
+        strides: stride of each convolution.
         kernel_size: odd; the padding keeps the size.
-        rank: 1, 2 or 3 axes.
+        rank: 1, 2 or 3 spatial dimensions.
 
     Raises:
         ConfigError: if `channels` and `strides` differ in number, or the kernel is even.
@@ -36,18 +36,18 @@ class ConvNet(BaseBackbone):  # type: ignore[misc]  # mmpretrain has no types
     ) -> None:
         if len(channels) != len(strides) or kernel_size % 2 == 0:
             raise ConfigError(
-                f"ConvNet needs a stride for each of its channels and an odd kernel, got channels={tuple(channels)}, "
+                f"ConvNet expects as many strides as channels and an odd kernel size, got channels={tuple(channels)}, "
                 f"strides={tuple(strides)}, kernel_size={kernel_size}."
             )
         super().__init__()
         convolution, normalisation = {"type": f"Conv{rank}d"}, {"type": f"BN{rank}d"}
         self.layers = nn.Sequential(
             *(
-                ConvModule(before, after, kernel_size, stride, kernel_size // 2, conv_cfg=convolution, norm_cfg=normalisation)
-                for before, after, stride in zip([in_channels, *channels[:-1]], channels, strides, strict=True)
+                ConvModule(inputs, outputs, kernel_size, stride, kernel_size // 2, conv_cfg=convolution, norm_cfg=normalisation)
+                for inputs, outputs, stride in zip([in_channels, *channels[:-1]], channels, strides, strict=True)
             )
         )
 
     def forward(self, inputs: Float[Tensor, "n c *spatial"]) -> tuple[Float[Tensor, "n k *maps"]]:
-        """Return the last convolution's activations, in a tuple as mmpretrain's backbones do."""
+        """Return the activations of the last block in a tuple, as mmpretrain's backbones do."""
         return (self.layers(inputs),)

@@ -1,3 +1,3 @@
-"""camtool's own classifiers, which a config names by scope: `type="camtool.ResNetCAM"`. Imported by the registry only."""
+"""camtool's own classifiers, named in configs with their scope: `type="camtool.ResNetCAM"`. Only the registry imports them."""
 
 from camtool.models.classifiers.resnet_cam import ResNetCAM as ResNetCAM

@@ -1,4 +1,4 @@
-"""ResNetCAM: the network that CAM is defined for; Zhou et al. 2016, arXiv:1512.04150."""
+"""ResNetCAM: ResNet with a linear head on pooled features, as CAM requires; Zhou et al. 2016, arXiv:1512.04150."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,22 +10,22 @@ from camtool.errors import ConfigError, closest
 from camtool.registry import MODELS
 
 STEMS = {"imagenet": "ResNet", "small": "ResNet_CIFAR"}
-"""7x7 of stride 2 with pooling: the map is 4 times coarser than `strides` say; or 3x3 without, for small pictures."""
+"""Stem by name: "imagenet" is a 7x7 convolution of stride 2 with max pooling (4 times coarser); "small" a 3x3 one of stride 1."""
 
 
 @MODELS.register_module()
 class ResNetCAM(ImageClassifier):  # type: ignore[misc]  # mmpretrain has no types
-    """ResNet, global average pooling, one linear layer: a classifier of mmpretrain whose class activation map is exact.
+    """ResNet with global average pooling and one linear layer, for which CAM is exact; a classifier of mmpretrain.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        base_channels: of the stem and the first stage; ResNet has 64.
+        base_channels: channels of the stem and the first stage; 64 in ResNet.
         stem: "imagenet" or "small".
-        strides: of the four stages. ResNet's own, (1, 2, 2, 2), leave a map of 7x7 at 224 pixels; (1, 2, 2, 1) of 14x14.
-        keywords: those of mmpretrain's ImageClassifier: `data_preprocessor`, `pretrained`, `train_cfg`, `init_cfg`.
+        strides: of the four stages. (1, 2, 2, 2), as in ResNet, gives a 7x7 map at 224 pixels; (1, 2, 2, 1) gives 14x14.
+        keywords: arguments of mmpretrain's ImageClassifier: `data_preprocessor`, `pretrained`, `train_cfg`, `init_cfg`.
 
     Raises:
-        ConfigError: if there is no such ResNet.
+        ConfigError: if `stem`, `depth` or the number of `strides` is not one of these.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ResNetCAM(ImageClassifier):  # type: ignore[misc]  # mmpretrain has no typ
         if depth not in ResNet.arch_settings:
             raise ConfigError(f"ResNetCAM has no depth {depth}; expected one of {', '.join(map(str, ResNet.arch_settings))}.")
         if len(strides) != 4:
-            raise ConfigError(f"ResNetCAM has four stages, got strides={tuple(strides)}.")
+            raise ConfigError(f"ResNetCAM has four stages: expected four strides, got strides={tuple(strides)}.")
         backbone = {
             "type": f"mmpretrain.{STEMS[stem]}",
             "depth": depth,

@@ -1,4 +1,4 @@
-"""Sources: where networks come from, one file each, imported only when a config asks for it."""
+"""Sources of networks (mmpretrain, timm, torchvision, Hugging Face, your own), one file each, imported when a config needs it."""
 
 from importlib import import_module
 
@@ -9,10 +9,12 @@ from camtool.models.sources._base import Source as Source
 SCOPE = "camtool."
 
 CLASSIFIERS = ("camtool.ResNetCAM",)
-"""camtool's own classifiers: of mmpretrain's kind, in `camtool.models.classifiers`."""
+"""camtool's own classifiers in `camtool.models.classifiers`, which mmpretrain's source builds."""
+
+HUGGING_FACE = "camtool.HuggingFaceModel"
 
 _OF_TYPE = {
-    "camtool.HuggingFaceModel": ("huggingface_source", "HuggingFaceModel"),
+    HUGGING_FACE: ("huggingface_source", "HuggingFaceModel"),
     "camtool.TimmModel": ("timm_source", "TimmModel"),
     "camtool.TorchModel": ("custom_source", "TorchModel"),
     "camtool.TorchvisionModel": ("torchvision_source", "TorchvisionModel"),
@@ -20,20 +22,20 @@ _OF_TYPE = {
 
 
 def find_source(loaded: LoadedConfig) -> Source:
-    """Return the source that the config's `model.type` names; classifiers, and whatever is not `camtool.…`, are mmpretrain's.
+    """Return the source for the config's `model.type`; types without the scope `camtool.` are mmpretrain's.
 
     Raises:
-        ConfigError: if camtool has no such source, or the config's `model` is not what it expects.
+        ConfigError: if there is no such source, or `model` lacks or misspells a key.
     """
-    kind = loaded.config.model.get("type")
-    if isinstance(kind, type) and issubclass(kind, Source):
-        return kind(loaded)
-    if kind in CLASSIFIERS or not str(kind).startswith(SCOPE):
+    model_type = loaded.config.model.get("type")
+    if isinstance(model_type, type) and issubclass(model_type, Source):
+        return model_type(loaded)
+    if model_type in CLASSIFIERS or not str(model_type).startswith(SCOPE):
         module, name = "mmpretrain_source", "MMPretrainModel"
-    elif kind in _OF_TYPE:
-        module, name = _OF_TYPE[kind]
+    elif model_type in _OF_TYPE:
+        module, name = _OF_TYPE[model_type]
     else:
         known = (*CLASSIFIERS, *_OF_TYPE)
-        raise ConfigError(f"Unknown model type '{kind}'{closest(str(kind), known)}; expected one of: {', '.join(known)}.")
-    source: type[Source] = getattr(import_module(f"camtool.models.sources.{module}"), name)
-    return source(loaded)
+        raise ConfigError(f"Unknown model type '{model_type}'{closest(str(model_type), known)}; expected one of: {', '.join(known)}.")
+    source_class: type[Source] = getattr(import_module(f"camtool.models.sources.{module}"), name)
+    return source_class(loaded)

@@ -1,4 +1,4 @@
-"""Hugging Face: `hf/<directory or hub name>` on the command line, or `model=dict(type='camtool.HuggingFaceModel', name=…)`.
+"""Source of Hugging Face: `hf/<directory or hub name>` on the command line, or `model=dict(type='camtool.HuggingFaceModel', name=…)`.
 
 The only module that imports transformers, which is the extra `hf`.
 """
@@ -23,13 +23,15 @@ try:
     import transformers
     from transformers.utils.hub import cached_file
 except ImportError as missing:
-    raise ConfigError("Networks of Hugging Face need transformers; 'pip install \"camtool[hf]\"'.") from missing
+    raise ConfigError(
+        "Networks of Hugging Face need the package transformers, which is not installed: 'pip install \"camtool[hf]\"'."
+    ) from missing
 
 
 class HuggingFaceModel(Source):
-    """An image classifier of transformers, from a local directory or the hub, with its image processor and labels.
+    """Source of image classifiers of transformers, from a local directory or the hub, with image processor and labels.
 
-    Code that a repository brings along is never run. `preprocess` replaces the image processor.
+    Code in a repository is never run. `preprocess` replaces the image processor.
     """
 
     own_keys = ("name", "preprocess")
@@ -40,9 +42,9 @@ class HuggingFaceModel(Source):
         self.published = str(Path(name).expanduser()) if isinstance(name, str) else ""
         if not name or not self.published:
             raise ConfigError(
-                f"The model of '{loaded.source}' needs 'name': a directory, or a name of the hub such as google/vit-base-patch16-224."
+                f"The model of '{loaded.name}' needs 'name': a directory, or a name on the hub such as google/vit-base-patch16-224."
             )
-        self._config = self._asked(transformers.AutoConfig.from_pretrained, **self.arguments())
+        self._config = self._from_repository(transformers.AutoConfig.from_pretrained, **self.arguments())
 
     def build(self) -> nn.Module:
         kind = transformers.AutoModelForImageClassification
@@ -51,22 +53,22 @@ class HuggingFaceModel(Source):
     def read(self, weights: str) -> Checkpoint:
         if weights != self.published:
             return read_checkpoint(weights)
-        model, loading = self._asked(
+        model, loading = self._from_repository(
             transformers.AutoModelForImageClassification.from_pretrained, config=self._config, output_loading_info=True, weights_only=True
         )
-        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # buffers may be computed, not stored
-        lost = sorted(parameters & {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
-        if lost:
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # not buffers, which may be computed
+        missing = sorted(parameters & {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
+        if missing:
             raise CheckpointError(
-                f"'{self.published}' holds no weights of {', '.join(lost[:4])}: it is no image classifier with a trained head, "
-                "or one with another number of classes."
+                f"'{self.published}' has no weights for {', '.join(missing[:4])}; expected an image classifier with a trained head "
+                "and the same number of classes."
             )
         return Checkpoint(dict(model.state_dict()), {}, weights, self._digest())
 
     def preprocessing(self, model: nn.Module) -> Preprocess:
         if "preprocess" in self.options:
             return described(self.options["preprocess"])
-        process = self._asked(transformers.AutoImageProcessor.from_pretrained)
+        process = self._from_repository(transformers.AutoImageProcessor.from_pretrained)
         return of_pil(lambda image: process(images=image, return_tensors="pt")["pixel_values"])
 
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
@@ -79,20 +81,20 @@ class HuggingFaceModel(Source):
     def decides_each_class(self, model: nn.Module) -> bool:
         return self._config.problem_type == "multi_label_classification" or super().decides_each_class(model)
 
-    def _asked(self, load: Callable[..., Any], **arguments: Any) -> Any:
-        """Return a part of this repository; ConfigError in words where there is none."""
+    def _from_repository(self, load: Callable[..., Any], **arguments: Any) -> Any:
+        """Return what `load` reads from the repository; ConfigError if that fails."""
         try:
             with _quiet():
                 return load(self.published, trust_remote_code=False, **arguments)
-        except Exception as error:  # of the hub, of files, of their content: none of them names what was asked for
+        except Exception as error:  # exceptions of the hub, of files and of their content; none names the repository
             text = " ".join(str(error).split())[:300]
             raise ConfigError(
                 f"Cannot load '{self.published}' as an image classifier of transformers: {type(error).__name__}: {text} "
-                "Expected a directory with config.json and weights, or a name of the hub that can be reached."
+                "Expected a directory with config.json and weights, or a name on the hub and a connection to it."
             ) from error
 
     def _digest(self) -> str:
-        """Return the sha256 of the weights' files, in the order of their names."""
+        """Return the sha256 of all weight files, in the order of their names."""
         folder = Path(str(self.published))
         if not os.path.isdir(folder):
             folder = Path(str(cached_file(str(folder), "config.json"))).parent
@@ -104,7 +106,7 @@ class HuggingFaceModel(Source):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # It reports on weights in tables of its own; what matters of that is checked by read().
+    # transformers logs tables of missing weights; read() checks what matters.
     logger = logging.getLogger("transformers")
     level, bars = logger.level, transformers.utils.logging.is_progress_bar_enabled()
     logger.setLevel(logging.CRITICAL)

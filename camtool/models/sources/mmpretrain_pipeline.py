@@ -1,4 +1,4 @@
-"""Pipeline: a picture to the network's input by the config's own test pipeline, as mmpretrain's inferencer does it."""
+"""Pipeline: preprocessing by the config's test pipeline, as mmpretrain's inferencer does."""
 
 import copy
 from typing import Any
@@ -15,15 +15,15 @@ from camtool.errors import ConfigError, closest
 from camtool.io.images import Picture
 from camtool.registry import known_types
 
-# Their configs have no step that loads or resizes: the data set hands over arrays of its own size, in RGB.
+# Pipelines for these data sets do not load or resize: the data set gives RGB arrays of a fixed size.
 _SIZES_OF_ARRAY_DATASETS = {"CIFAR10": 32, "CIFAR100": 32, "MNIST": 28, "FashionMNIST": 28}
 
 
 class Pipeline:
-    """Turns a picture into the input (1, c, h, w) of a network of mmpretrain.
+    """Preprocessing of a network of mmpretrain: from an image to the input (1, c, h, w).
 
     Raises:
-        ConfigError: if the config has no test pipeline, or one of its transforms does not exist or cannot be built.
+        ConfigError: if the config has no test pipeline, or a transform is unknown or cannot be built.
     """
 
     def __init__(self, config: Config, model: nn.Module) -> None:
@@ -34,8 +34,8 @@ class Pipeline:
         self._array_size = None if self._loads else _SIZES_OF_ARRAY_DATASETS.get(_name(dataset.get("type")))
         if not self._loads and self._array_size is None:
             raise ConfigError(
-                "The config's test pipeline does not begin with LoadImageFromFile, and its data set "
-                f"'{_name(dataset.get('type'))}' is none of those whose size is known: {', '.join(_SIZES_OF_ARRAY_DATASETS)}."
+                "The config's test pipeline does not begin with LoadImageFromFile, and the image size of its data set "
+                f"'{_name(dataset.get('type'))}' is unknown; expected LoadImageFromFile, or one of {', '.join(_SIZES_OF_ARRAY_DATASETS)}."
             )
         self._to_model: Any = model.data_preprocessor
         mean = getattr(self._to_model, "mean", None)
@@ -43,7 +43,7 @@ class Pipeline:
         self._pipeline = _build_pipeline(steps[1:] if self._loads else steps)
 
     def __call__(self, picture: Picture) -> Tensor:
-        """Return the network's input (1, c, h, w) for a picture uint8 (h, w, 3) in RGB."""
+        """Return the network's input (1, c, h, w) float32 for an image uint8 (h, w, 3) in RGB."""
         image = picture
         if self._array_size is not None:
             image = cv2.resize(image, (self._array_size, self._array_size), interpolation=cv2.INTER_AREA)
@@ -57,21 +57,21 @@ class Pipeline:
             for step in self._pipeline:
                 results = step(results)
                 if results is None:
-                    raise ConfigError(f"The test pipeline's {type(step).__name__} rejects this picture of {size[1]}x{size[0]}.")
+                    raise ConfigError(f"The test pipeline's {type(step).__name__} rejects this image of {size[1]}x{size[0]}.")
             batch = {"inputs": [results["inputs"]], "data_samples": [results["data_samples"]]}
             inputs = self._to_model(batch, False)["inputs"]
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"The config's test pipeline fails on this picture: {type(error).__name__}: {error}.") from error
+            raise ConfigError(f"The config's test pipeline fails on this image: {type(error).__name__}: {error}.") from error
         if not isinstance(inputs, Tensor) or inputs.ndim != 4:
-            raise ConfigError("The config's test pipeline must give one picture (c, h, w); this one gives several, or none.")
+            raise ConfigError("The config's test pipeline must give one image (c, h, w); this one gives several, or none.")
         return inputs.contiguous().to(torch.float32)
 
 
-def _name(kind: Any) -> str:
-    # A class in configs that import what they use, else its name, perhaps with a scope in front.
-    return kind.__name__ if isinstance(kind, type) else str(kind).rpartition(".")[2]
+def _name(config_type: Any) -> str:
+    # A class in configs that import what they use, else its name, perhaps with a scope.
+    return config_type.__name__ if isinstance(config_type, type) else str(config_type).rpartition(".")[2]
 
 
 def _build_pipeline(steps: list[dict[str, Any]]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""mmpretrain: an OpenMMLab config of a classifier, built by its registries."""
+"""Source of mmpretrain: classifiers of OpenMMLab configs, built by its registries."""
 
 import copy
 import warnings
@@ -17,34 +17,34 @@ from camtool.registry import known_types, unknown_type
 
 
 class MMPretrainModel(Source):
-    """A config whose `model` mmpretrain's registry knows; the weights are its `init_cfg`'s, or those published under its name."""
+    """Source of models in mmpretrain's registry. Published weights: those of `model.init_cfg`, else those of the config's name."""
 
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
-        init = loaded.config.model.get("init_cfg")
-        of_model = init.get("checkpoint") if isinstance(init, Mapping) else None
-        weights = of_model or loaded.zoo_weights
+        init_cfg = loaded.config.model.get("init_cfg")
+        init_weights = init_cfg.get("checkpoint") if isinstance(init_cfg, Mapping) else None
+        weights = init_weights or loaded.zoo_weights
         self.published = str(weights) if weights else None
 
     def build(self) -> nn.Module:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # mmcv-lite remarks on what it leaves out
+            warnings.simplefilter("ignore")  # mmcv-lite warns about the operators it lacks
             import mmpretrain.models  # noqa: F401 - registers the networks
             from mmpretrain.registry import MODELS
 
         config = _without_pretrained(copy.deepcopy(self.loaded.config.model))
-        shared = self.loaded.config.get("data_preprocessor")
-        if shared and not config.get("data_preprocessor"):
-            config["data_preprocessor"] = copy.deepcopy(shared)
+        preprocessor = self.loaded.config.get("data_preprocessor")
+        if preprocessor and not config.get("data_preprocessor"):
+            config["data_preprocessor"] = copy.deepcopy(preprocessor)
         try:
             with DefaultScope.overwrite_default_scope("mmpretrain"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model = MODELS.build(config)
         except Exception as error:
-            raise ConfigError(f"Cannot build the model of '{self.loaded.source}': {_explained(error)}") from error
+            raise ConfigError(f"Cannot build the model of '{self.loaded.name}': {_reason(error)}") from error
         if not isinstance(getattr(model, "data_preprocessor", None), nn.Module) or getattr(model, "head", None) is None:
             raise ConfigError(
-                f"The model of '{self.loaded.source}', a {type(model).__name__}, is no classifier: it has no head. "
+                f"The model of '{self.loaded.name}', a {type(model).__name__}, is not a classifier: it has no head. "
                 "Expected an ImageClassifier with a head."
             )
         return model
@@ -66,7 +66,7 @@ class MMPretrainModel(Source):
         return isinstance(getattr(model, "head", None), MultiLabelClsHead)
 
 
-def _explained(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     from mmpretrain.registry import MODELS
 
     unknown = unknown_type(error)
@@ -77,7 +77,7 @@ def _explained(error: Exception) -> str:
 
 
 def _without_pretrained(config: Any) -> Any:
-    # A config to start training from names weights of a part; every weight comes from the checkpoint here, or is random.
+    # Training configs name pretrained weights of parts; here every weight comes from the checkpoint, or is random.
     if isinstance(config, dict):
         for key, value in list(config.items()):
             if key == "init_cfg" and "Pretrained" in str(value):

@@ -1,4 +1,4 @@
-"""Transforms: a picture to a network's input by a PIL transform, or by a short description of one."""
+"""Preprocessing by a PIL transform, or by a dict that describes one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,39 +15,48 @@ from camtool.io.images import Picture
 from camtool.models.sources._base import Preprocess
 
 KEYS = ("resize", "crop", "interpolation", "color", "mean", "std")
-"""What a `preprocess` dict may hold."""
+"""Keys that a `preprocess` dict may have."""
 
 _COLORS = {"rgb": 3, "bgr": 3, "gray": 1}
 _INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 
 
 def of_pil(transform: Callable[[Image.Image], Any]) -> Preprocess:
-    """Return a preprocessing made of a transform from a PIL image to a tensor (c, h, w) or (1, c, h, w)."""
+    """Return the preprocessing for a transform from a PIL image to a tensor (c, h, w) or (1, c, h, w).
+
+    Calling it raises ConfigError if the transform fails or gives something else.
+    """
 
     def preprocess(picture: Picture) -> Tensor:
         try:
             tensor = transform(Image.fromarray(picture))
         except Exception as error:
             text = " ".join(str(error).split())[:300]
-            raise ConfigError(f"The preprocessing fails on this picture: {type(error).__name__}: {text}") from error
+            raise ConfigError(f"The preprocessing fails on this image: {type(error).__name__}: {text}") from error
         if isinstance(tensor, Tensor) and tensor.ndim == 4 and len(tensor) == 1:
             tensor = tensor[0]
         if not isinstance(tensor, Tensor) or tensor.ndim != 3 or not tensor.is_floating_point():
-            found = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
-            raise ConfigError(f"The preprocessing must give a floating-point tensor (c, h, w), got {found}.")
+            actual = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
+            raise ConfigError(f"The preprocessing must give a floating-point tensor (c, h, w), got {actual}.")
         return tensor.unsqueeze(0).contiguous().to(torch.float32)
 
     return preprocess
 
 
 def described(spec: Any) -> Preprocess:
-    """Return the preprocessing that a dict describes; every key may be left out.
+    """Return the preprocessing that a dict describes; all keys are optional.
 
-    `resize` (the short edge, or (height, width)), then `crop` from the centre (a side, or (height, width)); `interpolation` as
-    torchvision names it; `color` is rgb, bgr or gray; then (value in [0, 1] - `mean`) / `std`, one number a channel, or one for all.
+    `resize` (short edge, or (height, width)), then `crop` from the centre (side, or (height, width)); `interpolation` as
+    torchvision names it; `color` is rgb, bgr or gray; then (value in [0, 1] - `mean`) / `std`, a number, or one for each channel.
 
     Raises:
-        ConfigError: if a key is misspelt, or a value is not of this kind.
+        ConfigError: if a key is misspelt or a value invalid.
+
+    Example:
+        >>> preprocess = described({"resize": 8, "crop": 4, "mean": 0.5, "std": 0.5})
+        >>> inputs = preprocess(np.full((10, 20, 3), 255, dtype=np.uint8))
+        >>> inputs.shape, inputs.unique()
+        (torch.Size([1, 3, 4, 4]), tensor([1.]))
     """
     if not isinstance(spec, Mapping):
         raise ConfigError(f"'preprocess' must be a dict such as dict(resize=256, crop=224), got {spec!r}.")

@@ -1,4 +1,4 @@
-"""timm: `timm/<name>` on the command line, or `model=dict(type='camtool.TimmModel', name=…)` in a config."""
+"""Source of timm: `timm/<name>` on the command line, or `model=dict(type='camtool.TimmModel', name=…)` in a config."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from camtool.models.sources.preprocessing import described, of_pil
 
 
 class TimmModel(Source):
-    """A network of timm with its own preprocessing and class names.
+    """Source of timm's models, with their preprocessing and class names.
 
-    `name` may have timm's tag of weights (`vit_small_patch16_224.augreg_in1k`); `preprocess` replaces timm's; other keys
+    `name` may include a tag of weights (`vit_small_patch16_224.augreg_in1k`); `preprocess` replaces timm's; other keys
     (`num_classes`, `img_size`, …) go to `timm.create_model`.
     """
 
@@ -33,8 +33,8 @@ class TimmModel(Source):
             published = timm.models.get_pretrained_cfg(self._name, allow_unregistered=True)
         except RuntimeError as error:
             tagged = timm.list_models(f"{self._name.partition('.')[0]}.*", pretrained=True)
-            known = ", ".join(tagged) or "none; leave out what follows the dot"
-            raise ConfigError(f"timm has no weights '{self._name}'; expected one of: {known}.") from error
+            choices = f"expected one of: {', '.join(tagged)}" if tagged else "there are none, leave out the dot and what follows it"
+            raise ConfigError(f"timm has no weights '{self._name}'; {choices}.") from error
         if published is not None and published.hf_hub_id:
             self.published = HUB + "/".join(filter(None, (published.hf_hub_id, published.hf_hub_filename)))
         elif published is not None and isinstance(published.url, str) and published.url:
@@ -47,7 +47,7 @@ class TimmModel(Source):
         own = {key: value.shape for key, value in model.state_dict().items()}
         if own == {key: value.shape for key, value in state.items()}:
             return state
-        # What create_model(pretrained=True) does: older names, position embeddings of another size.
+        # As create_model(pretrained=True) does: older names, position embeddings of another size.
         module = sys.modules[type(model).__module__]
         convert = getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
         return convert(dict(state), model) if convert else state
@@ -55,8 +55,8 @@ class TimmModel(Source):
     def preprocessing(self, model: nn.Module) -> Preprocess:
         if "preprocess" in self.options:
             return described(self.options["preprocess"])
-        wanted = {key: self.options[key] for key in ("img_size", "in_chans") if key in self.options}
-        return of_pil(create_transform(**resolve_model_data_config(model, args=wanted)))
+        overrides = {key: self.options[key] for key in ("img_size", "in_chans") if key in self.options}
+        return of_pil(create_transform(**resolve_model_data_config(model, args=overrides)))
 
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
         subset = infer_imagenet_subset(model)

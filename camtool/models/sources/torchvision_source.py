@@ -1,4 +1,4 @@
-"""torchvision: `torchvision/<name>` on the command line, or `model=dict(type='camtool.TorchvisionModel', name=…)` in a config."""
+"""Source of torchvision: `torchvision/<name>` on the command line, or `model=dict(type='camtool.TorchvisionModel', name=…)` in a config."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from camtool.models.sources.preprocessing import described, of_pil
 
 
 class TorchvisionModel(Source):
-    """A classifier of torchvision with the preprocessing and class names of its weights.
+    """Source of torchvision's classifiers, with the preprocessing and class names of their weights.
 
-    `weights` names other weights than the best (`IMAGENET1K_V1`); `preprocess` replaces theirs; other keys (`num_classes`, …) go to
+    `weights` selects other weights than the default (`IMAGENET1K_V1`); `preprocess` replaces theirs; other keys (`num_classes`, …) go to
     the model's builder.
     """
 
@@ -40,12 +40,12 @@ class TorchvisionModel(Source):
 
         def construct() -> nn.Module:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on how two of them will be initialised one day
+                warnings.simplefilter("ignore")  # announces that two models will be initialised differently in future
                 return torchvision.models.get_model(self._name, weights=None, **arguments)
 
         model = self.constructed(construct)
         if isinstance(model, (GoogLeNet, Inception3)) and "transform_input" not in arguments:
-            model.transform_input = True  # as torchvision does beside the weights whose preprocessing this is
+            model.transform_input = True  # as torchvision sets it for the weights whose preprocessing is used
         return model
 
     def preprocessing(self, model: nn.Module) -> Preprocess:

@@ -169,10 +169,10 @@ def test_where_there_is_no_imagenette_the_message_says_what_to_fetch(tmp_path: P
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(torchvision.datasets.imagenette, "download_and_extract_archive", no_network)
-    remedy = rf"Fetch https://s3\.amazonaws\.com/fast-ai-imageclas/imagenette2-160\.tgz and unpack it into '{tmp_path}'"
+    remedy = rf"Download https://s3\.amazonaws\.com/fast-ai-imageclas/imagenette2-160\.tgz and unpack it into '{tmp_path}'"
     with pytest.raises(DataError, match=rf"cannot be downloaded \(.*Name or service not known.*{remedy}"):
         build(type="camtool.Imagenette", data_root=str(tmp_path))
-    with pytest.raises(DataError, match=rf"No Imagenette below '{tmp_path}'\. {remedy}"):
+    with pytest.raises(DataError, match=rf"No Imagenette in '{tmp_path}'\. {remedy}"):
         build(type="camtool.Imagenette", data_root=str(tmp_path), download=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -204,7 +204,7 @@ def test_two_processes_may_fetch_it_at_once(tmp_path: Path, monkeypatch: pytest.
 def test_a_class_without_pictures_is_named(tmp_path: Path) -> None:
     fake_imagenette(tmp_path, per_class=1)
     (tmp_path / FOLDER / "train" / "n03417042" / "n03417042_0.JPEG").unlink()
-    with pytest.raises(DataError, match="n03417042' has no pictures; expected Imagenette's"):
+    with pytest.raises(DataError, match="n03417042' has no images; expected those of Imagenette"):
         build(type="camtool.Imagenette", data_root=str(tmp_path))
 
 

@@ -224,9 +224,9 @@ def test_another_classs_object_takes_the_objects_place(rank: int) -> None:
 def test_a_class_that_has_no_shape_cannot_take_its_place() -> None:
     scenes = ShapeScenes()
     scene = scenes.scene(0)
-    with pytest.raises(DataError, match="No shape makes a class 'dics'; closest: 'disc'"):
+    with pytest.raises(DataError, match="No shape of class 'dics'; closest: 'disc'"):
         scene.with_class("dics")
-    with pytest.raises(DataError, match="No shape makes a class 'nothing'"):
+    with pytest.raises(DataError, match="No shape of class 'nothing'"):
         scene.with_class(NOTHING)
     with pytest.raises(DataError, match="has no object to replace"):
         scene.without_object().with_class("disc")
@@ -261,7 +261,7 @@ def test_more_shapes_are_smaller_so_that_there_is_room() -> None:
 
 def test_shapes_that_find_no_room_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("camtool.datasets.synthetic.scenes.RADII", {2: (0.25, 0.25)})
-    with pytest.raises(DataError, match="2 shapes find no room in 64 pixels an axis; expected fewer distractors"):
+    with pytest.raises(DataError, match="No room for 2 shapes in 64 pixels along each axis; give fewer distractors"):
         ShapeScenes().scene(0)
 
 
@@ -310,12 +310,12 @@ def test_a_folder_that_cannot_be_finished_is_not_begun(tmp_path: Path, monkeypat
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "shapes").mkdir()
-    with pytest.raises(OutputError, match=r"shapes' exists; expected a new folder"):
+    with pytest.raises(OutputError, match=r"shapes' exists already; expected the path of a new folder"):
         write_folder(tmp_path / "shapes", ShapeScenes(), {"train": 1})
 
 
 def test_signals_and_volumes_make_no_image_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="pictures of 3 channels; got rank=3, channels=3"):
+    with pytest.raises(DataError, match="Expected scenes with rank=2 and channels=3, got rank=3, channels=3"):
         write_folder(tmp_path / "shapes", scenes_of(3), {"train": 1})
 
 

@@ -93,7 +93,7 @@ def test_cam_and_gradcam_are_proportional(small: nn.Module, inputs: Tensor) -> N
     [
         ({"stem": "imagnet"}, "no stem 'imagnet'; closest: 'imagenet'"),
         ({"depth": 20}, "no depth 20; expected one of 18, 34, 50"),
-        ({"strides": (1, 2, 2)}, r"four stages, got strides=\(1, 2, 2\)"),
+        ({"strides": (1, 2, 2)}, r"four stages: expected four strides, got strides=\(1, 2, 2\)"),
         ({"pretrained": "none.pth"}, None),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_misspelt_network_is_named() -> None:
 
 def test_convolutions_need_as_many_strides_and_an_odd_kernel() -> None:
     for options in ({"strides": (1,)}, {"kernel_size": 4}):
-        with pytest.raises(ConfigError, match="a stride for each of its channels and an odd kernel"):
+        with pytest.raises(ConfigError, match="as many strides as channels and an odd kernel size"):
             build(type="camtool.ConvNet", **options)
 
 

@@ -179,9 +179,9 @@ def test_other_inputs_stand_beside_the_picture(folder: Path, inputs: Any, expect
         ({"preprocess": "network:gone"}, "'model.preprocess': 'network' has no function or class 'gone'"),
         ({"classes": 3}, "'model.classes' of .* must be a list of names, got 3"),
         ({"multi_label": "yes"}, "'model.multi_label' of .* must be True or False, got 'yes'"),
-        ({"inputs": "picture"}, "'model.inputs' must be a list or a dict with 'picture' in it"),
-        ({"inputs": [[1.0]]}, "'model.inputs' must have 'picture' in one place"),
-        ({"inputs": ["picture", "picture"]}, "'model.inputs' must have 'picture' in one place"),
+        ({"inputs": "picture"}, "'model.inputs' must be a list or a dict that contains 'picture'"),
+        ({"inputs": [[1.0]]}, "'model.inputs' must contain 'picture' exactly once"),
+        ({"inputs": ["picture", "picture"]}, "'model.inputs' must contain 'picture' exactly once"),
         (
             {"inputs": ["picture", "gone.npy"]},
             "'model.inputs': expected 'picture', numbers, lists of numbers or a .npy file, got 'gone.npy'",
@@ -204,3 +204,11 @@ def test_code_that_fails_is_named_with_what_it_raised(folder: Path) -> None:
 def test_a_type_that_camtool_does_not_have_is_said(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"Unknown model type 'camtool\.TorchModle'; closest: 'camtool\.TorchModel'"):
         load_network(load_config(configure(folder, type="camtool.TorchModle")), random_weights=True)
+
+
+def test_a_config_that_comes_with_camtool_names_a_file_beside_the_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/colours.py").write_text("raise RuntimeError('another program of that name')")
+
+    assert type(load_network(load_config("colours")).model).__name__ == "Colours"

@@ -82,7 +82,7 @@ def test_several_labels_at_once_are_a_sigmoid_of_each(tmp_path: Path) -> None:
 
 def test_a_network_without_a_trained_head_is_refused(tmp_path: Path) -> None:
     ViTModel(config()).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"holds no weights of classifier\.bias, classifier\.weight"):
+    with pytest.raises(CheckpointError, match=r"has no weights for classifier\.bias, classifier\.weight"):
         load_network(load_config(f"hf/{tmp_path}"))
 
 
@@ -102,7 +102,7 @@ def test_a_directory_without_an_image_processor_can_be_given_a_preprocessing(tmp
 
 
 def test_a_name_is_needed() -> None:
-    with pytest.raises(ConfigError, match="needs 'name': a directory, or a name of the hub"):
+    with pytest.raises(ConfigError, match="needs 'name': a directory, or a name on the hub"):
         load_network(load_config("hf/x", {"model.name": ""}))
 
 
@@ -124,4 +124,7 @@ def test_without_transformers_the_extra_is_named() -> None:
         "load_network(load_config('hf/x'))"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "ConfigError: Networks of Hugging Face need transformers; 'pip install \"camtool[hf]\"'" in finished.stderr
+    assert (
+        "ConfigError: Networks of Hugging Face need the package transformers, which is not installed: 'pip install \"camtool[hf]\"'"
+        in finished.stderr
+    )

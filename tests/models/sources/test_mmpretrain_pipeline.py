@@ -125,5 +125,5 @@ test_dataloader = dict(dataset=dict(type=ImageNet, pipeline=test_pipeline))
 def test_a_pipeline_that_fails_on_a_picture_is_named(config_file: Callable[..., str]) -> None:
     text = SMALL + "test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), dict(type='Resize', scale=32)]))\n"
     preprocess, _ = build(load_config(config_file(text)).config)
-    with pytest.raises(ConfigError, match="The config's test pipeline fails on this picture: KeyError: 'inputs'"):
+    with pytest.raises(ConfigError, match="The config's test pipeline fails on this image: KeyError: 'inputs'"):
         preprocess(np.zeros((20, 30, 3), dtype=np.uint8))

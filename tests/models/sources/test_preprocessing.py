@@ -81,7 +81,7 @@ def _fail(image: Any) -> Tensor:
         (lambda image: image, "must give a floating-point tensor .* got a Image"),
         (lambda _: torch.zeros(3, 4, 4, dtype=torch.uint8), r"got torch\.uint8 \(3, 4, 4\)"),
         (lambda _: torch.zeros(2, 3, 4, 4), r"got torch\.float32 \(2, 3, 4, 4\)"),
-        (_fail, "fails on this picture: ValueError: no such mode"),
+        (_fail, "fails on this image: ValueError: no such mode"),
     ],
 )
 def test_a_transform_of_ones_own_must_give_one_input(transform: Any, message: str) -> None:

@@ -70,7 +70,7 @@ def test_a_position_embedding_of_another_size_is_resampled_as_timm_does(saved: S
 
 def test_a_head_of_another_size_is_fatal_not_random(saved: Save) -> None:
     theirs = timm.create_model("vit_tiny_patch16_224", depth=2, embed_dim=32, num_heads=2, num_classes=7)
-    with pytest.raises(CheckpointError, match=r"head\.weight is \[7, 32\] there and \[1000, 32\] here"):
+    with pytest.raises(CheckpointError, match=r"head\.weight is \[7, 32\] in the checkpoint and \[1000, 32\] in the network"):
         load_network(vit(), saved(theirs.state_dict()))
 
 

@@ -1,0 +1,135 @@
+"""Concepts of an image: what a layer sees in it, coloured over it, and the classes that each speaks for (`--method dff`)."""
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from camtool.apis.explainer import Explainer
+from camtool.apis.figures import Canvas, FigureOptions, Figures
+from camtool.apis.images import ImageLike, NamedPicture
+from camtool.concepts.deep_feature_factorization import Concepts, deep_feature_factorization
+from camtool.errors import MethodError
+from camtool.models import Network
+from camtool.models.class_labels import short_name
+from camtool.visualization.concepts import concept_figure
+
+NAME = "dff"
+COMPONENTS = 5
+_TOP = 2  # classes a concept, as in pytorch-grad-cam's legend
+
+
+@dataclass
+class ConceptExplanation:
+    """The concepts of one image; what `explain_concepts` returns for it."""
+
+    image: NamedPicture
+    inputs: Tensor = field(repr=False)
+    """(1, c, h, w), on the CPU: what the network saw."""
+    network: Network = field(repr=False)
+    concepts: Concepts = field(repr=False)
+    classes: list[list[dict[str, Any]]]
+    """By concept the classes it speaks for, best first: index, name, probability; empty lists where concepts have no scores."""
+
+    file_label = NAME
+
+    @property
+    def labels(self) -> list[str]:
+        """One line for each concept: its number and its classes."""
+        labels = []
+        for number, classes in enumerate(self.classes, start=1):
+            words = [
+                f"{short_name(one['name']) if one['name'] else 'class'} ({one['index']}), {100 * one['probability']:.1f} %"
+                for one in classes
+            ]
+            labels.append(f"{number}: {'; '.join(words)}" if words else f"concept {number}")
+        return labels
+
+    def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
+        """Return the figure: the image, the concepts over it, and a legend."""
+        canvas = Canvas(self.image.picture, self.inputs, self.network.preprocess, original=options.original)
+        maps = self.concepts.maps[0].cpu().numpy()
+        figure = concept_figure(
+            canvas.below,
+            np.stack([canvas.placed(one) for one in maps]),
+            self.labels,
+            [f"{len(maps)} concepts at {self.concepts.layer}"],
+            opacity=options.opacity,
+            remarks=["no class scores: the head is not pooling and one linear layer"] if self.concepts.remark else [],
+            alarm="RANDOM WEIGHTS: these concepts mean nothing" if self.network.checkpoint is None else "",
+        )
+        return Figures(figure, {(NAME, "", ""): figure} if single else {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what reports say, as JSON holds it."""
+        return {
+            "image": self.image.name,
+            "methods": [NAME],
+            "layers": [self.concepts.layer],
+            "layers_reason": self.concepts.reason,
+            "concepts": [{"classes": classes} for classes in self.classes],
+            "remark": self.concepts.remark,
+            "checkpoint": self.network.checkpoint or "random weights",
+        }
+
+    def arrays(self) -> bytes:
+        """Return a .npz file's content: maps, raw maps, vectors, logits and, where there are any, the concepts' scores."""
+        concepts = self.concepts
+        arrays: dict[str, Any] = {
+            "map/dff": concepts.maps[0],
+            f"raw/dff/{concepts.layer}": concepts.raw[0],
+            "vectors": concepts.vectors,
+        }
+        if isinstance(concepts.logits, Tensor):
+            arrays["logits"] = concepts.logits[0].float()
+        if concepts.scores is not None:
+            arrays["scores"] = concepts.scores
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()})
+        return buffer.getvalue()
+
+
+def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: int = COMPONENTS, number: int = 0) -> ConceptExplanation:
+    """Return the concepts of an image at the explainer's target layer.
+
+    Args:
+        n_components: how many concepts.
+        number: of the image, where it has no name.
+
+    Raises:
+        MethodError: if there are several target layers, or not that many components.
+        ImageError: if the image cannot be read.
+    """
+    layers = explainer.settings.cam["target_layers"]
+    layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
+    if len(layers) > 1:
+        raise MethodError(f"'{NAME}' factorizes one layer, got {len(layers)} target layers; give one.")
+    network = explainer.network
+    picture, inputs = explainer.preprocessed(image, number)
+    concepts = deep_feature_factorization(
+        network.model,
+        network.source.inputs(inputs.to(next(network.model.parameters()).device)),
+        n_components,
+        target_layer=layers[0],
+        layout=explainer.settings.cam["layout"],
+        input=network.source.picture_input,
+        seed=explainer.settings.model.seed,
+    )
+    return ConceptExplanation(picture, inputs, network, concepts, _classes(network, concepts))
+
+
+def _classes(network: Network, concepts: Concepts) -> list[list[dict[str, Any]]]:
+    if concepts.scores is None:
+        return [[] for _ in concepts.vectors]
+    names, _ = network.class_names(concepts.scores.shape[1])
+    probabilities, _ = network.probabilities(concepts.scores)
+    best = probabilities.topk(min(_TOP, probabilities.shape[1]), dim=1)
+    return [
+        [
+            {"index": index, "name": names[index] if names else None, "probability": round(value, 6)}
+            for index, value in zip(*row, strict=True)
+        ]
+        for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]

@@ -1,0 +1,275 @@
+"""Explainer: from a config and a checkpoint to explanations of images. The network is built once; images go through in batches."""
+
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camtool.apis.explanation import Explanation
+from camtool.apis.images import ImageLike, NamedPicture, is_several, load_image
+from camtool.apis.model import ModelRequest
+from camtool.apis.selection_result import SelectionResult
+from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
+from camtool.apis.target_selection import TargetSelection, read_selection
+from camtool.attribution.cam import CAM
+from camtool.errors import CamtoolError, CamtoolWarning
+from camtool.fusion import Fusion
+from camtool.instrumentation.acceleration import Speed
+from camtool.instrumentation.batching import Progress
+from camtool.layouts import Layout
+from camtool.models import Network
+
+BATCH_SIZE = 8
+
+
+class Explainer:
+    """Explains images of one network: class activation maps with class names, figures and files.
+
+    Args:
+        config: a config's path, `mmpretrain::family/name.py`, `timm/NAME`, …, a known name, or a Network that is built.
+        checkpoint: its weights; None: what the config says, else the published ones.
+        device: "cpu", "cuda", "cuda:1" or "mps".
+        cfg_options: overrides in the config, `{"model.head.num_classes": 10}`.
+        random_weights: no checkpoint, but a seeded initialisation.
+        seed: of random weights and of methods that draw random numbers.
+        method: a name, a config dict, several of these, or "all": every method that fits the network.
+        target_layers: paths or modules; None: what the config says, else derived.
+        layout, target, aug_smooth, eigen_smooth, fuse, speed: as in a config's `cam = dict(…)`; None: what that says.
+        checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
+        progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
+
+    Raises:
+        CamtoolError: in words, if the config, the checkpoint, a method or another setting does not exist or fit.
+
+    Example:
+        >>> from camtool.apis import Explainer
+        >>> explainer = Explainer("efficientnet-lite0_in1k", method=["gradcam", "layercam"])
+        >>> explanation = explainer("demo/cat.jpg", categories=["tiger cat"])
+        >>> explanation.results["layercam"].maps.shape
+        torch.Size([1, 1, 224, 224])
+    """
+
+    def __init__(  # noqa: PLR0913 - a keyword each
+        self,
+        config: str | Path | Network,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
+        random_weights: bool = False,
+        seed: int = 0,
+        method: MethodSpec | Iterable[MethodSpec] | None = None,
+        target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
+        layout: str | Mapping[str, Any] | Layout | None = None,
+        target: str | Mapping[str, Any] | None = None,
+        aug_smooth: bool | None = None,
+        eigen_smooth: bool | None = None,
+        fuse: str | Mapping[str, Any] | Fusion | None = None,
+        speed: Speed | Mapping[str, Any] | None = None,
+        checkpoint_keys: Sequence[tuple[str, str]] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        network = config if isinstance(config, Network) else None
+        model = ModelRequest(
+            network.source.loaded.name if network else str(config),
+            None if checkpoint is None else str(checkpoint),
+            device,
+            cfg_options or {},
+            random_weights,
+            seed,
+        )
+        loaded = network.source.loaded if network else model.read_config()
+        if checkpoint_keys is not None:
+            loaded.config.merge_from_dict({"cam": {**loaded.cam, "checkpoint_keys": checkpoint_keys}})
+        settings = read_settings(
+            model,
+            loaded,
+            method=method,
+            target_layers=target_layers,
+            layout=layout,
+            target=target,
+            aug_smooth=aug_smooth,
+            eigen_smooth=eigen_smooth,
+            fuse=fuse,
+            speed=speed,
+        )
+        self._prepare(settings, network or model.build(loaded), progress)
+
+    @classmethod
+    def of(cls, settings: ExplainerSettings, progress: Progress | None = None, *, class_names: Sequence[str] | None = None) -> "Explainer":
+        """Return an explainer of settings that were read, and checked, before.
+
+        Args:
+            class_names: of the data that is looked at, for a network whose checkpoint and config name no classes.
+        """
+        explainer = cls.__new__(cls)
+        started = time.perf_counter()
+        network = settings.model.build(settings.loaded)
+        network.names_of_data = class_names
+        explainer._prepare(settings, network, progress)
+        explainer.seconds_loading = time.perf_counter() - started
+        return explainer
+
+    def _prepare(self, settings: ExplainerSettings, network: Network, progress: Progress | None) -> None:
+        self.settings = settings
+        self.network = network
+        self.seconds_loading = 0.0
+        """Time that building the network took."""
+        self.cam = CAM(network.model, **settings.cam, input=network.source.picture_input, progress=progress)
+
+    def __call__(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        categories: Sequence[str | int] = (),
+        top_k: int | None = None,
+        target: str | Mapping[str, Any] | None = None,
+        against: str | int | None = None,
+        target_image: ImageLike | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Any:
+        """Return the Explanation of an image, with n = 1; of a list of images a list of them.
+
+        Args:
+            images: a path, an array (h, w, 3) in uint8, a PIL image, a tensor (3, h, w); or a list of them.
+            categories: classes by index or name; none: the predicted class.
+            top_k: the classes with the highest scores.
+            target: a kind of target, "probability" or a config dict; None: what the explainer was made with.
+            against: the other class of the target "contrast".
+            target_image: no class, but the likeness to this image.
+            batch_size: how many images of a list go through the network at once.
+
+        Raises:
+            CamtoolError: in words, if an image cannot be read, a class does not exist, or a method is not defined for this network.
+        """
+        selection = self.select(categories=categories, top_k=top_k, target=target, against=against, target_image=target_image)
+        explanations = []
+        several = is_several(images)
+        every: Any = images if several else [images]
+        for explanation in self.stream(every, selection, batch_size=batch_size, named=several):
+            if isinstance(explanation, CamtoolError):
+                raise explanation
+            explanations.append(explanation)
+        return explanations if several else explanations[0]
+
+    def select(self, **arguments: Any) -> TargetSelection:
+        """Return what is to be explained, as `stream` takes it; see `read_selection`."""
+        return read_selection(self.settings.target, **arguments)
+
+    def stream(
+        self, images: Iterable[ImageLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = False
+    ) -> Iterator[Explanation | CamtoolError]:
+        """Yield for each image in turn its explanation, or the error that there is none because of.
+
+        Images of one size go through the network together. A batch that fails is tried again image by image, so that each has the
+        error that is its own.
+
+        Args:
+            named: whether warnings begin with the image's name.
+        """
+        # What a network is called with beside the image belongs to one sample.
+        most = batch_size if self.network.source.picture_input is None else 1
+        batch: list[_Prepared] = []
+        for number, image in enumerate(images):
+            prepared = self._prepared(image, number, named=named)
+            if batch and (isinstance(prepared, CamtoolError) or len(batch) >= most or prepared.inputs.shape != batch[0].inputs.shape):
+                yield from self._explained(batch, selection, named=named)
+                batch = []
+            if isinstance(prepared, CamtoolError):
+                yield prepared
+            else:
+                batch.append(prepared)
+        if batch:
+            yield from self._explained(batch, selection, named=named)
+
+    def preprocessed(self, image: ImageLike, number: int = 0) -> tuple[NamedPicture, Tensor]:
+        """Return an image and what the network sees of it, (1, c, h, w) on the CPU; ImageError if it cannot be read."""
+        picture = load_image(image, number)
+        return picture, self.network.preprocess(picture.picture)
+
+    def _prepared(self, image: ImageLike, number: int, *, named: bool) -> "_Prepared | CamtoolError":
+        messages: list[str] = []
+        try:
+            with recorded_warnings() as caught:
+                picture, inputs = self.preprocessed(image, number)
+        except CamtoolError as error:
+            return error
+        for warning in caught:
+            messages.append(str(warning.message))
+            emit_again(warning, f"{picture.name}: {warning.message}" if named else "")
+        return _Prepared(picture, inputs, messages)
+
+    def _explained(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
+        try:
+            explanations = self._explain(batch, selection, named=named)
+        except CamtoolError as error:
+            if len(batch) == 1:
+                yield error
+            else:
+                for prepared in batch:
+                    yield from self._explained([prepared], selection, named=named)
+            return
+        yield from explanations
+
+    def _explain(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> list[Explanation]:
+        inputs = torch.cat([prepared.inputs for prepared in batch]).to(next(self.network.model.parameters()).device)
+        with recorded_warnings() as caught:
+            answers = selection.explain(self.cam, self.network, inputs)
+        for warning in caught:
+            sample = getattr(warning.message, "sample", None)
+            message = str(warning.message)
+            concerned = batch if sample is None else [batch[sample]]
+            for prepared in concerned:
+                prepared.warnings.append(message)
+            names = ", ".join(prepared.picture.name for prepared in concerned)
+            emit_again(warning, f"{names}: {message.replace(f', sample {sample}', '', 1)}" if named else "")
+        return [self._explanation(prepared, selection, answer, len(batch)) for prepared, answer in zip(batch, answers, strict=True)]
+
+    def _explanation(self, prepared: "_Prepared", selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
+        seconds = next(iter(answer.results.values())).seconds
+        return Explanation(
+            image=prepared.picture,
+            inputs=prepared.inputs,
+            network=self.network,
+            model=self.settings.model,
+            selection=selection,
+            answer=answer,
+            refused=dict(self.cam.refused),
+            layers=self.cam.target_layers,
+            layers_reason=self.cam.reason,
+            aug_smooth=self.settings.cam["aug_smooth"],
+            eigen_smooth=self.settings.cam["eigen_smooth"],
+            every_method=self.settings.every_method,
+            seconds={name: value / count for name, value in seconds.items()},
+            warnings=prepared.warnings,
+        )
+
+
+@dataclass
+class _Prepared:
+    """An image that is read and preprocessed."""
+
+    picture: NamedPicture
+    inputs: Tensor
+    """(1, c, h, w), on the CPU."""
+    warnings: list[str]
+
+
+@contextmanager
+def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Give the list of warnings that are raised inside; none of them is shown."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CamtoolWarning)
+        yield caught
+
+
+def emit_again(warning: warnings.WarningMessage, message: str = "") -> None:
+    """Show a recorded warning, at the line where it was raised; with another message if one is given."""
+    again = type(warning.message)(message) if message else warning.message
+    warnings.warn_explicit(again, warning.category, warning.filename, warning.lineno)

@@ -1,0 +1,232 @@
+"""Explanation: the maps of one image, what they explain, and everything that figures, files and reports say of them."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from camtool import __version__
+from camtool.apis.figures import RANDOM_WEIGHTS, Canvas, FigureOptions, Figures, draw, shown
+from camtool.apis.images import NamedPicture
+from camtool.apis.model import ModelRequest
+from camtool.apis.outputs import methods_as_file_name
+from camtool.apis.selection_result import ExplainedTarget, SelectionResult
+from camtool.apis.target_selection import TargetSelection
+from camtool.attribution.result import CAMResult
+from camtool.io.atomic import write_atomically
+from camtool.io.images import check_format, encode
+from camtool.models import Network
+
+TOP = 5
+"""How many classes `top5` has."""
+
+NO_CLASS = -1
+"""In saved arrays, where a map is about no class."""
+
+
+@dataclass
+class Explanation:
+    """The maps of one image; what `Explainer` returns for it."""
+
+    image: NamedPicture
+    """The image itself, and its name."""
+    inputs: Tensor = field(repr=False)
+    """(1, c, h, w), on the CPU: what the network saw."""
+    network: Network = field(repr=False)
+    model: ModelRequest
+    selection: TargetSelection = field(repr=False)
+    answer: SelectionResult = field(repr=False)
+    refused: dict[str, str]
+    """By method, among all methods, that does not fit the network: why."""
+    layers: list[str]
+    """Target layers; empty where no method reads any."""
+    layers_reason: str
+    """Why these target layers."""
+    aug_smooth: bool
+    eigen_smooth: bool
+    seconds: dict[str, float]
+    every_method: bool
+    """Whether all methods were asked for."""
+    warnings: list[str]
+    """What was warned of while this image was explained."""
+
+    @property
+    def results(self) -> dict[str, CAMResult]:
+        """By method; `results["gradcam"].maps` is (1, k, h, w) for k targets."""
+        return self.answer.results
+
+    @property
+    def predicted(self) -> int | None:
+        """The class with the highest score; None where the network does not give one score per class."""
+        return self.answer.ranking[0] if self.answer.ranking else None
+
+    @property
+    def top5(self) -> list[dict[str, Any]]:
+        """The classes with the highest scores, best first: index, name, probability (or value, of a regression)."""
+        return [self.class_facts(index) for index in self.answer.ranking[:TOP]]
+
+    @property
+    def targets(self) -> list[dict[str, Any]]:
+        """What each map explains: a class, as in `top5`, or words where it is about none."""
+        return [self.target_facts(target) for target in self.answer.targets]
+
+    def class_name(self, index: int) -> str | None:
+        """Return a class's whole name; None where the classes have none."""
+        return self.answer.names[index] if self.answer.names else None
+
+    def class_facts(self, index: int) -> dict[str, Any]:
+        """Return a class's index, name, and its probability, or the number that it is."""
+        number = "value" if self.answer.scale == "value" else "probability"
+        return {"index": index, "name": self.class_name(index), number: round(self.answer.by_class[index], 6)}
+
+    def target_facts(self, target: ExplainedTarget) -> dict[str, Any]:
+        """Return what a map explains: a class, or words where it is about none."""
+        if target.index is not None and self.answer.by_class:
+            return self.class_facts(target.index)
+        return {"index": target.index, "name": target.words, "probability": None}
+
+    def shown(self, index: int) -> str:
+        """Return a class's probability, or the number that it is, as text."""
+        return shown(self.answer, index)
+
+    @cached_property
+    def _canvases(self) -> dict[bool, Canvas]:
+        return {}
+
+    def canvas(self, *, original: bool = False) -> Canvas:
+        """Return what the maps are drawn on; ImageError where the preprocessing cannot be undone for the original."""
+        if original not in self._canvases:
+            self._canvases[original] = Canvas(self.image.picture, self.inputs, self.network.preprocess, original=original)
+        return self._canvases[original]
+
+    def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
+        """Return the figure of everything, and with `single` one of each map."""
+        alarm = RANDOM_WEIGHTS if self.network.checkpoint is None else ""
+        return draw(self.canvas(original=options.original), self.answer, options, alarm=alarm, single=single)
+
+    def figure(self, **options: Any) -> UInt8[np.ndarray, "H W 3"]:
+        """Return one picture in RGB of all maps.
+
+        Args:
+            options: `kind` ("overlay", "panel", "heatmap"), `colormap`, `opacity`, `original`, `per_layer`; see `FigureOptions`.
+
+        Raises:
+            OutputError: if there is no such kind or colormap, or the opacity is out of range.
+        """
+        chosen = FigureOptions(**options)
+        chosen.check()
+        return self.draw(chosen).whole
+
+    def save(self, path: str | Path, **options: Any) -> Path:
+        """Write the figure, whole or not at all, in the format that the suffix names; return its path.
+
+        Args:
+            options: as of `figure`.
+
+        Raises:
+            OutputError: if the suffix is not a format that can be written, or the file cannot be written.
+        """
+        target = Path(path).expanduser()
+        check_format(target.suffix)
+        write_atomically(target, encode(self.figure(**options), target.suffix))
+        return target
+
+    @property
+    def file_label(self) -> str:
+        """What tells its file from those of other methods and targets."""
+        return methods_as_file_name(list(self.results), every=self.every_method) + self.selection.suffix
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what reports say, as JSON holds it: classes, targets, methods, layers, weights, status, warnings."""
+        network = self.network
+        loaded = None if network.keys is None else {"source": network.checkpoint, "sha256": network.digest, **asdict(network.keys)}
+        return {
+            "image": self.image.name,
+            "predicted": None if self.predicted is None else self.class_facts(self.predicted),
+            "top5": self.top5,
+            "targets": self.targets,
+            "target": self.target_report(),
+            "probabilities": self.answer.scale,
+            "methods": list(self.results),
+            "refused": self.refused,
+            "layers": self.layers,
+            "layers_reason": self.layers_reason,
+            "sources": {method: result.source for method, result in self.results.items()},
+            "checkpoint": network.checkpoint or "random weights",
+            "weights": loaded,
+            "status": self.status,
+            "warnings": self.warnings,
+            "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
+        }
+
+    @property
+    def status(self) -> dict[str, list[str]]:
+        """By method for each target "ok", or what is to be known about the map."""
+        return {method: result.status[0] for method, result in self.results.items()}
+
+    def target_report(self) -> dict[str, Any]:
+        """Return what was asked of the network: the kind of target, its settings, and its value for each map."""
+        targets = self.answer.targets
+        return {
+            "name": self.selection.name,
+            **self.answer.facts,
+            "explains": [target.words for target in targets],
+            "values": [round(target.value, 6) for target in targets],
+        }
+
+    def arrays(self) -> bytes:
+        """Return a .npz file's content: maps, signed raw maps, logits, targets, and how they were made."""
+        answer = self.answer
+        arrays: dict[str, Any] = {}
+        for method, result in self.results.items():
+            arrays[f"map/{method}"] = result.maps[0].float().cpu().numpy()
+            if result.attributions is not None:
+                arrays[f"attributions/{method}"] = result.attributions[0].float().cpu().numpy()
+            for layer, raw in result.raw.items():
+                arrays[f"raw/{method}/{layer}"] = raw[0].float().cpu().numpy()
+        if isinstance(answer.logits, Tensor):
+            arrays["logits"] = answer.logits[0].float().cpu().numpy()
+        arrays["predicted"] = np.array(NO_CLASS if self.predicted is None else self.predicted, dtype=np.int64)
+        arrays["targets"] = np.array([NO_CLASS if target.index is None else target.index for target in answer.targets], dtype=np.int64)
+        arrays["target_names"] = np.array([self._array_name(target) for target in answer.targets], dtype=np.str_)
+        arrays["meta"] = np.array(json.dumps(self._meta(), ensure_ascii=False), dtype=np.str_)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return buffer.getvalue()
+
+    def _array_name(self, target: ExplainedTarget) -> str:
+        if target.index is None or not self.answer.by_class:
+            return target.words
+        return self.class_name(target.index) or str(target.index)
+
+    def _meta(self) -> dict[str, Any]:
+        report = self.to_dict()
+        kept = ("image", "checkpoint", "layers", "methods", "refused", "sources", "target", "status")
+        return {
+            **{key: report[key] for key in kept},
+            "config": self.model.config,
+            "cfg_options": self.model.cfg_options,
+            "checkpoint_sha256": self.network.digest,
+            "aug_smooth": self.aug_smooth,
+            "eigen_smooth": self.eigen_smooth,
+            "versions": _versions(),
+        }
+
+
+def _versions(packages: Sequence[str] = ("torch", "torchvision", "mmengine", "mmpretrain", "timm", "numpy")) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"camtool": __version__}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a fork of another name may provide the module
+            found[package] = "unknown"
+    return found

@@ -1,0 +1,137 @@
+"""Figures of an explained image: one of everything, or one a map; on what the network saw, or on the original image."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from camtool.apis.selection_result import ExplainedTarget, SelectionResult
+from camtool.errors import OutputError, closest
+from camtool.io.images import Picture
+from camtool.visualization.figures import KINDS, Cell, Style, figure
+from camtool.visualization.inverse_preprocessing import channel_order, measure_geometry, seen_picture
+from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, check_style
+from camtool.visualization.signed_attributions import around_grey
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camtool.models.sources._base import Preprocess
+
+RANDOM_WEIGHTS = "RANDOM WEIGHTS: this map means nothing"
+"""Written large below figures of a network without a checkpoint."""
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """How an explanation is drawn."""
+
+    kind: str = "overlay"
+    """"overlay", "panel" (input, map and overlay, captioned) or "heatmap"."""
+    colormap: str = DEFAULT_COLORMAP
+    """One of OpenCV's by name."""
+    opacity: float = DEFAULT_OPACITY
+    """Of the map over the image, in [0, 1]."""
+    original: bool = False
+    """Draw on the original image, resize and crop undone."""
+    per_layer: bool = False
+    """Show the map of each target layer beside the fused one."""
+
+    def check(self) -> None:
+        """Raise OutputError if there is no such kind or colormap, or the opacity is out of range."""
+        if self.kind not in KINDS:
+            raise OutputError(f"Unknown figure '{self.kind}'{closest(self.kind, KINDS)}; expected one of: {', '.join(KINDS)}.")
+        check_style(self.colormap, self.opacity)
+
+    @property
+    def style(self) -> Style:
+        """What the drawing functions take."""
+        return Style(self.kind, self.colormap, self.opacity)
+
+
+class Canvas:
+    """Where the maps of one image are drawn: on what the network saw, or on the original image.
+
+    Args:
+        picture: the original image.
+        inputs: (1, c, h, w), what the network saw.
+        original: whether to draw on the original image.
+
+    Raises:
+        ImageError: if the preprocessing cannot be undone, so that nothing can be drawn on the original.
+    """
+
+    def __init__(self, picture: Picture, inputs: "Tensor", preprocess: "Preprocess", *, original: bool) -> None:
+        self._preprocess = preprocess
+        self._geometry = measure_geometry(picture, preprocess) if original else None
+        self.below: Picture = picture if original else seen_picture(inputs, preprocess)
+        """What lies under the maps."""
+
+    def placed(self, maps: np.ndarray) -> np.ndarray:
+        """Return a map (h, w) of the network's input as it lies over `below`; NaN where the network saw nothing."""
+        return maps if self._geometry is None else self._geometry.to_original(maps)
+
+    def cell(self, answer: SelectionResult, method: str, k: int, layer: str = "") -> Cell:
+        """Return a method's map of the k-th target, of all target layers or of one, with its captions."""
+        result = answer.results[method]
+        maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
+        status = result.status[0][k]
+        discriminative = "" if result.class_discriminative else " (any class)"
+        portrait = None
+        if result.attributions is not None:
+            values = result.attributions[0, k].cpu().numpy()[channel_order(self._preprocess)]
+            portrait = around_grey(np.stack([self.placed(channel) for channel in values]))
+        return Cell(
+            self.placed(maps),
+            caption(answer, answer.targets[k]),
+            f"{method}{discriminative} {f'at {layer}' if layer else result.source}",
+            "" if status == "ok" else status,
+            portrait,
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything in one figure, and each map by itself: (method, target's file name, layer or "") -> figure."""
+
+    whole: UInt8[np.ndarray, "H W 3"]
+    single: dict[tuple[str, str, str], Picture]
+
+
+def draw(canvas: Canvas, answer: SelectionResult, options: FigureOptions, *, alarm: str, single: bool = False) -> Figures:
+    """Return the figures of one image's maps.
+
+    Args:
+        alarm: written large below everything.
+        single: whether each map is drawn by itself, too.
+    """
+    keys = []
+    for method, result in answer.results.items():
+        keys.append((method, ""))
+        if options.per_layer and len(result.layer_maps) > 1:
+            keys += [(method, layer) for layer in result.layer_maps]
+    count = len(answer.targets)
+    rows = [[canvas.cell(answer, method, k, layer) for k in range(count)] for method, layer in keys]
+    by_map = {
+        (method, answer.targets[k].file_name, layer): figure(canvas.below, [[cell]], options.style, alarm=alarm)
+        for (method, layer), row in zip(keys, rows, strict=True)
+        for k, cell in enumerate(row)
+        if single
+    }
+    # Methods of one class stand side by side, as the original and its maps do in a paper.
+    grid = [[cell for row in rows for cell in row]] if count == 1 else rows
+    return Figures(figure(canvas.below, grid, options.style, alarm=alarm), by_map)
+
+
+def caption(answer: SelectionResult, target: ExplainedTarget) -> str:
+    """Return what a map explains, with its class's probability, or else the target's value."""
+    if target.is_class_score and target.index is not None:
+        return f"{target.words}, {shown(answer, target.index)}"
+    return f"{target.words}, {target.value:.3g}"
+
+
+def shown(answer: SelectionResult, index: int) -> str:
+    """Return a class's probability, or the number that it is, as text."""
+    value = answer.by_class[index]
+    return f"{value:.4g}" if answer.scale == "value" else f"{100 * value:.1f} %"

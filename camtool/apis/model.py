@@ -1,0 +1,57 @@
+"""ModelRequest: which network, with which weights, on which device; and the way from it to a network that is ready."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from camtool.config.loading import LoadedConfig
+from camtool.config.overrides import parse_options
+from camtool.config.yaml_config import load_either
+from camtool.models import Network, load_network
+from camtool.models.loading import check_device
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """A network as it is asked for."""
+
+    config: str
+    """A path, `mmpretrain::family/name.py`, `timm/NAME`, …, or a known name."""
+    checkpoint: str | None = None
+    """None: what the config says, else the published weights."""
+    device: str = "cpu"
+    cfg_options: Sequence[str] | Mapping[str, Any] = field(default_factory=dict)
+    """Overrides in the config: `["a.b=c"]` or `{"a.b": c}`."""
+    random_weights: bool = False
+    seed: int = 0
+    """Of random weights, and of methods that draw random numbers."""
+
+    def read_config(self) -> LoadedConfig:
+        """Return the config, with its `custom_imports` done; the device is checked first.
+
+        Raises:
+            CamtoolError: if this machine has no such device.
+            ConfigError: if there is no such config, or it cannot be read.
+        """
+        check_device(self.device)
+        options = self.cfg_options
+        return load_either(self.config, dict(options) if isinstance(options, Mapping) else parse_options(options))
+
+    def build(self, loaded: LoadedConfig) -> Network:
+        """Return the network with its weights, on its device; ConfigError or CheckpointError where it cannot be built or filled."""
+        return load_network(loaded, self.checkpoint, random_weights=self.random_weights, seed=self.seed, device=self.device)
+
+
+def layout_of(recipe: Mapping[str, Any], *, vit_like: bool, num_extra_tokens: int | None) -> Any:
+    """Return the layout that `--vit-like` and `--num-extra-tokens` ask for, else the config's `cam.layout`, else None: to be found."""
+    if vit_like or num_extra_tokens is not None:
+        return {"type": "Tokens", "num_extra_tokens": num_extra_tokens}
+    return recipe.get("layout")
+
+
+def quiet_libraries() -> None:
+    """Let the logs of libraries show errors only."""
+    from mmengine.logging import MMLogger
+
+    MMLogger.get_current_instance().setLevel(logging.ERROR)

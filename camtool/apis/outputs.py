@@ -1,0 +1,127 @@
+"""Where results go: the paths of figures and arrays, checked before any work, and named after images, methods and targets."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from camtool.apis.figures import FigureOptions, Figures
+from camtool.errors import OutputError
+from camtool.io.atomic import check_writable, write_atomically
+from camtool.io.images import FORMATS, check_format, encode
+
+DEFAULT_FOLDER = Path("outputs/vis_cam")
+
+_LONGEST_NAME = 100  # of the methods in a file's name; file systems end at 255 bytes
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What can be written: an explanation, or the concepts of an image."""
+
+    @property
+    def file_label(self) -> str:
+        """What tells its file from those of other methods and targets: "gradcam", "gradcam_contrast"."""
+
+    def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
+        """Return the figure of everything, and with `single` one of each map."""
+
+    def arrays(self) -> bytes:
+        """Return a .npz file's content."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the results of one or several images are written.
+
+    Args:
+        save_path: of one image a file (one figure of everything) or a folder (one figure a map); of several a folder. None: one figure
+            in outputs/vis_cam/.
+        save_raw: arrays: of one image a .npz file, of several a folder.
+        several: whether there may be more than one image.
+    """
+
+    save_path: str | None = None
+    save_raw: Path | None = None
+    several: bool = False
+
+    def check(self) -> None:
+        """Raise OutputError before any work if a result could not be written as asked."""
+        for path in self._planned():
+            check_writable(path)
+
+    def _planned(self) -> Iterable[Path]:
+        if self.save_raw is not None:
+            yield self._planned_arrays(self.save_raw)
+        if self.save_path is None:
+            yield DEFAULT_FOLDER / "image.jpg"
+        elif self.one_a_map:
+            if self.several and Path(self.save_path).suffix.lower() in FORMATS and not os.path.isdir(self.save_path):
+                raise OutputError(f"Several images are saved in a folder, got the file name '{self.save_path}'. Give a folder.")
+            yield Path(self.save_path) / "image.jpg"
+        else:
+            check_format(Path(self.save_path).suffix)
+            yield Path(self.save_path)
+
+    def _planned_arrays(self, save_raw: Path) -> Path:
+        is_file = save_raw.suffix == ".npz" and not save_raw.is_dir()
+        if self.several and is_file:
+            raise OutputError(f"--save-raw of several images is a folder, one .npz file an image, got '{save_raw}'.")
+        if not self.several and not is_file:
+            raise OutputError(f"--save-raw writes a .npz file, got '{save_raw}'.")
+        return save_raw / "image.npz" if self.several else save_raw
+
+    @property
+    def one_a_map(self) -> bool:
+        """Whether each map has a file of its own: `save_path` is a folder that exists, ends in a slash, or has no suffix."""
+        path = self.save_path
+        return path is not None and (self.several or path.endswith(("/", "\\")) or os.path.isdir(path) or not Path(path).suffix)
+
+    def write(self, drawable: Drawable, figures: Figures, stem: str) -> list[Path]:
+        """Write the figures and arrays of one image, each whole or not at all; return their paths.
+
+        Args:
+            stem: of the image's files.
+        """
+        files: list[tuple[Path, bytes]] = []
+        if self.one_a_map and self.save_path is not None:
+            for (method, target, layer), picture in figures.single.items():
+                name = "_".join([stem, *filter(None, (as_file_name(method), target, as_file_name(layer)))])
+                files.append((Path(self.save_path) / f"{name}.jpg", encode(picture, ".jpg")))
+        else:
+            path = Path(self.save_path) if self.save_path else DEFAULT_FOLDER / f"{stem}_{drawable.file_label}.jpg"
+            files.append((path, encode(figures.whole, path.suffix)))
+        if self.save_raw is not None:
+            files.append((self.save_raw / f"{stem}.npz" if self.several else self.save_raw, drawable.arrays()))
+        for path, content in files:
+            write_atomically(path, content)
+        return [path for path, _ in files]
+
+
+def unique_stems(names: Sequence[str]) -> list[str]:
+    """Return each name without folders and suffix, equal ones with a number: "cat", "cat_2". Case does not tell names apart."""
+    stems: list[str] = []
+    taken: set[str] = set()
+    own = {Path(name).stem.casefold() for name in names}
+    for name in names:
+        stem, count = Path(name).stem, 1
+        while stem.casefold() in taken or (count > 1 and stem.casefold() in own):
+            count += 1
+            stem = f"{Path(name).stem}_{count}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+def methods_as_file_name(methods: Sequence[str], *, every: bool) -> str:
+    """Return the methods as a part of a file's name."""
+    joined = "_".join(map(as_file_name, methods))
+    if every:
+        return "all"
+    return joined if len(joined) <= _LONGEST_NAME else f"{len(methods)}_methods"
+
+
+def as_file_name(name: str) -> str:
+    """Return a layer's path or a method's name as every file system takes it: `smooth:gradcam++` is `smooth-gradcam++`."""
+    return "".join(character if character.isalnum() or character in "._-+" else "-" for character in name).strip("-")

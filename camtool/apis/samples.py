@@ -1,0 +1,138 @@
+"""Samples of a data set, or image files, explained: a figure of three panels each, with the true, predicted and explained class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from camtool.apis.explanation import Explanation
+from camtool.apis.figures import RANDOM_WEIGHTS, caption
+from camtool.apis.images import NamedPicture, load_image
+from camtool.datasets.splits import Samples
+from camtool.errors import DataError
+from camtool.io.images import FORMATS
+from camtool.models.class_labels import label
+from camtool.visualization.figures import Style, panels
+
+OPACITY = 0.4  # 0.6 of the image shines through
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """An image to look at, not read yet, and where its figure goes."""
+
+    origin: Path | int
+    """An image file, or an index of the data set."""
+    file: Path
+
+    @property
+    def index(self) -> int | None:
+        """Of the data set; None for an image file."""
+        return self.origin if isinstance(self.origin, int) else None
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """An image that was read, and its true classes where they are known."""
+
+    image: NamedPicture
+    labels: Sequence[int] = ()
+
+
+def requested_samples(
+    out_dir: Path,
+    samples: Samples | None,
+    *,
+    images: Sequence[Path] = (),
+    index: int | None = None,
+    random: int | None = None,
+    seed: int = 0,
+) -> list[SampleRequest]:
+    """Return what to look at: image files, one sample by index, or some by chance.
+
+    Raises:
+        DataError: if there is no sample of this index, or there are not so many.
+    """
+    if samples is None:
+        return [SampleRequest(path, out_dir / name) for path, name in zip(images, _names_after(images), strict=True)]
+    if index is not None:
+        samples.check_index(index)
+        return [SampleRequest(index, out_dir / f"index_{index}_cam.png")]
+    if random is None:
+        raise DataError("Expected image files, an index, or a number of random samples.")
+    drawn = samples.drawn(random, seed)
+    return [SampleRequest(number, out_dir / f"random_cam_{count}.png") for count, number in enumerate(drawn)]
+
+
+def read_sample(request: SampleRequest, samples: Samples | None) -> LabelledSample:
+    """Return the image of a request, with its labels; ImageError or DataError if it cannot be read."""
+    if isinstance(request.origin, Path):
+        return LabelledSample(load_image(request.origin))
+    assert samples is not None
+    sample = samples[request.origin]
+    return LabelledSample(NamedPicture(sample.picture, sample.name), sample.labels)
+
+
+def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> UInt8[ndarray, "H W 3"]:
+    """Return a figure of three panels a method: the original, the map, the overlay, with true, predicted and explained class.
+
+    Args:
+        labels: the true classes.
+        names: of the true classes.
+    """
+    (target,) = explanation.answer.targets
+    canvas = explanation.canvas()
+    cells = []
+    for method, result in explanation.results.items():
+        title = f"CAM for {target.words}" if result.class_discriminative else "CAM for any class"
+        cells.append(replace(canvas.cell(explanation.answer, method, 0), title=title))
+    true = true_classes(labels, names)
+    return panels(
+        canvas.below,
+        cells,
+        Style("panel", opacity=OPACITY),
+        input_captions=["original", *([f"true: {true}"] if true else [])],
+        overlay_captions=["overlay", f"predicted: {predicted_class(explanation)}", f"target: {caption(explanation.answer, target)}"],
+        alarm=RANDOM_WEIGHTS if explanation.network.checkpoint is None else "",
+    )
+
+
+def sample_report(request: SampleRequest, explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> dict[str, Any]:
+    """Return what a report says of one sample, as JSON holds it."""
+    predicted = explanation.predicted
+    return {
+        "output": str(request.file),
+        "image": explanation.image.name,
+        "index": request.index,
+        "true": [{"index": index, "name": names[index] if names and index < len(names) else None} for index in labels],
+        "predicted": None if predicted is None else explanation.class_facts(predicted),
+        "target": explanation.targets[0],
+        "status": {method: status[0] for method, status in explanation.status.items()},
+    }
+
+
+def true_classes(labels: Sequence[int], names: Sequence[str] | None) -> str:
+    """Return the true classes as text; "" where none are known."""
+    return ", ".join(label(index, names) for index in labels)
+
+
+def predicted_class(explanation: Explanation) -> str:
+    """Return the predicted class and its probability as text; "" where the network does not give one score per class."""
+    index = explanation.predicted
+    return "" if index is None else f"{label(index, explanation.answer.names)}, {explanation.shown(index)}"
+
+
+def _names_after(images: Sequence[Path]) -> list[str]:
+    """Return `cam_NAME` of each image's own name, no two the same."""
+    names: list[str] = []
+    for path in images:
+        stem, suffix = path.stem, path.suffix if path.suffix.lower() in FORMATS else f"{path.suffix}.png"
+        name, count = f"cam_{stem}{suffix}", 1
+        while name in names:  # of one name in two folders
+            count += 1
+            name = f"cam_{stem}_{count}{suffix}"
+        names.append(name)
+    return names

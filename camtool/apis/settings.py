@@ -1,0 +1,115 @@
+"""ExplainerSettings: a config that is read and CAM's arguments that are checked, before any network is built."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from camtool.apis.model import ModelRequest
+from camtool.config.loading import LoadedConfig
+from camtool.errors import MethodError
+from camtool.fusion import Fusion, build_fusion
+from camtool.instrumentation.acceleration import Speed, build_speed
+from camtool.layouts import Layout, build_layout
+from camtool.methods import BaseMethod, InputMethod, build_method, build_methods, family, find_method, method_names, reads_layers, spec_of
+
+ALL = "all"
+"""As a method's name: every method that fits the network."""
+
+MethodSpec: TypeAlias = str | Mapping[str, Any] | BaseMethod
+
+
+@dataclass(frozen=True)
+class ExplainerSettings:
+    """What an Explainer is made of."""
+
+    model: ModelRequest
+    loaded: LoadedConfig
+    cam: dict[str, Any]
+    """Arguments of CAM."""
+    target: Any
+    """The config's `cam.target`, or what was given in its place: a name, a dict, or None."""
+    every_method: bool = False
+    """Whether all methods were asked for."""
+
+
+def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
+    model: ModelRequest,
+    loaded: LoadedConfig,
+    *,
+    method: MethodSpec | Iterable[MethodSpec] | None = None,
+    target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
+    layout: str | Mapping[str, Any] | Layout | None = None,
+    target: str | Mapping[str, Any] | None = None,
+    aug_smooth: bool | None = None,
+    eigen_smooth: bool | None = None,
+    fuse: str | Mapping[str, Any] | Fusion | None = None,
+    speed: Speed | Mapping[str, Any] | None = None,
+) -> ExplainerSettings:
+    """Return the settings: what is given, else what the config's `cam` says, else the defaults of CAM.
+
+    Raises:
+        MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or has not such a setting.
+    """
+    recipe = loaded.cam
+    specs = [method] if isinstance(method, (str, Mapping, BaseMethod)) else list(method or ())
+    every = _is_all(specs)
+    specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
+    methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
+    if not any(reads_layers(one) for one in methods):  # what the recipe says of target layers is not about these
+        recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
+    arguments = {
+        "target_layers": recipe.get("target_layers") if target_layers is None or target_layers == [] else target_layers,
+        "method": methods,
+        "skip_unfit": every,
+        "layout": build_layout(recipe.get("layout") if layout is None else layout),
+        "aug_smooth": recipe.get("aug_smooth", False) if aug_smooth is None else aug_smooth,
+        "eigen_smooth": recipe.get("eigen_smooth", False) if eigen_smooth is None else eigen_smooth,
+        "fuse": build_fusion(fuse or recipe.get("fuse") or "mean"),
+        "speed": build_speed(recipe.get("speed") if speed is None else speed),
+    }
+    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every)
+
+
+def every_method() -> list[str]:
+    """Return the names of what `all` tries, family by family; those that take longest last, a user's own before them.
+
+    Wrappers are left out: each would come as often as there are methods to wrap.
+    """
+    families = {name: family(find_method(name)) for name in method_names()}
+    names = [name for name, kind in families.items() if kind != "wrapper"]
+    return sorted(names, key=lambda name: (families[name] == "perturbation", families[name], name))
+
+
+def _is_all(specs: Sequence[MethodSpec]) -> bool:
+    """Return whether every method that fits is asked for; MethodError where others are named beside."""
+    names = {spec.casefold() if isinstance(spec, str) else "" for spec in specs}
+    if ALL not in names:
+        return False
+    if len(names) > 1:
+        raise MethodError(f"'{ALL}' is every method that fits the network; ask for it alone.")
+    return True
+
+
+def _seeded(spec: MethodSpec, seed: int) -> MethodSpec:
+    """Return a method's name as a config dict with the seed, where it draws random numbers; others as they are."""
+    return _with_seed(spec_of(spec), seed) if isinstance(spec, str) else spec
+
+
+def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:
+    draws = {"seed": seed} if "seed" in inspect.signature(find_method(spec["type"])).parameters else {}
+    inner = {"method": _with_seed(spec["method"], seed)} if "method" in spec else {}
+    return {**spec, **draws, **inner}
+
+
+def _with_parts(methods: Mapping[str, BaseMethod]) -> list[BaseMethod]:
+    """Return the methods, before each that is a product what it is a product of: they are shown together."""
+    shown: dict[str, BaseMethod] = {}
+    for name, method in methods.items():
+        if isinstance(method, InputMethod) and method.base:
+            for part in (method.base, "guidedbackprop"):
+                shown.setdefault(part, methods.get(part) or build_method(part))
+        shown.setdefault(name, method)
+    return list(shown.values())

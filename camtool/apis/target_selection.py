@@ -1,0 +1,241 @@
+"""What the maps of an image explain: classes in one of several ways, a target that a config describes whole, or a likeness."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camtool.apis.images import ImageLike, NamedPicture, load_image
+from camtool.apis.selection_result import ExplainedTarget, SelectionResult, ranking_of, sample_of, with_classes
+from camtool.attribution.cam import CAM
+from camtool.attribution.result import CAMResult
+from camtool.errors import TargetError
+from camtool.instrumentation.embedding import EmbeddingOutput
+from camtool.instrumentation.inputs import find_inputs
+from camtool.models import Network
+from camtool.models.class_labels import find_class, label
+from camtool.targets import (
+    ClassContrast,
+    ClassProbability,
+    EmbeddingSimilarity,
+    FromLogits,
+    RawOutput,
+    Region,
+    Target,
+    build_target,
+    build_target_factory,
+    chooses_no_class,
+    find_target,
+)
+
+
+class TargetSelection(ABC):
+    """What the maps of images explain."""
+
+    name: str
+    """As a target is called: "logit", "probability", …, "similarity"."""
+
+    @abstractmethod
+    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+        """Return the result for each image of `inputs` (n, c, h, w)."""
+
+    @property
+    def suffix(self) -> str:
+        """What tells its file from that of the usual target, the logit."""
+        return "" if self.name == "logit" else f"_{self.name}"
+
+
+def read_selection(
+    recipe: Any = None,
+    *,
+    categories: Sequence[str | int] = (),
+    top_k: int | None = None,
+    target: str | Mapping[str, Any] | None = None,
+    against: str | int | None = None,
+    target_image: ImageLike | None = None,
+) -> TargetSelection:
+    """Return what is to be explained: what the arguments say, else the config's `cam.target` (`recipe`), else the classes' logits.
+
+    Args:
+        categories: classes by index or name; none: the predicted class.
+        top_k: the classes with the highest scores.
+        target: a kind of target by name, or a config dict.
+        against: the other class of a contrast.
+        target_image: no class but the likeness to this image.
+
+    Raises:
+        TargetError: if arguments contradict each other, or a kind of target does not exist.
+        ImageError: if the reference image cannot be read.
+    """
+    if categories and top_k:
+        raise TargetError("Give either categories (--target-category) or top_k (--top-k), not both.")
+    if target_image is not None:
+        others: dict[str, Any] = {"target (--target)": target, "against (--against)": against}
+        others |= {"categories (--target-category)": categories, "top_k (--top-k)": top_k}
+        for option, value in others.items():
+            if value:
+                raise TargetError(f"Give either target_image (--target-image), the likeness to an image, or {option}, not both.")
+        return SimilaritySelection(load_image(target_image))
+    spec = target or recipe or "logit"
+    settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
+    kind = find_target(str(settings["type"])) if "type" in settings else None
+    if against is not None and kind is not ClassContrast:
+        raise TargetError("against (--against CLASS) belongs to the target 'contrast': one class against another.")
+    if against is not None:
+        settings["against"] = against
+    if kind is ClassContrast and "against" not in settings:
+        raise TargetError("The target 'contrast' needs against (--against CLASS), the other class.")
+    if kind is None or not chooses_no_class(settings):
+        return ClassSelection(settings, categories, top_k)
+    if categories or top_k:
+        raise TargetError(
+            f"The target '{kind.__name__}' says by itself what is explained; leave out categories (--target-category) and top_k (--top-k)."
+        )
+    reference = settings.get("reference")
+    if kind is EmbeddingSimilarity and isinstance(reference, str):
+        return SimilaritySelection(load_image(reference))
+    if kind is Region and isinstance(settings.get("mask"), str):
+        settings["mask"] = load_image(settings["mask"]).picture.max(axis=2) > 0
+    return WholeSelection(settings)
+
+
+class ClassSelection(TargetSelection):
+    """One kind of target for each class that is named, or for the best ones."""
+
+    def __init__(self, settings: Mapping[str, Any], categories: Sequence[str | int], top_k: int | None) -> None:
+        factory = build_target_factory(settings)
+        assert isinstance(factory, partial)
+        self._factory: partial[Target] = factory
+        self._categories, self._top_k = [str(category) for category in categories], top_k
+        self.name = getattr(factory.func, "name", factory.func.__name__.casefold())
+        self._facts = {key: value for key, value in settings.items() if key != "type"}
+
+    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+        """Return the results; the classes are found, and their names checked, with the one forward pass."""
+        chosen: list[tuple[list[Any], SelectionResult]] = []
+
+        def choose(logits: Any) -> list[list[Target]]:
+            if not isinstance(logits, Tensor) or logits.ndim != 2:
+                shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
+                raise TargetError(f"The network gives {shape}; expected one score per class.")
+            chosen[:] = [self._chosen(network, logits[sample : sample + 1]) for sample in range(len(logits))]  # anew: probing asks, too
+            return [targets for targets, _ in chosen]
+
+        results = cam(network.source.inputs(inputs), FromLogits(choose))
+        found = []
+        for sample, (targets, partial_result) in enumerate(chosen):
+            of_sample = {method: sample_of(result, sample) for method, result in results.items()}
+            logits = next(iter(of_sample.values())).logits
+            explained = [self._explained(target, partial_result.names, logits[0]) for target in targets]
+            found.append(replace(partial_result, results=of_sample, targets=explained, logits=logits))
+        return found
+
+    def _chosen(self, network: Network, logits: Tensor) -> tuple[list[Target], SelectionResult]:
+        """Return the targets of one sample, and its result without maps."""
+        by_class, scale = self._by_class(network, logits)
+        names, remark = network.class_names(len(by_class))
+        ranking = ranking_of(torch.tensor(by_class) if self.name == "binary" else logits[0])
+        facts = dict(self._facts)
+        targets = [self._target(index, names, scale, logits, facts) for index in self._indices(ranking, names)]
+        return targets, SelectionResult({}, [], logits, by_class, scale, names, remark, ranking, facts)
+
+    def _by_class(self, network: Network, logits: Tensor) -> tuple[list[float], str]:
+        """Return what the table shows of each class, and what it is."""
+        if self._factory.func is RawOutput:
+            return logits[0].float().tolist(), "value"
+        probabilities, scale = network.probabilities(logits)
+        if self.name == "binary":  # its two classes share an output
+            return [1 - probabilities[0, 0].item(), probabilities[0, 0].item()], scale
+        return probabilities[0].tolist(), scale
+
+    def _indices(self, ranking: list[int], names: list[str] | None) -> list[int]:
+        if self._categories:
+            indices = [find_class(category, names, len(ranking)) for category in self._categories]
+            return list(dict.fromkeys(indices))  # one named twice is taken once
+        if self._factory.func is RawOutput and self._top_k is None and len(ranking) > 1:
+            raise TargetError(f"The network gives {len(ranking)} numbers; name one or more by categories (--target-category).")
+        return ranking[: self._top_k or 1]
+
+    def _target(self, index: int, names: list[str] | None, scale: str, logits: Tensor, facts: dict[str, Any]) -> Target:
+        settings: dict[str, Any] = {}
+        if "against" in self._factory.keywords:
+            settings["against"] = facts["against"] = find_class(str(self._factory.keywords["against"]), names, logits.shape[1])
+        if self._factory.func is ClassProbability and "scale" not in self._factory.keywords:
+            settings["scale"] = scale
+        target = self._factory(index, **settings)
+        fitted = getattr(target, "fitted", None)
+        return target if fitted is None else fitted(logits, 0)
+
+    def _explained(self, target: Any, names: list[str] | None, logits: Tensor) -> ExplainedTarget:
+        named = partial(label, names=names)
+        index = target.index
+        words = target.describe(named) if hasattr(target, "describe") else f"{self.name} of {named(index)}"
+        others = [str(target.against)] if isinstance(target, ClassContrast) else []
+        parts = [str(index)] if self.name == "logit" else [self.name, str(index), *others]
+        return ExplainedTarget(index, words, "_".join(parts), float(target(logits)), self.name in ("logit", "probability", "binary"))
+
+
+class WholeSelection(TargetSelection):
+    """One target that a config describes whole, for networks of any output: a region's class, a box."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._target = build_target(settings)
+        self.name = str(getattr(self._target, "name", type(self._target).__name__.casefold()))
+        self._facts = {key: _plain(value) for key, value in settings.items() if key != "type"}
+
+    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+        """Return the results; classes are ranked where the network gives one score per class."""
+        results = cam(network.source.inputs(inputs), [[self._target]] * len(inputs))
+        return [
+            self._of_sample(network, {method: sample_of(result, sample) for method, result in results.items()})
+            for sample in range(len(inputs))
+        ]
+
+    def _of_sample(self, network: Network, results: dict[str, CAMResult]) -> SelectionResult:
+        logits = next(iter(results.values())).logits
+        with torch.no_grad():
+            value = float(self._target(logits[0]))
+        explained = ExplainedTarget(getattr(self._target, "index", None), repr(self._target), self.name, value)
+        return with_classes(network, SelectionResult(results, [explained], logits, facts=self._facts))
+
+
+class SimilaritySelection(TargetSelection):
+    """How much an image is like a reference image to the network."""
+
+    name = "similarity"
+
+    def __init__(self, reference: NamedPicture) -> None:
+        self._reference = reference
+
+    @property
+    def suffix(self) -> str:
+        """What tells its file from others'."""
+        return f"_{self.name}_{self._reference.stem}"
+
+    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+        """Return the results; the reference image takes a forward pass of its own."""
+        source = network.source
+        reference = network.preprocess(self._reference.picture).to(inputs.device)
+        with EmbeddingOutput(network.model, find_inputs(source.inputs(reference), source.picture_input)) as embedding:
+            target = EmbeddingSimilarity(embedding.reference)
+            results = cam(source.inputs(inputs), [[target]] * len(inputs))
+        facts = {"image": self._reference.name, "embedding": f"{embedding.source}, {len(embedding.reference)} numbers"}
+        found = []
+        for sample in range(len(inputs)):
+            of_sample = {method: sample_of(result, sample) for method, result in results.items()}
+            output = next(iter(of_sample.values())).logits
+            logits = output if embedding.logits is None else embedding.logits[sample : sample + 1]
+            words = f"similarity to {self._reference.file_name}"
+            explained = ExplainedTarget(None, words, self.suffix.strip("_"), float(target(output[0])))
+            found.append(with_classes(network, SelectionResult(of_sample, [explained], logits, facts=facts)))
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON can hold it: of a mask its shape."""
+    return f"array of shape {tuple(value.shape)}" if isinstance(value, (np.ndarray, Tensor)) else value

@@ -1,0 +1,140 @@
+"""`IMG… CONFIG [CHECKPOINT]`: which positional argument is what, and which image files the images mean."""
+
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camtool.errors import ConfigError, ImageError, some
+
+if TYPE_CHECKING:
+    from camtool.apis.images import ImageLike
+
+STANDARD_INPUT = "-"
+_USAGE = "Expected IMG and CONFIG: python tools/vis_cam.py demo/cat.jpg configs/… (--help says more)."
+
+
+@dataclass(frozen=True)
+class Positionals:
+    """The positional arguments of a command that explains images."""
+
+    images: Sequence[str]
+    config: str
+    checkpoint: str | None = None
+
+
+def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> Positionals:
+    """Return the images, the config and the checkpoint that `IMG… CONFIG [CHECKPOINT]` names.
+
+    CONFIG is the last argument that is a config file, a known name or `source/name`. The first argument is an image, unless none is
+    needed; at most one argument follows CONFIG. Where none is a config, the last but the checkpoint is taken for a misspelt one.
+
+    Raises:
+        ConfigError: if there is no CONFIG, no image, or more than one argument behind CONFIG.
+    """
+    from camtool.config.loading import is_config
+
+    first = 1 if needs_image else 0
+    if len(arguments) <= first:
+        raise ConfigError(_USAGE)
+    place = next((place for place in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[place])), None)
+    if place is None:
+        place = _likely(arguments, first)
+    behind = arguments[place + 1 :]
+    if len(behind) > 1:
+        raise ConfigError(
+            f"Expected at most one argument, CHECKPOINT, behind CONFIG '{arguments[place]}', got {some([repr(one) for one in behind])}. "
+            "Images come before CONFIG."
+        )
+    config = os.path.expanduser(arguments[place])
+    return Positionals(arguments[:place], config, os.path.expanduser(behind[0]) if behind else None)
+
+
+def _likely(arguments: Sequence[str], first: int) -> int:
+    """Return the place of what is most like a config, where no argument is one."""
+    from camtool.io.images import SUFFIXES
+
+    if len(arguments) - first <= 2 and Path(arguments[first]).suffix.lower() not in SUFFIXES:
+        return first
+    suffixes = (".py", ".yaml", ".yml", ".json")
+    by_suffix = [place for place in range(first, len(arguments)) if Path(arguments[place]).suffix in suffixes]
+    return by_suffix[-1] if by_suffix else len(arguments) - 1
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The images of one command."""
+
+    paths: Sequence[str]
+    several: bool
+    """Whether several images, a folder or a pattern were asked for, even if it is one file."""
+
+    @property
+    def names(self) -> list[str]:
+        """What each is called in files and reports."""
+        return ["stdin" if path == STANDARD_INPUT else path for path in self.paths]
+
+    def images(self) -> "list[ImageLike]":
+        """Return the images; a single one is read at once, so that a missing file is found before any other work."""
+        from camtool.apis.images import NamedPicture, load_image
+        from camtool.io.images import decode_picture
+
+        if self.several:
+            return list(self.paths)
+        if self.paths == [STANDARD_INPUT]:
+            return [NamedPicture(decode_picture(sys.stdin.buffer.read(), "standard input"), "stdin")]
+        return [load_image(self.paths[0])]
+
+
+def find_images(arguments: Sequence[str]) -> ImageFiles:
+    """Return the image files that arguments mean: files, folders (the images in them), patterns (`pictures/*.jpg`), `-`.
+
+    Raises:
+        ImageError: if a folder or a pattern holds no image, or standard input is to be read beside files.
+    """
+    paths: list[str] = []
+    several = len(arguments) > 1
+    for argument in arguments:
+        path = os.path.expanduser(argument)
+        if os.path.isdir(path):
+            paths += _in_folder(path)
+            several = True
+        elif glob.has_magic(path) and not os.path.exists(path):
+            paths += _matching(path)
+            several = True
+        else:
+            paths.append(path)
+    if STANDARD_INPUT in paths and len(paths) > 1:
+        raise ImageError("'-' reads one image from standard input; give it alone, or files.")
+    return ImageFiles(paths, several)
+
+
+def _in_folder(folder: str) -> list[str]:
+    found = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path)]
+    if not found:
+        below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path)), None)
+        hint = f" There are some in '{below}'." if below else ""
+        raise ImageError(f"No image in the folder '{folder}'; expected files such as {_suffixes()}.{hint}")
+    return found
+
+
+def _matching(pattern: str) -> list[str]:
+    found = sorted(path for path in glob.glob(pattern, recursive=True) if _is_image(Path(path)))
+    if not found:
+        raise ImageError(f"No image matches '{pattern}'; expected files such as {_suffixes()}.")
+    return found
+
+
+def _is_image(path: Path) -> bool:
+    from camtool.io.images import SUFFIXES
+
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _suffixes() -> str:
+    from camtool.io.images import SUFFIXES
+
+    return ", ".join(SUFFIXES)

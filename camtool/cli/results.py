@@ -1,0 +1,103 @@
+"""Results of a command that explains images: drawn and written image by image, then reported."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from camtool.apis import ConceptExplanation, Explanation
+from camtool.apis.figures import FigureOptions
+from camtool.apis.outputs import Output, unique_stems
+from camtool.cli import report
+from camtool.cli.command import Session
+from camtool.cli.positionals import ImageFiles
+from camtool.cli.terminal import show
+from camtool.errors import CamtoolError
+
+
+class ResultWriter:
+    """Draws and writes what was explained, image by image, and reports it."""
+
+    def __init__(
+        self,
+        running: Session,
+        files: ImageFiles,
+        output: Output,
+        options: FigureOptions,
+        *,
+        batch_size: int,
+        strict: bool,
+        show: bool,
+        as_json: bool,
+    ) -> None:
+        self._running = running
+        self._files = files
+        self._output = output
+        self._options = options
+        self._batch_size = batch_size
+        self._stops = strict or not files.several
+        self._show = show
+        self._as_json = as_json
+        self._explained: list[tuple[Explanation | ConceptExplanation, Sequence[Path]]] = []
+        self._failed: dict[str, CamtoolError] = {}
+        self._reports: list[dict[str, Any]] = []
+
+    def write(
+        self, results: Iterable[Explanation | ConceptExplanation | CamtoolError], progress: Callable[[str, int, int], None] | None
+    ) -> None:
+        """Write the figures and arrays of every image that could be explained.
+
+        Raises:
+            CamtoolError: of the first image that could not, if it is the only one or that was asked for; or if a whole batch at the
+                beginning fails for one reason, which is not the images'.
+        """
+        names = self._files.names
+        for done, (name, stem, result) in enumerate(zip(names, unique_stems(names), results, strict=True), start=1):
+            if isinstance(result, CamtoolError):
+                self._fail(name, result)
+            else:
+                figures = result.draw(self._options, single=self._output.one_a_map or self._show)
+                written = self._output.write(result, figures, stem)
+                self._explained.append((result, written))
+                self._reports.append({**result.to_dict(), "image": name, "outputs": [str(path) for path in written]})
+                if self._show:
+                    by_caption = {" ".join(key).strip(): picture for key, picture in figures.single.items()}
+                    show(figures.whole, by_caption, sys.stderr if self._as_json else self._running.output)
+            if progress is not None:
+                progress("images", done, len(names))
+
+    def _fail(self, name: str, error: CamtoolError) -> None:
+        if self._stops:
+            raise error
+        self._failed[name] = error
+        self._reports.append({"image": name, "error": str(error)})
+        reasons = {str(failure) for failure in self._failed.values()}
+        if not self._explained and len(self._failed) >= self._batch_size > 1 and len(reasons) == 1:
+            raise error
+        self._running.remark(f"Error: {name}: {error}")
+
+    def report(self, loading: float, started: float) -> None:
+        """Print the report; end with exit code 2 if an image failed."""
+        seconds = time.perf_counter() - started
+        if self._as_json:
+            for written in self._reports:
+                if "error" not in written:
+                    written["seconds"] = {**written.get("seconds", {}), "load": round(loading, 4), "total": round(seconds, 4)}
+            if self._files.several:
+                report.print_json(self._running, self._reports)
+            else:
+                report.print_json(self._running, {**self._reports[0], "warnings": self._running.warnings})
+        elif self._files.several:
+            report.print_several(self._running, self._explained, seconds)
+        else:
+            ((explanation, paths),) = self._explained
+            if isinstance(explanation, Explanation):
+                report.print_explanation(self._running, explanation, paths, seconds)
+            else:
+                report.print_concepts(self._running, explanation, paths)
+        if self._failed:
+            self._running.remark(f"Error: {len(self._failed)} of {len(self._files.paths)} images could not be explained.")
+            raise typer.Exit(2)
