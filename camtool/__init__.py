@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 __all__ = ["CAM", "CAMResult", "Explainer", "Explanation", "__version__", "deep_feature_factorization"]
 
 if TYPE_CHECKING:
-    from camtool.apis import Explainer as Explainer  # type: ignore[import-not-found, import-untyped, unused-ignore]  # until apis/ is here
+    from camtool.apis import Explainer as Explainer
     from camtool.apis import Explanation as Explanation
     from camtool.attribution.cam import CAM as CAM
     from camtool.attribution.result import CAMResult as CAMResult
