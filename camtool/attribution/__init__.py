@@ -1,1 +1,1 @@
-"""One CAM call: the forward pass that methods share, what they query beyond it, and the maps they give."""
+"""One CAM call: the shared forward pass of all methods, their further queries of the network, and their maps."""

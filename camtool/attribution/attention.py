@@ -1,4 +1,4 @@
-"""The attention methods' part of a forward pass: which attention they read, its gradients, and the maps they make of it."""
+"""The attention methods' part of a CAM call: the self-attention layers, their gradients, and the maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,35 +19,37 @@ from camtool.methods.attention._base import AttentionEvidence
 from camtool.targets import Output, find_logits
 
 ATTENTION = "attention"
-"""What stands for the target layer's path in the raw maps of attention methods."""
+"""Key of the raw maps of attention methods, in place of a target layer's path."""
 
 
 class AttentionMaps:
-    """The attention of one forward pass, as its methods read it.
+    """Raw maps of attention methods from the recorded attention of one forward pass.
 
     Raises:
-        MethodError: where the methods are not defined for this network.
+        MethodError: if the methods are not defined for this network.
     """
 
     def __init__(
         self, methods: Mapping[str, AttentionMethod], records: Sequence[Attention], inputs: Inputs, logits: Output, layout: Layout | None
     ) -> None:
-        extra = layout.num_extra_tokens if isinstance(layout, Tokens) else None
+        num_extra_tokens = layout.num_extra_tokens if isinstance(layout, Tokens) else None
         self._methods = methods
         self._inputs = inputs
         self._logits = logits
-        named = ", ".join(f"'{name}'" for name in methods)
-        self.found: SelfAttention = find_self_attention(records, len(inputs.picture), inputs.picture.shape[2:], extra, named)
+        method_names = ", ".join(f"'{name}'" for name in methods)
+        self.self_attention: SelfAttention = find_self_attention(
+            records, len(inputs.picture), inputs.picture.shape[2:], num_extra_tokens, method_names
+        )
 
     @property
-    def wanted(self) -> list[Tensor]:
-        """The weights whose gradients are needed; the last layer's always, since its gradient tells which tokens the scores read."""
-        layers = self.found.layers
+    def differentiated(self) -> list[Tensor]:
+        """The weights whose gradients are needed; always the last layer's, whose gradient shows which tokens the scores depend on."""
+        layers = self.self_attention.layers
         return [layer.weights for layer in (layers if any(method.needs.gradients for method in self._methods.values()) else layers[-1:])]
 
     def checked(self, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """Return the gradients of `wanted` if all are there; MethodError if not."""
-        layers = self.found.layers[-len(gradients) :]
+        """Return the gradients of the last layers if none is missing; MethodError otherwise."""
+        layers = self.self_attention.layers[-len(gradients) :]
         for layer, gradient in zip(layers, gradients, strict=True):
             if gradient is None:
                 raise MethodError(
@@ -58,89 +60,94 @@ class AttentionMaps:
         return [gradient for gradient in gradients if gradient is not None]
 
     def layer_gradients(self, model: nn.Module, scores_of: Sequence[Callable[[Output], Tensor]]) -> list[list[Tensor]] | None:
-        """Return by target and layer the gradient, with respect to the layer's weights, of the score that its own tokens give.
+        """Return, by target and layer, the gradient of the score of the layer's own tokens with respect to the layer's weights.
 
-        `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n). None if no method asks for it.
+        `scores_of[k]` converts the logits of the batch to its k-th targets' scores (n). None if no method needs these gradients.
 
-        All layers' tokens go through the network's tail as one batch, put in place of the last block's output in a second forward
-        pass: without graph, and of one sample where the network lets it, so that the first pass, which all methods share, stays
-        what the network is.
+        All layers' tokens go through the network's tail as one batch, in place of the last block's output in a second forward pass:
+        without graph, and of one sample if the network allows it, so that the first pass, which all methods share, is unchanged.
         """
-        asking = [name for name, method in self._methods.items() if method.needs.layer_gradients]
-        if not asking:
+        needing = [name for name, method in self._methods.items() if method.needs.layer_gradients]
+        if not needing:
             return None
-        layers, n = self.found.layers, len(self._inputs.picture)
-        if len(layers) == 1:  # its own score is the network's
+        layers, n = self.self_attention.layers, len(self._inputs.picture)
+        if len(layers) == 1:  # the layer's own score is the network's
             with torch.enable_grad():
                 scores = [score(self._logits).sum() for score in scores_of]
             return [[*torch.autograd.grad(score, layers[0].weights, retain_graph=True)] for score in scores]
-        blocks = find_blocks(layers, asking[0])
+        blocks = find_blocks(layers, needing[0])
         tokens = [layer.outputs[block] for layer, block in zip(layers, blocks, strict=True)]
-        axis = 0 if tokens[-1].shape[0] == n else 1  # nn.TransformerEncoder may have the length in front
-        stacked = torch.cat([one.detach() for one in tokens], dim=axis).requires_grad_()
-        logits = self._tail(model, blocks[-1], stacked, len(layers), asking[0])
+        axis = 0 if tokens[-1].shape[0] == n else 1  # nn.TransformerEncoder may have the length first
+        stacked = torch.cat([layer_tokens.detach() for layer_tokens in tokens], dim=axis).requires_grad_()
+        logits = self._tail(model, blocks[-1], stacked, len(layers), needing[0])
         by_target = []
         for score in scores_of:
             with torch.enable_grad():
-                total = torch.stack([score(of_layer).sum() for of_layer in logits.chunk(len(layers))]).sum()
-            (of_tokens,) = torch.autograd.grad(total, stacked, retain_graph=True)
-            found = [
+                total = torch.stack([score(layer_logits).sum() for layer_logits in logits.chunk(len(layers))]).sum()
+            (token_gradients,) = torch.autograd.grad(total, stacked, retain_graph=True)
+            weight_gradients = [
                 torch.autograd.grad(output, layer.weights, grad_outputs=gradient, retain_graph=True, allow_unused=True)[0]
-                for output, layer, gradient in zip(tokens, layers, of_tokens.chunk(len(layers), dim=axis), strict=True)
+                for output, layer, gradient in zip(tokens, layers, token_gradients.chunk(len(layers), dim=axis), strict=True)
             ]
-            by_target.append(self.checked(found))
+            by_target.append(self.checked(weight_gradients))
         return by_target
 
     def _tail(self, model: nn.Module, path: str, stacked: Tensor, layers: int, method: str) -> Float[Tensor, "layers_n *output"]:
-        """Return the logits that the network's tail makes of `stacked`; those of the last layer must be what the network gave."""
+        """Return the tail's logits of the tokens `stacked`; those of the last layer must equal the network's."""
         _, last = find_layer(model, path)
         expected = self._logits.detach()
         if not isinstance(expected, Tensor):
-            raise MethodError(f"Method '{method}' scores each layer's tokens, which needs scores (n, classes); a detector gives none.")
+            raise MethodError(
+                f"Method '{method}' scores each layer's tokens, which needs scores (n, classes); a detector has none. Try 'gradcam'."
+            )
         tolerance = torch.finfo(expected.dtype).eps ** 0.5 * expected.abs().amax()
         failure = ""
-        # One sample is enough to get to the tail, unless the tail takes the number of samples, or a skip, from what lies before it.
+        # One sample is enough to reach the tail, unless the tail depends on the number of samples or a skip connection before it.
         for inputs in (self._inputs.first_sample(), self._inputs.repeated(layers)):
             try:
                 logits = _put_through(model, last, inputs, stacked, layers * len(expected))
             except (RuntimeError, TargetError) as error:
                 failure = f" ({error})"
                 continue
-            again = logits[-len(expected) :].detach()
-            if (again - expected).abs().amax() <= tolerance:
+            last_logits = logits[-len(expected) :].detach()
+            if (last_logits - expected).abs().amax() <= tolerance:
                 return logits
         raise MethodError(
-            f"Method '{method}' scores each layer's tokens by what follows the last block, '{path}'; in this network that is no function "
-            f"of these tokens, sample by sample{failure}. Use 'genericattention', which needs none."
+            f"Method '{method}' scores each layer's tokens by what follows the last block, '{path}'; in this network that is not a "
+            f"function of these tokens, sample by sample{failure}. Use 'genericattention', which needs no such scores."
         )
 
     def raw_maps(self, gradients: list[list[Tensor]], layer_gradients: list[list[Tensor]] | None) -> dict[str, Float[Tensor, "n k *grid"]]:
-        """Return by method the raw maps of all k targets, from the gradients of `wanted` and `layer_gradients` by target."""
-        layers = self.found.layers
-        last = torch.stack([_by_head(one[-1]) for one in gradients])  # (k, n, heads, length, length)
+        """Return by method the raw maps of all k targets, from the gradients of `differentiated` and `layer_gradients` by target."""
+        layers = self.self_attention.layers
+        last = torch.stack([_by_head(gradient[-1]) for gradient in gradients])  # (k, n, heads, length, length)
         rows = (last != 0).any(dim=4).any(dim=2)  # (k, n, length)
         dead = (~rows.any(dim=2)).any(dim=0).nonzero().flatten().tolist()
         if dead:
             raise MethodError(
                 f"The attention of layer '{layers[-1].path}' has a gradient of exactly zero (sample {', '.join(map(str, dead[:5]))}): the "
-                "score reads none of its tokens. A head with weights of zero gives that: load trained weights."
+                "score depends on none of its tokens. A head with weights of zero is a common cause: load trained weights."
             )
         weights, scores = [_by_head(layer.weights) for layer in layers], [_by_head(layer.scores) for layer in layers]
-        extra = self.found.tokens.extra
+        extra = self.self_attention.tokens.extra
         if extra and bool(rows[..., -extra:].any()) and not rows[..., :-extra].any():
             raise MethodError(
-                f"The score reads the last {extra} of {rows.shape[-1]} tokens only; expected tokens that are no positions (class, "
+                f"The score reads the last {extra} of {rows.shape[-1]} tokens only; expected tokens that are not positions (class, "
                 "distillation) in front of the others. Use a method of activations with a layer of patches alone."
             )
         raws = {}
         for name, method in self._methods.items():
             maps = []
             for k in range(len(gradients) if method.class_discriminative else 1):
-                of_layers = [_by_head(one) for one in gradients[k]] if method.needs.gradients else None
-                own = [_by_head(one) for one in layer_gradients[k]] if method.needs.layer_gradients and layer_gradients else None
-                # A map that is the same for every target is that of all tokens which any of them reads.
-                read = rows[k] if method.class_discriminative else rows.any(dim=0)
-                maps.append(self._folded(method.raw_map(AttentionEvidence(weights, scores, read, of_layers, own))))
+                layer_weights_gradients = [_by_head(gradient) for gradient in gradients[k]] if method.needs.gradients else None
+                own_gradients = (
+                    [_by_head(gradient) for gradient in layer_gradients[k]] if method.needs.layer_gradients and layer_gradients else None
+                )
+                # A map that is the same for every target uses all tokens that any target depends on.
+                rows_read = rows[k] if method.class_discriminative else rows.any(dim=0)
+                maps.append(
+                    self._folded(method.raw_map(AttentionEvidence(weights, scores, rows_read, layer_weights_gradients, own_gradients)))
+                )
             stacked = torch.stack(maps, dim=1)
             raws[name] = stacked.expand(-1, len(gradients), *stacked.shape[2:]).contiguous()
             if not stacked.isfinite().all():
@@ -148,11 +155,11 @@ class AttentionMaps:
         return raws
 
     def _folded(self, relevance: Float[Tensor, "n length"]) -> Float[Tensor, "n *grid"]:
-        return relevance[:, self.found.tokens.extra :].unflatten(1, self.found.tokens.grid)
+        return relevance[:, self.self_attention.tokens.extra :].unflatten(1, self.self_attention.tokens.grid)
 
 
 def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tensor, batch: int) -> Tensor:
-    """Return the logits of a forward pass in which `last` puts out `tokens`; the graph begins there."""
+    """Return the logits of a forward pass with `tokens` as the output of `last`; the graph begins there."""
 
     def put_in_place(module: nn.Module, arguments: object, output: object) -> object:
         (old,) = tensors_in(output)
@@ -165,7 +172,7 @@ def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tens
             logits = find_logits(inputs.run(model), batch=batch)
     finally:
         handle.remove()
-    assert isinstance(logits, Tensor), "a detector was refused before"
+    assert isinstance(logits, Tensor), "detectors are refused earlier"
     return logits
 
 

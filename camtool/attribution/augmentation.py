@@ -1,4 +1,4 @@
-"""Aug-smooth: the mean map over flipped and brightened copies of the input. (Eigen-smooth is a way to collapse: methods/_base.py.)"""
+"""Aug-smooth: the mean map over flipped and brightened copies of the input. (For eigen-smooth see methods/_base.py.)"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,11 +13,11 @@ FACTORS = (1.0, 0.9, 1.1)  # pytorch-grad-cam's test-time augmentation; the unch
 
 
 def augmented_mean(explain: Callable[[Tensor, Sequence[bool]], dict[str, MethodMaps]], inputs: Tensor) -> dict[str, MethodMaps]:
-    """Return the mean of what `explain` says of the six copies of `inputs`: horizontal flip x FACTORS, un-flipped.
+    """Return the mean of the maps by `explain` of six copies of `inputs`: horizontal flip x FACTORS, un-flipped.
 
-    The last axis is flipped, whatever the number of axes. `explain` gets as many copies in one batch, one behind the other, as memory
-    holds, and must keep the targets it chose on its first call for the first copy, which is the input unchanged: pytorch-grad-cam
-    chooses anew for each copy and may mix two classes.
+    The last axis is flipped, whatever the number of axes. `explain` gets as many copies in one batch, in a row, as memory allows, and
+    must keep the targets of its first call for the first copy, the unchanged input. Differs from pytorch-grad-cam, which chooses
+    targets anew for each copy and may mix two classes.
     """
     n = len(inputs)
     copies = [(inputs.flip(-1) if flipped else inputs) * factor for flipped in (False, True) for factor in FACTORS]
@@ -27,11 +27,11 @@ def augmented_mean(explain: Callable[[Tensor, Sequence[bool]], dict[str, MethodM
         explained = explain(torch.cat(copies[start:stop]), [place >= len(FACTORS) for place in range(start, stop)])
         for place in range(start, stop):
             samples = slice((place - start) * n, (place - start + 1) * n)
-            change = partial(_of_copy, samples=samples, flipped=place >= len(FACTORS))
-            passes.append({name: _each(maps, change) for name, maps in explained.items()})
+            undo = partial(_of_copy, samples=samples, flipped=place >= len(FACTORS))
+            passes.append({name: _each(maps, undo) for name, maps in explained.items()})
 
     in_chunks(len(copies), max(chunk_size(inputs[:1]) // n, 1), run)
-    return {name: _mean([explained[name] for explained in passes]) for name in passes[-1]}  # what refused on the way is left out
+    return {name: _mean([explained[name] for explained in passes]) for name in passes[-1]}  # without methods that refused a later copy
 
 
 def _of_copy(maps: Tensor, samples: slice, *, flipped: bool) -> Tensor:
@@ -49,11 +49,11 @@ def _each(explained: MethodMaps, change: Callable[[Tensor], Tensor]) -> MethodMa
 
 def _mean(passes: Sequence[MethodMaps]) -> MethodMaps:
     first = passes[0]
-    of_channels = [one.attributions for one in passes if one.attributions is not None]
-    attributions = torch.stack(of_channels) if of_channels else None
+    available = [maps_of_pass.attributions for maps_of_pass in passes if maps_of_pass.attributions is not None]
+    attributions = torch.stack(available) if available else None
     return MethodMaps(
-        torch.stack([one.maps for one in passes]).mean(dim=0),
-        {path: torch.stack([one.raw[path] for one in passes]).mean(dim=0) for path in first.raw},
-        {path: torch.stack([one.layer_maps[path] for one in passes]).mean(dim=0) for path in first.layer_maps},
+        torch.stack([maps_of_pass.maps for maps_of_pass in passes]).mean(dim=0),
+        {path: torch.stack([maps_of_pass.raw[path] for maps_of_pass in passes]).mean(dim=0) for path in first.raw},
+        {path: torch.stack([maps_of_pass.layer_maps[path] for maps_of_pass in passes]).mean(dim=0) for path in first.layer_maps},
         None if attributions is None else attributions.mean(dim=0),
     )

@@ -1,4 +1,4 @@
-"""CAM: class activation maps of any nn.Module. Forward pass, gradients, layout, method, smoothing, fusion; no trace in the model."""
+"""CAM: class activation maps of any nn.Module, by several methods in one call, without a trace in the model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -28,27 +28,38 @@ from camtool.targets import of_first_sample
 
 
 class CAM:
-    """Class activation maps of any nn.Module, with every hook and flag undone after each call.
+    """Computes class activation maps of any nn.Module; all hooks and flags are undone after each call.
 
     Args:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
         target_layers: paths ("layer4[-1]") or modules, one or several (fused; see `fuse`); None: derived by probing the network
-            once; "last-norm": the last normalisation layer that can serve. Methods of attention read every layer's and no target
-            layer, nor do fullgrad and guidedbackprop, which read the input's gradient; beside others they leave it to these.
+            once; "last-norm": the last normalisation layer that can be a target layer. Attention methods use the attention of all
+            layers, fullgrad and guidedbackprop the input's gradient; they ignore the target layers of other methods.
         method: a name, a config dict, or several of them.
-        layout: how the layer's tensor becomes maps; None: found from its shape.
+        layout: layout of the target layers' tensors; None: derived from their shape.
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
-        fuse: what the maps of several layers become: "mean", "product", or a config dict such as
-            `dict(type='Winsorized', percentile=80)`, also "refined"; methods with a rule of their own (refinecam, polycam …) keep it.
-        input: of a network with several inputs, the one that the maps lie over: its key or position; None: the only one that can be.
-        skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` says which, and why.
-        progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
-        speed: what makes a copy of the network faster, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
-            `camtool.instrumentation.acceleration.Speed`. For methods that read target layers.
+        fuse: fusion of the maps of several layers: "mean", "product", "refined", or a config dict such as
+            `dict(type='Winsorized', percentile=80)`; methods with a fusion of their own (refinecam, polycam …) keep it.
+        input: key or position of the input that the maps lie over, for networks with several; None: the only possible one.
+        skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` has the reasons by method.
+        progress: called between the chunks of long computations as `progress(description, done, total)`.
+        speed: settings of an accelerated copy of the network, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
+            `camtool.instrumentation.acceleration.Speed`. For methods of target layers only.
 
     Raises:
-        CamtoolError: in words, for a layer, method or layout that does not exist or fit.
+        CamtoolError: for a layer, method or layout that does not exist or does not fit.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # class scores: the channels' means
+        >>> picture = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[8.0, 0.0], [0.0, 0.0]]]])
+        >>> results = CAM(model, "[0]", ["gradcam", "layercam"])(picture, targets=0)
+        >>> results["gradcam"].maps
+        tensor([[[0.0000, 0.2500],
+                 [0.5000, 1.0000]]])
     """
 
     def __init__(  # noqa: PLR0913 - a keyword each
@@ -83,7 +94,7 @@ class CAM:
         self._skip_unfit = skip_unfit
         self._unfit: dict[str, str] = {}
         self.refused: dict[str, str] = {}
-        """By method that does not fit: why; of the last call, with `skip_unfit`."""
+        """Reasons by method that does not fit, of the last call with `skip_unfit`."""
         self._fast = FastNetwork(self._model, build_speed(speed))
         without_channels = [*self._attention_methods, *self._input_methods]
         if eigen_smooth and without_channels:
@@ -99,7 +110,7 @@ class CAM:
             )
             self._leave_out(without_channels, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
-        """Why these layers: "as given", or the rule that chose."""
+        """Why these layers: "as given", or the rule that chose them."""
         self._derive_last_norm = False
         self._layers: dict[str, nn.Module] = self._find_layers(target_layers)
 
@@ -107,15 +118,15 @@ class CAM:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Nothing to release: hooks live only during a call."""
+        """Do nothing: hooks exist only during a call."""
 
     @property
     def target_layers(self) -> list[str]:
-        """Canonical paths; empty until a derived layer is known, after the first call, and where no method reads any."""
+        """Canonical paths; empty before the first call if the layer is derived, and if no method has target layers."""
         return list(self._layers)
 
     def __call__(self, inputs: Any, targets: Any = None) -> Any:
-        """Return a CAMResult, or one by method name if several methods were asked for; all share one forward pass.
+        """Return a CAMResult, or a dict of them by method name if `method` was several; all share one forward pass.
 
         Args:
             inputs: (n, c, *spatial), preprocessed; or a tuple of arguments by position, or a dict by keyword, with such a tensor.
@@ -123,16 +134,18 @@ class CAM:
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
         self._check_model()
-        # A caller's inference mode would make tensors that no graph accepts; a caller's grad mode must not build one upstream.
+        # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
-            given = find_inputs(inputs, self._input).detached()
+            prepared = find_inputs(inputs, self._input).detached()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
-            model = self._fast.of(given, self.target_layers)
-            given = self._fast.arranged(given)
-            computation = Computation(self._context(model, given), targets)
-            with self._fast.autocast(given.picture.device):
-                explained = augmented_mean(computation.explain, given.picture) if self._aug_smooth else computation.explain(given.picture)
+            model = self._fast.of(prepared, self.target_layers)
+            prepared = self._fast.arranged(prepared)
+            computation = Computation(self._context(model, prepared), targets)
+            with self._fast.autocast(prepared.picture.device):
+                explained = (
+                    augmented_mean(computation.explain, prepared.picture) if self._aug_smooth else computation.explain(prepared.picture)
+                )
             self.refused = {**self._unfit, **computation.refused}
             results = {name: self._result(name, explained[name], computation) for name in self.methods if name not in self.refused}
         if not results:
@@ -140,20 +153,20 @@ class CAM:
         return results if self._several_methods else next(iter(results.values()))
 
     def probe(self, inputs: Any, targets: Any = None) -> Probe:
-        """Return what every layer of the network gives on the first sample of `inputs`, and which can serve as target layer."""
+        """Return the measurements of every layer on the first sample of `inputs`, and the layers that can be target layers."""
         self._check_model()
         with torch.inference_mode(False):
-            one = find_inputs(inputs, self._input).first_sample().detached()
-            fit = partial(self._fit, batch=1, input_size=one.picture.shape[2:])
-            return probe(self._model, one, fit, of_first_sample(targets))
+            sample = find_inputs(inputs, self._input).first_sample().detached()
+            fit = partial(self._fit, batch=1, input_size=sample.picture.shape[2:])
+            return probe(self._model, sample, fit, of_first_sample(targets))
 
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)
 
-    def _context(self, model: nn.Module, given: Inputs) -> CallContext:
+    def _context(self, model: nn.Module, inputs: Inputs) -> CallContext:
         return CallContext(
             model=model,
-            inputs=given,
+            inputs=inputs,
             layers={path: find_layer(model, path)[1] for path in self._layers},
             layer_methods=self._layer_methods,
             attention_methods=self._attention_methods,
@@ -172,37 +185,39 @@ class CAM:
             return {}
         if not self._layer_methods:
             raise MethodError(
-                f"Target layers are given, but {self._reading()} and no target layer; leave them out, or "
+                f"Target layers are given, but {self._reading()} and no target layer. Leave them out, or "
                 "add a method that reads them, such as 'gradcam'."
             )
-        given = [target_layers] if isinstance(target_layers, (str, nn.Module)) else list(target_layers)
-        if given == [LAST_NORM]:
+        requested = [target_layers] if isinstance(target_layers, (str, nn.Module)) else list(target_layers)
+        if requested == [LAST_NORM]:
             self._derive_last_norm = True
             return {}
-        if LAST_NORM in given:
+        if LAST_NORM in requested:
             raise LayerError(f"'{LAST_NORM}' is a rule that finds one layer; give it alone, or name the layers.")
-        if not given:
+        if not requested:
             raise LayerError("No target layer given; leave target_layers out to have one derived.")
-        layers = dict(find_layer(self._model, path_of(self._model, one) if isinstance(one, nn.Module) else one) for one in given)
+        layers = dict(
+            find_layer(self._model, path_of(self._model, layer) if isinstance(layer, nn.Module) else layer) for layer in requested
+        )
         for path, module in layers.items():
             if isinstance(module, torch.jit.ScriptModule):
                 raise LayerError(f"Layer '{path}' is scripted; hooks do not see it. Use the nn.Module it was scripted from.")
         return layers
 
     def _derive_layer(self, inputs: Any, targets: Any) -> None:
-        found = self.probe(inputs, targets)
+        probed = self.probe(inputs, targets)
         try:
-            path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
+            path, self.reason = probed.last_norm() if self._derive_last_norm else probed.default_layer()
         except LayerError as error:
-            if self._layout is not None or len(self._layer_methods) == len(self.methods):  # a layout that was insisted on is wrong
+            if self._layout is not None or len(self._layer_methods) == len(self.methods):  # a layout chosen by the user is wrong
                 raise
-            self._leave_out([name for name, one in self.methods.items() if reads_layers(one)], error)
-            self._layer_methods.clear()  # what others are based on, too
+            self._leave_out([name for name, method in self.methods.items() if reads_layers(method)], error)
+            self._layer_methods.clear()  # the base methods of others, too
             return
         self._layers = dict([find_layer(self._model, path)])
 
     def _leave_out(self, names: Sequence[str], error: CamtoolError) -> None:
-        """Go on without methods that do not fit this network, whatever the input; raise unless that was asked for."""
+        """Leave out methods that fit no input of this network if `skip_unfit`; raise the error otherwise."""
         if not self._skip_unfit:
             raise error
         self._unfit |= dict.fromkeys(names, str(error))
@@ -212,7 +227,9 @@ class CAM:
 
     def _check_model(self) -> None:
         if any(parameter.is_inference() for parameter in self._model.parameters()):
-            raise CamtoolError("The model was built under torch.inference_mode(); no gradient can be taken. Build it outside of it.")
+            raise CamtoolError(
+                "The model was built under torch.inference_mode(), so gradients cannot be computed. Build it outside of inference mode."
+            )
 
     def _result(self, name: str, explained: MethodMaps, computation: Computation) -> CAMResult:
         status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
@@ -253,11 +270,11 @@ class CAM:
     def _source(self, name: str, computation: Computation) -> str:
         if name in self._attention_methods:
             return attention_source(computation.attention_layers)
-        of_layers = layers_source(self.target_layers, getattr(self.methods[name], "fusion", None) or self._fusion)
-        return input_source(self._input_methods[name].base, of_layers) if name in self._input_methods else of_layers
+        source = layers_source(self.target_layers, getattr(self.methods[name], "fusion", None) or self._fusion)
+        return input_source(self._input_methods[name].base, source) if name in self._input_methods else source
 
     def _reading(self) -> str:
-        """Return in words what methods without target layers read instead."""
+        """Return in words what the methods without target layers read instead."""
         families = ((self._attention_methods, "the attention of all layers"), (self._input_methods, "the gradient at the input"))
         return " and ".join(f"{_named(methods)} reads {what}" for methods, what in families if methods)
 

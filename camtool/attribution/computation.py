@@ -1,4 +1,4 @@
-"""Computation: the forward pass that all methods of a CAM call share, what they query beyond it, and the raw maps they give."""
+"""Computation of one CAM call: the shared forward pass, further queries of the network, raw and final maps of all methods."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class TargetGroup:
 
 @dataclass
 class ForwardRecord:
-    """What was recorded in a forward pass, when nothing of it is recorded any more."""
+    """Everything recorded in a finished forward pass."""
 
     inputs: Inputs
     logits: Output
@@ -63,16 +63,16 @@ class Computation:
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
         self.refused: dict[str, str] = {}
-        """By method that does not fit: why. They are left out if the context says so."""
+        """Reasons by method that does not fit; only with `skip_unfit`."""
         self.replays: dict[str, str] = {}
-        """By path: how scores of other activations were found, "replay", or why whole forward passes were made."""
+        """By path: how scores of other activations were computed, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
 
     def explain(self, pictures: Tensor, flipped: Sequence[bool] = (False,)) -> dict[str, MethodMaps]:
         """Return every method's maps of pictures (n, c, *spatial) among the inputs, from one forward pass.
 
-        `pictures` may be several batches of n, one behind the other, some `flipped`: of each the same targets are explained. Where
-        methods that refuse are left out, those that do so before any map is made cost that pass once more.
+        `pictures` may be several batches of n in a row, some `flipped`; the same targets are explained for each. With `skip_unfit`,
+        methods that refuse before any map is computed cost this pass once more.
         """
         while True:
             try:
@@ -89,7 +89,7 @@ class Computation:
 
     @contextmanager
     def _skip_unfit(self, name: str) -> Iterator[None]:
-        """Leave out a method that refuses in here, if the context says so."""
+        """Leave out a method that refuses inside the block if `skip_unfit`; raise its error otherwise."""
         try:
             yield
         except CamtoolError as error:
@@ -104,8 +104,8 @@ class Computation:
             forwarded = _now(pictures)
 
             def pass_for(targets: list[list[Target]]) -> ForwardPass:
-                of_pictures = of_copies(targets, flipped, pictures.shape[-1])
-                return ForwardPass(context.model, record.inputs, record.logits, record.captured, of_pictures)
+                repeated = of_copies(targets, flipped, pictures.shape[-1])
+                return ForwardPass(context.model, record.inputs, record.logits, record.captured, repeated)
 
             groups, main = self._group_targets(context), pass_for(self.targets)
             passes = [main if group.targets is self.targets else pass_for(group.targets) for group in groups]
@@ -114,7 +114,7 @@ class Computation:
                 for forward_pass, group in zip(passes, groups, strict=True)
                 if any(map(context.needs_gradients, group.methods.values()))
             ]
-            # First: what methods of attention refuse is known before others take long.
+            # First, so that attention methods refuse before other methods take long.
             raws = self._differentiate(context, record, main, differentiated)
             autocast = callers_autocast(pictures)
             with _own_precision(pictures):
@@ -135,7 +135,7 @@ class Computation:
         return explained
 
     def _forward(self, pictures: Tensor, context: CallContext) -> ForwardRecord:
-        """Run the network once and record all that the methods need; the first time, find the targets."""
+        """Run the network once and record everything the methods need; resolve the targets in the first pass."""
         model, inputs, n = context.model, context.inputs_with(pictures), len(context.inputs.picture)
         layer_methods, attention_methods = context.layer_methods.values(), context.attention_methods
         recorded = context.layers if any(method.needs.replay for method in layer_methods) else {}
@@ -163,28 +163,28 @@ class Computation:
         if attention_methods:
             with attribute_errors_to(attention_methods):
                 attention = AttentionMaps(attention_methods, recorder.records, inputs, logits, context.layout)
-            self.attention_layers = [layer.path for layer in attention.found.layers]
+            self.attention_layers = [layer.path for layer in attention.self_attention.layers]
         return ForwardRecord(inputs, logits, captured, replays, attention, input_gradients)
 
     def _differentiate(
         self, context: CallContext, record: ForwardRecord, main: ForwardPass, differentiated: Sequence[ForwardPass]
     ) -> dict[str, dict[str, Tensor]]:
-        """Take all derivatives of the forward pass; return the raw maps of attention, which are made of them."""
+        """Compute all derivatives of the forward pass; return the raw maps of attention methods."""
         methods, attention = context.attention_methods, record.attention
         with_gradients = [name for name, method in context.layer_methods.items() if context.needs_gradients(method)]
         with_curvature = [name for name, method in context.layer_methods.items() if method.needs.curvature]
         with attribute_errors_to(with_gradients, LayerError), attribute_errors_to(with_curvature or methods):
-            of_weights = differentiate_all(
+            by_target = differentiate_all(
                 main,
                 differentiated,
-                attention.wanted if attention else [],
+                attention.differentiated if attention else [],
                 curvature=bool(with_curvature),
                 keep_graph=context.needs_whole_graph,
             )
         raws = {}
         if attention:
             with attribute_errors_to(methods):
-                gradients = [attention.checked(of_target) for of_target in of_weights]
+                gradients = [attention.checked(weight_gradients) for weight_gradients in by_target]
             with attribute_errors_to(name for name, method in methods.items() if method.needs.layer_gradients):
                 layer_gradients = attention.layer_gradients(context.model, main.scores())
             with attribute_errors_to(methods), _own_precision(main.inputs.picture):
@@ -200,16 +200,17 @@ class Computation:
             self.replays[path] = replay.status
 
     def _group_targets(self, context: CallContext) -> list[TargetGroup]:
-        """Return what the methods of target layers explain: the targets asked for, or what a method makes of them."""
+        """Return the methods of target layers grouped by their targets: those of the call, or a method's own."""
         groups: list[TargetGroup] = []
         for name, method in context.layer_methods.items():
-            own: list[list[Target]] = []
+            own_targets: list[list[Target]] = []
             with self._skip_unfit(name):
-                own = [[method.target(target) for target in row] for row in self.targets]
-            if not own:
+                own_targets = [[method.target(target) for target in row] for row in self.targets]
+            if not own_targets:
                 continue
-            pairs = [pair for rows in zip(own, self.targets, strict=True) for pair in zip(*rows, strict=True)]
-            targets = self.targets if all(made is given for made, given in pairs) else resolve_targets(own, self.logits)[0]
+            pairs = [pair for rows in zip(own_targets, self.targets, strict=True) for pair in zip(*rows, strict=True)]
+            unchanged = all(own_target is target for own_target, target in pairs)
+            targets = self.targets if unchanged else resolve_targets(own_targets, self.logits)[0]
             group = next((group for group in groups if group.targets == targets), None)
             if group is None:
                 group = TargetGroup(targets, {})
@@ -226,8 +227,8 @@ class Computation:
         for group, forward_pass in zip(groups, passes, strict=True):
             names = [name for name, method in group.methods.items() if context.fusion_of(method).needs_importances]
             if names:
-                of_layers = {path: forward_pass.importances(path) for path in context.layers}
-                importances |= dict.fromkeys(names, of_layers)
+                by_layer = {path: forward_pass.importances(path) for path in context.layers}
+                importances |= dict.fromkeys(names, by_layer)
         explained = {}
         for name, raw in raws.items():
             method = context.layer_methods.get(name)
@@ -260,9 +261,9 @@ class Computation:
         known_scores: list[Tensor] | None = [] if method.needs.same_queries_for_all_targets else None
         layout, replay, maps = record.captured[path][1], record.replays.get(path), []
         for k in range(len(self.targets[0]) if method.class_discriminative else 1):
-            of_target = NetworkQueries(queries, method=name, path=path, k=k, layout=layout, replay=replay, known_scores=known_scores)
-            given = replace(evidence[k], model_queries=of_target)
-            maps.append(method.eigen_smooth_map(given) if self._context.eigen_smooth else method.raw_map(given))
+            model_queries = NetworkQueries(queries, method=name, path=path, k=k, layout=layout, replay=replay, known_scores=known_scores)
+            with_queries = replace(evidence[k], model_queries=model_queries)
+            maps.append(method.eigen_smooth_map(with_queries) if self._context.eigen_smooth else method.raw_map(with_queries))
         raw = torch.stack(maps, dim=1)
         if not raw.isfinite().all():
             raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
@@ -270,7 +271,7 @@ class Computation:
 
 
 def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:
-    """Return what makes the arithmetic of maps float32 or wider, whatever the caller's autocast."""
+    """Return a context without autocast, in which the arithmetic of maps is float32 or wider."""
     return torch.autocast(inputs.device.type, enabled=False)
 
 

@@ -27,31 +27,31 @@ class CallContext:
     attention_methods: Mapping[str, AttentionMethod]
     input_methods: Mapping[str, InputMethod]
     layout: Layout | None
-    """As the user gave it."""
+    """The user's layout, if any."""
     fit: Callable[..., Layout]
-    """`fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave."""
+    """`fit(tensor, module, batch=…, input_size=…)` returns the layout of a layer's output."""
     aug_smooth: bool
     eigen_smooth: bool
     fusion: Fusion
-    """Of several layers, for methods that have none of their own."""
+    """Fusion of several layers, for methods without their own."""
     progress: Progress | None
     skip_unfit: bool
 
     def inputs_with(self, pictures: Tensor) -> Inputs:
-        """Return the inputs with other pictures, repeated where these are several batches."""
+        """Return the inputs with other pictures, repeated if these are several batches."""
         return self.inputs.repeated(len(pictures) // len(self.inputs.picture)).with_picture(pictures)
 
     def capture(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
-        """Return what captures the activations of `layers` in a forward pass of these pictures."""
+        """Return the Capture of the activations of `layers` in a forward pass of these pictures."""
         return Capture(layers, partial(self.fit, batch=len(pictures), input_size=pictures.shape[2:]), differentiate=differentiate)
 
     def fusion_of(self, method: BaseMethod) -> Fusion:
-        """Return how a method's maps of several layers become one."""
+        """Return the fusion of a method's maps of several layers."""
         return method.fusion or self.fusion
 
     @property
     def needs_whole_graph(self) -> bool:
-        """Whether the score must depend on more than the target layers: a graph that begins there would leave out what lies before."""
+        """Whether the graph must begin before the target layers, for attention and input methods."""
         return bool(self.attention_methods or self.input_methods)
 
     def needs_gradients(self, method: BaseMethod) -> bool:

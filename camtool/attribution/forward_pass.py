@@ -1,4 +1,4 @@
-"""One forward pass as methods see it: for each target and layer the activations, their derivatives and the head's weights."""
+"""One forward pass: activations, their derivatives and the head's weights, by target and layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,11 +19,11 @@ from camtool.targets import Output, Target, scores
 from camtool.types import Maps
 
 Captured: TypeAlias = tuple[Tensor, Layout]
-"""A layer's activations, as it shaped them, and how they are read."""
+"""A layer's activations in its own shape, and their layout."""
 
 
 class _Derivatives(NamedTuple):
-    """Of one target's score with respect to one layer's activations, as the layer shaped them."""
+    """Derivatives of one target's score with respect to one layer's activations, in the layer's own shape."""
 
     gradient: Tensor
     curvature: Tensor | None
@@ -31,7 +31,7 @@ class _Derivatives(NamedTuple):
 
 
 class ForwardPass:
-    """What one forward pass of `inputs` gave, for n lists of k targets."""
+    """Results of one forward pass of `inputs` for n lists of k targets."""
 
     def __init__(
         self, model: nn.Module, inputs: Inputs, logits: Output, captured: Mapping[str, Captured], targets: Sequence[Sequence[Target]]
@@ -44,76 +44,77 @@ class ForwardPass:
         self._derivatives: list[dict[str, _Derivatives]] = []
 
     def scores(self) -> list[Callable[[Output], Tensor]]:
-        """Return for each of the k targets what turns the logits of the batch into its scores (n)."""
+        """Return for each of the k targets a function from the logits of the batch to its scores (n)."""
         return [partial(scores, [row[k] for row in self.targets]) for k in range(len(self.targets[0]))]
 
     def differentiate(
         self, *, layers: bool = True, curved: bool = False, beside: Sequence[Tensor] = (), keep: bool = False
     ) -> list[list[Tensor | None]]:
-        """Take the derivatives of each target's score at the layers; return those with respect to `beside`, by target.
+        """Compute the derivatives of each target's score at the layers; return those with respect to `beside`, by target.
 
         Args:
-            layers: whether the layers' gradients are wanted.
-            curved: whether second derivatives are wanted too.
+            layers: whether to compute the layers' gradients.
+            curved: whether to compute second derivatives, too.
+            beside: further tensors of the graph.
             keep: whether the graph is needed afterwards.
 
         Raises:
             LayerError: if the score does not depend on a layer.
-            MethodError: if the network checkpoints what is recorded.
+            MethodError: if the network uses activation checkpointing around the recorded attention.
         """
         activations = {path: tensor for path, (tensor, _) in self._captured.items()} if layers else {}
-        of_others = []
+        by_target = []
         for k, scores_of in enumerate(self.scores()):
             with torch.enable_grad():
                 score = scores_of(self.logits).sum()
-            found: Sequence[Tensor | None] = [None] * (len(activations) + len(beside))
+            gradients: Sequence[Tensor | None] = [None] * (len(activations) + len(beside))
             if score.requires_grad:
-                further = keep or curved or k < len(self.targets[0]) - 1
-                wanted = [*activations.values(), *beside]
+                retain = keep or curved or k < len(self.targets[0]) - 1
+                tensors = [*activations.values(), *beside]
                 try:
-                    found = torch.autograd.grad(score, wanted, retain_graph=further, create_graph=curved, allow_unused=True)
-                except CheckpointError as error:  # what is computed again in the backward pass is the fused kernel
+                    gradients = torch.autograd.grad(score, tensors, retain_graph=retain, create_graph=curved, allow_unused=True)
+                except CheckpointError as error:  # the backward pass recomputes with the fused kernel
                     raise MethodError(
                         "The network checkpoints its activations, so the attention that is recorded is not what its backward pass sees. "
                         "Switch activation checkpointing off, or use a method of activations, such as 'gradcam'."
                     ) from error
-            of_layers = {path: gradient for path, gradient in zip(activations, found, strict=False) if gradient is not None}
-            if len(of_layers) < len(activations):
-                raise LayerError(_disconnected([path for path in activations if path not in of_layers]))
+            by_layer = {path: gradient for path, gradient in zip(activations, gradients, strict=False) if gradient is not None}
+            if len(by_layer) < len(activations):
+                raise LayerError(_disconnected([path for path in activations if path not in by_layer]))
             self._derivatives.append(
                 {
                     path: _Derivatives(gradient.detach(), _curvature(gradient, activations[path]) if curved else None)
-                    for path, gradient in of_layers.items()
+                    for path, gradient in by_layer.items()
                 }
             )
-            of_others.append([gradient if gradient is None else gradient.detach() for gradient in found[len(activations) :]])
-        return of_others
+            by_target.append([gradient if gradient is None else gradient.detach() for gradient in gradients[len(activations) :]])
+        return by_target
 
     def evidence(self, path: str, k: int, *, alive: bool = True) -> Evidence:
-        """Return what the pass tells about the k-th targets at one layer; LayerError where that is NaN, or a gradient of zero.
+        """Return the evidence of the k-th targets at one layer; LayerError if it has NaN or a gradient of zero.
 
         Args:
-            alive: whether a gradient of zero is an error.
+            alive: whether a gradient of exactly zero is an error.
         """
         tensor, layout = self._captured[path]
         size = self.inputs.picture.shape[2:]
         activations = to_float32(layout.to_maps(tensor.detach(), size))
-        # The sum first, which costs one pass over the numbers; of finite ones it may overflow.
+        # The sum first, a single pass over the numbers; a sum of finite numbers may overflow.
         if not activations.sum().isfinite() and not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
-            found = self._derivatives[k][path]
-            gradients = to_float32(layout.to_maps(found.gradient, size))
+            derivatives = self._derivatives[k][path]
+            gradients = to_float32(layout.to_maps(derivatives.gradient, size))
             if alive:
                 check_alive(path, [row[k] for row in self.targets], gradients)
-            curvature = None if found.curvature is None else to_float32(layout.to_maps(found.curvature, size))
+            curvature = None if derivatives.curvature is None else to_float32(layout.to_maps(derivatives.curvature, size))
         return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature)
 
     def importances(self, path: str) -> Float[Tensor, "n k"]:
-        """Return how important a layer is for each target: the positive part of the mean gradient."""
-        found = [self.evidence(path, k).gradients for k in range(len(self.targets[0]))]
-        return torch.stack([one.flatten(1).mean(dim=1).clamp(min=0) for one in found if one is not None], dim=1)
+        """Return a layer's importance for each target: the positive part of the mean gradient."""
+        gradients = [self.evidence(path, k).gradients for k in range(len(self.targets[0]))]
+        return torch.stack([gradient.flatten(1).mean(dim=1).clamp(min=0) for gradient in gradients if gradient is not None], dim=1)
 
     def _class_weights(self, activations: Maps, k: int) -> Tensor:
         """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
@@ -124,14 +125,14 @@ class ForwardPass:
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_()
             score = scores([row[k] for row in self.targets], leaf).sum()
-            (of_logits,) = torch.autograd.grad(score, leaf)
-        return of_logits @ head.weight
+            (logit_weights,) = torch.autograd.grad(score, leaf)
+        return logit_weights @ head.weight
 
 
 def differentiate_all(
     main: ForwardPass, differentiated: Sequence[ForwardPass], attention: Sequence[Tensor], *, curvature: bool, keep_graph: bool
 ) -> list[list[Tensor | None]]:
-    """Take the derivatives of the forward passes; return those of `main` with respect to attention weights, by target."""
+    """Compute the derivatives of the forward passes; return those of `main` with respect to attention weights, by target."""
     others = [forward_pass for forward_pass in differentiated if forward_pass is not main]
     of_attention: list[list[Tensor | None]] = []
     if main in differentiated or attention:
@@ -147,21 +148,21 @@ def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
     """Raise LayerError if a sample has a gradient of exactly zero at every position."""
     dead = (gradients.flatten(1).abs().amax(dim=1) == 0).nonzero().flatten().tolist()
     if dead:
-        named = [getattr(targets[sample], "index", targets[sample]) for sample in dead[:5]]
+        classes = [getattr(targets[sample], "index", targets[sample]) for sample in dead[:5]]
         raise LayerError(
-            f"Layer '{path}': the score of target {_listed(named)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
-            "at every position. Where a class token is read, layers behind the last attention have none: choose the first norm "
+            f"Layer '{path}': the score of target {_listed(classes)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
+            "at every position. If the head reads a class token, layers behind the last attention have none: choose the first norm "
             "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
             "load trained weights."
         )
 
 
 def parts(evidence: Evidence, count: int) -> list[Evidence]:
-    """Return the evidence of a batch as that of `count` batches of equal size."""
+    """Split the evidence of a batch into that of `count` batches of equal size."""
     n = len(evidence.activations) // count
     gradients: Sequence[Tensor | None] = [None] * count if evidence.gradients is None else evidence.gradients.split(n)
     weights = [partial(_rows, evidence.class_weights, part * n, (part + 1) * n) for part in range(count)]
-    return [Evidence(*one) for one in zip(evidence.activations.split(n), gradients, weights, strict=True)]
+    return [Evidence(*part_evidence) for part_evidence in zip(evidence.activations.split(n), gradients, weights, strict=True)]
 
 
 def _rows(of_all: Callable[[], Tensor], start: int, stop: int) -> Tensor:
@@ -177,7 +178,7 @@ def _curvature(gradient: Tensor, activations: Tensor) -> Tensor:
     try:
         (product,) = torch.autograd.grad(along, activations, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
-        raise MethodError(f"The score has no second derivative that torch can take in this network: {error}") from error
+        raise MethodError(f"torch cannot compute the second derivative of the score in this network: {error}. Try 'gradcam'.") from error
     return torch.zeros_like(activations) if product is None else product.detach()
 
 

@@ -1,4 +1,4 @@
-"""The input methods' part of a forward pass: the graph from the input on, the gradients there, and the maps made of them."""
+"""The input methods' part of a CAM call: the graph from the input on, the gradients there, and the maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,21 +23,21 @@ from camtool.targets import Output
 from camtool.types import Maps
 
 INPUT = "input"
-"""What stands for the target layer's path in the raw maps of input methods."""
+"""Key of the raw maps of input methods, in place of a target layer's path."""
 
 MISSING_SHARE = 1e-2
-"""Of a score: a smaller part that the terms leave out is rounding."""
+"""Share of a score: a smaller difference of the terms' sum is rounding."""
 
 
 class InputGradients:
-    """Makes the graph of one forward pass start at the input, and reads the gradients there; entered, it is the pass's inputs.
+    """Starts the graph of one forward pass at the input and computes the gradients there; entering returns the pass's inputs.
 
     Args:
-        fit: `fit(tensor, module, batch=…, input_size=…)`: the layout of what a layer gave.
-        check: warn where the bias terms do not sum to the score.
+        fit: `fit(tensor, module, batch=…, input_size=…)` returns the layout of a layer's output.
+        check: whether to warn if the bias terms do not sum to the score.
 
     Raises:
-        MethodError: where the methods are not defined for this network.
+        MethodError: if the methods are not defined for this network.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class InputGradients:
                     stack.enter_context(part)
             self._stack = stack.pop_all()
         self._leaf.requires_grad_()
-        # Clone: a first layer may work in place, which a leaf does not allow.
+        # Clone: a first layer may work in place, which is not allowed on a leaf.
         return self._inputs.with_picture(self._leaf.clone())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
     def read(self, scores_of: Sequence[Callable[[Output], Tensor]], logits: Output) -> None:
-        """Take the gradients of all targets' scores; `scores_of[k]` turns the logits of the batch into its k-th targets' scores (n)."""
+        """Compute the gradients of all targets' scores; `scores_of[k]` converts the logits to the k-th targets' scores (n)."""
         for score_of in scores_of if self._methods else ():
             with torch.enable_grad():
                 scores = score_of(logits)
@@ -87,71 +87,74 @@ class InputGradients:
                 if self._check:
                     _warn_if_incomplete(to_float32(scores.detach()), to_float32(self._leaf.detach()) * gradients, terms)
             if self._relus is not None:
-                with attribute_errors_to(name for name, one in self._methods.items() if one.needs.guided_gradients), self._relus.guiding():
-                    (found,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
-                if found is None:
+                with (
+                    attribute_errors_to(name for name, method in self._methods.items() if method.needs.guided_gradients),
+                    self._relus.guiding(),
+                ):
+                    (guided_gradient,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
+                if guided_gradient is None:
                     raise MethodError(_disconnected(self._methods))
-                guided = to_float32(found)
+                guided = to_float32(guided_gradient)
             maps = [term.maps for term in terms if term.maps is not None]
             self._evidence.append(InputEvidence(to_float32(self._leaf.detach()), gradients, maps, guided))
 
     def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
-        """Return every input method's maps; `explained` has those of the methods that some are based on."""
+        """Return every input method's maps; `explained` has the maps of their base methods."""
         with torch.autocast(self._leaf.device.type, enabled=False):  # the arithmetic of maps is float32 or wider
             return {
                 name: self._maps_of(name, method, explained)
                 for name, method in self._methods.items()
-                if not method.base or method.base in explained  # its base may have refused, and is left out
+                if not method.base or method.base in explained  # a base method that refused is left out
             }
 
     def _maps_of(self, name: str, method: InputMethod, explained: Mapping[str, MethodMaps]) -> MethodMaps:
         raws, attributions = [], []
         for k, evidence in enumerate(self._evidence):
-            given = replace(evidence, map=explained[method.base].maps[:, k].to(evidence.inputs.dtype)) if method.base else evidence
-            raws.append(method.raw_map(given))
-            of_channels = method.attributions(given)
-            if of_channels is not None:
-                attributions.append(of_channels)
+            with_map = replace(evidence, map=explained[method.base].maps[:, k].to(evidence.inputs.dtype)) if method.base else evidence
+            raws.append(method.raw_map(with_map))
+            method_attributions = method.attributions(with_map)
+            if method_attributions is not None:
+                attributions.append(method_attributions)
         raw = torch.stack(raws, dim=1)
         if not raw.isfinite().all():
             raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
-        found = finished({INPUT: raw}, self._leaf.shape[2:])
-        found.attributions = torch.stack(attributions, dim=1).float() if attributions else None
-        return found
+        final = finished({INPUT: raw}, self._leaf.shape[2:])
+        final.attributions = torch.stack(attributions, dim=1).float() if attributions else None
+        return final
 
     def _any(self, need: str) -> bool:
         return any(getattr(method.needs, need) for method in self._methods.values())
 
 
 def input_source(base: str, layers: str) -> str:
-    """Return in words where a map of an input method comes from; `layers` says so for its base."""
+    """Return the source of an input method's map in words; `layers` is the source of its base method's."""
     return f"at the input, times {base} {layers}" if base else "at the input"
 
 
 def _warn_if_incomplete(scores: Float[Tensor, " n"], products: Maps, terms: Sequence[BiasTerm]) -> None:
     parts = torch.stack([products.flatten(1).sum(dim=1), *(term.total for term in terms)])
     missing = (scores - parts.sum(dim=0)).abs()
-    # Large terms of both signs leave more rounding than the score is.
+    # The rounding of large terms of both signs may exceed the score.
     worst = int((missing / (scores.abs() + 1e-3 * parts.abs().sum(dim=0) + 1e-12)).argmax())
     if missing[worst] > MISSING_SHARE * (scores[worst].abs() + 1e-3 * parts[:, worst].abs().sum()):
         warn(
             f"fullgrad: input and bias terms sum to {parts[:, worst].sum().item():.4g}, the score is {scores[worst].item():.4g} (sample "
             f"{worst}). They are equal for scores of networks of convolutions, batch norms, linear layers, ReLU and pooling; here the map "
-            "leaves something out, as other activations, normalisations, or a probability as target."
+            "is incomplete, because of other activations or normalisations, or a probability as target."
         )
 
 
 def _dead(methods: Mapping[str, Any]) -> str:
-    named = ", ".join(f"'{name}'" for name in methods)
+    names = ", ".join(f"'{name}'" for name in methods)
     return (
-        f"The score has a gradient of exactly zero at the whole input, which {named} needs. A head with weights of zero gives that: load "
-        "trained weights."
+        f"The score has a gradient of exactly zero at the whole input, which {names} needs. A head with weights of zero is a common cause: "
+        "load trained weights."
     )
 
 
 def _disconnected(methods: Mapping[str, Any]) -> str:
-    named = ", ".join(f"'{name}'" for name in methods)
+    names = ", ".join(f"'{name}'" for name in methods)
     return (
-        f"The score does not depend on the input in a way that has a gradient, which {named} needs: a torch.no_grad() in the model, or "
-        "whole numbers made of the input? Use a method of activations, such as 'eigencam'."
+        f"{names} needs the gradient of the score with respect to the input, but the graph does not reach it. Is part of the model under "
+        "torch.no_grad(), or is the input converted to whole numbers? Use a method of activations, such as 'eigencam'."
     )

@@ -1,4 +1,4 @@
-"""ModelQueries: what methods ask of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
+"""Queries of the network beyond one forward pass: scores of altered activations or inputs, gradients, evidence."""
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
@@ -33,9 +33,9 @@ class QueryContext:
     inputs: Inputs
     logits: Output
     targets: Sequence[Sequence[Target]]
-    """n lists of k."""
+    """n lists of k targets."""
     autocast: Callable[[], AbstractContextManager[Any]]
-    """The caller's, for further passes of the network."""
+    """Returns the caller's autocast context, for further passes of the network."""
 
     @property
     def model(self) -> nn.Module:
@@ -47,12 +47,12 @@ class NetworkQueries:
     """Queries of one method about one target at one layer; see `camtool.methods._base.ModelQueries`.
 
     Args:
-        method: its name.
-        path: of the layer.
-        k: which of the targets.
+        method: name of the method.
+        path: path of the layer.
+        k: number of the target.
         replay: for methods that need scores of other activations.
-        known_scores: of all k targets, by query, filled by the first target's queries and shared by the others'; None where queries
-            depend on the target.
+        known_scores: scores of all k targets by query, filled by the first target's queries and shared by the others'; None if
+            queries depend on the target.
     """
 
     def __init__(
@@ -78,18 +78,18 @@ class NetworkQueries:
         self.scores: Tensor = to_float32(scores([row[k] for row in context.targets], context.logits).detach())
 
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
-        """Return the scores of copies of the layer's activations, from the layer on."""
+        """Return the scores of copies of the layer's activations, from passes of the tail."""
         replay = self._replayed()
-        given, size = replay.activations, self.inputs.shape[2:]
+        recorded, size = replay.activations, self.inputs.shape[2:]
 
         def of_sample(sample: int, maps: Tensor) -> Output:
-            tensor = self._layout.from_maps(maps.to(given.dtype), given[sample : sample + 1], size)
+            tensor = self._layout.from_maps(maps.to(recorded.dtype), recorded[sample : sample + 1], size)
             return find_logits(replay(sample, tensor), batch=len(maps))
 
         def logits_of(altered: Tensor) -> list[Output]:
             return [of_sample(sample, maps) for sample, maps in enumerate(altered)]
 
-        return self._scores(count, copies, logits_of, given[:1])
+        return self._scores(count, copies, logits_of, recorded[:1])
 
     def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the inputs."""
@@ -97,8 +97,8 @@ class NetworkQueries:
         def logits_of(altered: Tensor) -> list[Output]:
             # (copies, n, ...): the other inputs of the network are repeated batch by batch.
             pictures = altered.transpose(0, 1).flatten(0, 1).to(self.inputs.dtype)
-            given = self._context.inputs.repeated(altered.shape[1]).with_picture(pictures)
-            logits = find_logits(given.run(self._context.model), batch=len(pictures))
+            repeated = self._context.inputs.repeated(altered.shape[1]).with_picture(pictures)
+            logits = find_logits(repeated.run(self._context.model), batch=len(pictures))
             return [samples_of(logits, slice(sample, None, len(altered))) for sample in range(len(altered))]
 
         return self._scores(count, copies, logits_of, self.inputs)
@@ -108,14 +108,14 @@ class NetworkQueries:
         leaf = inputs.detach().to(self.inputs.dtype).clone().requires_grad_()
         with torch.enable_grad(), self._context.autocast():
             logits = find_logits(self._context.inputs.with_picture(leaf).run(self._context.model), batch=len(leaf))
-            found = scores([row[self._k] for row in self._context.targets], logits)
-            gradients = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if found.requires_grad else None
+            values = scores([row[self._k] for row in self._context.targets], logits)
+            gradients = torch.autograd.grad(values.sum(), leaf, allow_unused=True)[0] if values.requires_grad else None
         if gradients is None:
             raise MethodError(
                 f"Method '{self._method}' needs the gradient of the score with respect to the input, but the graph does not reach it. Is "
                 "part of the model under torch.no_grad()? Use a method that needs scores only, such as 'scorecam'."
             )
-        return to_float32(found.detach()), to_float32(gradients)
+        return to_float32(values.detach()), to_float32(gradients)
 
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> list[Evidence]:
         """Return the evidence of other inputs at the same layer."""
@@ -123,21 +123,21 @@ class NetworkQueries:
             return _evidence_of(self._context, self._method, self._path, self._k, inputs, gradients=gradients)
 
     def report(self, done: int, total: int) -> None:
-        """Say how far the method is."""
+        """Report the method's progress."""
         if self._context.call.progress is not None:
             self._context.call.progress(f"{self._method} at {self._path}", done, total)
 
     def contributions_from_zero(self) -> Maps:
-        """Return what each activation contributes to the score less that of zero activations, by DeepLIFT's rescale rule."""
+        """Return each activation's contribution to the score minus that of zero activations, by DeepLIFT's rescale rule."""
         replay, size = self._replayed(), self.inputs.shape[2:]
-        found = []
+        by_sample = []
         for sample in range(len(replay.activations)):
-            given = replay.activations[sample : sample + 1]
-            maps = self._layout.to_maps(given, size)
+            recorded = replay.activations[sample : sample + 1]
+            maps = self._layout.to_maps(recorded, size)
             pair = torch.cat([maps, torch.zeros_like(maps)]).requires_grad_()
             with torch.enable_grad(), self._context.autocast():
-                # Clone: a layer downstream that works in place must not meet a leaf.
-                tensor = self._layout.from_maps(pair.clone(), given, size)
+                # Clone: an in-place layer downstream must not get a leaf.
+                tensor = self._layout.from_maps(pair.clone(), recorded, size)
                 with Rescaling() as rule:
                     output = replay(sample, tensor)
                 logits = find_logits(output, batch=2)
@@ -145,19 +145,19 @@ class NetworkQueries:
             (gradients,) = torch.autograd.grad(scored, pair, torch.full_like(scored, 0.5))
             contributions = to_float32(gradients).sum(dim=0, keepdim=True) * to_float32(maps)
             self._check_complete(contributions, to_float32(scored.detach()), torch.finfo(tensor.dtype).eps, rule.undefined)
-            found.append(contributions)
-        return torch.cat(found)
+            by_sample.append(contributions)
+        return torch.cat(by_sample)
 
     def _check_complete(self, contributions: Tensor, scored: Tensor, eps: float, undefined: AbstractSet[str]) -> None:
-        total, wanted = contributions.sum(), scored[0] - scored[1]
-        # 3e-4 of float32: rounding, not another rule; scores that are a large bias and little else differ by their own rounding.
-        if (total - wanted).abs() <= eps**0.5 * contributions.abs().sum() + 16 * eps * scored.abs().amax():
+        total, expected = contributions.sum(), scored[0] - scored[1]
+        # 3e-4 of float32: rounding, not another rule; scores that are mostly a large bias differ by their own rounding.
+        if (total - expected).abs() <= eps**0.5 * contributions.abs().sum() + 16 * eps * scored.abs().amax():
             return
-        what = ", ".join(sorted(undefined)) or "the target itself, or something that torch functions do not show"
+        functions = ", ".join(sorted(undefined)) or "the target itself, or a function that is not a torch function"
         raise MethodError(
-            f"Method '{self._method}' at layer '{self._path}': the contributions sum to {total:.4g}, but the score is {wanted:.4g} above "
-            f"that of zero activations. DeepLIFT's rescale rule is not defined for what lies downstream: {what}. Choose a layer behind "
-            "it, or a method that needs scores only, such as 'ablationcam'."
+            f"Method '{self._method}' at layer '{self._path}': the contributions sum to {total:.4g}, but the score is {expected:.4g} above "
+            f"that of zero activations. DeepLIFT's rescale rule is not defined for what lies downstream: {functions}. Choose a layer "
+            "behind it, or a method that needs scores only, such as 'ablationcam'."
         )
 
     def _replayed(self) -> Replay:
@@ -169,27 +169,29 @@ class NetworkQueries:
         return self._replay
 
     def _scores(self, count: int, copies: Copies, logits_of: Callable[[Tensor], list[Output]], copy: Tensor) -> Tensor:
-        """Return (n, count); `logits_of` gives the logits of every sample's copies, `copy` is one of each sample."""
+        """Return scores (n, count); `logits_of` returns the logits of every sample's copies, `copy` is a single copy of one sample."""
         targets, known, query = self._context.targets, self._known_scores, self._count
         self._count += 1
         if known is not None and len(known) > query:
             return known[query][:, self._k]
-        wanted = range(len(targets[0])) if known is not None else [self._k]
-        found = torch.empty(len(targets), len(wanted), count, dtype=self.scores.dtype, device=self.scores.device)
+        target_numbers = range(len(targets[0])) if known is not None else [self._k]
+        values = torch.empty(len(targets), len(target_numbers), count, dtype=self.scores.dtype, device=self.scores.device)
 
         def run(start: int, stop: int) -> None:
             with torch.no_grad(), self._context.autocast():
                 for sample, logits in enumerate(logits_of(copies(start, stop))):
-                    for place, k in enumerate(wanted):
-                        found[sample, place, start:stop] = to_float32(scores([targets[sample][k]] * len(logits), logits))
+                    for place, k in enumerate(target_numbers):
+                        values[sample, place, start:stop] = to_float32(scores([targets[sample][k]] * len(logits), logits))
 
         in_chunks(count, chunk_size(copy), run, self.report)
-        if not found.isfinite().all():
-            raise MethodError(f"Method '{self._method}' at layer '{self._path}': the network gives scores of NaN or infinity.")
+        if not values.isfinite().all():
+            raise MethodError(
+                f"Method '{self._method}' at layer '{self._path}': scores are NaN or infinite; check the weights and the precision."
+            )
         if known is None:
-            return found[:, 0]
-        known.append(found)
-        return found[:, self._k]
+            return values[:, 0]
+        known.append(values)
+        return values[:, self._k]
 
 
 def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures: Sequence[Tensor], *, gradients: bool) -> list[Evidence]:
@@ -198,10 +200,10 @@ def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures
     n = len(targets)
 
     def run(start: int, stop: int) -> None:
-        together = torch.cat([picture.to(call.inputs.picture.dtype) for picture in pictures[start:stop]])
-        inputs = call.inputs_with(together)
-        with call.capture({path: call.layers[path]}, together, differentiate=gradients) as capture:
-            logits = find_logits(inputs.run(call.model), batch=len(together))
+        batch = torch.cat([picture.to(call.inputs.picture.dtype) for picture in pictures[start:stop]])
+        inputs = call.inputs_with(batch)
+        with call.capture({path: call.layers[path]}, batch, differentiate=gradients) as capture:
+            logits = find_logits(inputs.run(call.model), batch=len(batch))
             captured = {path: capture.activations(path)}
         forward_pass = ForwardPass(call.model, inputs, logits, captured, [[row[k]] for row in targets] * (stop - start))
         if gradients:
@@ -221,14 +223,14 @@ def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures
     progress = call.progress and partial(call.progress, f"{method} at {path}")
     in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run, progress)
     if gradients:
-        # Far from the input every ReLU may be dead; a layer that no picture has a gradient at is the wrong one.
-        of_all = torch.stack([of_picture.gradients for of_picture in evidence if of_picture.gradients is not None]).abs().sum(dim=0)
-        check_alive(path, [row[k] for row in targets], of_all)
+        # Far from the input every ReLU may be dead; a layer without a gradient for any picture is the wrong one.
+        total = torch.stack([of_picture.gradients for of_picture in evidence if of_picture.gradients is not None]).abs().sum(dim=0)
+        check_alive(path, [row[k] for row in targets], total)
     return evidence
 
 
 def callers_autocast(inputs: Tensor) -> Callable[[], Any]:
-    """Return what restores the caller's autocast around further passes of the network."""
+    """Return a function that returns the caller's current autocast context, for further passes of the network."""
     kind = inputs.device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
     return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)

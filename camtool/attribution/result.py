@@ -1,4 +1,4 @@
-"""What the engine returns, and how raw maps become final ones."""
+"""Results of a CAM call, and the final maps from raw ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ FLAT = "flat map: the same evidence at every position"
 DISJOINT = "each layer has evidence, but nothing of it is left where they are fused"
 
 FLAT_SHARE = 1e-5  # float32 rounds a constant map's sums over channels to less
-"""Differences below this share of the largest value are no map; stretched to [0, 1] they would look like one."""
+"""Maps whose differences are below this share of the largest value are flat; scaled to [0, 1] rounding would look like a map."""
 
 
 @dataclass
@@ -30,12 +30,25 @@ class MethodMaps:
     raw: dict[str, Tensor]
     layer_maps: dict[str, Tensor]
     attributions: Tensor | None = None
-    """(n, k, c, *input), signed, of methods that speak of every input channel."""
+    """(n, k, c, *input), signed, of methods with attributions by input channel."""
 
 
 @dataclass(frozen=True)
 class CAMResult:
-    """What one method says of a batch. With lists of targets every per-sample item has a target axis k behind n."""
+    """Maps of one method for a batch. With lists of targets every per-sample item has a target axis k behind n.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool import CAM
+        >>> model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # class scores: the channels' means
+        >>> result = CAM(model, "[0]")(torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[8.0, 0.0], [0.0, 4.0]]]]))
+        >>> result.predicted, result.targets, result.status, result.source
+        ([1], [1], ['ok'], 'at [0]')
+        >>> result.maps
+        tensor([[[1.0000, 0.0000],
+                 [0.0000, 0.5000]]])
+    """
 
     method: str
     maps: Tensor
@@ -43,39 +56,39 @@ class CAMResult:
     raw: dict[str, Tensor]
     """By layer path, "attention" or "input": (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised."""
     layer_maps: dict[str, Tensor]
-    """By layer path: what that layer alone gives, as `maps`."""
+    """By layer path: the map of this layer alone, as `maps`."""
     status: list[Any]
-    """Per sample (and target): "ok", or what is to be known about this map."""
+    """Per sample (and target): "ok", or a remark on the map, such as "no positive evidence …"."""
     logits: Output
     """The network's scores (n, classes), or a detector's list of dicts."""
     predicted: list[int] | None
-    """Per sample the class with the highest score; None where the output is not (n, classes)."""
+    """The class with the highest score of each sample; None if the output is not (n, classes)."""
     targets: list[Any]
-    """Per sample (and target): the class index, or the callable given."""
+    """Per sample (and target): the class index, or the callable."""
     layers: list[str]
-    """Paths of the target layers, or of those whose attention was read."""
+    """Paths of the target layers, or of the layers whose attention was used."""
     source: str
-    """In words, where the map comes from: "at layer4[1]", "at the mean of …", "from the attention of 12 layers", "at the input"."""
+    """Origin of the map in words: "at layer4[1]", "at the mean of …", "from the attention of 12 layers", "at the input"."""
     class_discriminative: bool
     attributions: Tensor | None = None
-    """float32 (n, c, *spatial of the input) or (n, k, c, *spatial), signed: what guidedbackprop and guidedgradcam say of every input
-    channel; None for methods that speak of positions only."""
+    """float32 (n, c, *spatial of the input) or (n, k, c, *spatial), signed: attributions by input channel of guidedbackprop and
+    guidedgradcam; None for other methods."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """`forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
+    """Seconds of `forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
 
 
 def layers_source(layers: Sequence[str], fusion: Fusion) -> str:
-    """Return in words where a map of these target layers comes from."""
+    """Return the origin of a map of these target layers in words."""
     return f"at {fusion.words + ' ' if len(layers) > 1 else ''}{', '.join(layers)}"
 
 
 def attention_source(layers: Sequence[str]) -> str:
-    """Return in words where a map of these layers' attention comes from."""
+    """Return the origin of a map of these layers' attention in words."""
     return f"from the attention of {len(layers)} layer{'s' if len(layers) > 1 else ''}"
 
 
 def map_status(explained: MethodMaps, sample: int, k: int) -> str:
-    """Return OK, or in words what is to be known about one map."""
+    """Return OK, or a remark on one map in words."""
     if explained.maps[sample, k].amax() > 0:
         return OK
     blank = [path for path, maps in explained.layer_maps.items() if not maps[sample, k].amax() > 0]
@@ -91,8 +104,8 @@ def finished(
     """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers; a flat raw map becomes zeros.
 
     Args:
-        fusion: of several layers; None: their mean.
-        importances: by layer (n, k), for fusions that need them.
+        fusion: fusion of several layers; None: their mean.
+        importances: importances (n, k) by layer, for fusions that need them.
     """
     shape = next(iter(raw.values())).shape[:2]
     positive = {path: _positive(maps.flatten(0, 1)) for path, maps in raw.items()}  # (n k, *feature)
@@ -100,8 +113,8 @@ def finished(
     if len(raw) == 1:
         fused = next(iter(by_layer.values())).clone()
     else:
-        weighed = torch.stack([importances[path].flatten() for path in raw]) if importances else None
-        fused = (fusion or Mean()).fused(list(positive.values()), size, weighed).unflatten(0, shape).float()
+        stacked = torch.stack([importances[path].flatten() for path in raw]) if importances else None
+        fused = (fusion or Mean()).fused(list(positive.values()), size, stacked).unflatten(0, shape).float()
     return MethodMaps(fused, {path: maps.float() for path, maps in raw.items()}, by_layer)
 
 

@@ -29,7 +29,7 @@ def test_concepts_without_scores_say_why(run: Run) -> None:
         "vis", PAIR, LITE0, "--method", "DFF", "--n-components", "2", "--target-layers", "backbone.timm_model.blocks[5]", "--original"
     )
     assert finished.exit_code == 0, finished.stderr
-    assert "No class scores: a concept has class scores where" in finished.stdout
+    assert "No class scores: concepts have class scores if" in finished.stdout
     assert "concept 2" in finished.stdout
     assert "(as given)" in finished.stdout
 

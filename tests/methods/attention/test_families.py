@@ -375,7 +375,7 @@ class LastToken(PlainViT):
 
 @pytest.mark.parametrize("name", OF_ATTENTION)
 def test_a_class_token_behind_the_patches_is_refused_and_not_taken_for_one(name: str) -> None:
-    with pytest.raises(MethodError, match=r"reads the last 1 of 17 tokens only; expected tokens that are no positions .* in front"):
+    with pytest.raises(MethodError, match=r"reads the last 1 of 17 tokens only; expected tokens that are not positions .* in front"):
         CAM(LastToken().eval(), method=name)(torch.randn(2, 2, 8, 8), 0)
 
 
