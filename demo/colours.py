@@ -1,7 +1,7 @@
-"""A network of one's own, with two inputs and an answer known by hand: which colour is there, and how much of it?
+"""Example of your own network with two inputs, whose maps are known: it scores the colours red, green and blue.
 
-`configs/torch_model/colours.py` runs it. Nothing is trained: a colour's activation is how far its channel exceeds the mean of the
-other two, and its score is the activation's mean plus a prior. So the map of "red" is exactly where the picture is red.
+Used by `configs/torch_model/colours.py`. Nothing is trained: the activation of a colour is the excess of its channel over the mean of the
+other two, and its score is the mean activation plus a prior. So the map of "red" is exactly where the image is red.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Colours(nn.Module):
-    """Scores (n, 3) of red, green and blue, from a picture (n, 3, h, w) in [0, 1] and a prior (n, 3)."""
+    """Scores (n, 3) of red, green and blue for images (n, 3, h, w) in [0, 1] and a prior (n, 3)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How much does a map cost, here and with the peers? `python tools/benchmark.py --quick`; `--help` says the rest."""
+"""Measure the cost of maps in camtool and other packages: `python tools/benchmark.py --quick`. Options: `--help`."""
 
 from camtool.cli.benchmark import benchmark
 from camtool.cli.main import run_alone

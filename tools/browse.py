@@ -1,4 +1,4 @@
-"""What does the network see in its own data set? `python tools/browse.py CONFIG CHECKPOINT --random 5`; `--help` says the rest."""
+"""Draw maps of samples of a config's data set: `python tools/browse.py CONFIG CHECKPOINT --random 5`. Options: `--help`."""
 
 from camtool.cli.browse import browse
 from camtool.cli.main import run_alone

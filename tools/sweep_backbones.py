@@ -1,4 +1,4 @@
-"""Does every backbone of the zoo give a map? `python tools/sweep_backbones.py`; `--help` says the rest."""
+"""Check that every backbone of the zoo gives a map: `python tools/sweep_backbones.py`. Options: `--help`."""
 
 from camtool.cli.main import run_alone
 from camtool.cli.sweep import sweep

@@ -1,4 +1,4 @@
-"""Train a network to look through: `python tools/train.py CONFIG`; `--help` says the rest."""
+"""Train a network: `python tools/train.py CONFIG`. Options: `--help`."""
 
 from camtool.cli.main import run_alone
 from camtool.cli.train import train

@@ -1,4 +1,4 @@
-"""Where did this network look? `python tools/vis_cam.py IMG CONFIG [CHECKPOINT]`; `--help` says the rest."""
+"""Draw class activation maps of images: `python tools/vis_cam.py IMG CONFIG [CHECKPOINT]`. Options: `--help`."""
 
 from camtool.cli.main import run_alone
 from camtool.cli.vis import vis

@@ -1,1 +1,1 @@
-"""The benchmark: camtool and its peers on the same network, layer and inputs, in turns; its cases are data."""
+"""Benchmark of camtool and other packages (peers) on the same network, layer and inputs; coverage of the zoo's backbones."""

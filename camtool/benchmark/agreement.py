@@ -1,4 +1,4 @@
-"""Whether two contestants show the same maps, to a stated tolerance, where they should."""
+"""Compare maps: camtool's with those of a peer, or those of faster computation, to a tolerance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,27 +9,28 @@ from torch import Tensor
 from camtool.attribution.result import CAMResult, finished
 from camtool.functional import min_max
 
-TOLERANCE = 1e-4  # of maps in [0, 1]; float32, with sums in another order
+TOLERANCE = 1e-4  # of maps in [0, 1]; rounding in float32
 TOLERANCES = {"fullgrad": 5e-3}
-"""By method, where it is another: pytorch-grad-cam's FullGrad dims each of its terms by an epsilon, more where gradients are small."""
+"""Other tolerances, by method. FullGrad: pytorch-grad-cam adds an epsilon to the denominator of each term."""
 RANK_TOLERANCE = 0.01  # 1 - rank correlation: bfloat16 has three digits
 
 EIGEN = ("eigencam", "eigengradcam")
-"""A principal component has no sign; camtool's is set, theirs is arbitrary."""
+"""Methods whose maps are compared up to sign, which is arbitrary for a principal component in pytorch-grad-cam."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a contestant's maps are from camtool's."""
+    """Difference of a contestant's maps from camtool's."""
 
     difference: float
-    """The largest of maps in [0, 1]; or 1 - the lowest rank correlation of a map."""
+    """Largest difference of maps in [0, 1]; or 1 - the lowest rank correlation of a map."""
     tolerance: float
     blank: int
-    """Maps that are zero everywhere in both, and so prove nothing."""
+    """Number of maps that are zero everywhere in both."""
     maps: int
+    """Number of maps."""
     precision: str = "float32"
-    """Of the network that was compared."""
+    """Of the network."""
 
     @property
     def holds(self) -> bool:
@@ -38,10 +39,13 @@ class Agreement:
 
 
 def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor], *, precision: str = "float32") -> Agreement:
-    """Return how far a peer's maps are from ours: for each method of `results` the k maps (n, h, w) of its classes.
+    """Return the difference of a peer's maps from ours.
 
-    Theirs are compared at their own size, the input's or that of the features; as they are, or scaled to reach 1, which
-    pytorch-grad-cam's do not where gradients are small (and means of several maps do nowhere).
+    Maps are compared at the peer's size, which is the input's or that of the features; as they are, or scaled to [0, 1], whichever is
+    closer, since pytorch-grad-cam's maps do not reach 1 if gradients are small, nor do means of several maps.
+
+    Args:
+        theirs: for each method of `results` and each of its k classes maps (n, h, w).
     """
     classes = results[0].maps.shape[1]
     pairs = []
@@ -56,7 +60,7 @@ def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor], *, precisi
                 choices = [finished({"": sign * raw}, result.maps.shape[2:]).maps[:, k] for sign in (1, -1)]
             pairs.append((choices, expected))
     by_sample = [
-        torch.stack([(one - shown).abs().flatten(1).amax(dim=1) for one in choices for shown in (expected, min_max(expected))])
+        torch.stack([(ours - peers).abs().flatten(1).amax(dim=1) for ours in choices for peers in (expected, min_max(expected))])
         for choices, expected in pairs
     ]
     blank = sum(int(((choices[0].flatten(1) == 0).all(dim=1) & (expected.flatten(1) == 0).all(dim=1)).sum()) for choices, expected in pairs)
@@ -66,20 +70,24 @@ def with_peer(results: Sequence[CAMResult], theirs: Sequence[Tensor], *, precisi
 
 
 def with_eager(fast: Sequence[CAMResult], eager: Sequence[CAMResult], *, ranks: bool) -> Agreement:
-    """Return how far camtool's maps at higher speed are from its own; by their ranks where the precision is lower."""
+    """Return the difference of camtool's accelerated maps from its eager ones.
+
+    Args:
+        ranks: compare by rank correlation, for lower precision.
+    """
     difference, blank, count = 0.0, 0, 0
-    for one, other in zip(fast, eager, strict=True):
-        ours, plain = one.maps.flatten(0, 1).flatten(1), other.maps.flatten(0, 1).flatten(1)
-        both_blank = (ours == 0).all(dim=1) & (plain == 0).all(dim=1)
-        distances = 1 - _rank_correlation(ours, plain) if ranks else (ours - plain).abs().amax(dim=1)
+    for fast_result, eager_result in zip(fast, eager, strict=True):
+        maps, expected = fast_result.maps.flatten(0, 1).flatten(1), eager_result.maps.flatten(0, 1).flatten(1)
+        both_blank = (maps == 0).all(dim=1) & (expected == 0).all(dim=1)
+        distances = 1 - _rank_correlation(maps, expected) if ranks else (maps - expected).abs().amax(dim=1)
         difference = max(difference, float(distances[~both_blank].amax()) if bool((~both_blank).any()) else 0.0)
-        blank, count = blank + int(both_blank.sum()), count + len(ours)
+        blank, count = blank + int(both_blank.sum()), count + len(maps)
     return Agreement(difference, RANK_TOLERANCE if ranks else TOLERANCE, blank, count)
 
 
 def _rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
-    """Return Spearman's correlation of each row (n); ties, such as zeros, have their mean rank."""
-    return torch.stack([torch.corrcoef(torch.stack([_ranks(one), _ranks(other)]))[0, 1] for one, other in zip(maps, others, strict=True)])
+    """Return Spearman's rank correlation (n) of each row; ties, such as zeros, have their mean rank."""
+    return torch.stack([torch.corrcoef(torch.stack([_ranks(row), _ranks(other)]))[0, 1] for row, other in zip(maps, others, strict=True)])
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The zoo's backbones: for each class one config, made narrow where the class allows, that keeps what makes the class special.
+"""One config for each backbone class of mmpretrain, with fewer channels where the class allows it.
 
-Depths are those of the published network wherever the derived layer's name holds a depth. The sweep, the README's table of
-supported backbones and its test are read from here; a test compares it with every class and every config that mmpretrain ships.
+Depths are those of the published network if the name of the default target layer contains a depth. The sweep, the table of supported
+backbones and its test use this list; a test compares it with all classes and configs of mmpretrain.
 """
 
 from collections.abc import Mapping
@@ -15,20 +15,22 @@ SIZES = ((224, 224), (256, 320))
 
 @dataclass(frozen=True)
 class Example:
-    """How to build one backbone small."""
+    """A config of a backbone, and overrides that make it small."""
 
     config: str
-    """In mmpretrain's configs, without `.py`."""
+    """Path in mmpretrain's configs, without `.py`."""
     narrow: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides below `model.` that make it narrow."""
+    """Overrides below `model.` that reduce the number of channels."""
     model: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides below `model.` that make it what it is, where no config is shipped."""
+    """Overrides below `model.` that select the backbone, if mmpretrain has no config of it."""
     channels: int = 3
+    """Of the input."""
     sizes: tuple[tuple[int, int], ...] = SIZES
+    """(height, width) of the inputs to try."""
 
 
 def load_example(example: Example, *, narrow: bool = True) -> LoadedConfig:
-    """Return the config of `example`: narrow, or as wide as published."""
+    """Return the config of `example`, with few channels (`narrow`) or with the published number."""
     overrides = {**example.model, **(example.narrow if narrow else {})}
     return load_config(f"mmpretrain::{example.config}.py", {f"model.{key}": value for key, value in overrides.items()})
 
@@ -193,17 +195,17 @@ WITHOUT_MAP: dict[str, tuple[str, ...]] = {
     ),
     "the base class of CSPDarkNet, CSPResNet and CSPResNeXt, with no architecture of its own": ("CSPNet",),
 }
-"""Backbone classes that are in no classifier, by the reason."""
+"""Backbone classes without a map, by reason: they are in no classifier."""
 
 NOT_CLASSIFIERS: dict[str, tuple[str, ...]] = {
     _BY_MASK: ("BEiT", "CAE", "EVA", "MAE", "MFF", "MILAN", "MaskFeat", "MixMIM", "SimMIM", "SparK", "iTPN"),
-    "self-supervised only: it compares two views; the trained backbone stands in an ImageClassifier": (
+    "self-supervised only: it compares two views; the trained backbone is used in an ImageClassifier": (
         *("BYOL", "BarlowTwins", "DenseCL", "MoCo", "MoCoV3", "SimCLR", "SimSiam", "SwAV"),
     ),
     "multimodal: its output depends on a text": (
         *("Blip2Caption", "Blip2Retrieval", "Blip2VQA", "BlipCaption", "BlipGrounding", "BlipNLVR", "BlipRetrieval", "BlipVQA"),
         *("CLIPZeroShot", "ChineseCLIP", "Flamingo", "Llava", "MiniGPT4", "OFA", "Otter"),
     ),
-    "retrieval: its output are distances to a gallery": ("ImageToImageRetriever",),
+    "retrieval: its outputs are distances to a gallery": ("ImageToImageRetriever",),
 }
-"""Models of shipped configs that are no ImageClassifier, by the reason."""
+"""Models of mmpretrain's configs that are not an ImageClassifier, by reason."""

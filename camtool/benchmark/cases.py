@@ -1,4 +1,4 @@
-"""The cases: what is run, and what is asked of it. A case whose method or keyword does not exist yet stands in the table as such."""
+"""Benchmark cases: network, batch, methods, and the target ratio of each. Cases with an unknown method or keyword are listed as absent."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -14,28 +14,28 @@ FORWARDS, PEERS, MEMORY = "forwards", "of the better peer", "of the forward's me
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure."""
+    """A benchmark case."""
 
     row: str
-    """The line of the table it belongs to."""
+    """Row of the table that it belongs to."""
     network: str
     """A key of `camtool.benchmark.networks.LAYERS`."""
     batch: int
     methods: tuple[str, ...]
     asked: float | None
-    """At most this many `unit`; None for a network of which nothing was asked."""
+    """Target: at most this many `unit`; None: no target."""
     unit: str = FORWARDS
     classes: int = 1
-    """Classes explained of each sample: the most probable ones."""
+    """Number of classes explained for each sample, the most probable ones."""
     aug_smooth: bool = False
     speed: Mapping[str, Any] = field(default_factory=dict)
-    """The keyword `speed` of CAM."""
+    """Argument `speed` of CAM."""
     quick: bool = False
-    """Whether a quick run has it."""
+    """Whether it is part of a quick run."""
 
     @property
     def name(self) -> str:
-        """As `--filter` and `--profile` know it: "gradcam resnet50 8"."""
+        """Name for `--filter` and `--profile`: "gradcam resnet50 8"."""
         what = self.methods[0] if len(self.methods) == 1 else f"{len(self.methods)} methods"
         parts = [what, f"{self.classes} classes" if self.classes > 1 else "", "aug-smooth" if self.aug_smooth else ""]
         parts += [key if value is True else str(value) for key, value in self.speed.items()]
@@ -43,7 +43,7 @@ class Case:
         return " ".join(filter(None, parts))
 
     def missing(self) -> str:
-        """Return in words what of camtool this case needs and is not there yet, or ""."""
+        """Return what camtool lacks for this case ("no method …"), "" if nothing."""
         unknown = [name for name in self.methods if not _exists(name)]
         if unknown:
             return f"no method {', '.join(unknown)}"
@@ -98,6 +98,6 @@ CASES = tuple(_cases())
 
 
 def on_tiny() -> tuple[Case, ...]:
-    """Return the cases of the ResNets on a tiny network instead: they check function, no figure is asked of it."""
+    """Return the cases of the ResNets on a tiny network, without targets: a test of function, not of speed."""
     tiny = [replace(case, network="tiny", batch=min(case.batch, 2), asked=None, quick=True) for case in CASES if case.network != "vit_b_16"]
     return tuple({case.name: case for case in tiny}.values())

@@ -1,4 +1,4 @@
-"""Peak memory of a call: bytes of tensors beyond those that were there before it."""
+"""Measure the peak memory of a call."""
 
 import os
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(run: Callable[[], object], device: str) -> int:
-    """Return the most bytes of tensors that were alive at once during `run`, above those alive at its start.
+    """Return the peak of allocated bytes of tensors during `run`, minus those allocated at its start.
 
-    On CUDA what the caching allocator counts; on CPU every allocation and release that the profiler sees in torch's allocator
-    (scratch space that a library takes for itself within one operator is in neither).
+    On CUDA as the caching allocator counts; on CPU from the profiler's record of torch's allocator. Scratch memory that a library
+    allocates by itself within an operator is not counted.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
@@ -20,13 +20,13 @@ def peak_bytes(run: Callable[[], object], device: str) -> int:
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler remarks on its own stages on standard error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler logs its stages to standard error
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         run()
     results = profiled.profiler.kineto_results
     changes = sorted((event for event in results.events() if event.name() == "[memory]"), key=lambda event: event.start_ns())
-    alive = peak = 0
+    allocated = peak = 0
     for change in changes:
-        alive += change.nbytes()
-        peak = max(peak, alive)
+        allocated += change.nbytes()
+        peak = max(peak, allocated)
     return peak

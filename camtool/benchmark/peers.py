@@ -1,4 +1,4 @@
-"""The peers, pytorch-grad-cam and torchcam: their sole importer. Each is used as its own documentation does."""
+"""Run the peers, pytorch-grad-cam and torchcam, as their documentation shows. The only module that imports them."""
 
 import contextlib
 import os
@@ -38,30 +38,30 @@ OF_TORCHCAM = {
 }
 AGREES = {
     GRAD_CAM: ("gradcam", "gradcam++", "layercam", "xgradcam", "hirescam", "eigencam", "eigengradcam", "fullgrad"),
-    # Its GradCAM++ never divides, its SmoothGradCAM++ takes the gradients of the last noisy sample.
+    # Its GradCAM++ lacks the division, its SmoothGradCAM++ uses the gradients of the last noisy sample only.
     TORCHCAM: ("gradcam", "layercam", "xgradcam"),
 }
-"""Methods whose formula is camtool's, the eigen methods up to sign. torchcam's maps stay at the size of the features."""
+"""Methods with the same formula as camtool's, the eigen methods up to sign. torchcam's maps have the size of the features."""
 
 Run = Callable[[], list[Tensor]]
-"""Explains the subject; returns maps (n, h, w) for each method, and of each for every class."""
+"""Computes the maps (n, h, w) of the subject for each method and class, in this order."""
 Peer = Callable[[Subject, Case], AbstractContextManager[Run]]
-"""Set up in the `with` block, which is not timed: outside of it no hook may slow the others."""
+"""Context manager that sets up a contestant, untimed; its hooks are removed at the end, so that they do not slow others."""
 
 
 def check_installed() -> None:
-    """Raise CamtoolError, with what to install, if a peer is missing."""
+    """Raise CamtoolError if a peer is not installed."""
     try:
         import pytorch_grad_cam  # noqa: F401
         import torchcam  # noqa: F401
     except ImportError as error:
         raise CamtoolError(
-            f'The benchmark needs its peers, grad-cam and torchcam: {error}. Install them with: pip install -e ".[bench]"'
+            f'The benchmark needs the packages grad-cam and torchcam: {error}. Install them with: pip install -e ".[bench]"'
         ) from error
 
 
 def peers_of(case: Case) -> dict[str, Peer]:
-    """Return by name the peers that have every method of the case."""
+    """Return the peers, by name, that have all methods of the case."""
     peers: dict[str, Peer] = {}
     if all(method in OF_GRAD_CAM for method in case.methods):
         peers[GRAD_CAM] = _grad_cam
@@ -84,7 +84,7 @@ def _grad_cam(subject: Subject, case: Case) -> Iterator[Run]:
         ]
 
         def run() -> list[Tensor]:
-            # It explains one class a call, and each call is a forward pass.
+            # One call, with a forward pass, for each class.
             return [
                 torch.from_numpy(extractor(subject.inputs, list(map(ClassifierOutputTarget, classes)), aug_smooth=case.aug_smooth))
                 for extractor in extractors
@@ -102,7 +102,7 @@ def _torchcam(subject: Subject, case: Case) -> Iterator[Run]:
     options = {} if subject.extra_tokens is None else {"reshape_transform": _grid(subject.extra_tokens)}
     classes = [list(of_batch) for of_batch in zip(*subject.classes, strict=True)]
 
-    def one(method: str) -> list[Tensor]:
+    def maps_of(method: str) -> list[Tensor]:
         with getattr(torchcam.methods, OF_TORCHCAM[method])(subject.model, subject.layer, **options) as extractor:
             if method == "scorecam":
                 with torch.no_grad():
@@ -115,7 +115,7 @@ def _torchcam(subject: Subject, case: Case) -> Iterator[Run]:
             return [extractor(of_batch, scores, retain_graph=number < last)[0] for number, of_batch in enumerate(classes)]
 
     with _silence():
-        yield lambda: [maps for method in case.methods for maps in one(method)]
+        yield lambda: [maps for method in case.methods for maps in maps_of(method)]
 
 
 def _grid(extra_tokens: int) -> Callable[[Tensor], Tensor]:
@@ -129,6 +129,6 @@ def _grid(extra_tokens: int) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _silence() -> Iterator[Any]:
-    # One prints, one draws progress bars.
-    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+    # One of them prints, the other draws progress bars.
+    with open(os.devnull, "w", encoding="utf-8") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
         yield

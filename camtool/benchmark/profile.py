@@ -1,4 +1,4 @@
-"""Where the time of a case goes: the profiler's operators, of the plain forward pass and of camtool."""
+"""Profile a case: the operators of the plain forward pass and of camtool by time."""
 
 import os
 
@@ -13,14 +13,14 @@ OPERATORS = 25
 
 
 def profiled(case: Case, subject: Subject, device: str) -> dict[str, str]:
-    """Return by name ("forward", "camtool") the table of the operators that took longest by themselves, after one warm-up."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler remarks on its own stages on standard error
+    """Return for "forward" and "camtool" a table of the operators with the largest self time, after a warm-up."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler logs its stages to standard error
     cuda = torch.device(device).type == "cuda"
     tables = {}
     for name, run in {"forward": forward(subject), "camtool": explain(subject, case)}.items():
         run()
-        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as found:
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiler:
             run()
         order = f"self_{'cuda' if cuda else 'cpu'}_time_total"
-        tables[name] = found.key_averages().table(sort_by=order, row_limit=OPERATORS, max_name_column_width=50)
+        tables[name] = profiler.key_averages().table(sort_by=order, row_limit=OPERATORS, max_name_column_width=50)
     return tables

@@ -1,4 +1,4 @@
-"""What was measured, as tables: asked and reached line by line, and in markdown for the README."""
+"""Tables of benchmark results, for the terminal and in markdown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,34 +12,35 @@ LABELS = {"resnet50": "ResNet-50", "resnet18": "ResNet-18", "vit_b_16": "ViT-B/1
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table of asked and reached: all methods of a row on one network and batch."""
+    """A line of the table of targets: all methods of a row on one network and batch."""
 
     row: str
     network: str
     batch: int
     peers: tuple[str, ...]
-    """What pytorch-grad-cam and torchcam need; "" where they have no such method, or were not run."""
+    """Costs of pytorch-grad-cam and torchcam; "" if they lack the method or were not run."""
     asked: str
+    """The target."""
     reached: str
-    """From the best to the worst method; or why there is no figure."""
+    """Cost of the best to the worst method; or why there is none."""
     holds: bool | None
-    """Whether the worst method reaches what is asked; None: nothing was asked, or nothing measured."""
+    """Whether the worst method meets the target; None: no target, or no measurement."""
 
 
 def lines(measured: Sequence[CaseResult]) -> list[Line]:
-    """Return the table of asked and reached."""
-    keys = dict.fromkeys((one.row, one.network, one.batch) for one in measured)
-    return [_line([one for one in measured if (one.row, one.network, one.batch) == key]) for key in keys]
+    """Return the table of targets and measured costs."""
+    keys = dict.fromkeys((result.row, result.network, result.batch) for result in measured)
+    return [_line([result for result in measured if (result.row, result.network, result.batch) == key]) for key in keys]
 
 
 def _line(measured: Sequence[CaseResult]) -> Line:
     first = measured[0]
-    peers = tuple(_span([one.relative(peer) for one in measured], "x") for peer in (GRAD_CAM, TORCHCAM))
-    # Rounded as it is printed: 1.05 reaches 1.05.
-    reached = [round(one.reached, 2) for one in measured if one.reached is not None]
+    peers = tuple(_span([result.relative(peer) for result in measured], "x") for peer in (GRAD_CAM, TORCHCAM))
+    # Rounded as printed, so that a printed 1.05 meets a target of 1.05.
+    reached = [round(result.reached, 2) for result in measured if result.reached is not None]
     parts = [_span(reached)] if reached else []
     for status in (ABSENT, FAILED, OUT_OF_TIME):
-        names = [one.case.removesuffix(f" {one.network} {one.batch}") for one in measured if one.status == status]
+        names = [result.case.removesuffix(f" {result.network} {result.batch}") for result in measured if result.status == status]
         parts += [f"{', '.join(names) if len(names) < len(measured) else ''} {status}".strip()] if names else []
     holds = None
     if first.asked is not None and reached:
@@ -56,8 +57,8 @@ def _span(values: Sequence[float | None], suffix: str = "") -> str:
 
 
 def markdown(measured: Sequence[CaseResult], where: str) -> str:
-    """Return the table of asked and reached for the README; `where` says on what it was measured."""
-    said = {True: "yes", False: "no", None: ""}
+    """Return the table of targets and measured costs in markdown; `where` names the machine."""
+    labels = {True: "yes", False: "no", None: ""}
     table = [
         f"Measured on {where}. Ratios to a plain `torch.inference_mode()` forward of the same batch, interleaved medians; "
         "where a line has several methods, the best and the worst.",
@@ -66,37 +67,37 @@ def markdown(measured: Sequence[CaseResult], where: str) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for line in lines(measured):
-        cells = [line.row, f"{line.network}, {line.batch}", *line.peers, line.asked, line.reached, said[line.holds]]
+        cells = [line.row, f"{line.network}, {line.batch}", *line.peers, line.asked, line.reached, labels[line.holds]]
         table.append(f"| {' | '.join(cells)} |")
     return "\n".join(table)
 
 
-def cells(one: CaseResult) -> list[str]:
-    """Return a case's line of the table of everything measured: yardstick, camtool, peers, agreement."""
-    if one.status != OK:
-        return [one.case, f"{one.status}: {one.words}".removesuffix(": "), "", "", "", ""]
-    cost: Callable[[str], str] = (lambda name: _memory(one, name)) if one.unit == MEMORY else (lambda name: _time(one, name))
-    return [one.case, _yardstick(one), cost(CAMTOOL), cost(GRAD_CAM), cost(TORCHCAM), _agreement(one)]
+def cells(result: CaseResult) -> list[str]:
+    """Return the cells of a case: name, forward pass, camtool, peers, agreement of maps."""
+    if result.status != OK:
+        return [result.case, f"{result.status}: {result.words}".removesuffix(": "), "", "", "", ""]
+    cost: Callable[[str], str] = (lambda name: _memory(result, name)) if result.unit == MEMORY else (lambda name: _time(result, name))
+    return [result.case, _forward(result), cost(CAMTOOL), cost(GRAD_CAM), cost(TORCHCAM), _agreement(result)]
 
 
-def _yardstick(one: CaseResult) -> str:
-    return f"{one.memory['forward'] / 2**20:.0f} MiB" if one.unit == MEMORY else f"{1e3 * one.timings['forward'].seconds:.1f} ms"
+def _forward(result: CaseResult) -> str:
+    return f"{result.memory['forward'] / 2**20:.0f} MiB" if result.unit == MEMORY else f"{1e3 * result.timings['forward'].seconds:.1f} ms"
 
 
-def _memory(one: CaseResult, name: str) -> str:
-    return f"{one.relative(name):.2f} ({one.memory[name] / 2**20:.0f} MiB)" if name in one.memory else ""
+def _memory(result: CaseResult, name: str) -> str:
+    return f"{result.relative(name):.2f} ({result.memory[name] / 2**20:.0f} MiB)" if name in result.memory else ""
 
 
-def _time(one: CaseResult, name: str) -> str:
-    timing = one.timings.get(name)
+def _time(result: CaseResult, name: str) -> str:
+    timing = result.timings.get(name)
     if timing is None:
         return ""
     return f"{timing.ratio:.2f} ({timing.low:.2f}-{timing.high:.2f})" if timing.rounds > 1 else f"{timing.ratio:.2f} (once)"
 
 
-def _agreement(one: CaseResult) -> str:
+def _agreement(result: CaseResult) -> str:
     parts = []
-    for name, agreement in one.agreements.items():
+    for name, agreement in result.agreements.items():
         blank = f", {agreement.blank} of {agreement.maps} blank" if agreement.blank else ""
         finer = "" if agreement.precision == "float32" else f" in {agreement.precision}"
         parts.append(

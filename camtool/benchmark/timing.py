@@ -1,4 +1,4 @@
-"""One case measured: all contestants in turns, each round's times as ratios to that round's own forward pass."""
+"""Measure a case: contestants take turns, and times are ratios to the forward pass of the same round."""
 
 import statistics
 import time
@@ -27,33 +27,33 @@ FORWARD, CAMTOOL = "forward", "camtool"
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a case may take."""
+    """Time limits of a case."""
 
     rounds: int
-    """At most; camtool and the forward pass are in every one."""
+    """Most rounds; camtool and the forward pass are measured in each."""
     seconds: float
-    """What all rounds together may take, but three are made in any case."""
+    """After this time no further round starts, but FEWEST_ROUNDS are always measured."""
 
     @property
-    def of_one(self) -> float:
-        """What one peer may spend. One whose warm-up alone takes longer is not run again: that is its measurement."""
+    def per_peer(self) -> float:
+        """Time limit of one peer, in seconds. If its warm-up takes longer, that is its only measurement."""
         return self.seconds / 4
 
 
 FEWEST_ROUNDS = 3
 QUICK, FULL = Effort(rounds=5, seconds=6.0), Effort(rounds=15, seconds=24.0)
 QUICK_SECONDS = 90.0
-"""After so long a quick run starts no further case."""
+"""After this time a quick run starts no further case."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one contestant took."""
+    """Time of a contestant."""
 
     seconds: float
     """Median."""
     ratio: float
-    """Median over rounds of its time by that of the round's forward pass; `low`, `high`: the quartiles."""
+    """Median over rounds of its time divided by that of the forward pass; `low` and `high` are the quartiles."""
     low: float
     high: float
     rounds: int
@@ -61,7 +61,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A case and what it gave."""
+    """Result of a case."""
 
     case: str
     row: str
@@ -69,38 +69,38 @@ class CaseResult:
     batch: int
     unit: str
     asked: float | None
-    """None for a network that figures were not asked of."""
+    """The target; None: no target."""
     status: str
     words: str = ""
-    """What is not there, or what was raised."""
+    """What is missing, or the error that was raised."""
     reached: float | None = None
-    """In `unit`, of camtool."""
+    """Cost of camtool, in `unit`."""
     timings: dict[str, Timing] = field(default_factory=dict)
     agreements: dict[str, Agreement] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
-    """Peak in bytes, by contestant."""
+    """Peak memory in bytes, by contestant."""
 
     @property
     def differing(self) -> list[str]:
-        """The contestants whose maps are not camtool's although they should be."""
+        """Contestants whose maps differ from camtool's although their formula is the same."""
         return [name for name, agreement in self.agreements.items() if not agreement.holds]
 
     def relative(self, name: str) -> float | None:
-        """Return a contestant's cost beside the forward's, of time or memory; None if it was not measured."""
+        """Return a contestant's time or memory divided by that of the forward pass; None if it was not measured."""
         if self.memory:
             return self.memory[name] / self.memory[FORWARD] if name in self.memory else None
         return self.timings[name].ratio if name in self.timings else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
+        """Return the result as a dict for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> "CaseResult":
-        """Return what `as_dict` was written of."""
-        timings = {name: Timing(**one) for name, one in written["timings"].items()}
-        agreements = {name: Agreement(**one) for name, one in written["agreements"].items()}
-        return cls(**{**written, "timings": timings, "agreements": agreements})
+    def from_dict(cls, saved: Mapping[str, Any]) -> "CaseResult":
+        """Return the result of which `as_dict` is `saved`."""
+        timings = {name: Timing(**timing) for name, timing in saved["timings"].items()}
+        agreements = {name: Agreement(**agreement) for name, agreement in saved["agreements"].items()}
+        return cls(**{**saved, "timings": timings, "agreements": agreements})
 
 
 Run = Callable[[], Any]
@@ -108,22 +108,23 @@ Contestant = Callable[[], AbstractContextManager[Run]]
 
 
 def measure(case: Case, subject: Callable[[], Subject], effort: Effort, device: str, *, in_time: bool = True) -> CaseResult:
-    """Return what a case gives on what `subject` returns; whatever is raised stands in `words`.
+    """Return the result of a case; any error is reported in its `words`.
 
     Args:
-        in_time: False: there is no time left for it; say so instead, unless it is not there at all.
+        subject: called for the subject, if the case is measured.
+        in_time: False: do not measure, the time is over.
     """
-    made = partial(CaseResult, case.name, case.row, case.network, case.batch, case.unit, case.asked)
+    result = partial(CaseResult, case.name, case.row, case.network, case.batch, case.unit, case.asked)
     missing = case.missing()
     if missing:
-        return made(ABSENT, missing)
+        return result(ABSENT, missing)
     if not in_time:
-        return made(OUT_OF_TIME)
+        return result(OUT_OF_TIME)
     try:
         outcome = _measured(case, subject(), effort, device)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it stands in the table
-        return made(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    return made(OK, **outcome)
+    except Exception as error:  # noqa: BLE001 - any error is reported in the table
+        return result(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    return result(OK, **outcome)
 
 
 def _measured(case: Case, subject: Subject, effort: Effort, device: str) -> dict[str, Any]:
@@ -144,16 +145,16 @@ def _measured(case: Case, subject: Subject, effort: Effort, device: str) -> dict
 def _timings(contestants: Mapping[str, Contestant], warm: Mapping[str, float], effort: Effort, device: str) -> dict[str, Timing]:
     rounds: list[dict[str, float]] = []
     spent = dict.fromkeys(contestants, 0.0)
-    slow = [name for name, seconds in warm.items() if seconds > effort.of_one and name not in (FORWARD, CAMTOOL)]
+    slow = [name for name, seconds in warm.items() if seconds > effort.per_peer and name not in (FORWARD, CAMTOOL)]
     order = [name for name in contestants if name not in slow]
     started = time.perf_counter()
     for number in range(effort.rounds):
         if number >= FEWEST_ROUNDS and time.perf_counter() - started > effort.seconds:
             break
-        turn = number % len(order)  # who comes after whom matters to caches, so everyone starts a round once
+        turn = number % len(order)  # rotate the order, which affects caches
         times = {}
         for name in order[turn:] + order[:turn]:
-            if name in (FORWARD, CAMTOOL) or spent[name] < effort.of_one:
+            if name in (FORWARD, CAMTOOL) or spent[name] < effort.per_peer:
                 times[name], _ = _called(contestants[name], device)
                 spent[name] += times[name]
         rounds.append(times)
@@ -190,7 +191,7 @@ def _reached(case: Case, timings: Mapping[str, Timing]) -> float | None:
 
 
 def forward(subject: Subject) -> Run:
-    """Return the yardstick: a plain forward pass in inference mode."""
+    """Return the reference: a plain forward pass in inference mode."""
 
     def run() -> Any:
         with torch.inference_mode():
@@ -200,14 +201,14 @@ def forward(subject: Subject) -> Run:
 
 
 def explain(subject: Subject, case: Case) -> Callable[[], list[CAMResult]]:
-    """Return camtool's part: maps (n, k, h, w) of each method."""
+    """Return camtool's computation of the maps (n, k, h, w) of each method."""
     options: dict[str, Any] = {"aug_smooth": case.aug_smooth} | ({"speed": dict(case.speed)} if case.speed else {})
     layer = subject.layer if any(reads_layers(build_method(name)) for name in case.methods) else None
     cam = CAM(subject.model, layer, list(case.methods), **options)
 
     def run() -> list[CAMResult]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CamtoolWarning)  # of random weights a map may be negative everywhere
+            warnings.simplefilter("ignore", CamtoolWarning)  # with random weights a map may be negative everywhere
             return list(cam(subject.inputs, subject.classes).values())
 
     return run
@@ -224,13 +225,13 @@ def _agreements(case: Case, subject: Subject, maps: Mapping[str, Any]) -> dict[s
         ranks = "amp" in case.speed
         eager = explain(subject, replace(case, speed={}))()
         return {"eager": with_eager(maps[CAMTOOL], eager, ranks=ranks)}
-    found = {name: with_peer(maps[CAMTOOL], maps[name]) for name in compared}
-    if not all(agreement.holds for agreement in found.values()):
-        # Sums that all but cancel, as xgradcam's on a ViT, are rounding in float32; whether the formula is the same is seen in float64.
+    agreements = {name: with_peer(maps[CAMTOOL], maps[name]) for name in compared}
+    if not all(agreement.holds for agreement in agreements.values()):
+        # Sums that nearly cancel, such as xgradcam's on a ViT, are dominated by rounding in float32; float64 compares the formulas.
         exact = subject.in_float64()
         ours = explain(exact, case)()
-        for name, agreement in found.items():
+        for name, agreement in agreements.items():
             if not agreement.holds:
                 with peers_of(case)[name](exact, case) as run:
-                    found[name] = with_peer(ours, run(), precision="float64")
-    return found
+                    agreements[name] = with_peer(ours, run(), precision="float64")
+    return agreements

@@ -73,7 +73,7 @@ def deep_feature_factorization(
         iterations: maximum number of iterations.
 
     Raises:
-        MethodError: if scikit-learn is not installed, or `n_components` is out of range.
+        MethodError: if `n_components` is out of range.
         LayerError, LayoutError: for a layer that does not exist, is not called, or whose output is not a map.
 
     Example:

@@ -1,1 +1,1 @@
-"""Training: mmengine's Runner, and what it lacks as hooks: whole checkpoints, exact resuming, best weights, broken pictures."""
+"""Train with mmengine's Runner; hooks add atomic checkpoints, exact resuming, restoring the best weights, skipping broken images."""

@@ -1,4 +1,4 @@
-"""What a data loader calls by name: how its workers are seeded, and how samples become a batch."""
+"""Functions that data loaders call by name: seeding of workers, collating of samples."""
 
 import os
 import random
@@ -13,14 +13,14 @@ from camtool.registry import FUNCTIONS
 from camtool.train.skip_broken import Broken
 
 BROKEN = "broken"
-"""The key of a batch under which the pictures stand that are missing from it."""
+"""Key of a batch for the list of samples that were left out of it, as `Broken`."""
 
 
 @FUNCTIONS.register_module()  # type: ignore[untyped-decorator]
 def seed_worker(worker_id: int) -> None:
-    """Seed a worker's generators anew each epoch: from what torch drew for it, and its process's rank.
+    """Seed the random generators of a worker from torch's seed for it, which differs by epoch, and the rank of its process.
 
-    mmengine's own gives a worker the same seed every epoch: the same augmentations again and again.
+    mmengine's function gives a worker the same seed in every epoch, so that augmentations repeat.
     """
     seeds = np.random.SeedSequence([torch.initial_seed(), int(os.environ.get("RANK", "0"))]).generate_state(3)
     random.seed(int(seeds[0]))
@@ -30,15 +30,16 @@ def seed_worker(worker_id: int) -> None:
 
 @FUNCTIONS.register_module()  # type: ignore[untyped-decorator]
 def collate_readable(samples: Sequence[Any], collate: str | Callable[..., Any] = "pseudo_collate", **settings: Any) -> Any:
-    """Return `samples` as a batch, by the function that `collate` is or names; broken ones are left out, and stand under BROKEN.
+    """Return the readable samples as a batch; broken ones are listed under its key BROKEN.
 
-    Without broken ones it is the very batch that `collate` makes; where all are broken, it holds nothing but BROKEN.
+    Without broken samples this is the batch of `collate`; if all are broken, it has the key BROKEN only.
 
     Args:
-        settings: what `collate` is called with beside the samples.
+        collate: the function that makes the batch, or its name in mmengine's registry.
+        settings: further arguments of `collate`.
 
     Raises:
-        ImageError: for a broken one, where `collate` gives no dict that could say so.
+        ImageError: if a sample is broken and the batch of `collate` is not a dict.
     """
     readable = [sample for sample in samples if not isinstance(sample, Broken)]
     broken = [sample for sample in samples if isinstance(sample, Broken)]

@@ -1,4 +1,4 @@
-"""A config as it is trained: read, checked, and with what camtool adds to mmengine's Runner."""
+"""Load and check a training config, and add camtool's hooks, loops and data set wrapper to it."""
 
 import importlib.util
 import re
@@ -20,16 +20,20 @@ KEYS = (
     *("default_hooks", "custom_hooks", "randomness", "work_dir", "env_cfg", "log_level", "log_processor", "visualizer", "vis_backends"),
     *("default_scope", "auto_scale_lr", "data_preprocessor", "resume", "sync_bn", "find_unused_parameters"),
 )
-"""What `--cfg-options` may set although the config lacks it."""
+"""Keys that `--cfg-options` may set although the config lacks them."""
 
-_HOOKS = ("camtool.CurvesHook", "camtool.RandomStateHook", "mmengine.SyncBuffersHook")  # the last: one process's batch norms are saved
+_HOOKS = (
+    "camtool.CurvesHook",
+    "camtool.RandomStateHook",
+    "mmengine.SyncBuffersHook",
+)  # SyncBuffersHook: checkpoints have the batch norms of one process
 _RENAMED = {f"camtool.{old}": f"camtool.{new}" for new, old in HOOK_ALIASES.items()}
-_OURS = ("CheckpointHook", "ParamSchedulerHook")  # where a config says mmengine's
+_REPLACED_HOOKS = ("CheckpointHook", "ParamSchedulerHook")  # mmengine's, replaced by camtool's of the same name
 _DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler")
 _FOREVER = 10**9
 _TEMPLATE = re.compile(r"[^{}/\\]*\{\}[^{}/\\]*")
-_NEEDED = ("train_dataloader", "train_cfg", "optim_wrapper")
-_OF_VALIDATION = ("val_dataloader", "val_cfg", "val_evaluator")
+_REQUIRED = ("train_dataloader", "train_cfg", "optim_wrapper")
+_VALIDATION_KEYS = ("val_dataloader", "val_cfg", "val_evaluator")
 
 
 def training_config(
@@ -41,17 +45,33 @@ def training_config(
     strict: bool = False,
     launcher: str = "none",
 ) -> Config:
-    """Return the config that `source` names, a `.py` file or a YAML file in the form of `yaml_form`, ready for `train`.
+    """Return the training config that `source` names, complete for `train`.
 
     Args:
+        source: path of a config of OpenMMLab, or of a short YAML file (`camtool.config.yaml_config`).
         options: overrides, {"train_cfg.max_epochs": 3}.
-        work_dir: else the config's, else `outputs/train/` and its name.
-        amp: mixed precision.
-        strict: a picture that cannot be read ends the training.
+        work_dir: folder for checkpoints and logs; None: the config's, else `outputs/train/NAME`.
+        amp: use mixed precision.
+        strict: end the training at the first unreadable image, instead of skipping it.
+        launcher: "none", "pytorch", "slurm" or "mpi".
 
     Raises:
-        ConfigError: if there is no such config, it describes no training by epochs, or `options` are misspelt.
-        OutputError: if nothing can be written in the work directory.
+        ConfigError: if the config does not exist, does not describe a training by epochs, or `options` are misspelt.
+        OutputError: if the work directory is not writable.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "training.py"
+        ...     _ = path.write_text(
+        ...         "model = dict(type='ImageClassifier')\\n"
+        ...         "train_dataloader = dict(dataset=dict(type='camtool.Shapes'))\\n"
+        ...         "train_cfg = dict(max_epochs=10)\\n"
+        ...         "optim_wrapper = dict(optimizer=dict(type='Adam'))\\n"
+        ...     )
+        ...     config = training_config(str(path), {"train_cfg.max_epochs": 3}, work_dir=folder)
+        >>> config.train_cfg
+        {'max_epochs': 3, 'type': 'camtool.TrainLoop'}
     """
     config = load_either(source, options, KEYS).config
     _check(config, source)
@@ -60,11 +80,11 @@ def training_config(
     config.setdefault("default_scope", "mmpretrain")
     config.setdefault("randomness", ConfigDict(seed=None))
     config.setdefault("launcher", "none")
-    if config.get("test_dataloader"):  # which `camtool vis` reads; nothing is tested here, but mmengine wants all three or none
+    if config.get("test_dataloader"):  # for `camtool vis`; training does not test, but mmengine requires all three keys or none
         config.setdefault("test_cfg", ConfigDict())
         if config.get("test_evaluator") is None:
             config.test_evaluator = config.get("val_evaluator") or []
-    config.resume = False  # `train` looks for the checkpoint itself
+    config.resume = False  # `train` finds the checkpoint itself
     remarks: list[str] = []
     _set_loops(config, source)
     for name in ("train_dataloader", "val_dataloader"):
@@ -81,28 +101,28 @@ def training_config(
 
 
 def _check(config: Config, source: str) -> None:
-    for name in (*_NEEDED, "val_dataloader", "val_cfg"):
+    for name in (*_REQUIRED, "val_dataloader", "val_cfg"):
         as_mapping(config.get(name), name)
-    missing = [name for name in _NEEDED if not config.get(name)]
+    missing = [name for name in _REQUIRED if not config.get(name)]
     if missing:
         raise ConfigError(
-            f"Config '{source}' describes no training: it has no '{missing[0]}'{closest(missing[0], config.keys())}; "
-            f"expected {', '.join(_NEEDED)}."
+            f"Config '{source}' does not describe a training: it has no '{missing[0]}'{closest(missing[0], config.keys())}; "
+            f"expected {', '.join(_REQUIRED)}."
         )
-    absent = [name for name in _OF_VALIDATION if config.get(name) is None]
-    if absent and len(absent) < len(_OF_VALIDATION):
-        raise ConfigError(f"Config '{source}' has no '{absent[0]}'; expected all of {', '.join(_OF_VALIDATION)}, or none of them.")
+    missing = [name for name in _VALIDATION_KEYS if config.get(name) is None]
+    if missing and len(missing) < len(_VALIDATION_KEYS):
+        raise ConfigError(f"Config '{source}' has no '{missing[0]}'; expected all of {', '.join(_VALIDATION_KEYS)}, or none of them.")
     for name in ("train_dataloader", "val_dataloader"):
         if config.get(name) and not config[name].get("dataset"):
-            raise ConfigError(f"'{name}' of config '{source}' has no 'dataset'.")
+            raise ConfigError(f"'{name}' of config '{source}' has no 'dataset'; expected a dict such as dict(type='CustomDataset', …).")
 
 
 def _set_loops(config: Config, source: str) -> None:
     train = config.train_cfg
-    kind = train.get("type")
-    if kind == "IterBasedTrainLoop" or (kind is None and not train.get("by_epoch", True)):
-        raise ConfigError(f"Config '{source}' trains by iterations; camtool trains by epochs: expected train_cfg = dict(by_epoch=True, …).")
-    if kind in (None, "EpochBasedTrainLoop"):
+    loop_type = train.get("type")
+    if loop_type == "IterBasedTrainLoop" or (loop_type is None and not train.get("by_epoch", True)):
+        raise ConfigError(f"Config '{source}' trains by iterations; expected training by epochs, train_cfg = dict(by_epoch=True, …).")
+    if loop_type in (None, "EpochBasedTrainLoop"):
         train.pop("by_epoch", None)
         train.type = "camtool.TrainLoop"
     if config.get("val_cfg") is not None and config.val_cfg.get("type") in (None, "ValLoop"):
@@ -119,12 +139,11 @@ def _set_loader(loader: ConfigDict) -> None:
     elif collate.get("type") != "camtool.collate_readable":
         loader.collate_fn = ConfigDict({**collate, "type": "camtool.collate_readable", "collate": collate.get("type")})
     loader.setdefault("worker_init_fn", ConfigDict(type="camtool.seed_worker"))
-    loader.persistent_workers = False  # their generators' states would be in no checkpoint
+    loader.persistent_workers = False  # checkpoints do not have the states of their random generators
 
 
 def _refuse_truncated(part: Any) -> None:
-    # OpenCV 4 decodes what is there of a truncated JPEG and says nothing; OpenCV 5 does not say what is wrong. Pillow does, and
-    # `camtool vis` reads by Pillow too.
+    # OpenCV 4 decodes a truncated JPEG partly, without an error; OpenCV 5 gives no reason. Pillow does, and `camtool vis` uses it, too.
     if isinstance(part, Mapping):
         if str(part.get("type")).rpartition(".")[2] == "LoadImageFromFile":
             part.setdefault("imdecode_backend", "pillow")  # type: ignore[attr-defined]  # a ConfigDict
@@ -136,8 +155,8 @@ def _refuse_truncated(part: Any) -> None:
 
 
 def _set_schedulers(config: Config) -> None:
-    # mmengine lets a scheduler end with max_epochs. One that looks at the validation would not see the last one, which comes after that
-    # epoch's end; and, resumed for more epochs, it would see none of them.
+    # mmengine ends schedulers at max_epochs. A plateau scheduler would miss the last validation, which comes after the end of that epoch,
+    # and all validations of a training that is resumed with more epochs.
     schedulers = config.get("param_scheduler") or []
     for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
         if isinstance(scheduler, Mapping) and str(scheduler.get("type")).rpartition(".")[2].startswith("ReduceOnPlateau"):
@@ -145,10 +164,10 @@ def _set_schedulers(config: Config) -> None:
 
 
 def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
-    given = {"param_scheduler": {"type": "ParamSchedulerHook"}, **as_mapping(config.get("default_hooks"), "default_hooks")}
-    # None takes one of mmengine's hooks away, and is an error to it for any other: a hook of a base config that is not wanted.
-    default = {name: _ours(hook) for name, hook in given.items() if hook is not None or name in _DEFAULT_HOOKS}
-    default["checkpoint"] = _ours(_checkpoints(given))
+    hooks = {"param_scheduler": {"type": "ParamSchedulerHook"}, **as_mapping(config.get("default_hooks"), "default_hooks")}
+    # None removes one of mmengine's default hooks; for any other name, such as a hook of a base config, mmengine would raise.
+    default = {name: _replaced(hook) for name, hook in hooks.items() if hook is not None or name in _DEFAULT_HOOKS}
+    default["checkpoint"] = _replaced(_checkpoint_hook(hooks))
     config.default_hooks = default
     custom = [ConfigDict(hook) for hook in config.get("custom_hooks") or []]
     for hook in custom:
@@ -157,10 +176,10 @@ def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
             hook.type = "camtool.EarlyStoppingHook"
             hook.setdefault("min_delta", 0.1)  # mmengine's
             if not hook.get("strict"):
-                remarks.append("EarlyStoppingHook is camtool's: it needs its metric, and keeps the best weights.")
-    known = {hook.get("type") for hook in (*default.values(), *custom) if isinstance(hook, Mapping)}
-    custom += [ConfigDict(type=kind) for kind in _HOOKS if kind not in known]
-    if "camtool.BrokenImagesHook" not in known:
+                remarks.append("EarlyStoppingHook is replaced by camtool's, whose metric must exist and which restores the best weights.")
+    present = {hook.get("type") for hook in (*default.values(), *custom) if isinstance(hook, Mapping)}
+    custom += [ConfigDict(type=hook_type) for hook_type in _HOOKS if hook_type not in present]
+    if "camtool.BrokenImagesHook" not in present:
         custom.append(ConfigDict(type="camtool.BrokenImagesHook", strict=strict))
     for hook in custom:
         if strict and hook.get("type") == "camtool.BrokenImagesHook":
@@ -168,33 +187,35 @@ def _set_hooks(config: Config, remarks: list[str], *, strict: bool) -> None:
     config.custom_hooks = custom
 
 
-def _ours(hook: Any) -> Any:
-    kind = str(hook.get("type")).removeprefix("mmengine.") if isinstance(hook, Mapping) else None
-    return {**hook, "type": f"camtool.{kind}"} if kind in _OURS else hook
+def _replaced(hook: Any) -> Any:
+    hook_type = str(hook.get("type")).removeprefix("mmengine.") if isinstance(hook, Mapping) else None
+    return {**hook, "type": f"camtool.{hook_type}"} if hook_type in _REPLACED_HOOKS else hook
 
 
-def _checkpoints(default: Mapping[str, Any]) -> dict[str, Any]:
-    given = as_mapping(default.get("checkpoint"), "default_hooks.checkpoint")
-    if default.get("checkpoint", given) is None:
-        given = {"interval": -1, "save_last": False}  # nothing but the weights at the end
-    checkpoint = {"type": "CheckpointHook", "interval": 1, **given}
+def _checkpoint_hook(hooks: Mapping[str, Any]) -> dict[str, Any]:
+    settings = as_mapping(hooks.get("checkpoint"), "default_hooks.checkpoint")
+    if hooks.get("checkpoint", settings) is None:
+        settings = {"interval": -1, "save_last": False}  # only the weights at the end
+    checkpoint = {"type": "CheckpointHook", "interval": 1, **settings}
     if not checkpoint.get("by_epoch", True):
-        raise ConfigError("default_hooks.checkpoint has by_epoch=False; camtool trains, and resumes, by epochs: expected by_epoch=True.")
+        raise ConfigError(
+            "default_hooks.checkpoint has by_epoch=False; expected by_epoch=True, since training is saved and resumed by epochs."
+        )
     template = checkpoint.get("filename_tmpl")
     if template is not None and not _TEMPLATE.fullmatch(str(template)):
-        raise ConfigError(f"default_hooks.checkpoint.filename_tmpl is {template!r}; expected a file's name with one {{}} for the epoch.")
+        raise ConfigError(f"default_hooks.checkpoint.filename_tmpl is {template!r}; expected a file name with one {{}} for the epoch.")
     return checkpoint
 
 
 def _set_visualizer(config: Config, remarks: list[str]) -> None:
     visualizer = config.get("visualizer") or ConfigDict(type="Visualizer")
     backends = [ConfigDict(backend) for backend in visualizer.get("vis_backends") or config.get("vis_backends") or []]
-    for kind in ("LocalVisBackend", "TensorboardVisBackend"):
-        if kind not in [backend.get("type") for backend in backends]:
-            backends.append(ConfigDict(type=kind))
+    for backend_type in ("LocalVisBackend", "TensorboardVisBackend"):
+        if backend_type not in [backend.get("type") for backend in backends]:
+            backends.append(ConfigDict(type=backend_type))
     if importlib.util.find_spec("tensorboard") is None:
         backends = [backend for backend in backends if backend.get("type") != "TensorboardVisBackend"]
-        remarks.append("TensorBoard is not installed, so that no events are written for it: pip install 'camtool[train]' installs it.")
+        remarks.append("TensorBoard is not installed; no events are written. To install it: pip install 'camtool[train]'.")
     visualizer.vis_backends = backends
     config.visualizer = visualizer
 
@@ -203,24 +224,24 @@ def _set_precision(config: Config, source: str, *, amp: bool) -> None:
     wrapper = config.optim_wrapper
     kind = wrapper.get("type", "OptimWrapper")
     if torch.backends.mps.is_available() and not torch.cuda.is_available() and amp:
-        raise ConfigError("--amp: there is no mixed precision in training on this device, mps; train without --amp.")
+        raise ConfigError("--amp: mixed precision is not supported on the device mps; train without --amp.")
     if amp and kind == "OptimWrapper":
         wrapper.type = "AmpOptimWrapper" if torch.cuda.is_available() else "camtool.BFloat16OptimWrapper"
     elif amp and kind not in ("AmpOptimWrapper", "camtool.BFloat16OptimWrapper"):
-        raise ConfigError(f"--amp: config '{source}' has the optimiser wrapper '{kind}'; expected OptimWrapper or AmpOptimWrapper.")
+        raise ConfigError(f"--amp: config '{source}' has the optimizer wrapper '{kind}'; expected OptimWrapper or AmpOptimWrapper.")
     elif kind == "AmpOptimWrapper" and not torch.cuda.is_available():
         if not amp:
-            raise ConfigError(f"Config '{source}' trains by AmpOptimWrapper, which needs CUDA; --amp trains in bfloat16 here.")
+            raise ConfigError(f"Config '{source}' uses AmpOptimWrapper, which needs CUDA. Use --amp to train in bfloat16 on this device.")
         wrapper.type = "camtool.BFloat16OptimWrapper"
         for key in ("loss_scale", "dtype", "use_fsdp"):
             wrapper.pop(key, None)
 
 
 def _set_processes_without_gpu(config: Config) -> None:
-    # mmengine's defaults name a GPU.
+    # mmengine's default settings require a GPU.
     wrapper = ConfigDict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
     wrapper.find_unused_parameters = config.get("find_unused_parameters", False)
-    own = config.get("model_wrapper_cfg") or ConfigDict()
-    if own.get("type", wrapper.type) == wrapper.type:
-        config.model_wrapper_cfg = ConfigDict(wrapper, **own)
+    configured = config.get("model_wrapper_cfg") or ConfigDict()
+    if configured.get("type", wrapper.type) == wrapper.type:
+        config.model_wrapper_cfg = ConfigDict(wrapper, **configured)
     config.setdefault("env_cfg", ConfigDict()).setdefault("dist_cfg", ConfigDict()).backend = "gloo"

@@ -1,4 +1,4 @@
-"""mmengine's loops over the epochs, with broken pictures left out of the batches."""
+"""mmengine's training and validation loops, for batches from which broken images are left out."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from camtool.train.collate import BROKEN
 
 @LOOPS.register_module()
 class TrainLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no types
-    """Trains epoch by epoch; a batch of which no picture can be read is passed over, on every process at once."""
+    """Training loop by epochs; a batch without any readable image is skipped, on all processes at once."""
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Train on one batch."""
+        """Train on a batch, or skip it."""
         if _on_every_process(_readable(self.runner, data_batch, "train")):
             super().run_iter(idx, data_batch)
         else:
@@ -26,16 +26,16 @@ class TrainLoop(EpochBasedTrainLoop):  # type: ignore[misc]  # mmengine has no t
 
 @LOOPS.register_module()
 class ValLoop(_ValLoop):  # type: ignore[misc]  # mmengine has no types
-    """Validates; the metrics are those of the pictures that can be read."""
+    """Validation loop; metrics are computed on the readable images."""
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Validate one batch."""
+        """Validate on a batch, or skip it."""
         if _readable(self.runner, data_batch, "val"):
             super().run_iter(idx, data_batch)
 
 
 def _readable(runner: Any, batch: Any, split: str) -> bool:
-    """Return whether anything is left of `batch`; what is broken is taken out of it and told to the hooks."""
+    """Return whether `batch` has readable samples; its broken ones are removed and reported to the hooks."""
     broken = batch.pop(BROKEN, None) if isinstance(batch, dict) else None
     if broken is None:
         return True
@@ -44,7 +44,7 @@ def _readable(runner: Any, batch: Any, split: str) -> bool:
 
 
 def _on_every_process(readable: bool) -> bool:
-    # A process that passes its batch over alone would leave the others waiting for its gradients.
-    agreed = torch.tensor(int(readable))
-    all_reduce(agreed, "min")
-    return bool(agreed)
+    # If only one process skipped its batch, the others would wait for its gradients.
+    all_readable = torch.tensor(int(readable))
+    all_reduce(all_readable, "min")
+    return bool(all_readable)

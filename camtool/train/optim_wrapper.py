@@ -1,4 +1,4 @@
-"""Mixed precision without a GPU: bfloat16, which needs no scaling of the loss."""
+"""Mixed precision in bfloat16, for training without CUDA."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from camtool.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):  # type: ignore[misc]  # mmengine has no types
-    """Runs the forward pass in bfloat16 where that is safe. mmengine's AmpOptimWrapper insists on CUDA, for its loss scaler."""
+    """Optimizer wrapper whose forward pass runs in bfloat16 autocast; mmengine's AmpOptimWrapper requires CUDA for its loss scaler."""
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Cast what is computed inside."""
+        """Context of the forward pass, with autocast."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield

@@ -1,4 +1,4 @@
-"""Where a training goes on: the newest checkpoint that is whole."""
+"""Find the newest complete checkpoint of a training, and check that it fits."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,99 +13,103 @@ from camtool.models.checkpoints import read_content
 from camtool.train.hooks.checkpoint_hook import POINTER, TEMPLATE
 
 _PARTS = ("meta", "state_dict", "message_hub", "optimizer")
-_ADVICE = "Resume with the config it was trained with, or train in another --work-dir."
+_ADVICE = "Resume with the config it was trained with, or use another --work-dir."
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint's file and what it holds."""
+    """A checkpoint to resume from: its file and content."""
 
     path: Path
     content: dict[str, Any]
 
 
 def find_resume_point(folder: Path, pointers: Path, remark: Callable[[str], None], template: str = TEMPLATE) -> ResumePoint | None:
-    """Return the newest whole checkpoint in `folder`, or None if there is none at all; what is passed over is remarked.
+    """Return the newest complete checkpoint in `folder`; None if there is none of this training.
 
     Args:
-        pointers: where `last_checkpoint` lies, the work directory.
-        template: the name of a checkpoint, with one {} for its epoch.
+        pointers: the folder of `last_checkpoint`, which is the work directory.
+        remark: called with a text for each checkpoint that is skipped.
+        template: file name of checkpoints, with one {} for the epoch.
 
     Raises:
-        CheckpointError: if there are checkpoints, and none of them can be read.
+        CheckpointError: if there are checkpoints, but none can be read.
     """
     pointer = pointers / POINTER
-    there = _numbered(folder, template)
-    candidates = _candidates(there, folder, pointer)
+    epochs = _epoch_of_files(folder, template)
+    candidates = _candidates(epochs, folder, pointer)
     for path in candidates:
         try:
             content = read_content(str(path))
         except CheckpointError as error:
-            remark(f"{error} The one before it is tried.")
+            remark(f"{error} Trying the checkpoint before it.")
             continue
         missing = [part for part in _PARTS if not isinstance(content, Mapping) or not isinstance(content.get(part), Mapping)]
         if missing:
-            remark(f"Checkpoint '{path}' has no '{missing[0]}', so that nothing can be resumed from it. The one before it is tried.")
+            remark(f"Checkpoint '{path}' has no '{missing[0]}' and cannot be resumed from. Trying the checkpoint before it.")
             continue
         return ResumePoint(path, _inert(content, path))
     if candidates:
-        raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from; train without --resume.")
-    if there:
-        remark(f"The checkpoints in '{folder}' are of an earlier training; to go on from these, remove '{pointer}'.")
+        raise CheckpointError(f"None of the {len(candidates)} checkpoints in '{folder}' can be resumed from. Train without --resume.")
+    if epochs:
+        remark(f"The checkpoints in '{folder}' are of an earlier training. To resume from them, remove '{pointer}'.")
     return None
 
 
 def _inert(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return `content` with nothing in it that is run, and no file named that is not beside `path`.
+    """Return `content` without `meta.config`, and with paths of checkpoints beside `path` only.
 
-    mmengine reads `meta.config` as a Python file. And it removes the checkpoints that are named when newer or better ones come: in a copy
-    of a work directory, these would be the original's.
+    mmengine runs `meta.config` as a Python file. And it removes the checkpoints at these paths when newer or better ones are saved: if the
+    work directory is a copy, they would be those of the original.
     """
     hub = content["message_hub"]
-    notes = {**(hub.get("runtime_info") or {}), "last_ckpt": str(path)}
-    for key in [key for key in notes if str(key).startswith("best_ckpt")]:
-        name = Path(str(notes.pop(key))).name
+    info = {**(hub.get("runtime_info") or {}), "last_ckpt": str(path)}
+    for key in [key for key in info if str(key).startswith("best_ckpt")]:
+        name = Path(str(info.pop(key))).name
         if name.startswith("best_"):
-            notes[key] = str(path.parent / name)
-    if "keep_ckpt_ids" in notes:
-        notes["keep_ckpt_ids"] = [step for step in notes["keep_ckpt_ids"] or () if isinstance(step, int)]
+            info[key] = str(path.parent / name)
+    if "keep_ckpt_ids" in info:
+        info["keep_ckpt_ids"] = [step for step in info["keep_ckpt_ids"] or () if isinstance(step, int)]
     meta = {key: value for key, value in content["meta"].items() if key != "config"}
-    return {**content, "meta": meta, "message_hub": {**hub, "runtime_info": notes}}
+    return {**content, "meta": meta, "message_hub": {**hub, "runtime_info": info}}
 
 
-def _numbered(folder: Path, template: str) -> dict[Path, int]:
+def _epoch_of_files(folder: Path, template: str) -> dict[Path, int]:
     pattern = re.compile(r"(\d+)".join(map(re.escape, template.split("{}"))))
     return {path: int(match[1]) for path in folder.glob("*") if (match := pattern.fullmatch(path.name))}
 
 
-def _candidates(numbers: dict[Path, int], folder: Path, pointer: Path) -> list[Path]:
-    """Return the checkpoints, newest first. A work directory may hold those of an earlier, longer training: these are passed over."""
+def _candidates(epochs: dict[Path, int], folder: Path, pointer: Path) -> list[Path]:
+    """Return the checkpoints of this training, newest first; those of an earlier, longer training in the same folder are left out."""
     named = folder / Path(pointer.read_text(errors="replace").strip()).name if pointer.is_file() else None
-    if named in (folder, *numbers):  # the folder: no name, a training has begun and saved nothing yet
-        # One that is newer than the pointer was written just before its process was killed.
-        newest, since = numbers.get(named, 0), pointer.stat().st_mtime_ns
-        numbers = {path: number for path, number in numbers.items() if number <= newest or path.stat().st_mtime_ns >= since}
-    return sorted(numbers, key=lambda path: numbers[path], reverse=True)
+    if named in (folder, *epochs):  # == folder: the pointer is empty, the training has not saved yet
+        # A checkpoint newer than the pointer was written just before its process was killed.
+        newest, since = epochs.get(named, 0), pointer.stat().st_mtime_ns
+        epochs = {path: epoch for path, epoch in epochs.items() if epoch <= newest or path.stat().st_mtime_ns >= since}
+    return sorted(epochs, key=lambda path: epochs[path], reverse=True)
 
 
 def check_same_network(model: nn.Module, point: ResumePoint) -> None:
-    """Raise CheckpointError unless the checkpoint's weights are those of this very network."""
-    own, saved = model.state_dict(), point.content["state_dict"]
-    differing = [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
-    missing, unexpected = own.keys() - saved.keys(), saved.keys() - own.keys()
+    """Raise CheckpointError unless the checkpoint has exactly the weights of this network, in name and shape."""
+    current, saved = model.state_dict(), point.content["state_dict"]
+    differing = [name for name in current.keys() & saved.keys() if current[name].shape != saved[name].shape]
+    missing, unexpected = current.keys() - saved.keys(), saved.keys() - current.keys()
     if differing or missing or unexpected:
         first = min(differing or missing or unexpected)
         raise CheckpointError(
-            f"Cannot resume from '{point.path}': it is of another network: {len(differing)} weights of another shape, "
+            f"Cannot resume from '{point.path}': it is of another network: {len(differing)} weights have another shape, "
             f"{len(missing)} missing, {len(unexpected)} unexpected, '{first}' among them. {_ADVICE}"
         )
 
 
 def check_same_optimizer(groups: list[dict[str, Any]], point: ResumePoint) -> None:
-    """Raise CheckpointError unless the checkpoint's optimiser has the same parameters and settings by name."""
+    """Raise CheckpointError unless the checkpoint's optimizer has as many parameters and the same setting names in each group."""
     saved = point.content["optimizer"]["param_groups"]
-    ours, theirs = ([(len(group["params"]), sorted(group.keys() - {"params"})) for group in of] for of in (groups, saved))
-    # A scheduler notes where it began, and is built after the optimiser.
-    ours, theirs = ([(count, [key for key in keys if not key.startswith("initial_")]) for count, keys in of] for of in (ours, theirs))
-    if ours != theirs:
-        raise CheckpointError(f"Cannot resume from '{point.path}': it is of another optimiser. {_ADVICE}")
+    if _structure(groups) != _structure(saved):
+        raise CheckpointError(f"Cannot resume from '{point.path}': it is of another optimizer. {_ADVICE}")
+
+
+def _structure(groups: list[dict[str, Any]]) -> list[tuple[int, list[str]]]:
+    """Return (number of parameters, names of settings) of each parameter group."""
+    # Without "initial_lr" and the like: schedulers add these, and are built after the optimizer.
+    return [(len(group["params"]), sorted(key for key in group if key != "params" and not key.startswith("initial_"))) for group in groups]

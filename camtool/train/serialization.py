@@ -1,4 +1,4 @@
-"""Plain data: what `torch.load(weights_only=True)` reads back without running anything from the file."""
+"""Convert training states to plain data, which `torch.load(weights_only=True)` can read, and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,13 @@ _PLAIN = (bool, int, float, complex, str, bytes)
 
 
 def plain(value: Any, name: str = "checkpoint") -> Any:
-    """Return `value` with dicts, sequences, numpy arrays and scalars as Python's and torch's own; `name` says where it stands.
+    """Return `value` as plain data: mappings, sequences, numpy arrays and scalars become Python's own types, tensors stay.
+
+    Args:
+        name: path of the value in the checkpoint, for the message.
 
     Raises:
-        CheckpointError: for an object that only its own class could read back.
+        CheckpointError: if the value contains an object of another class.
     """
     if value is None or type(value) in _PLAIN:
         return value
@@ -36,14 +39,14 @@ def plain(value: Any, name: str = "checkpoint") -> Any:
         return {plain(item, name) for item in value}
     raise CheckpointError(
         f"'{name}' of the checkpoint is a {type(value).__module__}.{type(value).__qualname__}, which cannot be read back safely; "
-        "expected numbers, texts, tensors, lists and dicts."
+        "expected numbers, strings, tensors, lists and dicts."
     )
 
 
 def plain_schedulers(schedulers: Any) -> Any:
-    """Return the states of parameter schedulers as plain data, without functions (OneCycleLR's annealing): the config gives these anew."""
-    if isinstance(schedulers, Mapping):  # of several optimisers
-        return {name: plain_schedulers(of_one) for name, of_one in schedulers.items()}
+    """Return the states of parameter schedulers as plain data, without functions (OneCycleLR's annealing), which the config defines."""
+    if isinstance(schedulers, Mapping):  # by optimizer
+        return {name: plain_schedulers(states) for name, states in schedulers.items()}
     return [
         {key: plain(value, f"param_schedulers[{index}].{key}") for key, value in state.items() if not callable(value)}
         for index, state in enumerate(schedulers)
@@ -51,23 +54,23 @@ def plain_schedulers(schedulers: Any) -> Any:
 
 
 def plain_hub(hub: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of a message hub as plain data; a note of other kinds, which no log needs, is left out."""
-    notes = {}
+    """Return the state of a message hub as plain data; runtime information of other types is left out."""
+    info = {}
     for key, value in hub["runtime_info"].items():
         try:
-            notes[key] = plain(value)
+            info[key] = plain(value)
         except CheckpointError:
             continue
     scalars = {key: _plain_history(history) for key, history in hub["log_scalars"].items()}
-    known = {key: bool(resumed) for key, resumed in hub["resumed_keys"].items() if key in scalars or key in notes}
-    return {"log_scalars": scalars, "runtime_info": notes, "resumed_keys": known}
+    resumed_keys = {key: bool(resumed) for key, resumed in hub["resumed_keys"].items() if key in scalars or key in info}
+    return {"log_scalars": scalars, "runtime_info": info, "resumed_keys": resumed_keys}
 
 
 def hub_from_plain(hub: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `MessageHub.load_state_dict` takes, from `plain_hub`'s or mmengine's own (whose histories are not read)."""
+    """Return the argument of `MessageHub.load_state_dict` for the result of `plain_hub`; mmengine's own histories are left out."""
     histories = {key: _history(saved) for key, saved in hub["log_scalars"].items() if isinstance(saved, Mapping)}
-    known = {key: resumed for key, resumed in hub["resumed_keys"].items() if key in histories or key in hub["runtime_info"]}
-    return {"log_scalars": histories, "runtime_info": dict(hub["runtime_info"]), "resumed_keys": known}
+    resumed_keys = {key: resumed for key, resumed in hub["resumed_keys"].items() if key in histories or key in hub["runtime_info"]}
+    return {"log_scalars": histories, "runtime_info": dict(hub["runtime_info"]), "resumed_keys": resumed_keys}
 
 
 def _plain_history(history: HistoryBuffer) -> dict[str, Any]:

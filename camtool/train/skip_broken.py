@@ -1,4 +1,4 @@
-"""A data set whose broken pictures are left out, and named, instead of being replaced by others or ending the training."""
+"""Data set wrapper that marks unreadable images, so that they are skipped and reported."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from camtool.registry import DATASETS
 
 
 class Broken(NamedTuple):
-    """What stands for a sample that could not be read."""
+    """Placeholder for a sample that could not be read."""
 
     path: str
     reason: str
@@ -17,10 +17,10 @@ class Broken(NamedTuple):
 
 @DATASETS.register_module()
 class SkipBroken:
-    """Gives the samples of `dataset`, and a `Broken` in place of one whose picture cannot be read.
+    """Wrapper around a data set that returns a `Broken` in place of a sample that cannot be read.
 
-    mmengine's own data sets raise, or draw another sample by numpy's global generator. `camtool train` puts this around the data sets
-    of every config.
+    mmengine's data sets raise, or draw another sample by numpy's global generator. `camtool train` wraps the data sets of every
+    config.
     """
 
     def __init__(self, dataset: Any, lazy_init: bool = False) -> None:
@@ -36,7 +36,7 @@ class SkipBroken:
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """What the data set says of itself, the names of its classes among others."""
+        """Metadata of the data set, such as `classes`."""
         return dict(getattr(self.dataset, "metainfo", {}))
 
     def __len__(self) -> int:
@@ -45,16 +45,16 @@ class SkipBroken:
     def __getitem__(self, index: int) -> Any:
         try:
             sample = self._prepare(index)
-        except Exception as error:  # noqa: BLE001 - decoders fail in their own ways
+        except Exception as error:  # noqa: BLE001 - decoders raise all kinds of exceptions
             return Broken(self._path(index), _reason(error))
-        return Broken(self._path(index), "its pipeline gives nothing") if sample is None else sample
+        return Broken(self._path(index), "its pipeline returns None") if sample is None else sample
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """Return what is known of a sample before its picture is read."""
+        """Return the metadata of a sample, without reading its image."""
         return self.dataset.get_data_info(index)
 
     def get_cat_ids(self, index: int) -> list[int]:
-        """Return the classes of a sample."""
+        """Return the class indices of a sample."""
         return self.dataset.get_cat_ids(index)
 
     def _path(self, index: int) -> str:
@@ -64,6 +64,6 @@ class SkipBroken:
 
 
 def _reason(error: Exception) -> str:
-    if type(error).__name__ == "UnidentifiedImageError":  # its text names an object in memory
-        return "it is no picture"
+    if type(error).__name__ == "UnidentifiedImageError":  # its message shows an object in memory
+        return "it is not an image"
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

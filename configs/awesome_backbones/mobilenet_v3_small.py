@@ -1,4 +1,4 @@
-"""MobileNetV3-Small on five kinds of flowers, in the form of Awesome-Backbones; data_cfg.test.ckpt takes what its trainer saved."""
+"""MobileNetV3-Small on five kinds of flowers, a config of Awesome-Backbones; data_cfg.test.ckpt is a checkpoint of its trainer."""
 
 model_cfg = dict(
     backbone=dict(type="MobileNetV3", arch="small"),
@@ -25,6 +25,6 @@ val_pipeline = [
 data_cfg = dict(
     test=dict(
         ckpt="",
-        classes=["daisy", "dandelion", "roses", "sunflowers", "tulips"],  # left out: datas/annotations.txt, where there is one
+        classes=["daisy", "dandelion", "roses", "sunflowers", "tulips"],  # default: those in datas/annotations.txt, if it exists
     )
 )

@@ -1,4 +1,4 @@
-"""Conformer-S/16, a convolutional and a transformer branch on ImageNet-1k, weights: conformer-small-p16_3rdparty_in1k."""
+"""Conformer-S/16, with a convolutional and a transformer branch, on ImageNet-1k, weights: conformer-small-p16_3rdparty_in1k."""
 
 _base_ = "mmpretrain::conformer/conformer-small-p16_8xb128_in1k.py"
 

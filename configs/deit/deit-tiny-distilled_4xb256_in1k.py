@@ -1,4 +1,4 @@
-"""Distilled DeiT-T/16, with a class and a distillation token on ImageNet-1k, weights: deit-tiny-distilled_3rdparty_in1k."""
+"""Distilled DeiT-T/16, with a class and a distillation token, on ImageNet-1k, weights: deit-tiny-distilled_3rdparty_in1k."""
 
 _base_ = "mmpretrain::deit/deit-tiny-distilled_4xb256_in1k.py"
 

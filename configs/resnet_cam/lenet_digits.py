@@ -1,4 +1,4 @@
-"""A network like LeNet, with global average pooling, on scikit-learn's handwritten digits; or on MNIST, where there is a network:
+"""LeNet-like network with global average pooling on the handwritten digits of scikit-learn; for MNIST, which is downloaded, add:
 
 --cfg-options train_dataloader.dataset.source=mnist val_dataloader.dataset.source=mnist test_dataloader.dataset.source=mnist
 """
@@ -15,7 +15,7 @@ model = dict(
 
 pipeline = [
     dict(type="camtool.LoadImageFromFile", color_type="grayscale"),
-    dict(type="Resize", scale=(32, 32)),  # LeNet's
+    dict(type="Resize", scale=(32, 32)),  # LeNet's input size
     dict(type="PackInputs"),
 ]
 train_dataloader = dict(

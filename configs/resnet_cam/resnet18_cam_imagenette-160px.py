@@ -1,4 +1,4 @@
-"""ResNet-18 for class activation maps on Imagenette, 160 pixels: its last map is 10x10."""
+"""ResNet-18 for class activation maps on Imagenette, 160 pixels; its maps are 10x10."""
 
 default_scope = "mmpretrain"
 
@@ -7,8 +7,8 @@ data_root = "data"
 
 data_preprocessor = dict(num_classes=10, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)  # ImageNet's
 model = dict(type="camtool.ResNetCAM", depth=18, num_classes=10, strides=(1, 2, 2, 1))
-# With ImageNet's weights to start from, where there is a network: pretrained="https://download.openmmlab.com/mmclassification/v0/resnet/
-# resnet18_8xb32_in1k_20210831-fbbb1da6.pth" in `model`.
+# To start from ImageNet's weights, add to `model`: pretrained="https://download.openmmlab.com/mmclassification/v0/resnet/
+# resnet18_8xb32_in1k_20210831-fbbb1da6.pth".
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -57,5 +57,5 @@ custom_hooks = [dict(type="camtool.EarlyStoppingHook", monitor="accuracy/top1", 
 randomness = dict(seed=0)
 work_dir = "outputs/train/resnet18_cam_imagenette-160px"
 
-# Checkpoints with the names of torchvision's ResNet load, too.
+# Checkpoints of torchvision's ResNet can be loaded as well.
 cam = dict(checkpoint_keys=[(r"^fc\.", "head.fc."), (r"^(?=(conv1|bn1|layer[1-4])\.)", "backbone.")])

@@ -1,11 +1,11 @@
-"""ResNet-18, narrow, on synthetic shapes: trains on two CPU cores in minutes; see camtool/datasets/synthetic/scenes.py."""
+"""Narrow ResNet-18 on synthetic shapes; trains in minutes on two CPU cores. Data: camtool/datasets/synthetic/scenes.py."""
 
 default_scope = "mmpretrain"
 
 data_preprocessor = dict(num_classes=6, mean=[127.5, 127.5, 127.5], std=[51.0, 51.0, 51.0], to_rgb=True)
 model = dict(type="camtool.ResNetCAM", depth=18, num_classes=6, base_channels=8, stem="small", strides=(2, 2, 2, 1))  # a map of 8x8
 
-load = dict(type="camtool.LoadImageFromFile")  # the data set hands its pictures over; one on the command line is a file
+load = dict(type="camtool.LoadImageFromFile")  # images of the data set are in memory, those on the command line are files
 train_pipeline = [
     load,
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
@@ -14,7 +14,7 @@ train_pipeline = [
 test_pipeline = [load, dict(type="Resize", scale=(64, 64)), dict(type="PackInputs")]
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,  # a scene is made in a millisecond, once
+    num_workers=0,  # a scene takes a millisecond, and is cached
     dataset=dict(type="camtool.Shapes", split="train", count=10000, fewest=0, answers=False, pipeline=train_pipeline),
     sampler=dict(type="DefaultSampler", shuffle=True),
     collate_fn=dict(type="default_collate"),

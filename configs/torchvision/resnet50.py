@@ -1,3 +1,3 @@
-"""A ResNet-50 of torchvision with the first published weights; `torchvision/resnet50` takes the best."""
+"""ResNet-50 of torchvision with its first weights; `torchvision/resnet50` on the command line has the default, newer ones."""
 
 model = dict(type="camtool.TorchvisionModel", name="resnet50", weights="IMAGENET1K_V1")

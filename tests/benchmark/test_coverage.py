@@ -55,7 +55,7 @@ class Constant(nn.Module):
 
 def test_a_map_that_is_the_same_everywhere_is_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = _network(monkeypatch, Constant())
-    assert [(one.status, one.words) for one in measured] == [(FAILED, "the map is the same everywhere")] * 2
+    assert [(one.status, one.words) for one in measured] == [(FAILED, "the map is constant")] * 2
 
 
 class Choosy(nn.Module):

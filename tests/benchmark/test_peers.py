@@ -28,5 +28,5 @@ def test_without_a_peer_the_error_names_the_extra(missing: str, monkeypatch: pyt
     check_installed()
     monkeypatch.setitem(sys.modules, missing, None)
 
-    with pytest.raises(CamtoolError, match=r"needs its peers, grad-cam and torchcam: .*pip install -e \"\.\[bench\]\""):
+    with pytest.raises(CamtoolError, match=r"needs the packages grad-cam and torchcam: .*pip install -e \"\.\[bench\]\""):
         check_installed()

@@ -185,7 +185,7 @@ def test_a_file_that_no_benchmark_wrote_is_refused(run: Run) -> None:
     finished = run("benchmark", "--from", "other.json")
 
     assert finished.exit_code == 2
-    assert "Expected a file that camtool benchmark --json wrote" in finished.stderr
+    assert "Expected a file that camtool benchmark --json-file wrote" in finished.stderr
 
 
 def test_json_is_a_flag_and_the_file_holds_the_same(run: Run, tmp_path: Path) -> None:

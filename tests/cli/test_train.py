@@ -40,12 +40,12 @@ def _refused(finished: Finished, *said: str) -> None:
         (
             'custom_hooks = [dict(type="camtool.EarlyStoppingHook"',
             'custom_hooks = [dict(type="EarlyStoping"',
-            "there is no hook of the type 'EarlyStoping'",
+            "unknown hook type 'EarlyStoping'",
         ),
-        ('type="ImageClassifier"', 'type="ImageClasifier"', "there is no model of the type 'ImageClasifier'"),
-        ('dict(type="RandomFlip"', 'dict(type="RandomFilp"', "there is no transform of the type 'RandomFilp'"),
-        ('type="Adam"', 'type="Adan7"', "there is no optimizer of the type 'Adan7'; closest: 'Ada"),
-        ("by_epoch=True, max_epochs", "by_epoch=False, max_iters", "camtool trains by epochs"),
+        ('type="ImageClassifier"', 'type="ImageClasifier"', "unknown model type 'ImageClasifier'"),
+        ('dict(type="RandomFlip"', 'dict(type="RandomFilp"', "unknown transform type 'RandomFilp'"),
+        ('type="Adam"', 'type="Adan7"', "unknown optimizer type 'Adan7'; closest: 'Ada"),
+        ("by_epoch=True, max_epochs", "by_epoch=False, max_iters", "expected training by epochs"),
         ('data_prefix="train"', 'data_prefix="trian"', "No such file or directory"),
         ('data_prefix="val"', 'data_prefix="vla"', "No such file or directory"),
         ('"camtool.EarlyStoppingHook", patience=3', '"camtool.EarlyStoppingHook", patence=3', "patence"),
@@ -75,7 +75,7 @@ def test_a_work_directory_that_cannot_be_one(config: Path, tmp_path: Path, run: 
 
     _refused(run("train", config, "--work-dir", tmp_path / "file"), "is a file, not a directory")
     _refused(run("train", config, "--work-dir", tmp_path / "file/in/it"), "is a file, not a directory")
-    _refused(run("train", config, "--work-dir", "/proc/work"), "Cannot make the work directory '/proc/work'")
+    _refused(run("train", config, "--work-dir", "/proc/work"), "Cannot create the work directory '/proc/work'")
 
 
 def test_an_early_stopping_that_monitors_nothing_there_is(config: Path, tmp_path: Path, run: Run) -> None:

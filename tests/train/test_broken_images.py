@@ -89,7 +89,7 @@ def test_a_pipeline_that_reads_no_picture_at_all_is_an_error(config: Path, tmp_p
 
     assert finished.exit_code == 2, finished.stderr
     last = finished.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"Error: No picture of '{split}_dataloader' can be read: none of the first 8; ")
+    assert last.startswith(f"Error: No picture of '{split}_dataloader' can be read: none of the first 8. ")
     assert "'img'" in last or "`img`" in last, "the reason is not said"
 
 
@@ -152,5 +152,5 @@ def test_whatever_makes_the_batches_sees_no_broken_picture(config: Path, collate
     ready = training_config(str(config), {"train_dataloader.collate_fn": collate}).train_dataloader.collate_fn
 
     assert ready.pop("type") == "camtool.collate_readable"
-    broken, readable = Broken("1.png", "it is no picture"), 1 if callable(collate) or callable(collate["type"]) else {"inputs": 1}
+    broken, readable = Broken("1.png", "it is not an image"), 1 if callable(collate) or callable(collate["type"]) else {"inputs": 1}
     assert collate_readable([broken, readable], **ready) == {"inputs": inputs, "broken": [broken]}

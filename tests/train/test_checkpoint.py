@@ -35,8 +35,8 @@ def test_a_full_disk_is_one_error_that_names_the_file_and_what_is_kept(
 
     assert finished.exit_code == 2
     said = f"Cannot write '{folder / 'epoch_3.pth'}': No space left on device."
-    kept = f"--resume goes on from '{folder / 'epoch_2.pth'}'."
-    assert finished.stderr.strip().splitlines()[-1] == f"Error: {said} The checkpoints before it are kept: with room made, {kept}"
+    kept = f"continue from '{folder / 'epoch_2.pth'}' with --resume."
+    assert finished.stderr.strip().splitlines()[-1] == f"Error: {said} Earlier checkpoints are kept; free some space and {kept}"
     assert [path.name for path in folder.glob("*.pth")] == ["epoch_2.pth"], "the only one was removed before there was another"
     assert not list(folder.glob(".epoch*")), "half a file is left behind"
     monkeypatch.undo()
@@ -68,7 +68,7 @@ def test_only_the_newest_are_kept_and_the_best_beside_them(config: Path, tmp_pat
 @pytest.mark.parametrize(
     ("save_best", "said"),
     [
-        ("acuracy/top1", "save_best names 'acuracy/top1', which the validation does not give; closest: 'accuracy/top1'"),
+        ("acuracy/top1", "save_best is 'acuracy/top1', which the validation does not report; closest: 'accuracy/top1'"),
         ("auto", "save_best='auto': Cannot infer the rule for key cross_entropy/mean"),
     ],
 )
@@ -94,8 +94,8 @@ def test_every_second_epoch_and_the_last_are_saved(config: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("by_epoch=False", "has by_epoch=False; camtool trains, and resumes, by epochs: expected by_epoch=True."),
-        ("filename_tmpl=last.pth", "filename_tmpl is 'last.pth'; expected a file's name with one {} for the epoch."),
+        ("by_epoch=False", "has by_epoch=False; expected by_epoch=True, since training is saved and resumed by epochs."),
+        ("filename_tmpl=last.pth", "filename_tmpl is 'last.pth'; expected a file name with one {} for the epoch."),
     ],
 )
 def test_checkpoints_that_cannot_be_resumed_from_are_refused(config: Path, run: Run, option: str, said: str) -> None:

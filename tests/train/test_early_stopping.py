@@ -47,7 +47,7 @@ def test_it_stops_after_patience_and_the_best_weights_are_those_of_then() -> Non
     assert runner.train_loop.stop_training
     hook.after_train(runner)
     assert runner.model.weight.item() == 2, "not a copy, or not of the best epoch"
-    assert runner.said[-1] == "The best weights are those of epoch 2: accuracy/top1 70.0000."
+    assert runner.said[-1] == "Loaded the best weights, of epoch 2: accuracy/top1 70.0000."
 
 
 def test_an_accuracy_that_stays_at_its_highest_stops_too() -> None:
@@ -118,7 +118,7 @@ def test_mmengines_hook_keeps_what_it_counts_as_better_and_the_rest_is_said(conf
         trained = training_config(str(config), options)
         assert trained.custom_hooks[0].type == "camtool.EarlyStoppingHook"
         assert trained.custom_hooks[0].min_delta == min_delta
-        assert any("EarlyStoppingHook is camtool's:" in remark for remark in trained.remarks)
+        assert any("EarlyStoppingHook is replaced by camtool's" in remark for remark in trained.remarks)
 
 
 def test_the_final_weights_are_the_best_and_the_last_checkpoint_goes_on_from_the_last(config: Path, tmp_path: Path, run: Run) -> None:

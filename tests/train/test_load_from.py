@@ -21,7 +21,7 @@ def test_a_training_begins_with_weights_of_other_names_that_the_config_maps(conf
     finished = run("train", config, "--work-dir", tmp_path / "other", "--cfg-options", "train_cfg.max_epochs=1")
 
     assert finished.exit_code == 0, finished.stderr
-    assert f"{len(state)} of {len(state)} weights are taken from '{tmp_path / 'theirs.pth'}', 0 in it do not fit." in finished.stderr
+    assert f"Loaded {len(state)} of {len(state)} weights from '{tmp_path / 'theirs.pth'}'; 0 weights in it do not fit." in finished.stderr
     trained = read(tmp_path / "other/final.pth")["state_dict"]
     for name in ("backbone.layer2.0.conv1.weight", "head.fc.weight"):
         assert_same(trained[name], state[name], name)

@@ -34,7 +34,8 @@ def test_a_metric_that_the_validation_does_not_give_is_an_error_that_names_those
 
     assert finished.exit_code == 2
     assert finished.stderr.strip().splitlines()[-1] == (
-        "Error: ReduceOnPlateauLR monitors 'loss', which the validation does not give; expected one of: accuracy/top1, cross_entropy/mean."
+        "Error: ReduceOnPlateauLR monitors 'loss', which the validation does not report; "
+        "expected one of: accuracy/top1, cross_entropy/mean."
     )
 
 

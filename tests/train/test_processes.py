@@ -53,7 +53,7 @@ def test_two_processes_are_resumed_with_the_network_that_was_validated(config: P
 def test_a_launcher_that_has_not_started_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
 
-    with pytest.raises(CamtoolError, match=r"RANK is not set; expected: torchrun .* --launcher pytorch"):
+    with pytest.raises(CamtoolError, match=r"RANK is not set\. Expected: torchrun .* --launcher pytorch"):
         check_launcher("pytorch")
     with pytest.raises(CamtoolError, match="Unknown launcher 'pytroch'; closest: 'pytorch'"):
         check_launcher("pytroch")
@@ -76,8 +76,8 @@ def test_a_picture_that_only_the_second_process_meets(config: Path, tmp_path: Pa
     if strict:
         assert finished.returncode != 0
         errors = re.findall("^Error: .*", finished.stderr, re.MULTILINE)
-        assert f"Error: Picture '{broken}' cannot be read: it is no picture. Without --strict it is skipped." in errors
-        assert set(errors[1:]) <= {"Error: Another process of this training has ended; its own error says why."}, errors
+        assert f"Error: Picture '{broken}' cannot be read: it is not an image. Without --strict it would be skipped." in errors
+        assert set(errors[1:]) <= {"Error: Another process of this training ended; see its error message for the reason."}, errors
     else:
         assert finished.returncode == 0, finished.stderr
         assert f"1 pictures could not be read and were skipped: {broken}" in finished.stderr

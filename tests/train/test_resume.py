@@ -32,7 +32,7 @@ def test_a_training_killed_in_the_middle_of_an_epoch_is_resumed_bit_for_bit(conf
     resumed = run("train", config, "--work-dir", killed, "--resume", *WORKERS)
 
     assert resumed.exit_code == 0, resumed.stderr
-    assert f"Resumed from '{killed / 'epoch_2.pth'}', 2 epochs done." in resumed.stderr
+    assert f"Resumed from '{killed / 'epoch_2.pth'}' after 2 epochs." in resumed.stderr
     assert _checkpoints(killed) == _checkpoints(whole)
     for name in _checkpoints(whole)[2:-1]:
         assert_same(of_training(read(killed / name)), of_training(read(whole / name)), name)
@@ -81,14 +81,14 @@ def test_checkpoints_of_another_name_are_resumed_from(config: Path, tmp_path: Pa
     resumed = run("train", config, "--work-dir", folder, "--resume", *options, "train_cfg.max_epochs=2")
 
     assert resumed.exit_code == 0, resumed.stderr
-    assert f"Resumed from '{folder / 'tiny-1.ckpt'}', 1 epochs done." in resumed.stderr
+    assert f"Resumed from '{folder / 'tiny-1.ckpt'}' after 1 epochs." in resumed.stderr
 
 
 def test_nothing_to_resume_from_begins_anew_and_says_so(config: Path, tmp_path: Path, run: Run) -> None:
     finished = run("train", config, "--work-dir", tmp_path / "new", "--resume", "--cfg-options", "train_cfg.max_epochs=1")
 
     assert finished.exit_code == 0, finished.stderr
-    assert f"No checkpoint in '{tmp_path / 'new'}' to resume from: the training begins anew." in finished.stderr
+    assert f"No checkpoint in '{tmp_path / 'new'}' to resume from; a new training is started." in finished.stderr
     assert _checkpoints(tmp_path / "new") == ["epoch_1.pth", "final.pth"]
 
 
@@ -143,7 +143,7 @@ def test_a_seed_that_the_config_leaves_open_is_that_of_the_checkpoint(config: Pa
     ("option", "said"),
     [
         ("model.backbone.base_channels=16", "it is of another network"),
-        ("optim_wrapper.optimizer.type=SGD", "it is of another optimiser"),
+        ("optim_wrapper.optimizer.type=SGD", "it is of another optimizer"),
     ],
 )
 def test_a_changed_model_or_optimiser_is_not_resumed(config: Path, tmp_path: Path, run: Run, option: str, said: str) -> None:
@@ -206,8 +206,8 @@ def test_a_training_without_a_checkpoint_yet_is_not_resumed_from_that_of_an_earl
     finished = run("train", config, "--work-dir", folder, "--resume", "--cfg-options", "train_cfg.max_epochs=1")
 
     assert finished.exit_code == 0, finished.stderr
-    assert f"are of an earlier training; to go on from these, remove '{folder / 'last_checkpoint'}'." in finished.stderr
-    assert "the training begins anew" in finished.stderr
+    assert f"are of an earlier training. To resume from them, remove '{folder / 'last_checkpoint'}'." in finished.stderr
+    assert "a new training is started" in finished.stderr
     assert read(folder / "final.pth")["meta"]["epoch"] == 1
 
 

@@ -27,7 +27,7 @@ class Digits(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
 
     Raises:
-        DataError: if scikit-learn is not installed, or MNIST is missing and cannot be downloaded.
+        DataError: if MNIST is missing and cannot be downloaded.
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": tuple("0123456789")}

@@ -1,4 +1,4 @@
-"""What mmengine's Runner lacks, one hook a file."""
+"""Hooks for mmengine's Runner, one for each file."""
 
 from camtool.train.hooks.broken_images_hook import BrokenImagesHook as BrokenImagesHook
 from camtool.train.hooks.checkpoint_hook import CheckpointHook as CheckpointHook
@@ -13,4 +13,4 @@ HOOK_ALIASES = {
     "EarlyStoppingHook": "EarlyStopping",
     "RandomStateHook": "RandomState",
 }
-"""Earlier names of hooks, under which configs written before may name them."""
+"""Former names of hooks, for older configs."""

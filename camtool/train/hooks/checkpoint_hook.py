@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and that stand after the validation of their epoch."""
+"""Hook that saves checkpoints atomically, as plain data, after the validation of their epoch."""
 
 import os
 from pathlib import Path
@@ -16,36 +16,36 @@ from camtool.train.hooks.monitoring import check_monitored
 from camtool.train.serialization import hub_from_plain, plain, plain_hub, plain_schedulers
 
 FINAL = "final.pth"
-"""The weights at the end of a training: with early stopping, the best."""
+"""File name of the final weights; with early stopping, the best."""
 POINTER = "last_checkpoint"
 TEMPLATE = "epoch_{}.pth"
-_WHOLE = "camtool.whole"
+_ATOMIC_BACKEND = "camtool.whole"
 
 
 class WholeFiles(LocalBackend):  # type: ignore[misc]  # mmengine has no types
-    """mmengine's access to files, with files written whole or not at all, and on the disk when `put` returns."""
+    """mmengine's backend for local files, with atomic writing that is flushed to disk."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file; OutputError where that cannot be done."""
+        """Write a file atomically; OutputError if that fails."""
         write_atomically(Path(filepath), obj, durable=True)
 
 
-register_backend(_WHOLE, WholeFiles, force=True)
+register_backend(_ATOMIC_BACKEND, WholeFiles, force=True)
 
 
 @HOOKS.register_module()
 class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine has no types
-    """mmengine's CheckpointHook, except for three things.
+    """Hook that saves checkpoints; differs from mmengine's CheckpointHook in three ways.
 
-    An epoch's checkpoint is saved when its validation is done and every hook has seen it: mmengine saves before, so that a resumed
-    training lacks one step of early stopping and of a plateau scheduler. The files, `last_checkpoint` among them, are whole or absent,
-    and an old one is removed only when the new one is written. And they hold plain data, which is read without running anything.
+    Checkpoints are saved after the validation of their epoch; mmengine saves before, so that a resumed training lacks one step of early
+    stopping and of a plateau scheduler. Files, including `last_checkpoint`, are written atomically, and an outdated one is removed after
+    the new one is written. And they contain plain data, which is loaded without running code.
 
-    Beside `epoch_{n}.pth`, to resume from, the end of a training writes `final.pth`, the weights alone.
+    Besides `epoch_{n}.pth`, to resume from, training ends by writing `final.pth` with the weights only.
     """
 
     def __init__(self, interval: int = 1, **settings: Any) -> None:
-        settings.setdefault("backend_args", {"backend": _WHOLE})
+        settings.setdefault("backend_args", {"backend": _ATOMIC_BACKEND})
         super().__init__(interval, **settings)
         self.last_ckpt: str | None = None
         self._due = False
@@ -53,9 +53,9 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
         self._trained = False
 
     def before_train(self, runner: Runner) -> None:
-        """Take the folder's name; remove what a killed process left half-written.
+        """Set up the folder and remove temporary files of killed processes.
 
-        `last_checkpoint` names none from here to the first checkpoint: those of an earlier training in the same folder are not this one's.
+        `last_checkpoint` is emptied until the first checkpoint, so that checkpoints of an earlier training are not taken for this one's.
         """
         super().before_train(runner)
         self.last_ckpt = runner.message_hub.get_info("last_ckpt")  # of a resumed training
@@ -66,26 +66,26 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
                 remove_leftovers(Path(folder), (self.filename_tmpl.format("*"), POINTER, FINAL))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Note whether this epoch is to be saved; its validation comes next."""
+        """Determine whether this epoch is to be saved, which happens after its validation."""
         if self.by_epoch:
             last = self.save_last and self.is_last_train_epoch(runner)
             self._due = last or self.every_n_epochs(runner, self.interval, self.save_begin)
             self._unsaved = True
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Save the epoch before, if that is due."""
+        """Save the previous epoch, if due."""
         if self._due:
             self._save_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Save the last epoch, one at which early stopping ended the training included."""
+        """Save the last epoch, also if early stopping ended the training."""
         if self._due or (self.save_last and self._unsaved):
             self._save_epoch(runner)
         super().after_train(runner)
         self._trained = True
 
     def after_run(self, runner: Runner) -> None:
-        """Save the weights that the training ends with, when every hook is done with them."""
+        """Save the final weights, after all hooks may have changed them."""
         if self._trained:
             runner.save_checkpoint(
                 self.out_dir,
@@ -98,7 +98,7 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Turn what mmengine has put into the checkpoint into plain data."""
+        """Convert the checkpoint to plain data."""
         if checkpoint["meta"].get("final"):
             for part in checkpoint.keys() - {"meta", "state_dict"}:
                 del checkpoint[part]
@@ -109,7 +109,7 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
             checkpoint["param_schedulers"] = plain_schedulers(checkpoint["param_schedulers"])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Turn plain data into what mmengine resumes from."""
+        """Convert plain data to the states that mmengine loads."""
         if "message_hub" in checkpoint:
             checkpoint["message_hub"] = hub_from_plain(checkpoint["message_hub"])
 
@@ -119,9 +119,9 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
         self._save_checkpoint_with_step(runner, runner.epoch, {"epoch": runner.epoch, "iter": runner.iter})
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        # mmengine's own removes the outdated checkpoint first, and writes `last_checkpoint` in place.
+        # mmengine's method removes the outdated checkpoint first, and does not write `last_checkpoint` atomically.
         outdated = self._rotate(runner, step)
-        runner.call_hook("before_gather_checkpoint")  # on every process; before_save_checkpoint is called on the first only
+        runner.call_hook("before_gather_checkpoint")  # on all processes; before_save_checkpoint is called on the first only
         name, before = self.filename_tmpl.format(step), self.last_ckpt
         self.last_ckpt = os.path.join(str(self.out_dir), name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
@@ -139,14 +139,14 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
             if is_main_process():
                 write_atomically(Path(runner.work_dir) / POINTER, self.last_ckpt.encode(), durable=True)
         except OutputError as error:
-            kept = f" The checkpoints before it are kept: with room made, --resume goes on from '{before}'." if before else ""
+            kept = f" Earlier checkpoints are kept; free some space and continue from '{before}' with --resume." if before else ""
             raise OutputError(f"{str(error).removesuffix(' Choose another path.')}{kept}") from error
         if is_main_process():
             for path in outdated:
                 path.unlink(missing_ok=True)
 
     def _rotate(self, runner: Runner, step: int) -> list[Path]:
-        """Return what is outdated once `step` is saved; note which stay."""
+        """Return the files that are outdated once `step` is saved, and update the list of kept ones."""
         if self.max_keep_ckpts <= 0:
             return []
         steps = [*(kept for kept in self.keep_ckpt_ids if kept != step), step]
@@ -157,17 +157,17 @@ class CheckpointHook(hooks.CheckpointHook):  # type: ignore[misc]  # mmengine ha
         return [Path(str(self.out_dir)) / self.filename_tmpl.format(old) for old in outdated]
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        # mmengine's own removes the best checkpoint so far before it writes the new one, unless it knows of none; and it saves the
-        # last checkpoint again, unless it knows of none: ours of this epoch is still to come.
+        # mmengine's method removes the best checkpoint so far before it writes the new one, and saves the last checkpoint again; neither if
+        # these paths are None. The checkpoint of this epoch is saved later here.
         if not self.save_best:
             return
-        if "auto" in self.key_indicators:  # the first that there is; here already, as paths are kept by its name
+        if "auto" in self.key_indicators:  # the first metric; resolved here, since paths are stored by its name
             try:
                 self._init_rule(self.rules, [next(iter(metrics))])
             except ValueError as error:
-                raise ConfigError(f"save_best='auto': {error} Expected rule='greater' or 'less' beside it.") from error
+                raise ConfigError(f"save_best='auto': {error} Give rule='greater' or 'less' as well.") from error
         for key in self.key_indicators:
-            check_monitored(key, metrics, "save_best names")
+            check_monitored(key, metrics, "save_best is")
         last, self.last_ckpt = self.last_ckpt, None
         before = self._best_paths()
         self._set_best_paths(dict.fromkeys(before))

@@ -1,4 +1,4 @@
-"""Loss and accuracy by epoch, as a picture in the work directory."""
+"""Hook that plots loss and accuracy by epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -12,47 +12,47 @@ from camtool.registry import HOOKS
 
 FILE = "curves.png"
 KEY = "curves"
-"""Where the message hub, and so every checkpoint, has {curve: [(epoch, value), …]}."""
+"""Key of {curve: [(epoch, value), …]} in the message hub, and so in every checkpoint."""
 
 _PANELS = {"loss": ("loss", "cross_entropy"), "accuracy": ("accuracy",)}
 
 
-@HOOKS.register_module(name=["CurvesHook", "Curves"])  # the second: configs written before
+@HOOKS.register_module(name=["CurvesHook", "Curves"])  # the second name: older configs
 class CurvesHook(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Writes `curves.png` after each epoch and its validation, the epochs before a resumption included."""
+    """Hook that writes `curves.png` after each epoch and its validation, with the epochs before a resumption."""
 
     def __init__(self) -> None:
         self._batches = 0
         self._fresh = False
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Count the batches of the epoch; some may have been passed over."""
+        """Count the batches of the epoch, without skipped ones."""
         self._batches += 1
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Note the epoch's means of what the model reports while training."""
+        """Record the epoch's means of loss and accuracy in training."""
         scalars = runner.message_hub.log_scalars
         for key in [name for name in scalars if name.startswith("train/") and _panel(name)]:
             if self._batches:
-                self._note(runner, key, runner.epoch + 1, float(scalars[key].mean(self._batches)))
+                self._record(runner, key, runner.epoch + 1, float(scalars[key].mean(self._batches)))
         self._batches = 0
         self._fresh = True
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
-        """Note the metrics; runner.epoch is one further by now."""
+        """Record the metrics; runner.epoch has already been incremented."""
         for key, value in (metrics or {}).items():
             if _panel(key) and isinstance(value, (int, float)):
-                self._note(runner, f"val/{key}", runner.epoch, float(value))
+                self._record(runner, f"val/{key}", runner.epoch, float(value))
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Draw the epoch before, whose validation is done."""
+        """Draw the curves up to the previous epoch and its validation."""
         self._draw(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Draw the last epoch."""
+        """Draw the curves of all epochs."""
         self._draw(runner)
 
-    def _note(self, runner: Runner, key: str, epoch: int, value: float) -> None:
+    def _record(self, runner: Runner, key: str, epoch: int, value: float) -> None:
         curves: dict[str, list[tuple[int, float]]] = runner.message_hub.get_info(KEY) or {}
         curves.setdefault(key, []).append((epoch, value))
         runner.message_hub.update_info(KEY, curves)
@@ -70,7 +70,7 @@ class CurvesHook(Hook):  # type: ignore[misc]  # mmengine has no types
 
 
 def _panel(key: str) -> str:
-    """Return which panel a scalar belongs to, "" for none."""
+    """Return the panel of a scalar, "" for none."""
     return next((panel for panel, words in _PANELS.items() if any(word in key for word in words)), "")
 
 

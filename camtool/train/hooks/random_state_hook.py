@@ -1,4 +1,4 @@
-"""The state of every random number generator, so that a resumed training draws what an uninterrupted one would have drawn."""
+"""Hook that keeps the random state in checkpoints, so that a resumed training equals an uninterrupted one."""
 
 import random
 from typing import Any
@@ -14,42 +14,42 @@ from camtool.registry import HOOKS
 KEY = "random_state"
 
 
-@HOOKS.register_module(name=["RandomStateHook", "RandomState"])  # the second: configs written before
+@HOOKS.register_module(name=["RandomStateHook", "RandomState"])  # the second name: older configs
 class RandomStateHook(Hook):  # type: ignore[misc]  # mmengine has no types
-    """Puts the generators' states, of every process, into the checkpoint, and takes them back before training goes on."""
+    """Hook that saves the states of all random generators of all processes in checkpoints and restores them on resuming."""
 
-    priority = "LOWEST"  # to restore: after everything that draws while a training is set up
+    priority = "LOWEST"  # restore after all hooks that draw random numbers
 
     def __init__(self) -> None:
         self._gathered: list[dict[str, Any]] = []
         self._loaded: list[dict[str, Any]] = []
 
     def before_gather_checkpoint(self, runner: Runner) -> None:
-        """Gather the states; called on every process, unlike before_save_checkpoint."""
+        """Gather the states of all processes; called on all of them, unlike before_save_checkpoint."""
         self._gathered = all_gather_object(random_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the states that were gathered for this checkpoint."""
+        """Add the gathered states to the checkpoint."""
         if self._gathered and not checkpoint["meta"].get("final"):
             checkpoint[KEY], self._gathered = self._gathered, []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Take the states back, to be restored later."""
+        """Keep the checkpoint's states until `before_train`."""
         self._loaded = checkpoint.get(KEY, [])
 
     def before_train(self, runner: Runner) -> None:
-        """Restore this process's state."""
+        """Restore the state of this process."""
         if get_rank() < len(self._loaded):
             restore(self._loaded[get_rank()])
         elif self._loaded:
             runner.logger.warning(
-                f"The checkpoint is of {len(self._loaded)} processes: the random numbers of process {get_rank()} begin anew."
+                f"The checkpoint has the random states of {len(self._loaded)} processes; process {get_rank()} starts with a new one."
             )
         self._loaded = []
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of Python's, numpy's and torch's generators (CPU; CUDA: this process's device), as plain data."""
+    """Return the states of Python's, numpy's and torch's generators (CPU and current CUDA device) as plain data."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     return {
@@ -61,7 +61,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Set all generators to what `random_state` returned."""
+    """Set all generators to a state from `random_state`."""
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
     kind, keys, *rest = state["numpy"]
