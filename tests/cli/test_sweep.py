@@ -119,6 +119,6 @@ def test_what_cannot_be_written_is_refused_before_any_work(run: Run, tmp_path: P
 
 
 def test_json_is_a_flag_and_the_file_holds_the_same(run: Run, measured: dict[str, str], tmp_path: Path) -> None:
-    finished = run("sweep", "--filter", "vgg", "--json", "--json-file", "sweep.json")
+    finished = run("sweep", "--filter", "conformer", "--json", "--json-file", "sweep.json")
     assert finished.report == json.loads((tmp_path / "sweep.json").read_text())
-    assert {result["backbone"] for result in finished.report["backbones"]} == {"VGG"}
+    assert {result["backbone"] for result in finished.report["backbones"]} == {"Conformer"}
