@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camtool.apis.explanation import Explanation
 from camtool.apis.images import ImageLike, NamedPicture, is_several, load_image
-from camtool.apis.model import ModelRequest
+from camtool.apis.model import ModelRequest, quieted_libraries
 from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.target_selection import TargetSelection, read_selection
@@ -53,6 +53,8 @@ class Explainer:
         >>> explanation = explainer("demo/cat.jpg", categories=["tiger cat"])
         >>> explanation.results["layercam"].maps.shape
         torch.Size([1, 1, 224, 224])
+        >>> [facts["index"] for facts in explanation.top5[:2]]
+        [282, 285]
     """
 
     def __init__(  # noqa: PLR0913 - a keyword each
@@ -84,7 +86,8 @@ class Explainer:
             random_weights,
             seed,
         )
-        loaded = network.source.loaded if network else model.read_config()
+        with quieted_libraries():
+            loaded = network.source.loaded if network else model.read_config()
         if checkpoint_keys is not None:
             loaded.config.merge_from_dict({"cam": {**loaded.cam, "checkpoint_keys": checkpoint_keys}})
         settings = read_settings(
@@ -99,7 +102,9 @@ class Explainer:
             fuse=fuse,
             speed=speed,
         )
-        self._prepare(settings, network or model.build(loaded), progress)
+        with quieted_libraries():
+            network = network or model.build(loaded)
+        self._prepare(settings, network, progress)
 
     @classmethod
     def of(cls, settings: ExplainerSettings, progress: Progress | None = None, *, class_names: Sequence[str] | None = None) -> "Explainer":

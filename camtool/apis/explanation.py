@@ -33,7 +33,18 @@ NO_CLASS = -1
 
 @dataclass
 class Explanation:
-    """The maps of one image; what `Explainer` returns for it."""
+    """The maps of one image; what `Explainer` returns for it.
+
+    Example:
+        >>> import numpy as np
+        >>> from camtool import Explainer
+        >>> explainer = Explainer("torchvision/squeezenet1_1", random_weights=True)
+        >>> explanation = explainer(np.zeros((64, 64, 3), np.uint8), categories=[281, 967])
+        >>> [target["index"] for target in explanation.targets], len(explanation.top5)
+        ([281, 967], 5)
+        >>> explanation.results["gradcam"].maps.shape, explanation.figure(kind="heatmap").dtype
+        (torch.Size([1, 2, 224, 224]), dtype('uint8'))
+    """
 
     image: NamedPicture
     """The image itself, and its name."""

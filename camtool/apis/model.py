@@ -1,7 +1,8 @@
 """ModelRequest: which network, with which weights, on which device; and the way from it to a network that is ready."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +51,23 @@ def layout_of(recipe: Mapping[str, Any], *, vit_like: bool, num_extra_tokens: in
     return recipe.get("layout")
 
 
-def quiet_libraries() -> None:
-    """Let the logs of libraries show errors only."""
+def quiet_libraries() -> int:
+    """Let the logs of libraries show errors only; return the level they had."""
     from mmengine.logging import MMLogger
 
-    MMLogger.get_current_instance().setLevel(logging.ERROR)
+    logger = MMLogger.get_current_instance()
+    level: int = logger.level
+    logger.setLevel(logging.ERROR)
+    return level
+
+
+@contextmanager
+def quieted_libraries() -> Iterator[None]:
+    """Let the logs of libraries show errors only, inside; as before afterwards."""
+    from mmengine.logging import MMLogger
+
+    level = quiet_libraries()
+    try:
+        yield
+    finally:
+        MMLogger.get_current_instance().setLevel(level)

@@ -114,13 +114,13 @@ def _chosen(*, quick: bool, model: Model | None, text: str) -> "Sequence[Case]":
 
 
 def _named(name: str, cases: "Sequence[Case]") -> "Case":
-    found = next((case for case in cases if case.name == " ".join(name.split())), None)
-    if found is None:
+    case = next((case for case in cases if case.name == " ".join(name.split())), None)
+    if case is None:
         near = closest(name, [case.name for case in cases])
         raise CamtoolError(f"No case '{name}'{near}; expected one of: {_names(cases)}.")
-    if found.missing():
-        raise CamtoolError(f"Case '{name}' is not there yet: {found.missing()}.")
-    return found
+    if case.missing():
+        raise CamtoolError(f"Case '{name}' is not there yet: {case.missing()}.")
+    return case
 
 
 def _names(cases: "Sequence[Case]") -> str:
@@ -143,7 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         report = json.loads(path.read_bytes())
-        return {**report, "measured": [CaseResult.from_dict(one) for one in report["measured"]], "where": str(report["where"])}
+        return {**report, "measured": [CaseResult.from_dict(result) for result in report["measured"]], "where": str(report["where"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CamtoolError(f"Cannot read '{path}': {error}. Expected a file that camtool benchmark --json-file wrote.") from error
 
@@ -208,22 +208,22 @@ def _print(running: Session, measured: "Sequence[CaseResult]", where: str) -> No
     table = Table(box=None, pad_edge=False)
     for heading in ("case", "forward", "camtool", "pytorch-grad-cam", "torchcam", "difference of maps"):
         table.add_column(heading, overflow="fold")
-    for one in measured:
-        table.add_row(*cells(one), style={"failed": "bold red", "not there yet": "dim", "out of time": "dim"}.get(one.status, ""))
+    for result in measured:
+        table.add_row(*cells(result), style={"failed": "bold red", "not there yet": "dim", "out of time": "dim"}.get(result.status, ""))
     console.print(table)
     console.print("\nAsked and reached:\n")
     table = Table(box=None, pad_edge=False)
     for heading in ("", "network", "batch", "pytorch-grad-cam", "torchcam", "asked", "reached", ""):
         table.add_column(heading, overflow="fold")
     for line in lines(measured):
-        said = {True: "yes", False: "no", None: ""}[line.holds]
-        table.add_row(line.row, line.network, str(line.batch), *line.peers, line.asked, line.reached, said)
+        holds = {True: "yes", False: "no", None: ""}[line.holds]
+        table.add_row(line.row, line.network, str(line.batch), *line.peers, line.asked, line.reached, holds)
     console.print(table)
 
 
 def _judge(running: Session, measured: "Sequence[CaseResult]") -> None:
-    failed = [one.case for one in measured if one.status == "failed"]
-    differing = [f"{one.case} ({', '.join(one.differing)})" for one in measured if one.differing]
+    failed = [result.case for result in measured if result.status == "failed"]
+    differing = [f"{result.case} ({', '.join(result.differing)})" for result in measured if result.differing]
     if failed:
         running.remark(f"Error: failed: {', '.join(failed)}.")
     if differing:

@@ -20,13 +20,15 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Rewrite `--method a b` to `--method a --method b`, then parse as ever."""
-        lists = {name for one in self.params if getattr(one, "multiple", False) for name in one.opts}
+        lists = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
         return super().parse_args(ctx, expand_lists(args, lists))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Say the order that lists behind options ask for."""
-        positionals = [one for one in self.params if one.param_type_name == "argument"]
-        shown = " ".join(one.metavar or (str(one.name).upper() if one.required else f"[{str(one.name).upper()}]") for one in positionals)
+        positionals = [param for param in self.params if param.param_type_name == "argument"]
+        shown = " ".join(
+            param.metavar or (str(param.name).upper() if param.required else f"[{str(param.name).upper()}]") for param in positionals
+        )
         lists = " (positionals first, or -- ends a list of values)" if positionals else ""
         return [f"{shown} [OPTIONS]{lists}".strip()]
 

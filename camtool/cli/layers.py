@@ -66,9 +66,9 @@ def preview(
 
     inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
     layout = layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
-    found = CAM(network.model, layout=layout, input=network.source.picture_input).probe(network.source.inputs(inputs))
-    default, why = _default(found)
-    shown = [layer for layer in found.layers if _is_wanted(layer, depth, text)]
+    probed = CAM(network.model, layout=layout, input=network.source.picture_input).probe(network.source.inputs(inputs))
+    default, why = _default(probed)
+    shown = [layer for layer in probed.layers if _is_wanted(layer, depth, text)]
     described = [_described(layer, default) for layer in shown]
     if as_json:
         running.result(json.dumps({"default": default, "why": why, "layers": described}))
@@ -77,9 +77,9 @@ def preview(
     running.result(f"Default target layer: {default}, {why}." if default else f"No default target layer: {why}")
 
 
-def _default(found: "Probe") -> tuple[str | None, str]:
+def _default(probed: "Probe") -> tuple[str | None, str]:
     try:
-        return found.default_layer()
+        return probed.default_layer()
     except LayerError as error:
         return None, str(error)
 
@@ -119,18 +119,18 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
         table.add_column(heading, overflow="fold")
     table.add_column("parameters", justify="right")
     table.add_column("target layer?", no_wrap=True)
-    for one in described:
-        serves = "yes" if one["usable"] else f"no: {one['problem']}"
-        style = "bold green" if one["default"] else "" if one["usable"] else "dim"
+    for layer in described:
+        serves = "yes" if layer["usable"] else f"no: {layer['problem']}"
+        style = "bold green" if layer["default"] else "" if layer["usable"] else "dim"
         # Indented as a tree, yet each line holds the whole path, to be copied.
-        path = Text("  " * (_depth(one["path"]) - 1) + one["path"])
+        path = Text("  " * (_depth(layer["path"]) - 1) + layer["path"])
         table.add_row(
             path,
-            one["class"],
-            times(one["shape"]) if one["shape"] else "-",
-            str(Reading(one["axes"], one["extra_tokens"])) if one["axes"] else "-",
-            f"{one['parameters']:,}",
-            f"{serves} (default)" if one["default"] else serves,
+            layer["class"],
+            times(layer["shape"]) if layer["shape"] else "-",
+            str(Reading(layer["axes"], layer["extra_tokens"])) if layer["axes"] else "-",
+            f"{layer['parameters']:,}",
+            f"{serves} (default)" if layer["default"] else serves,
             style=style,
         )
     if not described:

@@ -47,9 +47,9 @@ def describe_methods() -> list[dict[str, Any]]:
     from camtool.methods import family
     from camtool.registry import METHODS
 
-    classes = {one.name: one for one in METHODS.module_dict.values()}
-    described = [_described(one, family(one)) for one in classes.values()]
-    return sorted(described, key=lambda one: (one["family"] == "own", one["family"], one["name"]))
+    classes = {method.name: method for method in METHODS.module_dict.values()}
+    described = [_described(method, family(method)) for method in classes.values()]
+    return sorted(described, key=lambda method: (method["family"] == "own", method["family"], method["name"]))
 
 
 def _described(method: "type[BaseMethod]", family: str) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def _described(method: "type[BaseMethod]", family: str) -> dict[str, Any]:
 def markdown_table(described: list[dict[str, Any]]) -> str:
     """Return the README's table, without a user's own methods."""
     lines = ["| method | family | cost | tells classes apart | paper | what it does |", "|---|---|---|---|---|---|"]
-    for one in described:
-        if one["family"] != "own":
-            cells = (f"`{one['name']}`", one["family"], one["cost"], _apart(one), _link(one["paper"]), one["summary"])
+    for method in described:
+        if method["family"] != "own":
+            cells = (f"`{method['name']}`", method["family"], method["cost"], _apart(method), _link(method["paper"]), method["summary"])
             lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
     return "\n".join([*lines, "", f"{COST_TERMS[0].upper()}{COST_TERMS[1:]}"])
 
@@ -80,15 +80,15 @@ def _print(running: Session, described: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("method", "family", "cost", "knows the class", "paper", "what it does"):
         table.add_column(heading, overflow="fold")
-    for one in described:
-        table.add_row(one["name"], one["family"], one["cost"], _apart(one), one["paper"], one["summary"])
+    for method in described:
+        table.add_row(method["name"], method["family"], method["cost"], _apart(method), method["paper"], method["summary"])
     console = results_console(running)
     console.print(table)
     console.print(f"\n{COST_TERMS}")
 
 
-def _apart(one: dict[str, Any]) -> str:
-    return "yes" if one["class_discriminative"] else "no"
+def _apart(method: dict[str, Any]) -> str:
+    return "yes" if method["class_discriminative"] else "no"
 
 
 def _link(paper: str) -> str:

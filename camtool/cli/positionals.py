@@ -46,7 +46,7 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
     behind = arguments[place + 1 :]
     if len(behind) > 1:
         raise ConfigError(
-            f"Expected at most one argument, CHECKPOINT, behind CONFIG '{arguments[place]}', got {some([repr(one) for one in behind])}. "
+            f"Expected at most one argument, CHECKPOINT, behind CONFIG '{arguments[place]}', got {some(list(map(repr, behind)))}. "
             "Images come before CONFIG."
         )
     config = os.path.expanduser(arguments[place])
@@ -113,19 +113,19 @@ def find_images(arguments: Sequence[str]) -> ImageFiles:
 
 
 def _in_folder(folder: str) -> list[str]:
-    found = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path)]
-    if not found:
+    images = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path)]
+    if not images:
         below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path)), None)
         hint = f" There are some in '{below}'." if below else ""
         raise ImageError(f"No image in the folder '{folder}'; expected files such as {_suffixes()}.{hint}")
-    return found
+    return images
 
 
 def _matching(pattern: str) -> list[str]:
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if _is_image(Path(path)))
-    if not found:
+    images = sorted(path for path in glob.glob(pattern, recursive=True) if _is_image(Path(path)))
+    if not images:
         raise ImageError(f"No image matches '{pattern}'; expected files such as {_suffixes()}.")
-    return found
+    return images
 
 
 def _is_image(path: Path) -> bool:

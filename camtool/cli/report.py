@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camtool.cli.command import Session
 from camtool.cli.console import results_console
@@ -66,32 +66,44 @@ def print_concepts(running: Session, explanation: "ConceptExplanation", written:
     _print_paths(console, written)
 
 
-def print_several(running: Session, explained: "Sequence[tuple[Explanation | ConceptExplanation, Sequence[Path]]]", seconds: float) -> None:
-    """Print a line for each image, then what holds for all: layers, weights, time."""
-    from rich.table import Table
+class ImageRow(NamedTuple):
+    """A line of the table of several images."""
 
+    image: str
+    predicted: str
+    explained: str
+    saved: str
+
+
+def image_row(name: str, explanation: "Explanation | ConceptExplanation", written: Sequence[Path]) -> ImageRow:
+    """Return an image's line: its name, the predicted class, what its maps explain, and the paths written."""
     from camtool.apis.explanation import Explanation
     from camtool.apis.samples import predicted_class
 
-    if not explained:
-        return
+    paths = "\n".join(map(str, written))
+    if isinstance(explanation, Explanation):
+        return ImageRow(name, predicted_class(explanation), "\n".join(captions(explanation)), paths)
+    return ImageRow(name, "", "\n".join(explanation.labels), paths)
+
+
+def print_several(running: Session, rows: Sequence[ImageRow], last: "Explanation | ConceptExplanation", seconds: float) -> None:
+    """Print a line for each image, then what holds for all, taken from the last: layers, weights, time."""
+    from rich.table import Table
+
+    from camtool.apis.explanation import Explanation
+
     table = Table(box=None, pad_edge=False)
-    for heading in ("image", "predicted", "explained", "saved"):
+    for heading in ImageRow._fields:
         table.add_column(heading, overflow="fold")
-    for explanation, written in explained:
-        paths = "\n".join(map(str, written))
-        if isinstance(explanation, Explanation):
-            table.add_row(explanation.image.name, predicted_class(explanation), "\n".join(captions(explanation)), paths)
-        else:
-            table.add_row(explanation.image.name, "", "\n".join(explanation.labels), paths)
-    last = explained[-1][0]
+    for row in rows:
+        table.add_row(*row)
     if isinstance(last, Explanation):
         _remark(running, last)
     console = results_console(running)
     console.print(table)
     if isinstance(last, Explanation):
         print_circumstances(console, last)
-    console.print(f"Time: {seconds:.1f} s for {len(explained)} images")
+    console.print(f"Time: {seconds:.1f} s for {len(rows)} images")
 
 
 def captions(explanation: "Explanation") -> list[str]:

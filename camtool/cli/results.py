@@ -15,7 +15,7 @@ from camtool.cli import report
 from camtool.cli.command import Session
 from camtool.cli.positionals import ImageFiles
 from camtool.cli.terminal import show
-from camtool.errors import CamtoolError
+from camtool.errors import CamtoolError, OutputError
 
 
 class ResultWriter:
@@ -41,8 +41,9 @@ class ResultWriter:
         self._stops = strict or not files.several
         self._show = show
         self._as_json = as_json
-        self._explained: list[tuple[Explanation | ConceptExplanation, Sequence[Path]]] = []
-        self._failed: dict[str, CamtoolError] = {}
+        self._last: tuple[Explanation | ConceptExplanation, Sequence[Path]] | None = None
+        self._rows: list[report.ImageRow] = []  # not the explanations: a folder may hold more of them than memory does
+        self._failures: list[str] = []
         self._reports: list[dict[str, Any]] = []
 
     def write(
@@ -56,26 +57,33 @@ class ResultWriter:
         """
         names = self._files.names
         for done, (name, stem, result) in enumerate(zip(names, unique_stems(names), results, strict=True), start=1):
-            if isinstance(result, CamtoolError):
-                self._fail(name, result)
-            else:
-                figures = result.draw(self._options, single=self._output.one_a_map or self._show)
-                written = self._output.write(result, figures, stem)
-                self._explained.append((result, written))
-                self._reports.append({**result.to_dict(), "image": name, "outputs": [str(path) for path in written]})
-                if self._show:
-                    by_caption = {" ".join(key).strip(): picture for key, picture in figures.single.items()}
-                    show(figures.whole, by_caption, sys.stderr if self._as_json else self._running.output)
+            try:
+                if isinstance(result, CamtoolError):
+                    raise result
+                self._write_one(name, stem, result)
+            except OutputError:  # the next one could not be written either
+                raise
+            except CamtoolError as error:
+                self._fail(name, error)
             if progress is not None:
                 progress("images", done, len(names))
+
+    def _write_one(self, name: str, stem: str, explanation: Explanation | ConceptExplanation) -> None:
+        figures = explanation.draw(self._options, single=self._output.one_a_map or self._show)
+        written = self._output.write(explanation, figures, stem)
+        self._last = explanation, written
+        self._rows.append(report.image_row(name, explanation, written))
+        self._reports.append({**explanation.to_dict(), "image": name, "outputs": [str(path) for path in written]})
+        if self._show:
+            by_caption = {" ".join(key).strip(): picture for key, picture in figures.single.items()}
+            show(figures.whole, by_caption, sys.stderr if self._as_json else self._running.output)
 
     def _fail(self, name: str, error: CamtoolError) -> None:
         if self._stops:
             raise error
-        self._failed[name] = error
+        self._failures.append(str(error))
         self._reports.append({"image": name, "error": str(error)})
-        reasons = {str(failure) for failure in self._failed.values()}
-        if not self._explained and len(self._failed) >= self._batch_size > 1 and len(reasons) == 1:
+        if not self._rows and len(self._failures) >= self._batch_size > 1 and len(set(self._failures)) == 1:
             raise error
         self._running.remark(f"Error: {name}: {error}")
 
@@ -90,14 +98,14 @@ class ResultWriter:
                 report.print_json(self._running, self._reports)
             else:
                 report.print_json(self._running, {**self._reports[0], "warnings": self._running.warnings})
-        elif self._files.several:
-            report.print_several(self._running, self._explained, seconds)
-        else:
-            ((explanation, paths),) = self._explained
-            if isinstance(explanation, Explanation):
+        elif self._last is not None:
+            explanation, paths = self._last
+            if self._files.several:
+                report.print_several(self._running, self._rows, explanation, seconds)
+            elif isinstance(explanation, Explanation):
                 report.print_explanation(self._running, explanation, paths, seconds)
             else:
                 report.print_concepts(self._running, explanation, paths)
-        if self._failed:
-            self._running.remark(f"Error: {len(self._failed)} of {len(self._files.paths)} images could not be explained.")
+        if self._failures:
+            self._running.remark(f"Error: {len(self._failures)} of {len(self._files.paths)} images could not be explained.")
             raise typer.Exit(2)

@@ -60,9 +60,9 @@ def sweep(
             from camtool.benchmark.coverage import markdown
 
             write_between(markdown_file, around, markdown(measured))
-        failed = [one for one in measured if one.status == "failed"]
+        failed = [result for result in measured if result.status == "failed"]
         if failed:
-            running.remark(f"Error: no map of {', '.join(dict.fromkeys(one.backbone for one in failed))}.")
+            running.remark(f"Error: no map of {', '.join(dict.fromkeys(result.backbone for result in failed))}.")
             raise typer.Exit(1)
 
 
@@ -70,7 +70,7 @@ def _chosen(text: str) -> "dict[str, Example]":
     from camtool.benchmark.backbones import BACKBONES
 
     folded = text.casefold()
-    chosen = {name: one for name, one in BACKBONES.items() if folded in name.casefold() or folded in one.config.casefold()}
+    chosen = {name: example for name, example in BACKBONES.items() if folded in name.casefold() or folded in example.config.casefold()}
     if not chosen:
         raise CamtoolError(f"No backbone of the zoo has '{text}' in its class or config; expected one of: {', '.join(BACKBONES)}.")
     return chosen
@@ -86,15 +86,15 @@ def _measure(examples: "dict[str, Example]", *, narrow: bool) -> "list[BackboneR
     from rich.console import Console
     from rich.progress import Progress
 
-    from camtool.benchmark.coverage import sweep as sweep_one
+    from camtool.benchmark.coverage import sweep as sweep_backbone
 
     measured = []
     with Progress(console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("", total=sum(len(one.sizes) for one in examples.values()))
+        task = progress.add_task("", total=sum(len(example.sizes) for example in examples.values()))
         for name, example in examples.items():
             progress.update(task, description=name)
-            for one in sweep_one(name, example, narrow=narrow):
-                measured.append(one)
+            for result in sweep_backbone(name, example, narrow=narrow):
+                measured.append(result)
                 progress.advance(task)
     return measured
 
@@ -118,14 +118,14 @@ def _print(running: Session, measured: "list[BackboneResult]") -> None:
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # a literal each
     table.add_column("default layer, or why none", overflow="fold")
-    for one in measured:
-        found = (
-            (one.axes, str(one.extra_tokens), f"{100 * one.gradient_share:.0f} %", one.replay.partition(":")[0])
-            if one.layer
+    for result in measured:
+        reading = (
+            (result.axes, str(result.extra_tokens), f"{100 * result.gradient_share:.0f} %", result.replay.partition(":")[0])
+            if result.layer
             else ("-",) * 4
         )
-        name = (one.backbone, one.config) if console.width >= WIDE else (one.backbone,)
-        said = ": ".join(filter(None, (one.layer, one.words)))
-        style = {"failed": "bold red", "refused": "dim"}.get(one.status, "")
-        table.add_row(*name, times(one.size), *found, f"{one.seconds:.1f}", one.status, said, style=style)
+        name = (result.backbone, result.config) if console.width >= WIDE else (result.backbone,)
+        message = ": ".join(filter(None, (result.layer, result.words)))
+        style = {"failed": "bold red", "refused": "dim"}.get(result.status, "")
+        table.add_row(*name, times(result.size), *reading, f"{result.seconds:.1f}", result.status, message, style=style)
     console.print(table)

@@ -107,16 +107,16 @@ def vis(
     """Show where a network looked: class activation maps of images."""
     started = time.perf_counter()
     with session(as_json=as_json, debug=debug) as running:
-        given = split_positionals(arguments or [], needs_image=not preview_model)
+        positionals = split_positionals(arguments or [], needs_image=not preview_model)
         from camtool.apis.model import ModelRequest, layout_of, quiet_libraries
 
         if not debug:
             quiet_libraries()
-        model = ModelRequest(given.config, given.checkpoint, device, cfg_options or [], random_weights, seed)
+        model = ModelRequest(positionals.config, positionals.checkpoint, device, cfg_options or [], random_weights, seed)
         if preview_model:
             from camtool.cli.layers import preview
 
-            image = Path(given.images[0]) if given.images else None
+            image = Path(positionals.images[0]) if positionals.images else None
             preview(running, model, image, depth, text, vit_like, num_extra_tokens, as_json=as_json)
             return
         from camtool.apis import Explainer
@@ -129,7 +129,7 @@ def vis(
 
         drawn_as = FigureOptions(figure, colormap, opacity, original, per_layer)
         drawn_as.check()
-        files = find_images(given.images)
+        files = find_images(positionals.images)
         output = Output(save_path and os.path.expanduser(save_path), save_raw and save_raw.expanduser(), files.several)
         output.check()
         is_concepts = _asks_for_concepts(

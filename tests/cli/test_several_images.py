@@ -199,3 +199,28 @@ def test_folders_say_where_images_are(tmp_path: Path) -> None:
         find_images([str(tmp_path)])
     assert find_images([str(tmp_path / "sub")]).several
     assert not find_images([CAT]).several
+
+
+def test_an_image_that_cannot_be_drawn_on_does_not_stop_the_others(run: Run, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from camtool.apis import figures
+
+    measure = figures.measure_geometry
+
+    def refusing(picture: np.ndarray, preprocess: Any) -> Any:
+        if picture.shape[0] < 400:
+            raise ImageError("The preprocessing is more than a resize and a crop.")
+        return measure(picture, preprocess)
+
+    monkeypatch.setattr(figures, "measure_geometry", refusing)
+    sizes = {image: pixels(image).shape[0] for image in (CAT, ROCKET)}
+    assert min(sizes.values()) < 400 <= max(sizes.values()), sizes
+    finished = run("vis", CAT, ROCKET, small, "--random-weights", "--original", "--json")
+    assert finished.exit_code == 2
+    assert sorted("error" in report for report in json.loads(finished.stdout)) == [False, True]
+
+
+def test_one_reason_for_all_of_a_batch_is_one_error(run: Run, small: str) -> None:
+    finished = run("vis", CAT, ESPRESSO, ROCKET, small, "--random-weights", "--target-category", "9", "--batch-size", "2")
+    assert finished.exit_code == 2
+    assert finished.stderr.count("out of range") == 2  # of the first image, then of them all
+    assert not Path("outputs").exists()
