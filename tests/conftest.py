@@ -48,6 +48,8 @@ def full_sweep(request: pytest.FixtureRequest) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--full-sweep"):  # whose test is a slow one
+        config.option.markexpr = ""
     # Later lines win. Only a library's own deprecations, raised from its own code, are let through.
     config.addinivalue_line("filterwarnings", "error")
     # mmengine leaves its temporary copy open where a config raises.

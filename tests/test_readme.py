@@ -69,6 +69,7 @@ def test_nothing_is_shown_twice() -> None:
     assert len(set(COMMANDS)) == len(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_runs(clone: Path, command: str) -> None:
     _run(command)

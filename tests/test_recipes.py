@@ -55,6 +55,7 @@ def test_a_recipe_is_the_zoos_network_with_the_zoos_weights(path: Path, publishe
     assert recipe.config.load_from == published[base]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_is_what_the_sweep_measures_or_gives_a_map_here(path: Path) -> None:
     base = _base(path)

@@ -25,6 +25,8 @@ from tests.datasets.builtin.test_builtin import fake_imagenette
 from tests.datasets.synthetic.known_answers import Answers, ask, pictures_of
 from tests.pages import ROOT, TRAINING
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = ROOT / "configs"
 SHAPES = CONFIGS / "resnet_cam/resnet18_cam_shapes.py"
 HELD_OUT = 600

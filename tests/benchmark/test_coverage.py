@@ -17,6 +17,7 @@ TABLE = README.partition(MARKERS[0])[2].partition(MARKERS[1])[0]
 ROWS = {line.split(" | ")[0].removeprefix("| "): line for line in TABLE.splitlines() if line.startswith("| ")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_backbone_gives_a_map_wherever_it_runs_and_the_readme_says_which(name: str, full_sweep: bool) -> None:
     measured = list(sweep(name, BACKBONES[name], narrow=not full_sweep))

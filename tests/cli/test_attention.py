@@ -59,7 +59,7 @@ def test_window_attention_is_one_readable_error_and_no_picture(run: Run, method:
 
 
 def test_a_convolutional_network_is_one_readable_error(run: Run) -> None:
-    for method, said in (("rollout", "takes no attention"), ("cdam", "is defined for tokens")):
+    for method, said in (("rollout", "No attention was recorded"), ("cdam", "is defined for tokens")):
         finished = run("vis", CAT, LITE0, "--method", method)
         assert finished.exit_code == 2
         assert said in finished.stderr

@@ -83,7 +83,7 @@ def test_options_are_spelt_as_the_config_is(config_file: Write) -> None:
 def test_what_the_error_about_a_head_of_another_size_tells_to_set_can_be_set(config_file: Write, saved: Save) -> None:
     state = load_network(load_config(config_file(text())), random_weights=True).model.state_dict()
     path = config_file(text(MOBILENET.replace("num_classes=5", "num_classes=7"), test=f"ckpt='{saved(trained(state))}'"))
-    with pytest.raises(CheckpointError, match=r"--cfg-options model\.head\.num_classes=5 makes one of that size"):
+    with pytest.raises(CheckpointError, match=r"Its head has 5 classes; try --cfg-options model\.head\.num_classes=5"):
         load_network(load_config(path))
     assert load_network(load_config(path, {"model.head.num_classes": 5})).checkpoint is not None
 
@@ -158,7 +158,7 @@ def test_what_their_trainer_saves_lands_under_the_same_names(config_file: Write,
 
 
 def test_no_checkpoint_and_one_that_is_not_there_are_named(config_file: Write) -> None:
-    with pytest.raises(CheckpointError, match=r"config\.py' names no checkpoint; give one as the third argument"):
+    with pytest.raises(CheckpointError, match=r"config\.py' names no checkpoint\. Give one as the third argument"):
         load_network(load_config(config_file(text(test="ckpt=''"))))
     with pytest.raises(CheckpointError, match=r"names no checkpoint"):
         load_network(load_config(config_file(text().replace("ckpt='', ", ""))))

@@ -27,7 +27,7 @@ def test_a_name_is_as_good_as_the_path(path: Path, tmp_path: Path, monkeypatch: 
 
     assert by_name.config.to_dict() == by_path.config.to_dict()
     assert by_name.config.filename == by_path.config.filename
-    assert by_name.source == name
+    assert by_name.name == name
 
 
 def test_a_name_is_the_files_stem_where_no_other_has_it() -> None:

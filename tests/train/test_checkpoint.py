@@ -105,6 +105,7 @@ def test_checkpoints_that_cannot_be_resumed_from_are_refused(config: Path, run: 
     assert said in finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoint", "runtime_info", "sampler_seed", "logger", "timer", "param_scheduler", "visualization"])
 def test_a_default_hook_that_the_config_takes_away(config: Path, tmp_path: Path, run: Run, name: str) -> None:
     finished = run("train", config, "--work-dir", "work", "--cfg-options", f"default_hooks.{name}=None", "train_cfg.max_epochs=1")

@@ -12,6 +12,8 @@ from camtool.train.config import training_config
 from camtool.train.distributed import check_launcher
 from tests.train.fixtures import assert_same, of_training, read, started
 
+pytestmark = pytest.mark.slow
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 

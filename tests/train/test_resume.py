@@ -13,6 +13,8 @@ import torch
 from tests.cli.fixtures import Run
 from tests.train.fixtures import assert_same, of_training, read, started
 
+pytestmark = pytest.mark.slow
+
 KILLED = -9
 WORKERS = ("--cfg-options", "train_dataloader.num_workers=2", "train_dataloader.persistent_workers=True", "val_dataloader.num_workers=1")
 
