@@ -27,7 +27,7 @@ def test_a_name_is_as_good_as_the_path(path: Path, tmp_path: Path, monkeypatch: 
 
     assert by_name.config.to_dict() == by_path.config.to_dict()
     assert by_name.config.filename == by_path.config.filename
-    assert by_name.source == name
+    assert by_name.name == name
 
 
 def test_a_name_is_the_files_stem_where_no_other_has_it() -> None:
@@ -108,7 +108,7 @@ def test_a_name_of_several_is_refused_with_what_to_type(name: str) -> None:
             "camtool::resnet_cam/cam_confg.yaml",
             "camtool ships no config 'resnet_cam/cam_confg.yaml'; closest: 'resnet_cam/cam_config.yaml'",
         ),
-        ("camtol::timm/resnet50.py", "Cannot read config 'camtol::timm/resnet50.py': only configs of 'mmpretrain::' are known, and "),
+        ("camtol::timm/resnet50.py", "Cannot read config 'camtol::timm/resnet50.py': unknown scope 'camtol'; expected 'camtool::'"),
     ],
 )
 def test_what_is_no_name_is_refused_with_what_to_type(name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
