@@ -1,6 +1,6 @@
-"""What a program calls: `Explainer(config, checkpoint)` explains images; an `Explanation` has maps, classes, figures and files.
+"""Public Python interface: an `Explainer` explains images by one network; an `Explanation` has an image's maps, classes and figures.
 
-The command line, data set runs and notebooks stand on it; nothing of it knows a terminal.
+The command line is built on it; nothing here depends on a terminal.
 """
 
 from camtool.apis.concepts import ConceptExplanation as ConceptExplanation

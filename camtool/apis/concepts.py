@@ -1,4 +1,4 @@
-"""Concepts of an image: what a layer sees in it, coloured over it, and the classes that each speaks for (`--method dff`)."""
+"""Concepts of an image by deep feature factorization (`--method dff`): maps, figure, and the classes of each concept."""
 
 import io
 from dataclasses import dataclass, field
@@ -23,15 +23,15 @@ _TOP = 2  # classes a concept, as in pytorch-grad-cam's legend
 
 @dataclass
 class ConceptExplanation:
-    """The concepts of one image; what `explain_concepts` returns for it."""
+    """The concepts of one image, as `explain_concepts` returns them."""
 
     image: NamedPicture
     inputs: Tensor = field(repr=False)
-    """(1, c, h, w), on the CPU: what the network saw."""
+    """(1, c, h, w), on the CPU: the preprocessed image."""
     network: Network = field(repr=False)
     concepts: Concepts = field(repr=False)
     classes: list[list[dict[str, Any]]]
-    """By concept the classes it speaks for, best first: index, name, probability; empty lists where concepts have no scores."""
+    """By concept the classes with the highest scores: index, name, probability; empty lists if concepts have no scores."""
 
     file_label = NAME
 
@@ -41,8 +41,8 @@ class ConceptExplanation:
         labels = []
         for number, classes in enumerate(self.classes, start=1):
             words = [
-                f"{short_name(one['name']) if one['name'] else 'class'} ({one['index']}), {100 * one['probability']:.1f} %"
-                for one in classes
+                f"{short_name(entry['name']) if entry['name'] else 'class'} ({entry['index']}), {100 * entry['probability']:.1f} %"
+                for entry in classes
             ]
             labels.append(f"{number}: {'; '.join(words)}" if words else f"concept {number}")
         return labels
@@ -53,7 +53,7 @@ class ConceptExplanation:
         maps = self.concepts.maps[0].cpu().numpy()
         figure = concept_figure(
             canvas.below,
-            np.stack([canvas.placed(one) for one in maps]),
+            np.stack([canvas.placed(concept) for concept in maps]),
             self.labels,
             [f"{len(maps)} concepts at {self.concepts.layer}"],
             opacity=options.opacity,
@@ -63,7 +63,7 @@ class ConceptExplanation:
         return Figures(figure, {(NAME, "", ""): figure} if single else {})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what reports say, as JSON holds it."""
+        """Return the report as a dict of JSON values."""
         return {
             "image": self.image.name,
             "methods": [NAME],
@@ -75,7 +75,7 @@ class ConceptExplanation:
         }
 
     def arrays(self) -> bytes:
-        """Return a .npz file's content: maps, raw maps, vectors, logits and, where there are any, the concepts' scores."""
+        """Return the content of a .npz file: maps, raw maps, vectors, logits and, if there are any, the concepts' scores."""
         concepts = self.concepts
         arrays: dict[str, Any] = {
             "map/dff": concepts.maps[0],
@@ -95,12 +95,20 @@ def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: in
     """Return the concepts of an image at the explainer's target layer.
 
     Args:
-        n_components: how many concepts.
-        number: of the image, where it has no name.
+        n_components: number of concepts.
+        number: names an image without a file: "image_0".
 
     Raises:
-        MethodError: if there are several target layers, or not that many components.
+        MethodError: if there are several target layers, or `n_components` is out of range.
         ImageError: if the image cannot be read.
+
+    Example:
+        >>> from camtool.apis import Explainer
+        >>> from camtool.apis.concepts import explain_concepts
+        >>> explainer = Explainer("efficientnet-lite0_in1k")
+        >>> explanation = explain_concepts(explainer, "demo/cat.jpg", n_components=3)
+        >>> explanation.concepts.maps.shape, len(explanation.labels)
+        (torch.Size([1, 3, 224, 224]), 3)
     """
     layers = explainer.settings.cam["target_layers"]
     layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]

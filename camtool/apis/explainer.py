@@ -1,4 +1,4 @@
-"""Explainer: from a config and a checkpoint to explanations of images. The network is built once; images go through in batches."""
+"""Explainer: explains images by the network of a config and a checkpoint, which is built once; images are processed in batches."""
 
 import time
 import warnings
@@ -29,23 +29,23 @@ BATCH_SIZE = 8
 
 
 class Explainer:
-    """Explains images of one network: class activation maps with class names, figures and files.
+    """Explains images by one network: class activation maps with class names, figures and files.
 
     Args:
-        config: a config's path, `mmpretrain::family/name.py`, `timm/NAME`, …, a known name, or a Network that is built.
-        checkpoint: its weights; None: what the config says, else the published ones.
+        config: a config's path, `mmpretrain::family/name.py`, `timm/NAME`, …, a known name, or a Network.
+        checkpoint: weights: a path, a URL, `package://NAME/path`; None: those of the config, else the published ones.
         device: "cpu", "cuda", "cuda:1" or "mps".
         cfg_options: overrides in the config, `{"model.head.num_classes": 10}`.
-        random_weights: no checkpoint, but a seeded initialisation.
-        seed: of random weights and of methods that draw random numbers.
+        random_weights: seeded initialisation instead of a checkpoint.
+        seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
-        target_layers: paths or modules; None: what the config says, else derived.
-        layout, target, aug_smooth, eigen_smooth, fuse, speed: as in a config's `cam = dict(…)`; None: what that says.
+        target_layers: paths or modules; None: those of the config, else derived from the network.
+        layout, target, aug_smooth, eigen_smooth, fuse, speed: as in a config's `cam = dict(…)`; None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
-        progress: called between the chunks of methods that run long, with what is done, how much of it, and of how much.
+        progress: `progress(description, done, total)`, called between the chunks of long computations.
 
     Raises:
-        CamtoolError: in words, if the config, the checkpoint, a method or another setting does not exist or fit.
+        CamtoolError: if the config, the checkpoint, a method or another setting does not exist or does not fit the network.
 
     Example:
         >>> from camtool.apis import Explainer
@@ -53,7 +53,7 @@ class Explainer:
         >>> explanation = explainer("demo/cat.jpg", categories=["tiger cat"])
         >>> explanation.results["layercam"].maps.shape
         torch.Size([1, 1, 224, 224])
-        >>> [facts["index"] for facts in explanation.top5[:2]]
+        >>> [entry["index"] for entry in explanation.top5[:2]]
         [282, 285]
     """
 
@@ -104,28 +104,28 @@ class Explainer:
         )
         with quieted_libraries():
             network = network or model.build(loaded)
-        self._prepare(settings, network, progress)
+        self._initialise(settings, network, progress)
 
     @classmethod
     def of(cls, settings: ExplainerSettings, progress: Progress | None = None, *, class_names: Sequence[str] | None = None) -> "Explainer":
-        """Return an explainer of settings that were read, and checked, before.
+        """Return an explainer with settings that have been read and checked.
 
         Args:
-            class_names: of the data that is looked at, for a network whose checkpoint and config name no classes.
+            class_names: of the data set, for a network whose checkpoint and config name no classes.
         """
         explainer = cls.__new__(cls)
         started = time.perf_counter()
         network = settings.model.build(settings.loaded)
         network.names_of_data = class_names
-        explainer._prepare(settings, network, progress)
+        explainer._initialise(settings, network, progress)
         explainer.seconds_loading = time.perf_counter() - started
         return explainer
 
-    def _prepare(self, settings: ExplainerSettings, network: Network, progress: Progress | None) -> None:
+    def _initialise(self, settings: ExplainerSettings, network: Network, progress: Progress | None) -> None:
         self.settings = settings
         self.network = network
         self.seconds_loading = 0.0
-        """Time that building the network took."""
+        """Time to build the network."""
         self.cam = CAM(network.model, **settings.cam, input=network.source.picture_input, progress=progress)
 
     def __call__(
@@ -139,51 +139,51 @@ class Explainer:
         target_image: ImageLike | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> Any:
-        """Return the Explanation of an image, with n = 1; of a list of images a list of them.
+        """Return the Explanation of an image, with n = 1; for a list of images a list of Explanations.
 
         Args:
             images: a path, an array (h, w, 3) in uint8, a PIL image, a tensor (3, h, w); or a list of them.
-            categories: classes by index or name; none: the predicted class.
-            top_k: the classes with the highest scores.
-            target: a kind of target, "probability" or a config dict; None: what the explainer was made with.
+            categories: classes by index or name; empty: the predicted class.
+            top_k: explain the classes with the highest scores, this many.
+            target: the target's name, such as "probability", or a config dict; None: the target of the explainer.
             against: the other class of the target "contrast".
-            target_image: no class, but the likeness to this image.
-            batch_size: how many images of a list go through the network at once.
+            target_image: explain the similarity to this image instead of a class.
+            batch_size: number of images of a list that share a forward pass.
 
         Raises:
-            CamtoolError: in words, if an image cannot be read, a class does not exist, or a method is not defined for this network.
+            CamtoolError: if an image cannot be read, a class does not exist, or a method is not defined for this network.
         """
         selection = self.select(categories=categories, top_k=top_k, target=target, against=against, target_image=target_image)
         explanations = []
         several = is_several(images)
-        every: Any = images if several else [images]
-        for explanation in self.stream(every, selection, batch_size=batch_size, named=several):
+        sequence: Any = images if several else [images]
+        for explanation in self.stream(sequence, selection, batch_size=batch_size, named=several):
             if isinstance(explanation, CamtoolError):
                 raise explanation
             explanations.append(explanation)
         return explanations if several else explanations[0]
 
     def select(self, **arguments: Any) -> TargetSelection:
-        """Return what is to be explained, as `stream` takes it; see `read_selection`."""
+        """Return the target selection for `stream`; arguments as of `read_selection`."""
         return read_selection(self.settings.target, **arguments)
 
     def stream(
         self, images: Iterable[ImageLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = False
     ) -> Iterator[Explanation | CamtoolError]:
-        """Yield for each image in turn its explanation, or the error that there is none because of.
+        """Yield for each image its explanation, or the error if it cannot be explained.
 
-        Images of one size go through the network together. A batch that fails is tried again image by image, so that each has the
-        error that is its own.
+        Images of one size go through the network together. A batch that fails is repeated image by image, so that only the
+        images concerned give an error.
 
         Args:
             named: whether warnings begin with the image's name.
         """
-        # What a network is called with beside the image belongs to one sample.
-        most = batch_size if self.network.source.picture_input is None else 1
+        # Further inputs of a network (`inputs` in its config) are those of a single sample.
+        limit = batch_size if self.network.source.picture_input is None else 1
         batch: list[_Prepared] = []
         for number, image in enumerate(images):
-            prepared = self._prepared(image, number, named=named)
-            if batch and (isinstance(prepared, CamtoolError) or len(batch) >= most or prepared.inputs.shape != batch[0].inputs.shape):
+            prepared = self._preprocess(image, number, named=named)
+            if batch and (isinstance(prepared, CamtoolError) or len(batch) >= limit or prepared.inputs.shape != batch[0].inputs.shape):
                 yield from self._explained(batch, selection, named=named)
                 batch = []
             if isinstance(prepared, CamtoolError):
@@ -194,11 +194,11 @@ class Explainer:
             yield from self._explained(batch, selection, named=named)
 
     def preprocessed(self, image: ImageLike, number: int = 0) -> tuple[NamedPicture, Tensor]:
-        """Return an image and what the network sees of it, (1, c, h, w) on the CPU; ImageError if it cannot be read."""
+        """Return an image and its preprocessed tensor (1, c, h, w) on the CPU; ImageError if it cannot be read."""
         picture = load_image(image, number)
         return picture, self.network.preprocess(picture.picture)
 
-    def _prepared(self, image: ImageLike, number: int, *, named: bool) -> "_Prepared | CamtoolError":
+    def _preprocess(self, image: ImageLike, number: int, *, named: bool) -> "_Prepared | CamtoolError":
         messages: list[str] = []
         try:
             with recorded_warnings() as caught:
@@ -258,7 +258,7 @@ class Explainer:
 
 @dataclass
 class _Prepared:
-    """An image that is read and preprocessed."""
+    """An image that was read and preprocessed."""
 
     picture: NamedPicture
     inputs: Tensor
@@ -268,13 +268,13 @@ class _Prepared:
 
 @contextmanager
 def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Give the list of warnings that are raised inside; none of them is shown."""
+    """Collect the CamtoolWarnings of a `with` block in a list, without showing them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CamtoolWarning)
         yield caught
 
 
 def emit_again(warning: warnings.WarningMessage, message: str = "") -> None:
-    """Show a recorded warning, at the line where it was raised; with another message if one is given."""
+    """Issue a recorded warning again, at the line where it was raised; a non-empty `message` replaces its text."""
     again = type(warning.message)(message) if message else warning.message
     warnings.warn_explicit(again, warning.category, warning.filename, warning.lineno)

@@ -1,4 +1,4 @@
-"""Explanation: the maps of one image, what they explain, and everything that figures, files and reports say of them."""
+"""Explanation: the maps of one image, their targets, and the figures, files and reports made from them."""
 
 import io
 import json
@@ -25,15 +25,15 @@ from camtool.io.images import check_format, encode
 from camtool.models import Network
 
 TOP = 5
-"""How many classes `top5` has."""
+"""Number of classes in `top5`."""
 
 NO_CLASS = -1
-"""In saved arrays, where a map is about no class."""
+"""Index in saved arrays of a target that is not a class."""
 
 
 @dataclass
 class Explanation:
-    """The maps of one image; what `Explainer` returns for it.
+    """The maps of one image, as `Explainer` returns them.
 
     Example:
         >>> import numpy as np
@@ -49,33 +49,34 @@ class Explanation:
     image: NamedPicture
     """The image itself, and its name."""
     inputs: Tensor = field(repr=False)
-    """(1, c, h, w), on the CPU: what the network saw."""
+    """(1, c, h, w), on the CPU: the preprocessed image."""
     network: Network = field(repr=False)
     model: ModelRequest
     selection: TargetSelection = field(repr=False)
     answer: SelectionResult = field(repr=False)
     refused: dict[str, str]
-    """By method, among all methods, that does not fit the network: why."""
+    """With `method="all"`: by method that does not fit the network the reason."""
     layers: list[str]
-    """Target layers; empty where no method reads any."""
+    """Target layers; empty if no method reads any."""
     layers_reason: str
     """Why these target layers."""
     aug_smooth: bool
     eigen_smooth: bool
     seconds: dict[str, float]
+    """Time by part, "forward" and "maps"; of a batch the share of one image."""
     every_method: bool
-    """Whether all methods were asked for."""
+    """Whether the method was "all"."""
     warnings: list[str]
-    """What was warned of while this image was explained."""
+    """Warnings raised while this image was explained."""
 
     @property
     def results(self) -> dict[str, CAMResult]:
-        """By method; `results["gradcam"].maps` is (1, k, h, w) for k targets."""
+        """Results by method; `results["gradcam"].maps` is (1, k, h, w) for k targets."""
         return self.answer.results
 
     @property
     def predicted(self) -> int | None:
-        """The class with the highest score; None where the network does not give one score per class."""
+        """The class with the highest score; None if the network does not give one score per class."""
         return self.answer.ranking[0] if self.answer.ranking else None
 
     @property
@@ -85,26 +86,26 @@ class Explanation:
 
     @property
     def targets(self) -> list[dict[str, Any]]:
-        """What each map explains: a class, as in `top5`, or words where it is about none."""
+        """The target of each map: a class, as in `top5`, or a description if the target is not a class."""
         return [self.target_facts(target) for target in self.answer.targets]
 
     def class_name(self, index: int) -> str | None:
-        """Return a class's whole name; None where the classes have none."""
+        """Return a class's full name; None if the class names are unknown."""
         return self.answer.names[index] if self.answer.names else None
 
     def class_facts(self, index: int) -> dict[str, Any]:
-        """Return a class's index, name, and its probability, or the number that it is."""
+        """Return a class's index, name, and probability (or value, of a regression)."""
         number = "value" if self.answer.scale == "value" else "probability"
         return {"index": index, "name": self.class_name(index), number: round(self.answer.by_class[index], 6)}
 
     def target_facts(self, target: ExplainedTarget) -> dict[str, Any]:
-        """Return what a map explains: a class, or words where it is about none."""
+        """Return the facts of a target: those of its class, or its description as the name if it is not a class."""
         if target.index is not None and self.answer.by_class:
             return self.class_facts(target.index)
         return {"index": target.index, "name": target.words, "probability": None}
 
     def shown(self, index: int) -> str:
-        """Return a class's probability, or the number that it is, as text."""
+        """Return a class's probability (or value, of a regression) as text."""
         return shown(self.answer, index)
 
     @cached_property
@@ -112,18 +113,18 @@ class Explanation:
         return {}
 
     def canvas(self, *, original: bool = False) -> Canvas:
-        """Return what the maps are drawn on; ImageError where the preprocessing cannot be undone for the original."""
+        """Return the image that maps are drawn on; ImageError if it is the original and the preprocessing cannot be undone."""
         if original not in self._canvases:
             self._canvases[original] = Canvas(self.image.picture, self.inputs, self.network.preprocess, original=original)
         return self._canvases[original]
 
     def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
-        """Return the figure of everything, and with `single` one of each map."""
+        """Return the figure of all maps, and with `single` one of each map."""
         alarm = RANDOM_WEIGHTS if self.network.checkpoint is None else ""
         return draw(self.canvas(original=options.original), self.answer, options, alarm=alarm, single=single)
 
     def figure(self, **options: Any) -> UInt8[np.ndarray, "H W 3"]:
-        """Return one picture in RGB of all maps.
+        """Return one RGB figure of all maps.
 
         Args:
             options: `kind` ("overlay", "panel", "heatmap"), `colormap`, `opacity`, `original`, `per_layer`; see `FigureOptions`.
@@ -136,7 +137,7 @@ class Explanation:
         return self.draw(chosen).whole
 
     def save(self, path: str | Path, **options: Any) -> Path:
-        """Write the figure, whole or not at all, in the format that the suffix names; return its path.
+        """Write the figure, whole or not at all, in the format of the suffix; return its path.
 
         Args:
             options: as of `figure`.
@@ -151,11 +152,11 @@ class Explanation:
 
     @property
     def file_label(self) -> str:
-        """What tells its file from those of other methods and targets."""
+        """Methods and target as a part of the file's name: "gradcam_contrast"."""
         return methods_as_file_name(list(self.results), every=self.every_method) + self.selection.suffix
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what reports say, as JSON holds it: classes, targets, methods, layers, weights, status, warnings."""
+        """Return the report as a dict of JSON values: classes, targets, methods, layers, weights, status, warnings."""
         network = self.network
         loaded = None if network.keys is None else {"source": network.checkpoint, "sha256": network.digest, **asdict(network.keys)}
         return {
@@ -179,11 +180,11 @@ class Explanation:
 
     @property
     def status(self) -> dict[str, list[str]]:
-        """By method for each target "ok", or what is to be known about the map."""
+        """Status of each target's map by method: "ok", or what is wrong with the map."""
         return {method: result.status[0] for method, result in self.results.items()}
 
     def target_report(self) -> dict[str, Any]:
-        """Return what was asked of the network: the kind of target, its settings, and its value for each map."""
+        """Return the report of the target: its name, its settings, and its value for each map."""
         targets = self.answer.targets
         return {
             "name": self.selection.name,
@@ -193,7 +194,7 @@ class Explanation:
         }
 
     def arrays(self) -> bytes:
-        """Return a .npz file's content: maps, signed raw maps, logits, targets, and how they were made."""
+        """Return the content of a .npz file: maps, signed raw maps, logits, targets, and the settings as JSON."""
         answer = self.answer
         arrays: dict[str, Any] = {}
         for method, result in self.results.items():
@@ -234,10 +235,10 @@ class Explanation:
 def _versions(packages: Sequence[str] = ("torch", "torchvision", "mmengine", "mmpretrain", "timm", "numpy")) -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"camtool": __version__}
+    versions = {"camtool": __version__}
     for package in packages:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:  # a fork of another name may provide the module
-            found[package] = "unknown"
-    return found
+            versions[package] = "unknown"
+    return versions

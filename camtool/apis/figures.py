@@ -1,4 +1,4 @@
-"""Figures of an explained image: one of everything, or one a map; on what the network saw, or on the original image."""
+"""Figures of an explained image: one of all maps, or one for each map; on the network's input or on the original image."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,9 +30,9 @@ class FigureOptions:
     kind: str = "overlay"
     """"overlay", "panel" (input, map and overlay, captioned) or "heatmap"."""
     colormap: str = DEFAULT_COLORMAP
-    """One of OpenCV's by name."""
+    """Name of an OpenCV colour map."""
     opacity: float = DEFAULT_OPACITY
-    """Of the map over the image, in [0, 1]."""
+    """Opacity of the map over the image, in [0, 1]."""
     original: bool = False
     """Draw on the original image, resize and crop undone."""
     per_layer: bool = False
@@ -46,34 +46,34 @@ class FigureOptions:
 
     @property
     def style(self) -> Style:
-        """What the drawing functions take."""
+        """The style, as the drawing functions take it."""
         return Style(self.kind, self.colormap, self.opacity)
 
 
 class Canvas:
-    """Where the maps of one image are drawn: on what the network saw, or on the original image.
+    """The image that maps are drawn on: the network's input or the original image.
 
     Args:
         picture: the original image.
-        inputs: (1, c, h, w), what the network saw.
+        inputs: (1, c, h, w), the preprocessed image.
         original: whether to draw on the original image.
 
     Raises:
-        ImageError: if the preprocessing cannot be undone, so that nothing can be drawn on the original.
+        ImageError: if `original` and the preprocessing cannot be undone.
     """
 
     def __init__(self, picture: Picture, inputs: "Tensor", preprocess: "Preprocess", *, original: bool) -> None:
         self._preprocess = preprocess
         self._geometry = measure_geometry(picture, preprocess) if original else None
         self.below: Picture = picture if original else seen_picture(inputs, preprocess)
-        """What lies under the maps."""
+        """The image under the maps."""
 
     def placed(self, maps: np.ndarray) -> np.ndarray:
-        """Return a map (h, w) of the network's input as it lies over `below`; NaN where the network saw nothing."""
+        """Return a map (h, w) of the network's input, aligned with `below`; NaN outside the network's input."""
         return maps if self._geometry is None else self._geometry.to_original(maps)
 
     def cell(self, answer: SelectionResult, method: str, k: int, layer: str = "") -> Cell:
-        """Return a method's map of the k-th target, of all target layers or of one, with its captions."""
+        """Return a method's map of the k-th target with its captions: the fused map, or that of one layer."""
         result = answer.results[method]
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
         status = result.status[0][k]
@@ -93,18 +93,18 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything in one figure, and each map by itself: (method, target's file name, layer or "") -> figure."""
+    """One figure of all maps, and one for each map: (method, target's file name, layer or "") -> figure."""
 
     whole: UInt8[np.ndarray, "H W 3"]
     single: dict[tuple[str, str, str], Picture]
 
 
 def draw(canvas: Canvas, answer: SelectionResult, options: FigureOptions, *, alarm: str, single: bool = False) -> Figures:
-    """Return the figures of one image's maps.
+    """Return the figures of one image.
 
     Args:
-        alarm: written large below everything.
-        single: whether each map is drawn by itself, too.
+        alarm: text written large below each figure.
+        single: whether to draw a figure of each map as well.
     """
     keys = []
     for method, result in answer.results.items():
@@ -119,19 +119,19 @@ def draw(canvas: Canvas, answer: SelectionResult, options: FigureOptions, *, ala
         for k, cell in enumerate(row)
         if single
     }
-    # Methods of one class stand side by side, as the original and its maps do in a paper.
+    # With one target all maps stand side by side; with several each method has a row.
     grid = [[cell for row in rows for cell in row]] if count == 1 else rows
     return Figures(figure(canvas.below, grid, options.style, alarm=alarm), by_map)
 
 
 def caption(answer: SelectionResult, target: ExplainedTarget) -> str:
-    """Return what a map explains, with its class's probability, or else the target's value."""
+    """Return the description of a map's target, with its class's probability or else the target's value."""
     if target.is_class_score and target.index is not None:
         return f"{target.words}, {shown(answer, target.index)}"
     return f"{target.words}, {target.value:.3g}"
 
 
 def shown(answer: SelectionResult, index: int) -> str:
-    """Return a class's probability, or the number that it is, as text."""
+    """Return a class's probability (or value, of a regression) as text."""
     value = answer.by_class[index]
     return f"{value:.4g}" if answer.scale == "value" else f"{100 * value:.1f} %"

@@ -1,4 +1,4 @@
-"""Images in whatever form a program has them, as pictures in RGB with a name."""
+"""Load images from paths, arrays, PIL images and tensors as named RGB pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from camtool.io.images import Picture, as_picture, read_picture
 
 @dataclass(frozen=True)
 class NamedPicture:
-    """A picture, uint8 RGB (h, w, 3), and what it is called in reports and file names."""
+    """A picture, uint8 RGB (h, w, 3), and its name in reports and file names."""
 
     picture: Picture
     name: str
-    """The file's path, where it has one."""
+    """The file's path; "image_0" without a file."""
 
     @property
     def file_name(self) -> str:
@@ -43,12 +43,19 @@ def is_several(images: Any) -> bool:
 
 
 def load_image(image: ImageLike, number: int = 0) -> NamedPicture:
-    """Return an image as a picture; one without a file is named by its number: "image_0".
+    """Return an image as a named picture; without a file its name has the number: "image_0".
 
     Arrays and tensors are uint8, or floating point in [0, 1], in RGB.
 
     Raises:
         ImageError: if the file cannot be read, or the array is not an image.
+
+    Example:
+        >>> import numpy as np
+        >>> from camtool.apis.images import load_image
+        >>> grey = load_image(np.full((2, 3), 0.5))
+        >>> grey.name, grey.picture.shape, int(grey.picture.max())
+        ('image_0', (2, 3, 3), 128)
     """
     if isinstance(image, NamedPicture):
         return image

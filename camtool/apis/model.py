@@ -1,4 +1,4 @@
-"""ModelRequest: which network, with which weights, on which device; and the way from it to a network that is ready."""
+"""ModelRequest: the choice of a config, weights and device, from which the network is built."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,21 +15,21 @@ from camtool.models.loading import check_device
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A network as it is asked for."""
+    """The choice of a network, its weights and its device."""
 
     config: str
     """A path, `mmpretrain::family/name.py`, `timm/NAME`, …, or a known name."""
     checkpoint: str | None = None
-    """None: what the config says, else the published weights."""
+    """Weights; None: those of the config, else the published ones."""
     device: str = "cpu"
     cfg_options: Sequence[str] | Mapping[str, Any] = field(default_factory=dict)
     """Overrides in the config: `["a.b=c"]` or `{"a.b": c}`."""
     random_weights: bool = False
     seed: int = 0
-    """Of random weights, and of methods that draw random numbers."""
+    """For random weights and for methods that draw random numbers."""
 
     def read_config(self) -> LoadedConfig:
-        """Return the config, with its `custom_imports` done; the device is checked first.
+        """Return the config and import its `custom_imports`; the device is checked first.
 
         Raises:
             CamtoolError: if this machine has no such device.
@@ -40,19 +40,19 @@ class ModelRequest:
         return load_either(self.config, dict(options) if isinstance(options, Mapping) else parse_options(options))
 
     def build(self, loaded: LoadedConfig) -> Network:
-        """Return the network with its weights, on its device; ConfigError or CheckpointError where it cannot be built or filled."""
+        """Return the network with its weights, on its device; ConfigError or CheckpointError if it cannot be built or loaded."""
         return load_network(loaded, self.checkpoint, random_weights=self.random_weights, seed=self.seed, device=self.device)
 
 
 def layout_of(recipe: Mapping[str, Any], *, vit_like: bool, num_extra_tokens: int | None) -> Any:
-    """Return the layout that `--vit-like` and `--num-extra-tokens` ask for, else the config's `cam.layout`, else None: to be found."""
+    """Return the layout of `--vit-like` and `--num-extra-tokens`, else the config's `cam.layout`, else None: derived from the tensor."""
     if vit_like or num_extra_tokens is not None:
         return {"type": "Tokens", "num_extra_tokens": num_extra_tokens}
     return recipe.get("layout")
 
 
 def quiet_libraries() -> int:
-    """Let the logs of libraries show errors only; return the level they had."""
+    """Set the log level of libraries to ERROR; return the previous level."""
     from mmengine.logging import MMLogger
 
     logger = MMLogger.get_current_instance()
@@ -63,7 +63,7 @@ def quiet_libraries() -> int:
 
 @contextmanager
 def quieted_libraries() -> Iterator[None]:
-    """Let the logs of libraries show errors only, inside; as before afterwards."""
+    """Set the log level of libraries to ERROR within a `with` block."""
     from mmengine.logging import MMLogger
 
     level = quiet_libraries()

@@ -1,4 +1,4 @@
-"""Where results go: the paths of figures and arrays, checked before any work, and named after images, methods and targets."""
+"""Paths of figures and arrays: checked before any work, and named after images, methods and targets."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -13,22 +13,22 @@ from camtool.io.images import FORMATS, check_format, encode
 
 DEFAULT_FOLDER = Path("outputs/vis_cam")
 
-_LONGEST_NAME = 100  # of the methods in a file's name; file systems end at 255 bytes
+_LONGEST_NAME = 100  # of the methods in a file's name; file systems allow 255 bytes
 
 
 @runtime_checkable
 class Drawable(Protocol):
-    """What can be written: an explanation, or the concepts of an image."""
+    """An explanation or concepts of an image: has a figure and arrays to write."""
 
     @property
     def file_label(self) -> str:
-        """What tells its file from those of other methods and targets: "gradcam", "gradcam_contrast"."""
+        """Methods and target as a part of the file's name: "gradcam", "gradcam_contrast"."""
 
     def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
-        """Return the figure of everything, and with `single` one of each map."""
+        """Return the figure of all maps, and with `single` one of each map."""
 
     def arrays(self) -> bytes:
-        """Return a .npz file's content."""
+        """Return the content of a .npz file."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Output:
     """Where the results of one or several images are written.
 
     Args:
-        save_path: of one image a file (one figure of everything) or a folder (one figure a map); of several a folder. None: one figure
-            in outputs/vis_cam/.
-        save_raw: arrays: of one image a .npz file, of several a folder.
+        save_path: for one image a file (one figure of all maps) or a folder (a figure for each map); for several a folder. None: one
+            figure in outputs/vis_cam/.
+        save_raw: arrays: for one image a .npz file, for several a folder.
         several: whether there may be more than one image.
     """
 
@@ -47,7 +47,7 @@ class Output:
     several: bool = False
 
     def check(self) -> None:
-        """Raise OutputError before any work if a result could not be written as asked."""
+        """Raise OutputError if a path cannot be written, or does not fit the number of images."""
         for path in self._planned():
             check_writable(path)
 
@@ -82,7 +82,7 @@ class Output:
         """Write the figures and arrays of one image, each whole or not at all; return their paths.
 
         Args:
-            stem: of the image's files.
+            stem: beginning of the files' names.
         """
         files: list[tuple[Path, bytes]] = []
         if self.one_a_map and self.save_path is not None:
@@ -100,13 +100,19 @@ class Output:
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
-    """Return each name without folders and suffix, equal ones with a number: "cat", "cat_2". Case does not tell names apart."""
+    """Return each name without folders and suffix, equal ones with a number. Names that differ in case only are equal.
+
+    Example:
+        >>> from camtool.apis.outputs import unique_stems
+        >>> unique_stems(["a/cat.jpg", "b/Cat.png", "dog.jpg"])
+        ['cat', 'Cat_2', 'dog']
+    """
     stems: list[str] = []
     taken: set[str] = set()
-    own = {Path(name).stem.casefold() for name in names}
+    unnumbered = {Path(name).stem.casefold() for name in names}
     for name in names:
         stem, count = Path(name).stem, 1
-        while stem.casefold() in taken or (count > 1 and stem.casefold() in own):
+        while stem.casefold() in taken or (count > 1 and stem.casefold() in unnumbered):
             count += 1
             stem = f"{Path(name).stem}_{count}"
         taken.add(stem.casefold())
@@ -115,7 +121,7 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 
 
 def methods_as_file_name(methods: Sequence[str], *, every: bool) -> str:
-    """Return the methods as a part of a file's name."""
+    """Return the methods as a part of a file's name: joined, "all", or their number if there are many."""
     joined = "_".join(map(as_file_name, methods))
     if every:
         return "all"
@@ -123,5 +129,5 @@ def methods_as_file_name(methods: Sequence[str], *, every: bool) -> str:
 
 
 def as_file_name(name: str) -> str:
-    """Return a layer's path or a method's name as every file system takes it: `smooth:gradcam++` is `smooth-gradcam++`."""
+    """Return a layer's path or a method's name with characters valid in file names: `smooth:gradcam++` is `smooth-gradcam++`."""
     return "".join(character if character.isalnum() or character in "._-+" else "-" for character in name).strip("-")

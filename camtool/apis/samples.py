@@ -1,4 +1,4 @@
-"""Samples of a data set, or image files, explained: a figure of three panels each, with the true, predicted and explained class."""
+"""Explained samples of a data set, or image files: figures of three panels with the true, predicted and explained class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from camtool.io.images import FORMATS
 from camtool.models.class_labels import label
 from camtool.visualization.figures import Style, panels
 
-OPACITY = 0.4  # 0.6 of the image shines through
+OPACITY = 0.4  # of the map; the image has 0.6
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """An image to look at, not read yet, and where its figure goes."""
+    """An image to be read and explained, and the path of its figure."""
 
     origin: Path | int
     """An image file, or an index of the data set."""
@@ -30,13 +30,13 @@ class SampleRequest:
 
     @property
     def index(self) -> int | None:
-        """Of the data set; None for an image file."""
+        """Index in the data set; None for an image file."""
         return self.origin if isinstance(self.origin, int) else None
 
 
 @dataclass(frozen=True)
 class LabelledSample:
-    """An image that was read, and its true classes where they are known."""
+    """An image and its true classes, if they are known."""
 
     image: NamedPicture
     labels: Sequence[int] = ()
@@ -51,10 +51,10 @@ def requested_samples(
     random: int | None = None,
     seed: int = 0,
 ) -> list[SampleRequest]:
-    """Return what to look at: image files, one sample by index, or some by chance.
+    """Return the requests for image files, for one sample by index, or for random samples.
 
     Raises:
-        DataError: if there is no sample of this index, or there are not so many.
+        DataError: if the index is out of range, or the data set has fewer samples than `random`.
     """
     if samples is None:
         return [SampleRequest(path, out_dir / name) for path, name in zip(images, _names_after(images), strict=True)]
@@ -77,11 +77,11 @@ def read_sample(request: SampleRequest, samples: Samples | None) -> LabelledSamp
 
 
 def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> UInt8[ndarray, "H W 3"]:
-    """Return a figure of three panels a method: the original, the map, the overlay, with true, predicted and explained class.
+    """Return a figure of three panels for each method: original, map and overlay, with true, predicted and explained class.
 
     Args:
         labels: the true classes.
-        names: of the true classes.
+        names: class names of the data set.
     """
     (target,) = explanation.answer.targets
     canvas = explanation.canvas()
@@ -101,7 +101,7 @@ def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequen
 
 
 def sample_report(request: SampleRequest, explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> dict[str, Any]:
-    """Return what a report says of one sample, as JSON holds it."""
+    """Return the report of one sample as a dict of JSON values."""
     predicted = explanation.predicted
     return {
         "output": str(request.file),
@@ -115,23 +115,23 @@ def sample_report(request: SampleRequest, explanation: Explanation, labels: Sequ
 
 
 def true_classes(labels: Sequence[int], names: Sequence[str] | None) -> str:
-    """Return the true classes as text; "" where none are known."""
+    """Return the true classes as text; "" if none are known."""
     return ", ".join(label(index, names) for index in labels)
 
 
 def predicted_class(explanation: Explanation) -> str:
-    """Return the predicted class and its probability as text; "" where the network does not give one score per class."""
+    """Return the predicted class and its probability as text; "" if the network does not give one score per class."""
     index = explanation.predicted
     return "" if index is None else f"{label(index, explanation.answer.names)}, {explanation.shown(index)}"
 
 
 def _names_after(images: Sequence[Path]) -> list[str]:
-    """Return `cam_NAME` of each image's own name, no two the same."""
+    """Return `cam_NAME` for each image, equal names with a number."""
     names: list[str] = []
     for path in images:
         stem, suffix = path.stem, path.suffix if path.suffix.lower() in FORMATS else f"{path.suffix}.png"
         name, count = f"cam_{stem}{suffix}", 1
-        while name in names:  # of one name in two folders
+        while name in names:  # files of one name in two folders
             count += 1
             name = f"cam_{stem}_{count}{suffix}"
         names.append(name)

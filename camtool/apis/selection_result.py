@@ -1,4 +1,4 @@
-"""SelectionResult: the maps of one image, what they explain, and what the network says of its classes."""
+"""SelectionResult: the maps of one image, their targets, and the network's class scores."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,40 +12,40 @@ from camtool.targets import Output, samples_of
 
 @dataclass(frozen=True)
 class ExplainedTarget:
-    """What one column of maps explains."""
+    """What the maps of one column explain."""
 
     index: int | None
-    """The class's; None where it is about no class."""
+    """Index of the class; None if the target is not a class."""
     words: str
-    """"probability of tabby cat (281)"."""
+    """Description: "probability of tabby cat (281)"."""
     file_name: str
-    """In names of files."""
+    """The target as a part of file names."""
     value: float
     """The target's value on this image."""
     is_class_score: bool = False
-    """Whether the class's probability says the same, so that captions show that."""
+    """Whether captions show the class's probability in place of the value."""
 
 
 @dataclass(frozen=True)
 class SelectionResult:
-    """The maps of one image, what they explain, and what the network says of its classes."""
+    """The maps of one image, their targets, and the network's class scores."""
 
     results: dict[str, CAMResult]
-    """By method, of one sample."""
+    """Results of one sample, by method."""
     targets: list[ExplainedTarget]
     logits: Output
-    """(1, classes), or what else the network gives of one sample."""
+    """Output of the network for one sample: (1, classes), or of another form."""
     by_class: list[float] = field(default_factory=list)
-    """Probabilities; of a regression, the numbers themselves; empty where the network does not give one score per class."""
+    """Probability of each class (or value, of a regression); empty if the network does not give one score per class."""
     scale: str = "none"
-    """What `by_class` is: "softmax", "sigmoid", "value", or "none" where it is empty."""
+    """What `by_class` is: "softmax", "sigmoid", "value", or "none" if it is empty."""
     names: list[str] | None = None
     remark: str = ""
-    """On class names."""
+    """Remark on the class names."""
     ranking: list[int] = field(default_factory=list)
-    """Classes by their scores, the highest first: probabilities may round to the same."""
+    """Classes by descending score; probabilities may round to equal values."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What reports say of the target beside its name."""
+    """Settings of the target, for reports."""
 
 
 def sample_of(result: CAMResult, sample: int) -> CAMResult:
@@ -69,7 +69,7 @@ def sample_of(result: CAMResult, sample: int) -> CAMResult:
 
 
 def with_classes(network: Network, result: SelectionResult) -> SelectionResult:
-    """Return the result with what the network says of its classes, where it gives one score per class."""
+    """Return the result with class probabilities, names and ranking, if the network gives one score per class."""
     logits = result.logits
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         return result
@@ -79,5 +79,5 @@ def with_classes(network: Network, result: SelectionResult) -> SelectionResult:
 
 
 def ranking_of(scores: Tensor) -> list[int]:
-    """Return classes by their scores, the highest first; of equal ones the first."""
+    """Return the classes by descending score; equal scores by index."""
     return scores.argsort(descending=True, stable=True).tolist()

@@ -1,4 +1,4 @@
-"""ExplainerSettings: a config that is read and CAM's arguments that are checked, before any network is built."""
+"""ExplainerSettings: the config and the checked arguments of CAM, before the network is built."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,16 +23,16 @@ MethodSpec: TypeAlias = str | Mapping[str, Any] | BaseMethod
 
 @dataclass(frozen=True)
 class ExplainerSettings:
-    """What an Explainer is made of."""
+    """Settings of an Explainer."""
 
     model: ModelRequest
     loaded: LoadedConfig
     cam: dict[str, Any]
     """Arguments of CAM."""
     target: Any
-    """The config's `cam.target`, or what was given in its place: a name, a dict, or None."""
+    """The target: the argument, else the config's `cam.target`; a name, a dict, or None."""
     every_method: bool = False
-    """Whether all methods were asked for."""
+    """Whether the method is "all"."""
 
 
 def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
@@ -48,17 +48,17 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     fuse: str | Mapping[str, Any] | Fusion | None = None,
     speed: Speed | Mapping[str, Any] | None = None,
 ) -> ExplainerSettings:
-    """Return the settings: what is given, else what the config's `cam` says, else the defaults of CAM.
+    """Return the settings: the arguments, else the values of the config's `cam`, else the defaults of CAM.
 
     Raises:
-        MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or has not such a setting.
+        MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or lacks a setting.
     """
     recipe = loaded.cam
     specs = [method] if isinstance(method, (str, Mapping, BaseMethod)) else list(method or ())
     every = _is_all(specs)
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
-    if not any(reads_layers(one) for one in methods):  # what the recipe says of target layers is not about these
+    if not any(map(reads_layers, methods)):  # the config's target layers do not concern these methods
         recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
     arguments = {
         "target_layers": recipe.get("target_layers") if target_layers is None or target_layers == [] else target_layers,
@@ -74,9 +74,9 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
 
 
 def every_method() -> list[str]:
-    """Return the names of what `all` tries, family by family; those that take longest last, a user's own before them.
+    """Return the names of the methods that `all` stands for, by family; the slow perturbation methods last, a user's own before them.
 
-    Wrappers are left out: each would come as often as there are methods to wrap.
+    Wrappers are left out: each could wrap every other method.
     """
     families = {name: family(find_method(name)) for name in method_names()}
     names = [name for name, kind in families.items() if kind != "wrapper"]
@@ -84,17 +84,17 @@ def every_method() -> list[str]:
 
 
 def _is_all(specs: Sequence[MethodSpec]) -> bool:
-    """Return whether every method that fits is asked for; MethodError where others are named beside."""
+    """Return whether the method is "all"; MethodError if it is combined with others."""
     names = {spec.casefold() if isinstance(spec, str) else "" for spec in specs}
     if ALL not in names:
         return False
     if len(names) > 1:
-        raise MethodError(f"'{ALL}' is every method that fits the network; ask for it alone.")
+        raise MethodError(f"'{ALL}' means every method that fits the network and cannot be combined with others; give it alone.")
     return True
 
 
 def _seeded(spec: MethodSpec, seed: int) -> MethodSpec:
-    """Return a method's name as a config dict with the seed, where it draws random numbers; others as they are."""
+    """Return a method's name as a config dict, with the seed if the method draws random numbers; other specs unchanged."""
     return _with_seed(spec_of(spec), seed) if isinstance(spec, str) else spec
 
 
@@ -105,7 +105,7 @@ def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _with_parts(methods: Mapping[str, BaseMethod]) -> list[BaseMethod]:
-    """Return the methods, before each that is a product what it is a product of: they are shown together."""
+    """Return the methods, and before each product (guidedgradcam) its factors, so that they are shown together."""
     shown: dict[str, BaseMethod] = {}
     for name, method in methods.items():
         if isinstance(method, InputMethod) and method.base:

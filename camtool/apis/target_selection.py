@@ -1,4 +1,4 @@
-"""What the maps of an image explain: classes in one of several ways, a target that a config describes whole, or a likeness."""
+"""Target selections: a target for each class, one target that needs no class, or the similarity to an image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -35,10 +35,10 @@ from camtool.targets import (
 
 
 class TargetSelection(ABC):
-    """What the maps of images explain."""
+    """Selects the targets of images, and explains them."""
 
     name: str
-    """As a target is called: "logit", "probability", …, "similarity"."""
+    """Name of the target: "logit", "probability", …, "similarity"."""
 
     @abstractmethod
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
@@ -46,7 +46,7 @@ class TargetSelection(ABC):
 
     @property
     def suffix(self) -> str:
-        """What tells its file from that of the usual target, the logit."""
+        """The target as a part of file names; empty for the default, the logit."""
         return "" if self.name == "logit" else f"_{self.name}"
 
 
@@ -59,17 +59,17 @@ def read_selection(
     against: str | int | None = None,
     target_image: ImageLike | None = None,
 ) -> TargetSelection:
-    """Return what is to be explained: what the arguments say, else the config's `cam.target` (`recipe`), else the classes' logits.
+    """Return the target selection: of the arguments, else of the config's `cam.target` (`recipe`), else of the classes' logits.
 
     Args:
-        categories: classes by index or name; none: the predicted class.
-        top_k: the classes with the highest scores.
-        target: a kind of target by name, or a config dict.
+        categories: classes by index or name; empty: the predicted class.
+        top_k: select the classes with the highest scores, this many.
+        target: the target's name or a config dict.
         against: the other class of a contrast.
-        target_image: no class but the likeness to this image.
+        target_image: explain the similarity to this image instead of a class.
 
     Raises:
-        TargetError: if arguments contradict each other, or a kind of target does not exist.
+        TargetError: if arguments contradict each other, or the target does not exist.
         ImageError: if the reference image cannot be read.
     """
     if categories and top_k:
@@ -79,7 +79,7 @@ def read_selection(
         others |= {"categories (--target-category)": categories, "top_k (--top-k)": top_k}
         for option, value in others.items():
             if value:
-                raise TargetError(f"Give either target_image (--target-image), the likeness to an image, or {option}, not both.")
+                raise TargetError(f"Give either target_image (--target-image), the similarity to an image, or {option}, not both.")
         return SimilaritySelection(load_image(target_image))
     spec = target or recipe or "logit"
     settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
@@ -94,7 +94,7 @@ def read_selection(
         return ClassSelection(settings, categories, top_k)
     if categories or top_k:
         raise TargetError(
-            f"The target '{kind.__name__}' says by itself what is explained; leave out categories (--target-category) and top_k (--top-k)."
+            f"The target '{kind.__name__}' takes no categories; leave out categories (--target-category) and top_k (--top-k)."
         )
     reference = settings.get("reference")
     if kind is EmbeddingSimilarity and isinstance(reference, str):
@@ -105,7 +105,7 @@ def read_selection(
 
 
 class ClassSelection(TargetSelection):
-    """One kind of target for each class that is named, or for the best ones."""
+    """One target for each named class, or for the classes with the highest scores."""
 
     def __init__(self, settings: Mapping[str, Any], categories: Sequence[str | int], top_k: int | None) -> None:
         factory = build_target_factory(settings)
@@ -116,24 +116,24 @@ class ClassSelection(TargetSelection):
         self._facts = {key: value for key, value in settings.items() if key != "type"}
 
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
-        """Return the results; the classes are found, and their names checked, with the one forward pass."""
+        """Return the results; classes are selected, and their names checked, from the logits of the same forward pass."""
         chosen: list[tuple[list[Any], SelectionResult]] = []
 
         def choose(logits: Any) -> list[list[Target]]:
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
                 raise TargetError(f"The network gives {shape}; expected one score per class.")
-            chosen[:] = [self._chosen(network, logits[sample : sample + 1]) for sample in range(len(logits))]  # anew: probing asks, too
+            chosen[:] = [self._chosen(network, logits[sample : sample + 1]) for sample in range(len(logits))]  # probing calls it, too
             return [targets for targets, _ in chosen]
 
         results = cam(network.source.inputs(inputs), FromLogits(choose))
-        found = []
+        selected = []
         for sample, (targets, partial_result) in enumerate(chosen):
             of_sample = {method: sample_of(result, sample) for method, result in results.items()}
             logits = next(iter(of_sample.values())).logits
             explained = [self._explained(target, partial_result.names, logits[0]) for target in targets]
-            found.append(replace(partial_result, results=of_sample, targets=explained, logits=logits))
-        return found
+            selected.append(replace(partial_result, results=of_sample, targets=explained, logits=logits))
+        return selected
 
     def _chosen(self, network: Network, logits: Tensor) -> tuple[list[Target], SelectionResult]:
         """Return the targets of one sample, and its result without maps."""
@@ -145,18 +145,18 @@ class ClassSelection(TargetSelection):
         return targets, SelectionResult({}, [], logits, by_class, scale, names, remark, ranking, facts)
 
     def _by_class(self, network: Network, logits: Tensor) -> tuple[list[float], str]:
-        """Return what the table shows of each class, and what it is."""
+        """Return the probability or value of each class, and the scale as in `SelectionResult.scale`."""
         if self._factory.func is RawOutput:
             return logits[0].float().tolist(), "value"
         probabilities, scale = network.probabilities(logits)
-        if self.name == "binary":  # its two classes share an output
+        if self.name == "binary":  # both classes share one output
             return [1 - probabilities[0, 0].item(), probabilities[0, 0].item()], scale
         return probabilities[0].tolist(), scale
 
     def _indices(self, ranking: list[int], names: list[str] | None) -> list[int]:
         if self._categories:
             indices = [find_class(category, names, len(ranking)) for category in self._categories]
-            return list(dict.fromkeys(indices))  # one named twice is taken once
+            return list(dict.fromkeys(indices))  # a class named twice counts once
         if self._factory.func is RawOutput and self._top_k is None and len(ranking) > 1:
             raise TargetError(f"The network gives {len(ranking)} numbers; name one or more by categories (--target-category).")
         return ranking[: self._top_k or 1]
@@ -181,7 +181,7 @@ class ClassSelection(TargetSelection):
 
 
 class WholeSelection(TargetSelection):
-    """One target that a config describes whole, for networks of any output: a region's class, a box."""
+    """One target that needs no choice of a class, for networks with any output: a region's class, a box."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._target = build_target(settings)
@@ -205,7 +205,7 @@ class WholeSelection(TargetSelection):
 
 
 class SimilaritySelection(TargetSelection):
-    """How much an image is like a reference image to the network."""
+    """Similarity of an image's embedding to that of a reference image."""
 
     name = "similarity"
 
@@ -214,7 +214,7 @@ class SimilaritySelection(TargetSelection):
 
     @property
     def suffix(self) -> str:
-        """What tells its file from others'."""
+        """The target and the reference image as a part of file names."""
         return f"_{self.name}_{self._reference.stem}"
 
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
@@ -225,17 +225,17 @@ class SimilaritySelection(TargetSelection):
             target = EmbeddingSimilarity(embedding.reference)
             results = cam(source.inputs(inputs), [[target]] * len(inputs))
         facts = {"image": self._reference.name, "embedding": f"{embedding.source}, {len(embedding.reference)} numbers"}
-        found = []
+        selected = []
         for sample in range(len(inputs)):
             of_sample = {method: sample_of(result, sample) for method, result in results.items()}
             output = next(iter(of_sample.values())).logits
             logits = embedding.logits[len(inputs)][sample : sample + 1] if embedding.logits else output
             words = f"similarity to {self._reference.file_name}"
             explained = ExplainedTarget(None, words, self.suffix.strip("_"), float(target(output[0])))
-            found.append(with_classes(network, SelectionResult(of_sample, [explained], logits, facts=facts)))
-        return found
+            selected.append(with_classes(network, SelectionResult(of_sample, [explained], logits, facts=facts)))
+        return selected
 
 
 def _plain(value: Any) -> Any:
-    """Return a setting as JSON can hold it: of a mask its shape."""
+    """Return a setting as a JSON value; of a mask its shape."""
     return f"array of shape {tuple(value.shape)}" if isinstance(value, (np.ndarray, Tensor)) else value

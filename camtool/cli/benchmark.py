@@ -1,4 +1,4 @@
-"""`camtool benchmark`: what a map costs, in forward passes, beside what it costs with the peers."""
+"""`camtool benchmark`: the cost of a map in forward passes, beside pytorch-grad-cam and torchcam."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Model(StrEnum):
-    """What `--model` takes."""
+    """Networks that `--model` names."""
 
     resnet50 = "resnet50"
     resnet18 = "resnet18"
@@ -35,19 +35,19 @@ class Model(StrEnum):
 def benchmark(
     quick: Annotated[bool, typer.Option("--quick", help="Some of the cases, with few rounds: under two minutes.")] = False,
     model: Annotated[
-        Model | None, typer.Option("--model", help="Only cases of this network. tiny: a network of seconds, to check function only.")
+        Model | None, typer.Option("--model", help="Only cases of this network. tiny: takes seconds, to check that everything runs.")
     ] = None,
     text: Annotated[str, typer.Option("--filter", help="Only cases with this text in their name.")] = "",
     device: Annotated[str, options.DEVICE] = "cpu",
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; else what torch takes.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Left out: torch's default.")] = None,
     profile: Annotated[
         str | None,
-        typer.Option("--profile", help="Print where the time of this one case goes instead.", metavar="CASE", show_default=False),
+        typer.Option("--profile", help="Print a profile of this case instead.", metavar="CASE", show_default=False),
     ] = None,
     as_json: Annotated[bool, options.JSON] = False,
     json_file: Annotated[Path | None, options.JSON_FILE] = None,
     from_file: Annotated[
-        Path | None, typer.Option("--from", help="Measure nothing: show what --json-file wrote, perhaps elsewhere.", metavar="FILE")
+        Path | None, typer.Option("--from", help="Show the results in a file of --json-file instead of measuring.", metavar="FILE")
     ] = None,
     markdown_file: Annotated[
         Path | None,
@@ -57,7 +57,7 @@ def benchmark(
 ) -> None:
     """Measure camtool, pytorch-grad-cam and torchcam in turns, as ratios to a plain forward pass, and compare their maps.
 
-    Exit code 1 if maps that should agree do not, or a case fails; a figure that is not reached is shown as such.
+    Exit code 1 if maps that should agree do not, or a case fails; a goal that is missed is only shown.
     """
     with session(as_json=as_json, debug=debug) as running:
         from camtool.benchmark.tables import markdown
@@ -119,7 +119,7 @@ def _named(name: str, cases: "Sequence[Case]") -> "Case":
         near = closest(name, [case.name for case in cases])
         raise CamtoolError(f"No case '{name}'{near}; expected one of: {_names(cases)}.")
     if case.missing():
-        raise CamtoolError(f"Case '{name}' is not there yet: {case.missing()}.")
+        raise CamtoolError(f"Case '{name}' is not available: {case.missing()}.")
     return case
 
 
@@ -183,7 +183,7 @@ def _measure(cases: "Sequence[Case]", device: str, *, quick: bool) -> "list[Case
 
 
 def _turns(cases: "Sequence[Case]") -> "list[Case]":
-    """Return the first case of every line of the table, then the second of each: so that each line has one when time runs out."""
+    """Return the first case of every line of the table, then the second of each: when time runs out, each line has a result."""
     lines: dict[tuple[str, str, int], list[Case]] = {}
     for case in cases:
         lines.setdefault((case.row, case.network, case.batch), []).append(case)

@@ -1,4 +1,4 @@
-"""`camtool browse`: samples of a config's own data set, or any images, through its network: original, map and overlay of each."""
+"""`camtool browse`: original, map and overlay of samples of a config's data set, or of any images."""
 
 import os
 import time
@@ -19,28 +19,30 @@ if TYPE_CHECKING:
 def browse(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
-    random: Annotated[int | None, typer.Option("--random", metavar="N", help="N samples of the data set, by chance; see --seed.")] = None,
+    random: Annotated[int | None, typer.Option("--random", metavar="N", help="N random samples of the data set; see --seed.")] = None,
     index: Annotated[int | None, typer.Option("--index", metavar="I", help="The sample of this index.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", metavar="PATH…", help="Image files, of the data set or not.")] = None,
-    split: Annotated[str, typer.Option("--split", "--dataset", help="val or train; the images of neither are augmented.")] = "val",
+    image: Annotated[list[Path] | None, typer.Option("--image", metavar="PATH…", help="Any image files.")] = None,
+    split: Annotated[str, typer.Option("--split", "--dataset", help="Split of the data set: val or train, without augmentation.")] = "val",
     target_category: Annotated[
         str | None,
-        typer.Option("--target-category", "--class-idx", metavar="CLASS", help="Explained: index or name. Left out: the predicted class."),
+        typer.Option(
+            "--target-category", "--class-idx", metavar="CLASS", help="The class to explain: index or name. Left out: the predicted one."
+        ),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option("--method", metavar="NAME…", help="As of 'camtool vis'; a row of panels each. Left out: gradcam.")
+        list[str] | None, typer.Option("--method", metavar="NAME…", help="As in 'camtool vis'; a row of panels each. Left out: gradcam.")
     ] = None,
-    out_dir: Annotated[Path, typer.Option("--out-dir", "--output-dir", metavar="DIR", help="Where the figures go.")] = Path(
+    out_dir: Annotated[Path, typer.Option("--out-dir", "--output-dir", metavar="DIR", help="Folder of the figures.")] = Path(
         "outputs/browse"
     ),
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of --random, random weights and random methods.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed for --random, random weights and random methods.")] = 0,
     as_json: Annotated[bool, options.JSON] = False,
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
-    """Look at samples of a data set through its network: true, predicted and explained class, map and overlay of each."""
+    """Explain samples of a data set: map and overlay of each, with its true, predicted and explained class."""
     started = time.perf_counter()
     with session(as_json=as_json, debug=debug) as running:
         _check_exactly_one({"--random N": random, "--index I": index, "--image PATH": image or None})
@@ -81,11 +83,12 @@ def browse(
         _report(running, results, names, split=None if image else split, as_json=as_json, seconds=time.perf_counter() - started)
 
 
-def _check_exactly_one(options_given: Mapping[str, Any]) -> None:
-    given = [option for option, value in options_given.items() if value is not None]
-    if len(given) != 1:
-        *others, last = options_given
-        raise DataError(f"Give exactly one of {', '.join(others)} or {last}; got {' and '.join(given) or 'none'}.")
+def _check_exactly_one(values: Mapping[str, Any]) -> None:
+    """Raise DataError unless exactly one of the options has a value."""
+    used = [option for option, value in values.items() if value is not None]
+    if len(used) != 1:
+        *others, last = values
+        raise DataError(f"Give exactly one of {', '.join(others)} or {last}; got {' and '.join(used) or 'none'}.")
 
 
 def _warn_of_other_names(explanation: "Explanation", of_data: Sequence[str] | None) -> None:
@@ -93,12 +96,12 @@ def _warn_of_other_names(explanation: "Explanation", of_data: Sequence[str] | No
     if of_data and of_network and list(of_data) != of_network:
         warn(
             f"The data set's classes are not those that the network was trained on ({len(of_data)} and {len(of_network)} names): "
-            "true classes are named by the one, predicted ones by the other."
+            "true classes have the data set's names, predicted classes the network's."
         )
 
 
 def _write(results: Sequence[Any], names: Sequence[str] | None) -> None:
-    """Write the figures; none is written unless all could be made."""
+    """Write the figures; none is written unless all could be drawn."""
     from camtool.apis.samples import sample_figure
     from camtool.io.atomic import write_atomically
     from camtool.io.images import encode

@@ -1,4 +1,4 @@
-"""How every command behaves: lists behind an option, underscores, one readable error, results apart from remarks."""
+"""Behaviour shared by all commands: options with several values, underscores, one-line errors, results apart from remarks."""
 
 import contextlib
 import json
@@ -16,15 +16,15 @@ from camtool.errors import CamtoolError, CamtoolWarning
 
 
 class Command(TyperCommand):
-    """A command whose options of several values take them until the next option or `--`, and may be spelt with underscores."""
+    """A command whose options may take several values, up to the next option or `--`, and may be spelt with underscores."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Rewrite `--method a b` to `--method a --method b`, then parse as ever."""
+        """Rewrite `--method a b` to `--method a --method b`, then parse."""
         lists = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
         return super().parse_args(ctx, expand_lists(args, lists))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Say the order that lists behind options ask for."""
+        """Return the usage line, with the order that options with several values need."""
         positionals = [param for param in self.params if param.param_type_name == "argument"]
         shown = " ".join(
             param.metavar or (str(param.name).upper() if param.required else f"[{str(param.name).upper()}]") for param in positionals
@@ -34,9 +34,9 @@ class Command(TyperCommand):
 
 
 def expand_lists(args: list[str], lists: Container[str]) -> list[str]:
-    """Return `args` with every list behind one of the options `lists` as repeated options, and option names with hyphens.
+    """Return `args` with the values of each option in `lists` as repeated options, and with hyphens in option names.
 
-    As with argparse's nargs='+'.
+    Values are taken as by argparse's nargs='+'.
     """
     expanded: list[str] = []
     option, taken, position = "", 0, 0
@@ -68,7 +68,7 @@ def expand_lists(args: list[str], lists: Container[str]) -> list[str]:
 
 @dataclass
 class Session:
-    """One run of a command: where results and remarks go, and what was remarked."""
+    """One run of a command: its output stream and its warnings."""
 
     output: TextIO
     """Standard output as it was; `sys.stdout` is standard error meanwhile, for libraries that print."""
@@ -85,10 +85,10 @@ class Session:
 
 @contextlib.contextmanager
 def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
-    """Run a command's body: its errors become one message and exit code 2, its warnings one line each on standard error."""
+    """Run a command's body: an error becomes one message and exit code 2, a warning one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text, nor terminals Unicode
+            stream.reconfigure(errors="backslashreplace")  # file names may not be valid text, and terminals not Unicode
     running = Session(sys.stdout)
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         if not debug:
@@ -112,14 +112,14 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
             _fail(running, str(error), as_json, code=2)
         except (KeyboardInterrupt, BrokenPipeError, typer.Exit):
             raise
-        except Exception as error:  # noqa: BLE001 - the last boundary: nobody wants a traceback unasked
+        except Exception as error:  # noqa: BLE001 - the outermost level: tracebacks only with --debug
             if debug:
                 traceback.print_exc()
             text = " ".join(str(error).split())[:600]
             notes = " ".join(getattr(error, "__notes__", ()))
-            if notes:  # the engine says so of what the network itself raised
+            if notes:  # CAM notes which errors the network itself raised
                 _fail(running, f"{type(error).__name__}: {text}. {notes}", as_json, code=2)
-            hint = "" if debug else " This is a defect of camtool or of a library under it; --debug shows where."
+            hint = "" if debug else " This is a bug in camtool or in a library that it uses; --debug shows the traceback."
             _fail(running, f"{type(error).__name__}: {text}.{hint}", as_json, code=1)
 
 

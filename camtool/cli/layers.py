@@ -1,4 +1,4 @@
-"""`camtool layers` and `--preview-model`: the tree of modules, and which can serve as target layer."""
+"""`camtool layers` and `--preview-model`: the tree of modules, and which of them can be target layers."""
 
 import json
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def layers(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with; else a black one.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with. Left out: a black one.")] = None,
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,
     text: Annotated[str, typer.Option("--filter", help="Show modules with this text in path or class.")] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
@@ -122,7 +122,7 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
     for layer in described:
         serves = "yes" if layer["usable"] else f"no: {layer['problem']}"
         style = "bold green" if layer["default"] else "" if layer["usable"] else "dim"
-        # Indented as a tree, yet each line holds the whole path, to be copied.
+        # Indented as a tree; each line has the whole path, to be copied.
         path = Text("  " * (_depth(layer["path"]) - 1) + layer["path"])
         table.add_row(
             path,

@@ -7,7 +7,7 @@ from camtool.io.atomic import check_writable, write_atomically
 
 
 def markers(name: str) -> tuple[str, str]:
-    """Return the two lines that a command's part stands between."""
+    """Return the begin and end lines around a command's part."""
     return f"<!-- camtool {name}: begin -->", f"<!-- camtool {name}: end -->"
 
 
@@ -29,5 +29,5 @@ def around_markers(path: Path, pair: tuple[str, str]) -> tuple[str, str]:
 
 
 def write_between(path: Path, around: tuple[str, str], part: str) -> None:
-    """Write the file anew, whole or not at all, with `part` between what `around_markers` returned."""
+    """Write the file, whole or not at all, with `part` between the two texts that `around_markers` returned."""
     write_atomically(path, f"\n\n{part}\n\n".join(around).encode())

@@ -1,4 +1,4 @@
-"""`camtool methods`: what `--method` takes."""
+"""`camtool methods`: list the methods that `--method` takes."""
 
 import json
 from pathlib import Path
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 MARKERS = markers("methods")
 
 COST_TERMS = (
-    "cost: of one map, in forward passes of the whole network and of its tail, which is what lies behind the target layer; C is the number "
-    "of the layer's channels, N of its positions. Methods that are asked for together share their first forward pass."
+    "cost: of one map, in forward passes of the whole network and of its tail, the part behind the target layer; C is the number of the "
+    "layer's channels, N that of its positions. The methods of one call share the first forward pass."
 )
 
 
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", metavar="FILE", help="Put the table between this file's marker lines, and print nothing.")
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table between this file's marker lines instead.")
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """List the methods: name, family, cost, whether it tells classes apart, paper, what each does."""
+    """List the methods: name, family, cost, whether they tell classes apart, paper and summary."""
     with session(as_json=as_json, debug=debug) as running:
         file = markdown and markdown.expanduser()
         around = around_markers(file, MARKERS) if file else None
@@ -43,7 +43,7 @@ def methods(
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """Return what is to be known of every registered method, by family and name; a user's own last."""
+    """Return name, family, cost, paper and summary of every registered method, by family and name; a user's own last."""
     from camtool.methods import family
     from camtool.registry import METHODS
 
@@ -65,7 +65,7 @@ def _described(method: "type[BaseMethod]", family: str) -> dict[str, Any]:
 
 
 def markdown_table(described: list[dict[str, Any]]) -> str:
-    """Return the README's table, without a user's own methods."""
+    """Return the table in Markdown, without a user's own methods."""
     lines = ["| method | family | cost | tells classes apart | paper | what it does |", "|---|---|---|---|---|---|"]
     for method in described:
         if method["family"] != "own":

@@ -1,4 +1,4 @@
-"""`camtool models`: the names that CONFIG takes."""
+"""`camtool models`: list the names that CONFIG takes."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`IMG… CONFIG [CHECKPOINT]`: which positional argument is what, and which image files the images mean."""
+"""Positional arguments `IMG… CONFIG [CHECKPOINT]`: split them, and find the image files."""
 
 import glob
 import os
@@ -30,55 +30,59 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
     """Return the images, the config and the checkpoint that `IMG… CONFIG [CHECKPOINT]` names.
 
     CONFIG is the last argument that is a config file, a known name or `source/name`. The first argument is an image, unless none is
-    needed; at most one argument follows CONFIG. Where none is a config, the last but the checkpoint is taken for a misspelt one.
+    needed; at most one argument follows CONFIG. If none is a config, the likeliest is returned as one, to be reported as misspelt.
 
     Raises:
-        ConfigError: if there is no CONFIG, no image, or more than one argument behind CONFIG.
+        ConfigError: if there is no CONFIG, no image, or more than one argument after CONFIG.
+
+    Example:
+        >>> split_positionals(["cat.jpg", "dog.jpg", "timm/resnet18", "weights.pth"])
+        Positionals(images=['cat.jpg', 'dog.jpg'], config='timm/resnet18', checkpoint='weights.pth')
     """
     from camtool.config.loading import is_config
 
     first = 1 if needs_image else 0
     if len(arguments) <= first:
         raise ConfigError(_USAGE)
-    place = next((place for place in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[place])), None)
-    if place is None:
-        place = _likely(arguments, first)
-    behind = arguments[place + 1 :]
-    if len(behind) > 1:
+    position = next((index for index in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[index])), None)
+    if position is None:
+        position = _likeliest(arguments, first)
+    rest = arguments[position + 1 :]
+    if len(rest) > 1:
         raise ConfigError(
-            f"Expected at most one argument, CHECKPOINT, behind CONFIG '{arguments[place]}', got {some(list(map(repr, behind)))}. "
+            f"Expected at most one argument, CHECKPOINT, after CONFIG '{arguments[position]}', got {some(list(map(repr, rest)))}. "
             "Images come before CONFIG."
         )
-    config = os.path.expanduser(arguments[place])
-    return Positionals(arguments[:place], config, os.path.expanduser(behind[0]) if behind else None)
+    config = os.path.expanduser(arguments[position])
+    return Positionals(arguments[:position], config, os.path.expanduser(rest[0]) if rest else None)
 
 
-def _likely(arguments: Sequence[str], first: int) -> int:
-    """Return the place of what is most like a config, where no argument is one."""
+def _likeliest(arguments: Sequence[str], first: int) -> int:
+    """Return the position of the argument that is likeliest meant as the config, if none is one."""
+    from camtool.config.shipped import SUFFIXES as CONFIG_SUFFIXES
     from camtool.io.images import SUFFIXES
 
     if len(arguments) - first <= 2 and Path(arguments[first]).suffix.lower() not in SUFFIXES:
         return first
-    suffixes = (".py", ".yaml", ".yml", ".json")
-    by_suffix = [place for place in range(first, len(arguments)) if Path(arguments[place]).suffix in suffixes]
+    by_suffix = [index for index in range(first, len(arguments)) if Path(arguments[index]).suffix in CONFIG_SUFFIXES]
     return by_suffix[-1] if by_suffix else len(arguments) - 1
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The images of one command."""
+    """The image files of one command."""
 
     paths: Sequence[str]
     several: bool
-    """Whether several images, a folder or a pattern were asked for, even if it is one file."""
+    """Whether the arguments are several, a folder or a pattern, even if only one file matches."""
 
     @property
     def names(self) -> list[str]:
-        """What each is called in files and reports."""
+        """Name of each image in reports and file names."""
         return ["stdin" if path == STANDARD_INPUT else path for path in self.paths]
 
     def images(self) -> "list[ImageLike]":
-        """Return the images; a single one is read at once, so that a missing file is found before any other work."""
+        """Return the images; a single one is read now, so that a missing file is reported before any other work."""
         from camtool.apis.images import NamedPicture, load_image
         from camtool.io.images import decode_picture
 
@@ -90,10 +94,10 @@ class ImageFiles:
 
 
 def find_images(arguments: Sequence[str]) -> ImageFiles:
-    """Return the image files that arguments mean: files, folders (the images in them), patterns (`pictures/*.jpg`), `-`.
+    """Return the image files of the arguments: files, folders (the images in them), patterns (`pictures/*.jpg`), `-`.
 
     Raises:
-        ImageError: if a folder or a pattern holds no image, or standard input is to be read beside files.
+        ImageError: if a folder or a pattern has no image, or standard input is combined with files.
     """
     paths: list[str] = []
     several = len(arguments) > 1

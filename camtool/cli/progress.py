@@ -1,4 +1,4 @@
-"""How far the methods that take long have come: a bar on standard error, where that is a terminal, gone when they are done."""
+"""Progress bar of long computations on standard error, if that is a terminal; removed at the end."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def drawn_progress() -> Iterator[Callable[[str, int, int], None] | None]:
-    """Return a progress callback for the engine, or None where nobody watches: in a file or a pipe nothing is written."""
+    """Yield a progress callback for CAM, or None if standard error is a file or a pipe."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -19,11 +19,11 @@ def drawn_progress() -> Iterator[Callable[[str, int, int], None] | None]:
         task = progress.add_task("", start=False, visible=False)
         current = ("", 0)
 
-        def draw(what: str, done: int, total: int) -> None:
+        def draw(description: str, done: int, total: int) -> None:
             nonlocal current
-            if current[0] != what or done < current[1]:  # the next method, or the same one for the next class
-                progress.reset(task, description=what, total=total, visible=True)
-            current = (what, done)
+            if current[0] != description or done < current[1]:  # the next method, or the same one for the next class
+                progress.reset(task, description=description, total=total, visible=True)
+            current = (description, done)
             progress.update(task, completed=done)
 
         yield draw

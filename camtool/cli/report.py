@@ -1,4 +1,4 @@
-"""What the commands that explain images print: a short table, or JSON."""
+"""Reports of the commands that explain images: a short table, or JSON."""
 
 import json
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ RANDOM_WEIGHTS = "Warning: RANDOM WEIGHTS (--random-weights): {} nothing."
 
 
 def print_json(running: Session, report: Any) -> None:
-    """Print a report as JSON, NaN refused."""
+    """Print a report as JSON; ValueError for NaN."""
     running.result(json.dumps(report, allow_nan=False))
 
 
 def print_explanation(running: Session, explanation: "Explanation", written: Sequence[Path], seconds: float) -> None:
-    """Print the top classes, the layer and why, the status of maps with one, the times, and the paths written."""
+    """Print the top classes, the target layers and the reason for them, the times, and the paths written."""
     from rich.table import Table
 
     _remark(running, explanation)
@@ -53,7 +53,7 @@ def print_explanation(running: Session, explanation: "Explanation", written: Seq
 
 
 def print_concepts(running: Session, explanation: "ConceptExplanation", written: Sequence[Path]) -> None:
-    """Print each concept's classes, the layer and why, and the paths written."""
+    """Print each concept's classes, the target layer and the reason for it, and the paths written."""
     if explanation.network.checkpoint is None:
         running.remark(RANDOM_WEIGHTS.format("these concepts mean"))
     console = results_console(running)
@@ -67,7 +67,7 @@ def print_concepts(running: Session, explanation: "ConceptExplanation", written:
 
 
 class ImageRow(NamedTuple):
-    """A line of the table of several images."""
+    """A row of the table of several images."""
 
     image: str
     predicted: str
@@ -76,7 +76,7 @@ class ImageRow(NamedTuple):
 
 
 def image_row(name: str, explanation: "Explanation | ConceptExplanation", written: Sequence[Path]) -> ImageRow:
-    """Return an image's line: its name, the predicted class, what its maps explain, and the paths written."""
+    """Return an image's row: its name, the predicted class, the targets of its maps, and the paths written."""
     from camtool.apis.explanation import Explanation
     from camtool.apis.samples import predicted_class
 
@@ -87,7 +87,7 @@ def image_row(name: str, explanation: "Explanation | ConceptExplanation", writte
 
 
 def print_several(running: Session, rows: Sequence[ImageRow], last: "Explanation | ConceptExplanation", seconds: float) -> None:
-    """Print a line for each image, then what holds for all, taken from the last: layers, weights, time."""
+    """Print a row for each image, then what all share (layers and weights, read from the last), and the time."""
     from rich.table import Table
 
     from camtool.apis.explanation import Explanation
@@ -107,14 +107,14 @@ def print_several(running: Session, rows: Sequence[ImageRow], last: "Explanation
 
 
 def captions(explanation: "Explanation") -> list[str]:
-    """Return what each map explains, with its number."""
+    """Return the caption of each map: its target, with the probability or value."""
     from camtool.apis.figures import caption
 
     return [caption(explanation.answer, target) for target in explanation.answer.targets]
 
 
 def print_circumstances(console: "Console", explanation: "Explanation") -> None:
-    """Print by what methods, at what layers and with what weights maps were made."""
+    """Print the layers, the weights, and remarks on the methods that the maps were made with."""
     layers, network = explanation.layers, explanation.network
     if layers:
         console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explanation.layers_reason})", soft_wrap=True)
@@ -126,7 +126,7 @@ def print_circumstances(console: "Console", explanation: "Explanation") -> None:
     agnostic = [method for method, result in explanation.results.items() if not result.class_discriminative]
     if agnostic:
         console.print(f"Not about a class: the map of {', '.join(agnostic)} is the same for every class.")
-    for reason in dict.fromkeys(explanation.refused.values()):  # methods of one family refuse for one reason
+    for reason in dict.fromkeys(explanation.refused.values()):  # methods of one family have the same reason
         methods = [method for method, why in explanation.refused.items() if why == reason]
         console.print(f"Left out: {', '.join(methods)}. {reason}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Results of a command that explains images: drawn and written image by image, then reported."""
+"""Results of a command that explains images: draw and write them image by image, then report them."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ from camtool.errors import CamtoolError, OutputError
 
 
 class ResultWriter:
-    """Draws and writes what was explained, image by image, and reports it."""
+    """Draws and writes explanations, image by image, and reports them."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class ResultWriter:
         self._show = show
         self._as_json = as_json
         self._last: tuple[Explanation | ConceptExplanation, Sequence[Path]] | None = None
-        self._rows: list[report.ImageRow] = []  # not the explanations: a folder may hold more of them than memory does
+        self._rows: list[report.ImageRow] = []  # not the explanations: those of a large folder do not fit into memory
         self._failures: list[str] = []
         self._reports: list[dict[str, Any]] = []
 
@@ -52,8 +52,8 @@ class ResultWriter:
         """Write the figures and arrays of every image that could be explained.
 
         Raises:
-            CamtoolError: of the first image that could not, if it is the only one or that was asked for; or if a whole batch at the
-                beginning fails for one reason, which is not the images'.
+            CamtoolError: the error of the first image that failed, if it is the only one, with `strict`, or if all images of the first
+                batch have the same error, which is then not due to the images.
         """
         names = self._files.names
         for done, (name, stem, result) in enumerate(zip(names, unique_stems(names), results, strict=True), start=1):
@@ -61,7 +61,7 @@ class ResultWriter:
                 if isinstance(result, CamtoolError):
                     raise result
                 self._write_one(name, stem, result)
-            except OutputError:  # the next one could not be written either
+            except OutputError:  # the next image could not be written either
                 raise
             except CamtoolError as error:
                 self._fail(name, error)
@@ -91,9 +91,9 @@ class ResultWriter:
         """Print the report; end with exit code 2 if an image failed."""
         seconds = time.perf_counter() - started
         if self._as_json:
-            for written in self._reports:
-                if "error" not in written:
-                    written["seconds"] = {**written.get("seconds", {}), "load": round(loading, 4), "total": round(seconds, 4)}
+            for entry in self._reports:
+                if "error" not in entry:
+                    entry["seconds"] = {**entry.get("seconds", {}), "load": round(loading, 4), "total": round(seconds, 4)}
             if self._files.several:
                 report.print_json(self._running, self._reports)
             else:

@@ -1,4 +1,4 @@
-"""`camtool sweep`: whether every backbone of the zoo gives a map with no flags at all."""
+"""`camtool sweep`: check that every backbone of the zoo gives a map with default options."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from camtool.benchmark.backbones import Example
     from camtool.benchmark.coverage import BackboneResult
 
-WIDE = 140  # columns from which on the table has room for the configs
+WIDE = 140  # the table shows configs on consoles with at least so many columns
 
 MARKERS = markers("sweep")
 
@@ -31,11 +31,13 @@ def sweep(
     json_file: Annotated[Path | None, options.JSON_FILE] = None,
     markdown_file: Annotated[
         Path | None,
-        typer.Option("--markdown", help=f"Write it between the lines '{MARKERS[0]}' and '{MARKERS[1]}' of this file.", metavar="FILE"),
+        typer.Option(
+            "--markdown", help=f"Write the table between the lines '{MARKERS[0]}' and '{MARKERS[1]}' of this file.", metavar="FILE"
+        ),
     ] = None,
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
-    """Explain every backbone class of the zoo, with random weights and default rules, at 224x224 and 256x320.
+    """Explain every backbone class of the zoo, with random weights and default options, at 224x224 and 256x320.
 
     Exit code 1 if one that accepts the input gives no map.
     """

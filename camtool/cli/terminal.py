@@ -1,4 +1,4 @@
-"""Showing a picture: in a window where there is a display, else as coloured half-blocks in the terminal."""
+"""Show figures: in a window, or without a display as coloured half-blocks in the terminal."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def show(whole: Any, single: Mapping[str, Any], file: TextIO) -> None:
         return
     from rich.console import Console
 
-    # Colours even into a pipe: whoever asks to be shown a picture wants them.
+    # Colours even in a pipe: without them --show shows nothing.
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=_COLUMNS + 1)
     for caption, picture in single.items():
         console.print(caption, highlight=False, markup=False, emoji=False)
@@ -37,7 +37,7 @@ def _in_window(picture: Any) -> bool:
         file = Path(folder) / "camtool.png"
         file.write_bytes(encode(picture, ".png"))
         command = [sys.executable, "-m", "camtool.visualization.window", str(file)]
-        # A GUI library without a working display aborts its process: not this one.
+        # In a process of its own: a GUI library aborts it if the display does not work.
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""`camtool train`: a config in, a network out."""
+"""`camtool train`: train a network from a config."""
 
 import sys
 from pathlib import Path
@@ -25,7 +25,9 @@ def train(
     work_dir: Annotated[
         str | None,
         typer.Option(
-            "--work-dir", help="Where checkpoints, logs and curves go. Left out: the config's, else outputs/train/NAME.", show_default=False
+            "--work-dir",
+            help="Folder of checkpoints, logs and curves. Left out: the config's, else outputs/train/NAME.",
+            show_default=False,
         ),
     ] = None,
     resume: Annotated[
@@ -33,10 +35,10 @@ def train(
     ] = False,
     amp: Annotated[bool, typer.Option("--amp", help="Mixed precision: float16 on CUDA, bfloat16 without.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at an image that cannot be read, which is else named, counted and skipped.")
+        bool, typer.Option("--strict", help="Stop at an unreadable image; otherwise it is named, counted and skipped.")
     ] = False,
     launcher: Annotated[
-        str, typer.Option("--launcher", help="none, pytorch (torchrun), slurm or mpi: who has started the processes.")
+        str, typer.Option("--launcher", help="What started the processes: none, pytorch (torchrun), slurm or mpi.")
     ] = "none",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     debug: Annotated[bool, options.DEBUG] = False,

@@ -1,4 +1,4 @@
-"""`camtool vis`, the main job: images, a config, a checkpoint; class activation maps."""
+"""`camtool vis`: draw class activation maps of images, from a config and a checkpoint."""
 
 import os
 import time
@@ -27,7 +27,7 @@ def vis(
             metavar="IMG… CONFIG [CHECKPOINT]",
             help="IMG: image files, folders, patterns, or - for standard input. CONFIG: a path, a known name ('camtool models'), "
             "mmpretrain::family/name.py, timm/NAME, torchvision/NAME or hf/NAME. CHECKPOINT: weights, a path, a URL or "
-            "package://NAME/path; left out: what the config says, else the published weights.",
+            "package://NAME/path; left out: those of the config, else the published weights.",
             show_default=False,
         ),
     ] = None,
@@ -47,13 +47,15 @@ def vis(
         typer.Option(
             "--method",
             metavar="NAME…",
-            help="Any case; several at once; all: every one that fits the network, without wrappers (smooth, integrated); "
-            "or dff: concepts. 'camtool methods' lists them.",
+            help="One or more methods, in any case; all: every method that fits the network, without wrappers (smooth, integrated); "
+            "dff: concepts. 'camtool methods' lists them.",
         ),
     ] = None,
     target_category: Annotated[
         list[str] | None,
-        typer.Option("--target-category", "--class-idx", metavar="CLASS…", help="Indices or names. Left out: the predicted class."),
+        typer.Option(
+            "--target-category", "--class-idx", metavar="CLASS…", help="Classes to explain: indices or names. Left out: the predicted one."
+        ),
     ] = None,
     target: Annotated[
         str | None,
@@ -66,10 +68,10 @@ def vis(
     ] = None,
     against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
     target_image: Annotated[
-        Path | None, typer.Option("--target-image", metavar="FILE", help="No class: what makes the image like this one, to the network.")
+        Path | None, typer.Option("--target-image", metavar="FILE", help="Explain the similarity to this image instead of a class.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="The K classes with the highest scores.")] = None,
-    n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: how many concepts (5).")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Explain the K classes with the highest scores.")] = None,
+    n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: number of concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
     eigen_smooth: Annotated[bool, typer.Option("--eigen-smooth", help="First principal component instead of the channel sum.")] = False,
     fuse: Annotated[str, typer.Option("--fuse", help="Several layers: mean (the default), product, refined or winsorized.")] = "",
@@ -79,23 +81,27 @@ def vis(
         str | None,
         typer.Option(
             "--save-path",
-            help="A file: one figure of everything; a folder: one file a map. Of several images a folder. Left out: outputs/vis_cam/.",
+            help="A file: one figure of all maps; a folder: a file for each map. For several images a folder. Left out: outputs/vis_cam/.",
         ),
     ] = None,
     save_raw: Annotated[
         Path | None,
-        typer.Option("--save-raw", metavar="FILE.npz", help="Arrays: maps, signed raw maps, logits. Of several images a folder."),
+        typer.Option("--save-raw", metavar="FILE.npz", help="Write arrays: maps, signed raw maps, logits. For several images a folder."),
     ] = None,
-    figure: Annotated[str, typer.Option("--figure", help="overlay, panel (input, map, overlay, captioned) or heatmap.")] = "overlay",
-    colormap: Annotated[str, typer.Option("--colormap", help="One of OpenCV's: jet, turbo, viridis, inferno …")] = "jet",
-    opacity: Annotated[float, typer.Option("--opacity", help="Of the map over the image, 0 to 1.")] = 0.5,
+    figure: Annotated[
+        str, typer.Option("--figure", help="Kind of figure: overlay, panel (input, map, overlay, captioned) or heatmap.")
+    ] = "overlay",
+    colormap: Annotated[str, typer.Option("--colormap", help="A colour map of OpenCV: jet, turbo, viridis, inferno …")] = "jet",
+    opacity: Annotated[float, typer.Option("--opacity", help="Opacity of the map over the image, 0 to 1.")] = 0.5,
     original: Annotated[bool, typer.Option("--original", help="Draw on the original image, resize and crop undone.")] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each target layer beside the fused map.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="In a window; without a display, as blocks in the terminal.")] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Several images: how many go through the network at once.")] = 8,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show the figure in a window; without a display, as blocks in the terminal.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Several images: how many share a forward pass.")] = 8,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Several images: stop at the first that fails, which is else named and left out."),
+        typer.Option("--strict", help="Several images: stop at the first that fails; otherwise it is named and skipped."),
     ] = False,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
@@ -127,12 +133,12 @@ def vis(
         from camtool.cli.progress import drawn_progress
         from camtool.cli.results import ResultWriter
 
-        drawn_as = FigureOptions(figure, colormap, opacity, original, per_layer)
-        drawn_as.check()
+        figure_options = FigureOptions(figure, colormap, opacity, original, per_layer)
+        figure_options.check()
         files = find_images(positionals.images)
         output = Output(save_path and os.path.expanduser(save_path), save_raw and save_raw.expanduser(), files.several)
         output.check()
-        is_concepts = _asks_for_concepts(
+        is_concepts = _is_concepts(
             method or [],
             n_components,
             {
@@ -146,7 +152,7 @@ def vis(
         )
         images = files.images()
         loaded = model.read_config()
-        settings = read_settings(  # a misspelt method, layout or target is found before a network is built
+        settings = read_settings(  # a misspelt method, layout or target is reported before the network is built
             model,
             loaded,
             method=None if is_concepts else method,
@@ -171,22 +177,22 @@ def vis(
                 results = _concepts(explainer, images, n_components)
             else:
                 results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
-            writer = ResultWriter(running, files, output, drawn_as, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
+            writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
             writer.write(results, progress if files.several else None)
         writer.report(explainer.seconds_loading, started)
 
 
-def _asks_for_concepts(methods: Sequence[str], n_components: int | None, excluded: Mapping[str, Any]) -> bool:
-    """Return whether the concepts of images are asked for, instead of maps; MethodError where both are, or what concepts lack."""
+def _is_concepts(methods: Sequence[str], n_components: int | None, excluded: Mapping[str, Any]) -> bool:
+    """Return whether the method is dff; MethodError if it is combined with other methods or with options that it does not take."""
     if CONCEPTS not in [name.casefold() for name in methods]:
         if n_components is not None:
             raise MethodError("--n-components belongs to --method dff.")
         return False
     if len(set(methods)) > 1:
-        raise MethodError("'dff' shows the concepts of an image, not a map of a class; ask for it alone.")
-    given = [option for option, value in excluded.items() if value]
-    if given:
-        raise MethodError(f"'dff' factorizes one layer, whatever the class; leave out {', '.join(given)}.")
+        raise MethodError("'dff' explains the concepts of an image, not a class, and cannot be combined with other methods; give it alone.")
+    unsupported = [option for option, value in excluded.items() if value]
+    if unsupported:
+        raise MethodError(f"'dff' factorizes one layer, and does not depend on a class; leave out {', '.join(unsupported)}.")
     return True
 
 

@@ -62,6 +62,10 @@ def load_config(source: str, options: Mapping[str, Any] | None = None, also_know
 
     Raises:
         ConfigError: if there is none, it cannot be read, it has no `model`, or a key of `cam` or of `options` is misspelt.
+
+    Example:
+        >>> load_config("timm/resnet18").config.model.type
+        'camtool.TimmModel'
     """
     config, zoo_weights = _of_short_name(source), None
     if config is None:

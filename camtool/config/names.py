@@ -1,4 +1,4 @@
-"""Names of models without a path or a source: of camtool's own configs and of mmpretrain's zoo."""
+"""Find configs by name: camtool's own configs and mmpretrain's zoo."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ ELSEWHERE = ("timm", "torchvision")
 
 
 def find_named(name: str) -> tuple[Path, str | None]:
-    """Return (config file, published weights where it is the zoo's) of a name, in any case.
+    """Return (config file, address of the zoo's published weights or None) of a name, in any case.
 
-    One of camtool's own configs comes before the zoo's of the same name: it is the same network with the same weights.
+    camtool's own config takes precedence over the zoo's of the same name: it is the same network with the same weights.
 
     Raises:
-        ConfigError: if nothing has this name, if several have, or if it is only known with a prefix.
+        ConfigError: if no model or more than one has this name, or if it needs a prefix.
     """
     shipped = shipped_file(name)
     if shipped is not None:
         return shipped, None
-    known = {known.casefold(): known for known in zoo_models()}.get(name.casefold())
+    known = {model.casefold(): model for model in zoo_models()}.get(name.casefold())
     if known is None:
         raise ConfigError(_refusal(name))
     from mmpretrain.apis.model import ModelHub
@@ -46,7 +46,7 @@ def names_elsewhere(source: str) -> list[str]:
 
 
 def _refusal(name: str) -> str:
-    """Return what is said of a name that is not enough, with what to type in its place."""
+    """Return the error message for an unknown or ambiguous name, with the names to type instead."""
     folded, own = name.casefold(), own_names()
     choices = [f"{source}/{known}" for source in ELSEWHERE for known in names_elsewhere(source) if known.casefold() == folded]
     choices += [known for known, path in own.items() if path.stem.casefold() == folded]

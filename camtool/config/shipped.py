@@ -1,4 +1,4 @@
-"""Configs that come with an installed package: camtool's own `configs/`, and mmpretrain's."""
+"""Config files that installed packages ship: camtool's own `configs/`, and mmpretrain's."""
 
 import importlib.util
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 from camtool.errors import ConfigError, closest
 
 SUFFIXES = (".py", ".yaml", ".yml", ".json")
-"""What a config file's name ends with."""
+"""Suffixes of config files."""
 
 OWN, ZOO = "camtool", "mmpretrain"
 """Scopes: `camtool::family/name.py` and `mmpretrain::family/name.py`, as a path and as `_base_` of a config."""
 
 SHARED = frozenset({"mobilenet_v3_small"})
-"""Names of own configs that timm or torchvision has for another network, so that they are not enough."""
+"""Names of own configs that timm or torchvision uses for another network, so that they need a scope."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -25,7 +25,7 @@ def shipped_root() -> Path:
 
 
 def own_names() -> dict[str, Path]:
-    """Return camtool's own configs as they are typed: by the file's stem, or with scope and family where that is not enough."""
+    """Return the files of camtool's own configs by name: the file's stem, or `camtool::family/name.py` if that is ambiguous."""
     by_stem: dict[str, list[Path]] = {}
     for path in sorted(shipped_root().rglob("*")):
         if path.suffix in SUFFIXES:
@@ -43,7 +43,7 @@ def is_name(source: str) -> bool:
 
 
 def shipped_file(source: str) -> Path | None:
-    """Return camtool's own config of this name, in any case; None where there is none, or several, or a file of that name."""
+    """Return the file of camtool's own config of this name, in any case; None if there is none, several, or a file `source`."""
     if not is_name(source) or os.path.isfile(source):
         return None
     return {name.casefold(): path for name, path in own_names().items()}.get(source.casefold())
@@ -53,12 +53,12 @@ def scoped_file(source: str) -> Path:
     """Return the file of a config with a scope; ConfigError if there is none."""
     scope, _, relative = source.partition("::")
     if scope not in (OWN, ZOO):
-        raise ConfigError(f"Cannot read config '{source}': only configs of '{ZOO}::' are known, and camtool's own as '{OWN}::'.")
+        raise ConfigError(f"Cannot read config '{source}': unknown scope '{scope}'; expected '{OWN}::' or '{ZOO}::'.")
     root = shipped_root() if scope == OWN else _zoo_root()
     path = root / relative
     if not os.path.isfile(path):
-        there = [found.relative_to(root).as_posix() for found in root.glob("*/*") if found.suffix in SUFFIXES]
-        raise ConfigError(f"{scope} ships no config '{relative}'{closest(relative, there)}.")
+        names = [file.relative_to(root).as_posix() for file in root.glob("*/*") if file.suffix in SUFFIXES]
+        raise ConfigError(f"{scope} ships no config '{relative}'{closest(relative, names)}.")
     return path
 
 

@@ -67,7 +67,7 @@ _FITS: dict[str, Any] = {
 
 
 def load_either(source: str, options: Mapping[str, Any] | None = None, also_known: Iterable[str] = ()) -> LoadedConfig:
-    """Return the config of any form: as `load_config`, and a short YAML file translated to a training config.
+    """Return the config that `source` names, as `load_config` does; a short YAML file is translated to a training config.
 
     Raises:
         ConfigError: as `load_config` and `translated` do.
@@ -88,7 +88,7 @@ def translated(path: Path, recipe: Path = RECIPE) -> Config:
     """
     parts = _read(path)
     if not recipe.is_file():
-        raise ConfigError(f"Config '{path}' is translated onto '{recipe}', which is not there; install camtool again.")
+        raise ConfigError(f"Config '{path}' needs the base recipe '{recipe}', which does not exist; reinstall camtool.")
     config = load_config(str(recipe)).config
     _set_model(config, parts["model"])
     _set_data(config, parts, path)

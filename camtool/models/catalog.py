@@ -1,4 +1,4 @@
-"""Catalog: the models that a name alone is enough for, or a source and a name, and whether their weights are on this machine."""
+"""Catalog of the models that have a name, and whether their weights are on this machine."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from camtool.models.hub import HUB, PACKAGE, find_local
 from camtool.models.sources import HUGGING_FACE, find_source
 
 SOURCES = (OWN, ZOO, *ELSEWHERE)
-"""Where names come from: camtool's own configs, mmpretrain's zoo, and libraries whose names have their own before them."""
+"""Sources of names: camtool's own configs, mmpretrain's zoo, and libraries whose names take a prefix (`timm/NAME`)."""
 
 INSTALLED = "with the installation"
 DOWNLOADED = "downloaded"
@@ -23,24 +23,24 @@ NONE = "none: train it"
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A model as it is typed where a config is expected, and the state of its weights."""
+    """A model's name, as CONFIG takes it, and the state of its weights."""
 
     name: str
     source: str
     """One of SOURCES."""
     weights: str
-    """INSTALLED, DOWNLOADED, ABSENT, NOT_INSTALLED or NONE, as found on this machine just now."""
+    """INSTALLED, DOWNLOADED, ABSENT, NOT_INSTALLED or NONE, on this machine at present."""
     address: str | None
-    """Of the weights: a URL, `package://…` or `hf-hub://…`; None where the model brings them along, or has none."""
+    """Address of the weights: a URL, `package://…` or `hf-hub://…`; None if the model includes them or has none."""
 
     @property
     def at_hand(self) -> bool:
-        """Whether the weights load without a network."""
+        """Whether the weights load without a download."""
         return self.weights in (INSTALLED, DOWNLOADED)
 
 
 def catalog(text: str = "", sources: Sequence[str] = (OWN, ZOO)) -> list[CatalogEntry]:
-    """Return the models of `sources` with `text` in their names, in any case, by source and name. No network is asked.
+    """Return the models of `sources` with `text` in their names, in any case, by source and name; nothing is downloaded.
 
     A model of the zoo that camtool has a config of is listed once, as camtool's.
 
@@ -69,11 +69,11 @@ def _entries(source: str, text: str) -> Iterator[CatalogEntry]:
 
 
 def _address(loaded: LoadedConfig) -> str | None:
-    """Return what `load_network` would read the weights from; None where there are none."""
+    """Return the address from which `load_network` would read the weights; None if there are none."""
     named = loaded.config.get("load_from")
     if named:
         return str(named)
-    if loaded.config.model.get("type") == HUGGING_FACE:  # whose source asks the hub as it is made
+    if loaded.config.model.get("type") == HUGGING_FACE:  # its source queries the hub when it is built
         return f"{HUB}{loaded.config.model.name}"
     return find_source(loaded).published
 
@@ -85,6 +85,6 @@ def _entry(name: str, source: str, address: str | None) -> CatalogEntry:
         return CatalogEntry(name, source, INSTALLED, None)
     if address is None:
         return CatalogEntry(name, source, NONE, None)
-    here = find_local(address) is not None
+    is_local = find_local(address) is not None
     states = (INSTALLED, NOT_INSTALLED) if address.startswith(PACKAGE) else (DOWNLOADED, ABSENT)
-    return CatalogEntry(name, source, states[not here], address)
+    return CatalogEntry(name, source, states[not is_local], address)

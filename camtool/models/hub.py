@@ -47,7 +47,7 @@ def locate(address: str) -> Path:
 
 
 def find_local(address: str) -> Path | None:
-    """Return the file that `locate` would return where it is on this machine already, else None; nothing is downloaded."""
+    """Return the file of an address if it is on this machine already, else None; nothing is downloaded."""
     if address.startswith(PACKAGE):
         package, _, relative = address.removeprefix(PACKAGE).partition("/")
         folder = _package_folder(package)
@@ -88,9 +88,9 @@ def _on_hub(address: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     repository, files = _hub_files(address)
-    for wanted in files:
+    for file in files:
         try:
-            return Path(hf_hub_download(repository, wanted))
+            return Path(hf_hub_download(repository, file))
         except Exception as error:  # no connection, no such repository, no permission: each has an exception of its own
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue
@@ -101,9 +101,9 @@ def _on_hub(address: str) -> Path:
 def _cached_of_hub(address: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    repository, (first, *_) = _hub_files(address)  # without a network it is not known whether the others are asked for
+    repository, (first, *_) = _hub_files(address)  # the others count only if the hub lacks it, which is unknown offline
     cached = try_to_load_from_cache(repository, first)
-    return Path(cached) if isinstance(cached, str) else None  # a marker where the hub is known to have no such file
+    return Path(cached) if isinstance(cached, str) else None  # a marker object if the hub is known to lack the file
 
 
 def _hub_files(address: str) -> tuple[str, Sequence[str]]:

@@ -187,7 +187,7 @@ def test_every_method_that_fits_may_be_asked_for(small_path: Path) -> None:
     ("arguments", "error", "words"),
     [
         ({"method": "grandcam"}, MethodError, "closest: 'gradcam'"),
-        ({"method": ["all", "gradcam"]}, MethodError, "ask for it alone"),
+        ({"method": ["all", "gradcam"]}, MethodError, "give it alone"),
         ({"layout": "NHWC"}, ConfigError, "Unknown layout"),
         ({"fuse": "prodct"}, MethodError, "closest: 'product'"),
         ({"speed": {"folt": True}}, ConfigError, "closest: 'fold'"),
@@ -304,7 +304,7 @@ def test_targets_that_say_all_by_themselves_may_stand_in_a_config(
     assert explanation.targets == [{"index": index, "name": explanation.answer.targets[0].words, "probability": None}]
     json.dumps(explanation.to_dict(), allow_nan=False)
     assert explanation.figure().ndim == 3
-    with pytest.raises(TargetError, match="says by itself what is explained"):
+    with pytest.raises(TargetError, match="takes no categories"):
         explainer(noise, categories=[0])
     expected = CAM(explainer.network.model, "features")(
         explainer.network.preprocess(noise),

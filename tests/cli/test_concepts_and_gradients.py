@@ -37,7 +37,7 @@ def test_concepts_without_scores_say_why(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "dff", "gradcam"], "ask for it alone"),
+        (["--method", "dff", "gradcam"], "give it alone"),
         (["--method", "dff", "--top-k", "2"], "leave out --top-k"),
         (["--method", "dff", "--target-layers", "a", "b"], "leave out all --target-layers but one"),
         (["--method", "gradcam", "--n-components", "2"], "--n-components belongs to --method dff"),

@@ -142,9 +142,12 @@ def test_all_leaves_out_what_goes_around_others_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--method", "all", "gradcam"], "'all' is every method that fits the network; ask for it alone"),
-        (["--method", "ALL", "fem"], "ask for it alone"),
-        (["--method", "all", "dff"], "ask for it alone"),
+        (
+            ["--method", "all", "gradcam"],
+            "'all' means every method that fits the network and cannot be combined with others; give it alone",
+        ),
+        (["--method", "ALL", "fem"], "give it alone"),
+        (["--method", "all", "dff"], "give it alone"),
         (["--method", "al"], "Unknown method 'al'"),
         (["--method", "smooth:all"], "Unknown method 'all'"),
         (["--method", "all", "--target-layers", "head.fc"], "head.fc"),

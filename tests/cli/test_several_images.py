@@ -149,7 +149,7 @@ def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
         ([CAT, "{small}", "--save-raw", "maps"], "--save-raw writes a .npz file, got 'maps'"),
         ([CAT, "-", "{small}"], "'-' reads one image from standard input; give it alone"),
         (["none/*.jpg", "{small}"], "No image matches 'none/*.jpg'"),
-        ([CAT, "{small}", "a.pth", "b.pth"], "at most one argument, CHECKPOINT, behind CONFIG"),
+        ([CAT, "{small}", "a.pth", "b.pth"], "at most one argument, CHECKPOINT, after CONFIG"),
         (["{small}"], "Expected IMG and CONFIG"),
         ([CAT], "Expected IMG and CONFIG"),
         ([CAT, ROCKET, "smal.py"], "No config 'smal.py'; closest: 'small.py'"),

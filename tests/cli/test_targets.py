@@ -199,7 +199,7 @@ def test_a_network_with_one_output_decides_between_two_classes(run: Run, tmp_pat
         (["--target-image", CAT], "the reference's own: nothing can raise the similarity"),
         (
             ["--target-image", ESPRESSO, "--target-category", "282"],
-            "the likeness to an image, or categories (--target-category), not both",
+            "the similarity to an image, or categories (--target-category), not both",
         ),
         (["--target-image", ESPRESSO, "--target", "finer"], "or target (--target), not both"),
         (["--target-image", ESPRESSO, "--top-k", "2"], "or top_k (--top-k), not both"),

@@ -108,7 +108,7 @@ def test_a_name_of_several_is_refused_with_what_to_type(name: str) -> None:
             "camtool::resnet_cam/cam_confg.yaml",
             "camtool ships no config 'resnet_cam/cam_confg.yaml'; closest: 'resnet_cam/cam_config.yaml'",
         ),
-        ("camtol::timm/resnet50.py", "Cannot read config 'camtol::timm/resnet50.py': only configs of 'mmpretrain::' are known, and "),
+        ("camtol::timm/resnet50.py", "Cannot read config 'camtol::timm/resnet50.py': unknown scope 'camtol'; expected 'camtool::'"),
     ],
 )
 def test_what_is_no_name_is_refused_with_what_to_type(name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
