@@ -132,7 +132,7 @@ class Explainer:
         self,
         images: ImageLike | Sequence[ImageLike],
         *,
-        categories: Sequence[str | int] = (),
+        categories: str | int | Sequence[str | int] = (),
         top_k: int | None = None,
         target: str | Mapping[str, Any] | None = None,
         against: str | int | None = None,
@@ -143,7 +143,7 @@ class Explainer:
 
         Args:
             images: a path, an array (h, w, 3) in uint8, a PIL image, a tensor (3, h, w); or a list of them.
-            categories: classes by index or name; none: the predicted class.
+            categories: a class by index or name, or several; none: the predicted class.
             top_k: the classes with the highest scores.
             target: a kind of target, "probability" or a config dict; None: what the explainer was made with.
             against: the other class of the target "contrast".

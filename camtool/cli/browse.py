@@ -60,8 +60,8 @@ def browse(
         settings = read_settings(model, loaded, method=method)
         selection = read_selection(settings.target, categories=[] if target_category is None else [target_category])
         samples = None if image else Samples(loaded.config, split, config)
-        images = [path.expanduser() for path in image or []]
-        requests = requested_samples(out_dir.expanduser(), samples, images=images, index=index, random=random, seed=seed)
+        images = [Path(os.path.expanduser(path)) for path in image or []]
+        requests = requested_samples(Path(os.path.expanduser(out_dir)), samples, images=images, index=index, random=random, seed=seed)
         for request in requests:
             check_writable(request.file)
         explainer = Explainer.of(settings, class_names=samples.names if samples else None)

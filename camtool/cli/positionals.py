@@ -85,6 +85,8 @@ class ImageFiles:
         if self.several:
             return list(self.paths)
         if self.paths == [STANDARD_INPUT]:
+            if sys.stdin is None:
+                raise ImageError("Standard input is closed; expected an image. Give a file in place of '-'.")
             return [NamedPicture(decode_picture(sys.stdin.buffer.read(), "standard input"), "stdin")]
         return [load_image(self.paths[0])]
 
@@ -113,6 +115,8 @@ def find_images(arguments: Sequence[str]) -> ImageFiles:
 
 
 def _in_folder(folder: str) -> list[str]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ImageError(f"No permission to read the folder '{folder}'; expected a folder of images.")
     images = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path)]
     if not images:
         below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path)), None)
@@ -131,7 +135,7 @@ def _matching(pattern: str) -> list[str]:
 def _is_image(path: Path) -> bool:
     from camtool.io.images import SUFFIXES
 
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and os.path.isfile(path)
 
 
 def _suffixes() -> str:

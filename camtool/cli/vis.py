@@ -130,7 +130,7 @@ def vis(
         drawn_as = FigureOptions(figure, colormap, opacity, original, per_layer)
         drawn_as.check()
         files = find_images(positionals.images)
-        output = Output(save_path and os.path.expanduser(save_path), save_raw and save_raw.expanduser(), files.several)
+        output = Output(save_path and os.path.expanduser(save_path), save_raw and Path(os.path.expanduser(save_raw)), files.several)
         output.check()
         is_concepts = _asks_for_concepts(
             method or [],
@@ -162,7 +162,7 @@ def vis(
             top_k=top_k,
             target=target,
             against=against,
-            target_image=target_image and target_image.expanduser(),
+            target_image=target_image and Path(os.path.expanduser(target_image)),
         )
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)

@@ -323,3 +323,8 @@ def test_likeness_to_a_picture_may_stand_in_a_config(small_path: Path, tmp_path:
         torch.testing.assert_close(explanation.results["gradcam"].maps, expected.results["gradcam"].maps, rtol=1e-4, atol=1e-5)
         assert explanation.answer.targets[0].value == pytest.approx(expected.answer.targets[0].value, abs=1e-5)
         assert explanation.to_dict()["target"]["explains"] == ["similarity to espresso.jpg"]
+
+
+@pytest.mark.parametrize("category", ["281", 281, "tabby, tabby cat"])
+def test_one_category_is_one_class(category: str | int, lite0: Network) -> None:
+    assert [target["index"] for target in Explainer(lite0)(CAT, categories=category).targets] == [281]

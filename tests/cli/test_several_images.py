@@ -224,3 +224,35 @@ def test_one_reason_for_all_of_a_batch_is_one_error(run: Run, small: str) -> Non
     assert finished.exit_code == 2
     assert finished.stderr.count("out of range") == 2  # of the first image, then of them all
     assert not Path("outputs").exists()
+
+
+def test_a_tilde_before_a_name_is_a_home_folder_only_where_there_is_one(
+    run: Run, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(CAT, tmp_path / "pictures/~cat.jpg")
+    monkeypatch.chdir(tmp_path / "pictures")
+    (report,) = json.loads(run("vis", ".", small, "--random-weights", "--json").stdout)
+    assert report["image"] == "~cat.jpg"
+    for arguments in (
+        ["vis", "~no-such-user/cat.jpg", small, "--random-weights"],
+        ["vis", CAT, small, "~no-such-user/weights.pth"],
+        ["vis", CAT, small, "--random-weights", "--target-image", "~no-such-user/cat.jpg"],
+        ["browse", small, "--random-weights", "--image", "~no-such-user/cat.jpg"],
+    ):
+        finished = run(*arguments)
+        assert finished.exit_code == 2, finished.stderr
+        assert "'~no-such-user/" in finished.stderr
+
+
+def test_closed_standard_input_is_one_readable_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ImageError, match="Standard input is closed"):
+        find_images(["-"]).images()
+
+
+def test_a_folder_that_cannot_be_read_is_one_readable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(CAT, tmp_path / "cat.jpg")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ImageError, match="No permission to read the folder"):
+        find_images([str(tmp_path)])
