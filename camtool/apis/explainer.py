@@ -230,8 +230,8 @@ class Explainer:
             sample = getattr(warning.message, "sample", None)
             message = str(warning.message)
             concerned = batch if sample is None else [batch[sample]]
-            for prepared in concerned:
-                prepared.warnings.append(message)
+            for prepared in concerned:  # each explanation has one sample
+                prepared.warnings.append(message.replace(f", sample {sample}", ", sample 0", 1))
             names = ", ".join(prepared.picture.name for prepared in concerned)
             emit_again(warning, f"{names}: {message.replace(f', sample {sample}', '', 1)}" if named else "")
         return [self._explanation(prepared, selection, answer, len(batch)) for prepared, answer in zip(batch, answers, strict=True)]
@@ -276,5 +276,6 @@ def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 def emit_again(warning: warnings.WarningMessage, message: str = "") -> None:
     """Show a recorded warning, at the line where it was raised; with another message if one is given."""
-    again = type(warning.message)(message) if message else warning.message
+    # Another library's warning may take more than a message.
+    again = CamtoolWarning(message) if message and issubclass(warning.category, CamtoolWarning) else warning.message
     warnings.warn_explicit(again, warning.category, warning.filename, warning.lineno)

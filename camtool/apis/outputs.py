@@ -1,6 +1,7 @@
 """Where results go: the paths of figures and arrays, checked before any work, and named after images, methods and targets."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,17 +102,27 @@ class Output:
 
 def unique_stems(names: Sequence[str]) -> list[str]:
     """Return each name without folders and suffix, equal ones with a number: "cat", "cat_2". Case does not tell names apart."""
+    own = [Path(name).stem for name in names]
+    taken = set(map(_folded, own))
+    counts: dict[str, int] = {}  # the number that each name had last: a folder may hold thousands of one name
     stems: list[str] = []
-    taken: set[str] = set()
-    own = {Path(name).stem.casefold() for name in names}
-    for name in names:
-        stem, count = Path(name).stem, 1
-        while stem.casefold() in taken or (count > 1 and stem.casefold() in own):
-            count += 1
-            stem = f"{Path(name).stem}_{count}"
-        taken.add(stem.casefold())
-        stems.append(stem)
+    for stem in own:
+        folded = _folded(stem)
+        if folded not in counts:
+            counts[folded] = 1
+            stems.append(stem)
+            continue
+        while _folded(numbered := f"{stem}_{counts[folded] + 1}") in taken:
+            counts[folded] += 1
+        counts[folded] += 1
+        taken.add(_folded(numbered))
+        stems.append(numbered)
     return stems
+
+
+def _folded(name: str) -> str:
+    """Return what is equal for names that some file system takes for one: in case, or in how an accent is composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def methods_as_file_name(methods: Sequence[str], *, every: bool) -> str:

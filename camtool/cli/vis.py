@@ -149,25 +149,27 @@ def vis(
         settings = read_settings(  # a misspelt method, layout or target is found before a network is built
             model,
             loaded,
-            method=None if is_concepts else method,
-            target_layers=target_layers,
+            method="gradcam" if is_concepts else method,  # concepts have none; the config's might read no layers, or not exist
+            target_layers=target_layers or _first_layer(loaded.cam) if is_concepts else target_layers,
             layout=layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens),
             aug_smooth=aug_smooth or None,
             eigen_smooth=eigen_smooth or None,
             fuse=fuse or None,
         )
-        selection = read_selection(
-            settings.target,
-            categories=target_category or [],
-            top_k=top_k,
-            target=target,
-            against=against,
-            target_image=target_image and Path(os.path.expanduser(target_image)),
-        )
+        selection = None
+        if not is_concepts:  # these are about no target
+            selection = read_selection(
+                settings.target,
+                categories=target_category or [],
+                top_k=top_k,
+                target=target,
+                against=against,
+                target_image=target_image and Path(os.path.expanduser(target_image)),
+            )
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
-            if is_concepts:
+            if selection is None:
                 results = _concepts(explainer, images, n_components)
             else:
                 results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
@@ -188,6 +190,11 @@ def _asks_for_concepts(methods: Sequence[str], n_components: int | None, exclude
     if given:
         raise MethodError(f"'dff' factorizes one layer, whatever the class; leave out {', '.join(given)}.")
     return True
+
+
+def _first_layer(recipe: Mapping[str, Any]) -> list[str] | None:
+    layers = recipe.get("target_layers")
+    return [layers] if isinstance(layers, str) else list(layers)[:1] if layers else None
 
 
 def _concepts(

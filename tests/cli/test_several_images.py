@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from camtool.apis.outputs import unique_stems
 from camtool.cli.main import app
 from camtool.cli.positionals import find_images, split_positionals
 from camtool.errors import ConfigError, ImageError
@@ -256,3 +257,23 @@ def test_a_folder_that_cannot_be_read_is_one_readable_error(tmp_path: Path, monk
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(ImageError, match="No permission to read the folder"):
         find_images([str(tmp_path)])
+
+
+def test_names_are_made_unique_in_a_moment_however_many_are_equal() -> None:
+    names = [f"{number}/image.jpg" for number in range(20_000)]
+    assert unique_stems([*names, "x/image_7.jpg"])[-3:] == ["image_20000", "image_20001", "image_7"]
+    assert unique_stems(["a/\u00e9.jpg", "b/e\u0301.jpg", "A.jpg", "a.png"]) == ["\u00e9", "e\u0301_2", "A", "a_2"]
+
+
+@pytest.mark.parametrize(
+    "cam",
+    [
+        "dict(method='guidedbackprop', target_layers='backbone.layer3')",  # a method that reads no layers
+        "dict(method='of_a_project', target_layers=['backbone.layer3', 'backbone.layer4'])",
+        "dict(target='contrast', target_layers='backbone.layer3')",  # which needs more
+    ],
+)
+def test_concepts_take_only_the_target_layer_of_a_config(cam: str, run: Run, small: str) -> None:
+    Path(small).write_text(f"{Path(small).read_text()}\ncam = {cam}\n")
+    report = run("vis", CAT, small, "--random-weights", "--method", "dff", "--json").report
+    assert report["layers"] == ["backbone.layer3"]
