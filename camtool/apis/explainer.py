@@ -18,7 +18,7 @@ from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.target_selection import TargetSelection, read_selection
 from camtool.attribution.cam import CAM
-from camtool.errors import CamtoolError, CamtoolWarning
+from camtool.errors import CamtoolError, CamtoolWarning, as_camtool_error
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
 from camtool.instrumentation.batching import Progress
@@ -213,9 +213,12 @@ class Explainer:
     def _explained(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
         try:
             explanations = self._explain(batch, selection, named=named)
-        except CamtoolError as error:
+        except Exception as error:
+            described = as_camtool_error(error)  # a network may not take one image, such as a small one
+            if described is None:
+                raise
             if len(batch) == 1:
-                yield error
+                yield described
             else:
                 for prepared in batch:
                     yield from self._explained([prepared], selection, named=named)

@@ -4,6 +4,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -41,16 +42,24 @@ class Output:
             in outputs/vis_cam/.
         save_raw: arrays: of one image a .npz file, of several a folder.
         several: whether there may be more than one image.
+        images: paths that are read, none of which is overwritten.
     """
 
     save_path: str | None = None
     save_raw: Path | None = None
     several: bool = False
+    images: Sequence[str] = ()
 
     def check(self) -> None:
         """Raise OutputError before any work if a result could not be written as asked."""
         for path in self._planned():
             check_writable(path)
+        if self.save_path is not None and not self.one_a_map:
+            self._images_read.check_kept([Path(self.save_path)])
+
+    @cached_property
+    def _images_read(self) -> "ImagesRead":
+        return ImagesRead(self.images)
 
     def _planned(self) -> Iterable[Path]:
         if self.save_raw is not None:
@@ -95,9 +104,31 @@ class Output:
             files.append((path, encode(figures.whole, path.suffix)))
         if self.save_raw is not None:
             files.append((self.save_raw / f"{stem}.npz" if self.several else self.save_raw, drawable.arrays()))
+        self._images_read.check_kept(path for path, _ in files)
         for path, content in files:
             write_atomically(path, content)
         return [path for path, _ in files]
+
+
+class ImagesRead:
+    """The image files that a command reads, which it must not overwrite."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self._files = set(filter(None, map(_identity, paths)))
+
+    def check_kept(self, paths: Iterable[Path]) -> None:
+        """Raise OutputError if a path that is to be written is one of these files."""
+        for path in paths:
+            if _identity(path) in self._files:
+                raise OutputError(f"Writing '{path}' would overwrite an image that is read. Choose another path.")
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # no such file
+        return None
+    return status.st_dev, status.st_ino
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:

@@ -46,6 +46,7 @@ def browse(
         _check_exactly_one({"--random N": random, "--index I": index, "--image PATH": image or None})
         from camtool.apis import Explainer
         from camtool.apis.model import ModelRequest, quiet_libraries
+        from camtool.apis.outputs import ImagesRead
         from camtool.apis.samples import read_sample, requested_samples
         from camtool.apis.settings import read_settings
         from camtool.apis.target_selection import read_selection
@@ -64,6 +65,7 @@ def browse(
         requests = requested_samples(Path(os.path.expanduser(out_dir)), samples, images=images, index=index, random=random, seed=seed)
         for request in requests:
             check_writable(request.file)
+        ImagesRead(images).check_kept(request.file for request in requests)
         explainer = Explainer.of(settings, class_names=samples.names if samples else None)
         results = []
         with drawn_progress() as progress:

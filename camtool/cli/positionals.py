@@ -36,6 +36,7 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
         ConfigError: if there is no CONFIG, no image, or more than one argument behind CONFIG.
     """
     from camtool.config.loading import is_config
+    from camtool.io.images import SUFFIXES
 
     first = 1 if needs_image else 0
     if len(arguments) <= first:
@@ -43,6 +44,8 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
     place = next((place for place in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[place])), None)
     if place is None:
         place = _likely(arguments, first)
+        if Path(arguments[place]).suffix.lower() in SUFFIXES:
+            raise ConfigError(_USAGE)  # images only
     behind = arguments[place + 1 :]
     if len(behind) > 1:
         raise ConfigError(

@@ -11,7 +11,7 @@ import typer
 from camtool.cli import options
 from camtool.cli.command import session
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import CamtoolError, MethodError
+from camtool.errors import CamtoolError, MethodError, as_camtool_error
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
@@ -130,7 +130,8 @@ def vis(
         drawn_as = FigureOptions(figure, colormap, opacity, original, per_layer)
         drawn_as.check()
         files = find_images(positionals.images)
-        output = Output(save_path and os.path.expanduser(save_path), save_raw and Path(os.path.expanduser(save_raw)), files.several)
+        raw = save_raw and Path(os.path.expanduser(save_raw))
+        output = Output(save_path and os.path.expanduser(save_path), raw, files.several, files.paths)
         output.check()
         is_concepts = _asks_for_concepts(
             method or [],
@@ -205,5 +206,8 @@ def _concepts(
     for number, image in enumerate(images):
         try:
             yield explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
-        except CamtoolError as error:
-            yield error
+        except Exception as error:
+            described = as_camtool_error(error)
+            if described is None:
+                raise
+            yield described
