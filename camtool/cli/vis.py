@@ -171,7 +171,7 @@ def vis(
             explainer = Explainer.of(settings, progress)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
             if selection is None:
-                results = _concepts(explainer, images, n_components)
+                results = _concepts(explainer, images, n_components, files.names if files.several else None)
             else:
                 results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
             writer = ResultWriter(running, files, output, drawn_as, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
@@ -199,15 +199,21 @@ def _first_layer(recipe: Mapping[str, Any]) -> list[str] | None:
 
 
 def _concepts(
-    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None
+    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None, names: Sequence[str] | None
 ) -> "Iterator[ConceptExplanation | CamtoolError]":
     from camtool.apis.concepts import COMPONENTS, explain_concepts
+    from camtool.apis.explainer import emit_again, recorded_warnings
 
     for number, image in enumerate(images):
         try:
-            yield explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
+            with recorded_warnings() as caught:
+                explanation = explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
         except Exception as error:
             described = as_camtool_error(error)
             if described is None:
                 raise
             yield described
+            continue
+        for warning in caught:
+            emit_again(warning, f"{names[number]}: {warning.message}" if names else "")
+        yield explanation

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from camtool.apis.outputs import unique_stems
 from camtool.cli.main import app
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import ConfigError, ImageError
+from camtool.errors import ConfigError, ImageError, warn
 from camtool.io.images import encode
 from tests.cli.fixtures import CAT, ESPRESSO, LITE0, ROCKET, Run, pixels
 from tests.models.fixtures import SMALL
@@ -136,6 +136,21 @@ def test_concepts_of_several_images(run: Run, pictures: Path) -> None:
 def test_concepts_of_random_weights_are_said_to_mean_nothing(run: Run, small: str) -> None:
     finished = run("vis", CAT, ROCKET, small, "--random-weights", "--method", "dff", "--n-components", 2)
     assert "RANDOM WEIGHTS (--random-weights): these concepts mean nothing." in finished.stderr
+
+
+def test_warnings_on_concepts_name_the_image(run: Run, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from camtool.apis import concepts
+
+    factorize = concepts.deep_feature_factorization
+
+    def warning(*arguments: Any, **settings: Any) -> Any:
+        warn("not converged")
+        return factorize(*arguments, **settings)
+
+    monkeypatch.setattr(concepts, "deep_feature_factorization", warning)
+    options = [small, "--random-weights", "--method", "dff", "--n-components", 2]
+    assert f"Warning: {ROCKET}: not converged" in run("vis", CAT, ROCKET, *options).stderr
+    assert "Warning: not converged" in run("vis", CAT, *options).stderr
 
 
 def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
