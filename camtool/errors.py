@@ -78,6 +78,18 @@ def warn(message: str, *, sample: int | None = None) -> None:
         warnings.warn(warning, stacklevel=level)
 
 
+def as_camtool_error(error: Exception) -> CamtoolError | None:
+    """Return an error caused by the user's input as CamtoolError: it is one, or the network itself raised it; else None."""
+    if isinstance(error, CamtoolError):
+        return error
+    notes = " ".join(getattr(error, "__notes__", ()))  # added where the network was called
+    if not notes:
+        return None
+    described = CamtoolError(f"{type(error).__name__}: {' '.join(str(error).split())[:600]}. {notes}")
+    described.__cause__ = error
+    return described
+
+
 @contextmanager
 def attribute_errors_to(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
     """Set `methods` of an error of this kind raised inside the block, unless it is already set."""

@@ -18,7 +18,7 @@ from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.target_selection import TargetSelection, read_selection
 from camtool.attribution.cam import CAM
-from camtool.errors import CamtoolError, CamtoolWarning
+from camtool.errors import CamtoolError, CamtoolWarning, as_camtool_error
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
 from camtool.instrumentation.batching import Progress
@@ -132,7 +132,7 @@ class Explainer:
         self,
         images: ImageLike | Sequence[ImageLike],
         *,
-        categories: Sequence[str | int] = (),
+        categories: str | int | Sequence[str | int] = (),
         top_k: int | None = None,
         target: str | Mapping[str, Any] | None = None,
         against: str | int | None = None,
@@ -143,7 +143,7 @@ class Explainer:
 
         Args:
             images: a path, an array (h, w, 3) in uint8, a PIL image, a tensor (3, h, w); or a list of them.
-            categories: classes by index or name; empty: the predicted class.
+            categories: a class by index or name, or several; empty: the predicted class.
             top_k: explain the classes with the highest scores, this many.
             target: the target's name, such as "probability", or a config dict; None: the target of the explainer.
             against: the other class of the target "contrast".
@@ -213,9 +213,12 @@ class Explainer:
     def _explained(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
         try:
             explanations = self._explain(batch, selection, named=named)
-        except CamtoolError as error:
+        except Exception as error:
+            described = as_camtool_error(error)  # a network may not take one image, such as a small one
+            if described is None:
+                raise
             if len(batch) == 1:
-                yield error
+                yield described
             else:
                 for prepared in batch:
                     yield from self._explained([prepared], selection, named=named)
@@ -230,8 +233,8 @@ class Explainer:
             sample = getattr(warning.message, "sample", None)
             message = str(warning.message)
             concerned = batch if sample is None else [batch[sample]]
-            for prepared in concerned:
-                prepared.warnings.append(message)
+            for prepared in concerned:  # each explanation has one sample
+                prepared.warnings.append(message.replace(f", sample {sample}", ", sample 0", 1))
             names = ", ".join(prepared.picture.name for prepared in concerned)
             emit_again(warning, f"{names}: {message.replace(f', sample {sample}', '', 1)}" if named else "")
         return [self._explanation(prepared, selection, answer, len(batch)) for prepared, answer in zip(batch, answers, strict=True)]
@@ -275,6 +278,7 @@ def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def emit_again(warning: warnings.WarningMessage, message: str = "") -> None:
-    """Issue a recorded warning again, at the line where it was raised; a non-empty `message` replaces its text."""
-    again = type(warning.message)(message) if message else warning.message
+    """Issue a recorded warning again, at the line where it was raised; a non-empty `message` replaces the text of one of camtool's."""
+    # Another library's warning may take more than a message.
+    again = CamtoolWarning(message) if message and issubclass(warning.category, CamtoolWarning) else warning.message
     warnings.warn_explicit(again, warning.category, warning.filename, warning.lineno)

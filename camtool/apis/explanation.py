@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -145,7 +146,7 @@ class Explanation:
         Raises:
             OutputError: if the suffix is not a format that can be written, or the file cannot be written.
         """
-        target = Path(path).expanduser()
+        target = Path(os.path.expanduser(path))
         check_format(target.suffix)
         write_atomically(target, encode(self.figure(**options), target.suffix))
         return target

@@ -1,5 +1,6 @@
 """Load images from paths, arrays, PIL images and tensors as named RGB pictures."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def load_image(image: ImageLike, number: int = 0) -> NamedPicture:
     if isinstance(image, NamedPicture):
         return image
     if isinstance(image, (str, Path)):
-        path = Path(image).expanduser()
+        path = Path(os.path.expanduser(image))  # Path.expanduser raises for '~x.jpg', where there is no user x.jpg
         return NamedPicture(read_picture(path), str(path))
     name = f"image_{number}"
     if isinstance(image, Image.Image):

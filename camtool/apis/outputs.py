@@ -1,8 +1,10 @@
 """Paths of figures and arrays: checked before any work, and named after images, methods and targets."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -40,16 +42,24 @@ class Output:
             figure in outputs/vis_cam/.
         save_raw: arrays: for one image a .npz file, for several a folder.
         several: whether there may be more than one image.
+        images: paths that are read, none of which is overwritten.
     """
 
     save_path: str | None = None
     save_raw: Path | None = None
     several: bool = False
+    images: Sequence[str] = ()
 
     def check(self) -> None:
         """Raise OutputError if a path cannot be written, or does not fit the number of images."""
         for path in self._planned():
             check_writable(path)
+        if self.save_path is not None and not self.one_a_map:
+            self._images_read.check_kept([Path(self.save_path)])
+
+    @cached_property
+    def _images_read(self) -> "ImagesRead":
+        return ImagesRead(self.images)
 
     def _planned(self) -> Iterable[Path]:
         if self.save_raw is not None:
@@ -94,9 +104,31 @@ class Output:
             files.append((path, encode(figures.whole, path.suffix)))
         if self.save_raw is not None:
             files.append((self.save_raw / f"{stem}.npz" if self.several else self.save_raw, drawable.arrays()))
+        self._images_read.check_kept(path for path, _ in files)
         for path, content in files:
             write_atomically(path, content)
         return [path for path, _ in files]
+
+
+class ImagesRead:
+    """The image files that a command reads, which it must not overwrite."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self._files = set(filter(None, map(_identity, paths)))
+
+    def check_kept(self, paths: Iterable[Path]) -> None:
+        """Raise OutputError if a path that is to be written is one of these files."""
+        for path in paths:
+            if _identity(path) in self._files:
+                raise OutputError(f"Writing '{path}' would overwrite an image that is read. Choose another path.")
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # no such file
+        return None
+    return status.st_dev, status.st_ino
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
@@ -107,17 +139,27 @@ def unique_stems(names: Sequence[str]) -> list[str]:
         >>> unique_stems(["a/cat.jpg", "b/Cat.png", "dog.jpg"])
         ['cat', 'Cat_2', 'dog']
     """
+    own = [Path(name).stem for name in names]
+    taken = set(map(_folded, own))
+    counts: dict[str, int] = {}  # the number that each name had last: a folder may hold thousands of one name
     stems: list[str] = []
-    taken: set[str] = set()
-    unnumbered = {Path(name).stem.casefold() for name in names}
-    for name in names:
-        stem, count = Path(name).stem, 1
-        while stem.casefold() in taken or (count > 1 and stem.casefold() in unnumbered):
-            count += 1
-            stem = f"{Path(name).stem}_{count}"
-        taken.add(stem.casefold())
-        stems.append(stem)
+    for stem in own:
+        folded = _folded(stem)
+        if folded not in counts:
+            counts[folded] = 1
+            stems.append(stem)
+            continue
+        while _folded(numbered := f"{stem}_{counts[folded] + 1}") in taken:
+            counts[folded] += 1
+        counts[folded] += 1
+        taken.add(_folded(numbered))
+        stems.append(numbered)
     return stems
+
+
+def _folded(name: str) -> str:
+    """Return what is equal for names that some file system takes for one: in case, or in how an accent is composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def methods_as_file_name(methods: Sequence[str], *, every: bool) -> str:

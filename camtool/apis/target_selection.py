@@ -53,7 +53,7 @@ class TargetSelection(ABC):
 def read_selection(
     recipe: Any = None,
     *,
-    categories: Sequence[str | int] = (),
+    categories: str | int | Sequence[str | int] = (),
     top_k: int | None = None,
     target: str | Mapping[str, Any] | None = None,
     against: str | int | None = None,
@@ -62,7 +62,7 @@ def read_selection(
     """Return the target selection: of the arguments, else of the config's `cam.target` (`recipe`), else of the classes' logits.
 
     Args:
-        categories: classes by index or name; empty: the predicted class.
+        categories: a class by index or name, or several; empty: the predicted class.
         top_k: select the classes with the highest scores, this many.
         target: the target's name or a config dict.
         against: the other class of a contrast.
@@ -72,6 +72,8 @@ def read_selection(
         TargetError: if arguments contradict each other, or the target does not exist.
         ImageError: if the reference image cannot be read.
     """
+    if isinstance(categories, (str, int)):  # "281" is no sequence of the classes 2, 8 and 1
+        categories = [categories]
     if categories and top_k:
         raise TargetError("Give either categories (--target-category) or top_k (--top-k), not both.")
     if target_image is not None:

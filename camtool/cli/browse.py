@@ -48,6 +48,7 @@ def browse(
         _check_exactly_one({"--random N": random, "--index I": index, "--image PATH": image or None})
         from camtool.apis import Explainer
         from camtool.apis.model import ModelRequest, quiet_libraries
+        from camtool.apis.outputs import ImagesRead
         from camtool.apis.samples import read_sample, requested_samples
         from camtool.apis.settings import read_settings
         from camtool.apis.target_selection import read_selection
@@ -62,10 +63,11 @@ def browse(
         settings = read_settings(model, loaded, method=method)
         selection = read_selection(settings.target, categories=[] if target_category is None else [target_category])
         samples = None if image else Samples(loaded.config, split, config)
-        images = [path.expanduser() for path in image or []]
-        requests = requested_samples(out_dir.expanduser(), samples, images=images, index=index, random=random, seed=seed)
+        images = [Path(os.path.expanduser(path)) for path in image or []]
+        requests = requested_samples(Path(os.path.expanduser(out_dir)), samples, images=images, index=index, random=random, seed=seed)
         for request in requests:
             check_writable(request.file)
+        ImagesRead(images).check_kept(request.file for request in requests)
         explainer = Explainer.of(settings, class_names=samples.names if samples else None)
         results = []
         with drawn_progress() as progress:

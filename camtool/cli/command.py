@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperCommand
 
-from camtool.errors import CamtoolError, CamtoolWarning
+from camtool.errors import CamtoolError, CamtoolWarning, as_camtool_error
 
 
 class Command(TyperCommand):
@@ -116,9 +116,9 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
             if debug:
                 traceback.print_exc()
             text = " ".join(str(error).split())[:600]
-            notes = " ".join(getattr(error, "__notes__", ()))
-            if notes:  # CAM notes which errors the network itself raised
-                _fail(running, f"{type(error).__name__}: {text}. {notes}", as_json, code=2)
+            described = as_camtool_error(error)
+            if described is not None:
+                _fail(running, str(described), as_json, code=2)
             hint = "" if debug else " This is a bug in camtool or in a library that it uses; --debug shows the traceback."
             _fail(running, f"{type(error).__name__}: {text}.{hint}", as_json, code=1)
 

@@ -40,6 +40,7 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
         Positionals(images=['cat.jpg', 'dog.jpg'], config='timm/resnet18', checkpoint='weights.pth')
     """
     from camtool.config.loading import is_config
+    from camtool.io.images import SUFFIXES
 
     first = 1 if needs_image else 0
     if len(arguments) <= first:
@@ -47,6 +48,8 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
     position = next((index for index in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[index])), None)
     if position is None:
         position = _likeliest(arguments, first)
+        if Path(arguments[position]).suffix.lower() in SUFFIXES:
+            raise ConfigError(_USAGE)  # images only
     rest = arguments[position + 1 :]
     if len(rest) > 1:
         raise ConfigError(
@@ -89,6 +92,8 @@ class ImageFiles:
         if self.several:
             return list(self.paths)
         if self.paths == [STANDARD_INPUT]:
+            if sys.stdin is None:
+                raise ImageError("Standard input is closed; expected an image. Give a file in place of '-'.")
             return [NamedPicture(decode_picture(sys.stdin.buffer.read(), "standard input"), "stdin")]
         return [load_image(self.paths[0])]
 
@@ -117,6 +122,8 @@ def find_images(arguments: Sequence[str]) -> ImageFiles:
 
 
 def _in_folder(folder: str) -> list[str]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ImageError(f"No permission to read the folder '{folder}'; expected a folder of images.")
     images = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path)]
     if not images:
         below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path)), None)
@@ -135,7 +142,7 @@ def _matching(pattern: str) -> list[str]:
 def _is_image(path: Path) -> bool:
     from camtool.io.images import SUFFIXES
 
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and os.path.isfile(path)
 
 
 def _suffixes() -> str:

@@ -103,6 +103,8 @@ def print_several(running: Session, rows: Sequence[ImageRow], last: "Explanation
     console.print(table)
     if isinstance(last, Explanation):
         print_circumstances(console, last)
+    elif last.network.checkpoint is None:
+        running.remark(RANDOM_WEIGHTS.format("these concepts mean"))
     console.print(f"Time: {seconds:.1f} s for {len(rows)} images")
 
 

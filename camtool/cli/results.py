@@ -1,5 +1,6 @@
 """Results of a command that explains images: draw and write them image by image, then report them."""
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -61,8 +62,10 @@ class ResultWriter:
                 if isinstance(result, CamtoolError):
                     raise result
                 self._write_one(name, stem, result)
-            except OutputError:  # the next image could not be written either
-                raise
+            except OutputError as error:
+                if _stops_all(error):
+                    raise
+                self._fail(name, error)
             except CamtoolError as error:
                 self._fail(name, error)
             if progress is not None:
@@ -109,3 +112,8 @@ class ResultWriter:
         if self._failures:
             self._running.remark(f"Error: {len(self._failures)} of {len(self._files.paths)} images could not be explained.")
             raise typer.Exit(2)
+
+
+def _stops_all(error: OutputError) -> bool:
+    """Return whether other images could not be written either: not where one image's name or size is the reason."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.ENAMETOOLONG

@@ -11,7 +11,7 @@ import typer
 from camtool.cli import options
 from camtool.cli.command import session
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import CamtoolError, MethodError
+from camtool.errors import CamtoolError, MethodError, as_camtool_error
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
@@ -136,7 +136,8 @@ def vis(
         figure_options = FigureOptions(figure, colormap, opacity, original, per_layer)
         figure_options.check()
         files = find_images(positionals.images)
-        output = Output(save_path and os.path.expanduser(save_path), save_raw and save_raw.expanduser(), files.several)
+        raw = save_raw and Path(os.path.expanduser(save_raw))
+        output = Output(save_path and os.path.expanduser(save_path), raw, files.several, files.paths)
         output.check()
         is_concepts = _is_concepts(
             method or [],
@@ -155,26 +156,28 @@ def vis(
         settings = read_settings(  # a misspelt method, layout or target is reported before the network is built
             model,
             loaded,
-            method=None if is_concepts else method,
-            target_layers=target_layers,
+            method="gradcam" if is_concepts else method,  # concepts have none; the config's might read no layers, or not exist
+            target_layers=target_layers or _first_layer(loaded.cam) if is_concepts else target_layers,
             layout=layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens),
             aug_smooth=aug_smooth or None,
             eigen_smooth=eigen_smooth or None,
             fuse=fuse or None,
         )
-        selection = read_selection(
-            settings.target,
-            categories=target_category or [],
-            top_k=top_k,
-            target=target,
-            against=against,
-            target_image=target_image and target_image.expanduser(),
-        )
+        selection = None
+        if not is_concepts:  # these are about no target
+            selection = read_selection(
+                settings.target,
+                categories=target_category or [],
+                top_k=top_k,
+                target=target,
+                against=against,
+                target_image=target_image and Path(os.path.expanduser(target_image)),
+            )
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
-            if is_concepts:
-                results = _concepts(explainer, images, n_components)
+            if selection is None:
+                results = _concepts(explainer, images, n_components, files.names if files.several else None)
             else:
                 results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
             writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
@@ -196,13 +199,27 @@ def _is_concepts(methods: Sequence[str], n_components: int | None, excluded: Map
     return True
 
 
+def _first_layer(recipe: Mapping[str, Any]) -> list[str] | None:
+    layers = recipe.get("target_layers")
+    return [layers] if isinstance(layers, str) else list(layers)[:1] if layers else None
+
+
 def _concepts(
-    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None
+    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None, names: Sequence[str] | None
 ) -> "Iterator[ConceptExplanation | CamtoolError]":
     from camtool.apis.concepts import COMPONENTS, explain_concepts
+    from camtool.apis.explainer import emit_again, recorded_warnings
 
     for number, image in enumerate(images):
         try:
-            yield explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
-        except CamtoolError as error:
-            yield error
+            with recorded_warnings() as caught:
+                explanation = explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
+        except Exception as error:
+            described = as_camtool_error(error)
+            if described is None:
+                raise
+            yield described
+            continue
+        for warning in caught:
+            emit_again(warning, f"{names[number]}: {warning.message}" if names else "")
+        yield explanation

@@ -34,7 +34,7 @@ def locate(address: str) -> Path:
         return _on_hub(address)
     if urlparse(address).scheme in ("http", "https"):
         return _download(address)
-    path = Path(address).expanduser()
+    path = Path(os.path.expanduser(address))
     if os.path.isdir(path):  # os.path, unlike Path, returns False for names that are too long and folders without permission
         raise CheckpointError(f"Checkpoint '{address}' is a directory; expected a file.")
     if not os.path.isfile(path):
@@ -57,7 +57,7 @@ def find_local(address: str) -> Path | None:
     elif urlparse(address).scheme in ("http", "https"):
         path = _download_path(address)
     else:
-        path = Path(address).expanduser()
+        path = Path(os.path.expanduser(address))
     return path if path is not None and os.path.isfile(path) else None
 
 

@@ -1,6 +1,7 @@
 """Explainer and Explanation: what CAM gives, with names, figures and files, for images in any form."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -323,3 +324,26 @@ def test_likeness_to_a_picture_may_stand_in_a_config(small_path: Path, tmp_path:
         torch.testing.assert_close(explanation.results["gradcam"].maps, expected.results["gradcam"].maps, rtol=1e-4, atol=1e-5)
         assert explanation.answer.targets[0].value == pytest.approx(expected.answer.targets[0].value, abs=1e-5)
         assert explanation.to_dict()["target"]["explains"] == ["similarity to espresso.jpg"]
+
+
+@pytest.mark.parametrize("category", ["281", 281, "tabby, tabby cat"])
+def test_one_category_is_one_class(category: str | int, lite0: Network) -> None:
+    assert [target["index"] for target in Explainer(lite0)(CAT, categories=category).targets] == [281]
+
+
+def test_warnings_of_an_image_in_a_batch_are_those_it_has_alone(small_path: Path) -> None:
+    explainer = Explainer(small_path, random_weights=True, method=["fem", "centercam"])
+    black = np.zeros((64, 64, 3), np.uint8)
+    alone = [explainer(image).warnings for image in (CAT, black, ROCKET)]
+    assert alone[2]
+    assert [explanation.warnings for explanation in explainer([CAT, black, ROCKET])] == alone
+
+
+def test_a_warning_of_another_library_is_shown_as_it_is(explainer: Explainer) -> None:
+    class OddWarning(UserWarning):
+        def __init__(self, text: str, *, code: int) -> None:
+            super().__init__(f"{text} {code}")
+
+    hook = explainer.network.model.register_forward_pre_hook(lambda *_: warnings.warn(OddWarning("odd", code=3), stacklevel=1))
+    with hook, pytest.warns(OddWarning, match="odd 3"):
+        assert len(explainer([CAT, ROCKET])) == 2

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from camtool.apis.outputs import unique_stems
 from camtool.cli.main import app
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import ConfigError, ImageError
+from camtool.errors import ConfigError, ImageError, warn
+from camtool.io.images import encode
 from tests.cli.fixtures import CAT, ESPRESSO, LITE0, ROCKET, Run, pixels
+from tests.models.fixtures import SMALL
 
 
 @pytest.fixture
@@ -130,6 +133,26 @@ def test_concepts_of_several_images(run: Run, pictures: Path) -> None:
     assert [len(report.get("concepts", ())) for report in reports] == [0, 3, 3]
 
 
+def test_concepts_of_random_weights_are_said_to_mean_nothing(run: Run, small: str) -> None:
+    finished = run("vis", CAT, ROCKET, small, "--random-weights", "--method", "dff", "--n-components", 2)
+    assert "RANDOM WEIGHTS (--random-weights): these concepts mean nothing." in finished.stderr
+
+
+def test_warnings_on_concepts_name_the_image(run: Run, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from camtool.apis import concepts
+
+    factorize = concepts.deep_feature_factorization
+
+    def warning(*arguments: Any, **settings: Any) -> Any:
+        warn("not converged")
+        return factorize(*arguments, **settings)
+
+    monkeypatch.setattr(concepts, "deep_feature_factorization", warning)
+    options = [small, "--random-weights", "--method", "dff", "--n-components", 2]
+    assert f"Warning: {ROCKET}: not converged" in run("vis", CAT, ROCKET, *options).stderr
+    assert "Warning: not converged" in run("vis", CAT, *options).stderr
+
+
 def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
     finished = run("vis", CAT, ROCKET, small, "--random-weights", "--save-path", "new/folder")
     assert finished.exit_code == 0, finished.stderr
@@ -152,6 +175,8 @@ def test_the_table_has_a_line_for_each_image(run: Run, small: str) -> None:
         ([CAT, "{small}", "a.pth", "b.pth"], "at most one argument, CHECKPOINT, after CONFIG"),
         (["{small}"], "Expected IMG and CONFIG"),
         ([CAT], "Expected IMG and CONFIG"),
+        ([CAT, ROCKET], "Expected IMG and CONFIG"),
+        ([CAT, "--preview-model"], "Expected IMG and CONFIG"),
         ([CAT, ROCKET, "smal.py"], "No config 'smal.py'; closest: 'small.py'"),
         ([CAT, ROCKET, "{small}", "--batch-size", "0"], "batch-size"),
         ([CAT, ROCKET, "{small}", "--method", "grandcam"], "closest: 'gradcam'"),
@@ -224,3 +249,101 @@ def test_one_reason_for_all_of_a_batch_is_one_error(run: Run, small: str) -> Non
     assert finished.exit_code == 2
     assert finished.stderr.count("out of range") == 2  # of the first image, then of them all
     assert not Path("outputs").exists()
+
+
+def test_a_tilde_before_a_name_is_a_home_folder_only_where_there_is_one(
+    run: Run, small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(CAT, tmp_path / "pictures/~cat.jpg")
+    monkeypatch.chdir(tmp_path / "pictures")
+    (report,) = json.loads(run("vis", ".", small, "--random-weights", "--json").stdout)
+    assert report["image"] == "~cat.jpg"
+    for arguments in (
+        ["vis", "~no-such-user/cat.jpg", small, "--random-weights"],
+        ["vis", CAT, small, "~no-such-user/weights.pth"],
+        ["vis", CAT, small, "--random-weights", "--target-image", "~no-such-user/cat.jpg"],
+        ["browse", small, "--random-weights", "--image", "~no-such-user/cat.jpg"],
+    ):
+        finished = run(*arguments)
+        assert finished.exit_code == 2, finished.stderr
+        assert "'~no-such-user/" in finished.stderr
+
+
+def test_closed_standard_input_is_one_readable_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ImageError, match="Standard input is closed"):
+        find_images(["-"]).images()
+
+
+def test_a_folder_that_cannot_be_read_is_one_readable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(CAT, tmp_path / "cat.jpg")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ImageError, match="No permission to read the folder"):
+        find_images([str(tmp_path)])
+
+
+def test_names_are_made_unique_in_a_moment_however_many_are_equal() -> None:
+    names = [f"{number}/image.jpg" for number in range(20_000)]
+    assert unique_stems([*names, "x/image_7.jpg"])[-3:] == ["image_20000", "image_20001", "image_7"]
+    assert unique_stems(["a/\u00e9.jpg", "b/e\u0301.jpg", "A.jpg", "a.png"]) == ["\u00e9", "e\u0301_2", "A", "a_2"]
+
+
+@pytest.mark.parametrize(
+    "cam",
+    [
+        "dict(method='guidedbackprop', target_layers='backbone.layer3')",  # a method that reads no layers
+        "dict(method='of_a_project', target_layers=['backbone.layer3', 'backbone.layer4'])",
+        "dict(target='contrast', target_layers='backbone.layer3')",  # which needs more
+    ],
+)
+def test_concepts_take_only_the_target_layer_of_a_config(cam: str, run: Run, small: str) -> None:
+    Path(small).write_text(f"{Path(small).read_text()}\ncam = {cam}\n")
+    report = run("vis", CAT, small, "--random-weights", "--method", "dff", "--json").report
+    assert report["layers"] == ["backbone.layer3"]
+
+
+def test_no_image_that_is_read_is_overwritten(run: Run, small: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(CAT, tmp_path / "a/x.jpg")
+    shutil.copy(ROCKET, tmp_path / "a/x_gradcam_1.jpg")
+    before = (tmp_path / "a/x_gradcam_1.jpg").read_bytes()
+    finished = run("vis", "a", small, "--random-weights", "--target-category", "1", "--save-path", "a", "--json")
+    assert finished.exit_code == 2
+    first, second = json.loads(finished.stdout)
+    assert first["error"] == "Writing 'a/x_gradcam_1.jpg' would overwrite an image that is read. Choose another path."
+    assert second["outputs"] == ["a/x_gradcam_1_gradcam_1.jpg"]
+    for arguments in (
+        ["vis", "a/x_gradcam_1.jpg", small, "--save-path", "a/../a/x_gradcam_1.jpg"],
+        ["browse", small, "--image", "a/x.jpg", "a/cam_x.jpg", "--out-dir", "a"],
+    ):
+        shutil.copy(ROCKET, tmp_path / "a/cam_x.jpg")
+        finished = run(*arguments, "--random-weights")
+        assert finished.exit_code == 2
+        assert "would overwrite an image that is read" in finished.stderr
+        assert (tmp_path / "a/cam_x.jpg").read_bytes() == Path(ROCKET).read_bytes()
+    assert (tmp_path / "a/x_gradcam_1.jpg").read_bytes() == before
+
+
+def test_a_name_too_long_for_its_results_does_not_stop_the_others(run: Run, small: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("a" * 245, "b"):
+        shutil.copy(CAT, tmp_path / f"a/{name}.jpg")
+    finished = run("vis", "a", small, "--random-weights", "--json")
+    assert finished.exit_code == 2
+    assert ["error" in report for report in json.loads(finished.stdout)] == [True, False]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "dff"])
+def test_an_image_that_the_network_does_not_take_does_not_stop_the_others(method: str, run: Run, tmp_path: Path) -> None:
+    config = SMALL.replace("type='ResNet', depth=18, base_channels=8, stem_channels=8", "type='VGG', depth=11").replace("=64)", "=512)")
+    config = "\n".join(line for line in config.splitlines() if "CenterCrop" not in line and "ResizeEdge" not in line)
+    (tmp_path / "vgg.py").write_text(config)
+    for name, side in (("a", 64), ("b", 9), ("c", 64)):
+        (tmp_path / f"{name}.png").write_bytes(encode(np.full((side, side, 3), 90, np.uint8), ".png"))
+    options = ["--n-components", 2] if method == "dff" else []
+    finished = run("vis", "a.png", "b.png", "c.png", "vgg.py", "--random-weights", "--method", method, "--json", *options)
+    assert finished.exit_code == 2, finished.stderr
+    reports = json.loads(finished.stdout)
+    assert ["error" in report for report in reports] == [False, True, False]
+    assert "Raised by the network itself" in reports[1]["error"]

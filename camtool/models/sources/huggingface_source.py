@@ -39,7 +39,7 @@ class HuggingFaceModel(Source):
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
         name = self.options.get("name")
-        self.published = str(Path(name).expanduser()) if isinstance(name, str) else ""
+        self.published = str(Path(os.path.expanduser(name))) if isinstance(name, str) else ""
         if not name or not self.published:
             raise ConfigError(
                 f"The model of '{loaded.name}' needs 'name': a directory, or a name on the hub such as google/vit-base-patch16-224."
