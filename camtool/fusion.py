@@ -195,4 +195,4 @@ def build_fusion(spec: str | Mapping[str, Any] | Fusion) -> Fusion:
         >>> build_fusion("product"), build_fusion({"type": "Winsorized", "percentile": 90.0})
         (Product(), Winsorized(percentile=90.0))
     """
-    return build(FUSIONS, spec, error=MethodError)
+    return build(FUSIONS, spec, base=Fusion, error=MethodError)

@@ -59,16 +59,21 @@ def find(registry: Registry, name: str, *, error: type[CamtoolError] = ConfigErr
     raise error(f"Unknown {registry.name} '{name}'{closest(name, choices)}; expected one of: {', '.join(choices)}.")
 
 
-def build(registry: Registry, spec: Any, *, error: type[CamtoolError] = ConfigError, later: tuple[Any, ...] = ()) -> Any:
+def build(
+    registry: Registry, spec: Any, *, base: Any = object, error: type[CamtoolError] = ConfigError, later: tuple[Any, ...] = ()
+) -> Any:
     """Return the object that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; other objects unchanged.
 
     Args:
+        base: class of the objects that are taken unchanged.
         later: placeholders of leading positional arguments that are known later; then a function of these is returned.
 
     Raises:
         CamtoolError: of the kind `error` if the type is unknown, or a setting is missing, misspelt or of an impossible value.
     """
     if not isinstance(spec, (str, Mapping)):
+        if not isinstance(spec, base):
+            raise error(f"Expected a {registry.name} as a name, a dict with 'type' or a {base.__name__}, got {spec!r}.")
         return spec
     settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" not in settings:

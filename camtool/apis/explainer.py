@@ -18,7 +18,7 @@ from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.target_selection import TargetSelection, read_selection
 from camtool.attribution.cam import CAM
-from camtool.errors import CamtoolError, CamtoolWarning, as_camtool_error
+from camtool.errors import CamtoolError, CamtoolWarning, ConfigError, as_camtool_error
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
 from camtool.instrumentation.batching import Progress
@@ -78,6 +78,11 @@ class Explainer:
         progress: Progress | None = None,
     ) -> None:
         network = config if isinstance(config, Network) else None
+        if network and (checkpoint or cfg_options or random_weights or checkpoint_keys or device != "cpu"):
+            raise ConfigError(
+                "Expected a config where checkpoint, device, cfg_options, random_weights or checkpoint_keys is given; got a Network, which "
+                "is built already."
+            )
         model = ModelRequest(
             network.source.loaded.name if network else str(config),
             None if checkpoint is None else str(checkpoint),
@@ -154,14 +159,19 @@ class Explainer:
             CamtoolError: if an image cannot be read, a class does not exist, or a method is not defined for this network.
         """
         selection = self.select(categories=categories, top_k=top_k, target=target, against=against, target_image=target_image)
-        explanations = []
         several = is_several(images)
-        sequence: Any = images if several else [images]
-        for explanation in self.stream(sequence, selection, batch_size=batch_size, named=several):
+        every: Any = images if several else [images]
+        explanations = list(self.explain(every, selection, batch_size=batch_size, named=several))
+        return explanations if several else explanations[0]
+
+    def explain(
+        self, images: Iterable[ImageLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = True
+    ) -> Iterator[Explanation]:
+        """Yield the explanation of each image, as `stream`; CamtoolError for the first that has none."""
+        for explanation in self.stream(images, selection, batch_size=batch_size, named=named):
             if isinstance(explanation, CamtoolError):
                 raise explanation
-            explanations.append(explanation)
-        return explanations if several else explanations[0]
+            yield explanation
 
     def select(self, **arguments: Any) -> TargetSelection:
         """Return the target selection for `stream`; arguments as of `read_selection`."""
@@ -178,6 +188,8 @@ class Explainer:
         Args:
             named: whether warnings begin with the image's name.
         """
+        if batch_size < 1:
+            raise CamtoolError(f"Expected a batch size of at least 1, got {batch_size}.")
         # Further inputs of a network (`inputs` in its config) are those of a single sample.
         limit = batch_size if self.network.source.picture_input is None else 1
         batch: list[_Prepared] = []

@@ -1,7 +1,7 @@
 """Explained samples of a data set, or image files: figures of three panels with the true, predicted and explained class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from camtool.apis.figures import RANDOM_WEIGHTS, caption
 from camtool.apis.images import NamedPicture, load_image
 from camtool.datasets.splits import Samples
 from camtool.errors import DataError
-from camtool.io.images import FORMATS
+from camtool.io.images import FORMATS, encode
 from camtool.models.class_labels import label
 from camtool.visualization.figures import Style, panels
 
@@ -74,6 +74,38 @@ def read_sample(request: SampleRequest, samples: Samples | None) -> LabelledSamp
     assert samples is not None
     sample = samples[request.origin]
     return LabelledSample(NamedPicture(sample.picture, sample.name), sample.labels)
+
+
+@dataclass(frozen=True)
+class SamplePanel:
+    """A sample that was explained: its figure, and what reports say of it. The maps are not kept."""
+
+    file: Path
+    content: bytes = field(repr=False)
+    """Of the figure's file."""
+    report: dict[str, Any]
+    """As JSON values."""
+    row: Sequence[str]
+    """Figure, sample, true, predicted and explained class as text."""
+
+
+def sample_panel(request: SampleRequest, explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> SamplePanel:
+    """Return the figure and the report of a sample.
+
+    Args:
+        labels: the true classes.
+        names: class names of the data set; None: those of the network.
+    """
+    names = names or explanation.answer.names
+    (target,) = explanation.answer.targets
+    sample = explanation.image.name if request.index is None else str(request.index)
+    classes = (true_classes(labels, names) or "-", predicted_class(explanation), caption(explanation.answer, target))
+    return SamplePanel(
+        request.file,
+        encode(sample_figure(explanation, labels, names), request.file.suffix),
+        sample_report(request, explanation, labels, names),
+        (str(request.file), sample, *classes),
+    )
 
 
 def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> UInt8[ndarray, "H W 3"]:

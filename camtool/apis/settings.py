@@ -54,7 +54,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
         MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or lacks a setting.
     """
     recipe = loaded.cam
-    specs = [method] if isinstance(method, (str, Mapping, BaseMethod)) else list(method or ())
+    is_iterable = isinstance(method, Iterable) and not isinstance(method, (str, Mapping))
+    specs: list[Any] = list(method or ()) if is_iterable else [] if method is None else [method]  # type: ignore[arg-type]
     every = _is_all(specs)
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))

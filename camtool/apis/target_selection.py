@@ -110,6 +110,8 @@ class ClassSelection(TargetSelection):
     """One target for each named class, or for the classes with the highest scores."""
 
     def __init__(self, settings: Mapping[str, Any], categories: Sequence[str | int], top_k: int | None) -> None:
+        if top_k is not None and top_k < 1:
+            raise TargetError(f"Expected top_k, a number of classes, of at least 1, got {top_k}.")
         factory = build_target_factory(settings)
         assert isinstance(factory, partial)
         self._factory: partial[Target] = factory

@@ -10,10 +10,11 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
-from camtool.errors import CamtoolError, DataError, warn
+from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
     from camtool.apis import Explanation
+    from camtool.apis.samples import SamplePanel
 
 
 def browse(
@@ -49,12 +50,12 @@ def browse(
         from camtool.apis import Explainer
         from camtool.apis.model import ModelRequest, quiet_libraries
         from camtool.apis.outputs import ImagesRead
-        from camtool.apis.samples import read_sample, requested_samples
+        from camtool.apis.samples import read_sample, requested_samples, sample_panel
         from camtool.apis.settings import read_settings
         from camtool.apis.target_selection import read_selection
         from camtool.cli.progress import drawn_progress
         from camtool.datasets.splits import Samples
-        from camtool.io.atomic import check_writable
+        from camtool.io.atomic import check_writable, write_atomically
 
         if not debug:
             quiet_libraries()
@@ -69,20 +70,20 @@ def browse(
             check_writable(request.file)
         ImagesRead(images).check_kept(request.file for request in requests)
         explainer = Explainer.of(settings, class_names=samples.names if samples else None)
-        results = []
+        panels: list[SamplePanel] = []
+        last: Explanation | None = None
         with drawn_progress() as progress:
             for done, request in enumerate(requests):
                 if progress is not None:
                     progress("images", done, len(requests))
                 sample = read_sample(request, samples)
-                for result in explainer.stream([sample.image], selection, named=True):
-                    if isinstance(result, CamtoolError):
-                        raise result
-                    results.append((request, sample.labels, result))
-        names = (samples.names if samples else None) or results[-1][2].answer.names  # true classes are the data set's
-        _warn_of_other_names(results[-1][2], samples.names if samples else None)
-        _write(results, names)
-        _report(running, results, names, split=None if image else split, as_json=as_json, seconds=time.perf_counter() - started)
+                for last in explainer.explain([sample.image], selection):
+                    panels.append(sample_panel(request, last, sample.labels, samples.names if samples else None))
+        assert last is not None
+        _warn_of_other_names(last, samples.names if samples else None)
+        for panel in panels:  # none is written unless all could be drawn
+            write_atomically(panel.file, panel.content)
+        _report(running, panels, last, split=None if image else split, as_json=as_json, seconds=time.perf_counter() - started)
 
 
 def _check_exactly_one(values: Mapping[str, Any]) -> None:
@@ -102,62 +103,46 @@ def _warn_of_other_names(explanation: "Explanation", of_data: Sequence[str] | No
         )
 
 
-def _write(results: Sequence[Any], names: Sequence[str] | None) -> None:
-    """Write the figures; none is written unless all could be drawn."""
-    from camtool.apis.samples import sample_figure
-    from camtool.io.atomic import write_atomically
-    from camtool.io.images import encode
-
-    files = [(request.file, encode(sample_figure(result, labels, names), request.file.suffix)) for request, labels, result in results]
-    for file, content in files:
-        write_atomically(file, content)
-
-
 def _report(
-    running: Session, results: Sequence[Any], names: Sequence[str] | None, *, split: str | None, as_json: bool, seconds: float
+    running: Session, panels: "Sequence[SamplePanel]", last: "Explanation", *, split: str | None, as_json: bool, seconds: float
 ) -> None:
-    from camtool.apis.samples import sample_report
     from camtool.cli import report
 
-    last = results[-1][2]
     if last.network.checkpoint is None:
         running.remark(report.RANDOM_WEIGHTS.format("this map means"))
     if last.answer.remark:
         running.remark(f"Note: {last.answer.remark}.")
     if not as_json:
-        _print_table(running, results, names, seconds)
+        _print_table(running, panels, last, seconds)
         return
-    circumstances = ("methods", "refused", "layers", "layers_reason", "sources", "checkpoint", "weights", "probabilities")
+    circumstances = ("probabilities", "methods", "refused", "layers", "layers_reason", "sources", "checkpoint", "weights")
     described = last.to_dict()
     report.print_json(
         running,
         {
-            "samples": [sample_report(request, result, labels, names) for request, labels, result in results],
+            "samples": [panel.report for panel in panels],
             "split": split,
             "target": last.selection.name,
             **{key: described[key] for key in circumstances},
             "warnings": running.warnings,
-            "outputs": [str(request.file) for request, _, _ in results],
+            "outputs": [str(panel.file) for panel in panels],
             "seconds": {"total": round(seconds, 4)},
         },
     )
 
 
-def _print_table(running: Session, results: Sequence[Any], names: Sequence[str] | None, seconds: float) -> None:
+def _print_table(running: Session, panels: "Sequence[SamplePanel]", last: "Explanation", seconds: float) -> None:
     from rich.table import Table
 
-    from camtool.apis.samples import predicted_class, true_classes
     from camtool.cli import report
     from camtool.cli.console import results_console
 
     table = Table(box=None, pad_edge=False)
     for heading in ("figure", "sample", "true", "predicted", "target"):
         table.add_column(heading, overflow="fold")
-    for request, labels, result in results:
-        name = result.image.name if request.index is None else str(request.index)
-        explained = ", ".join(report.captions(result))
-        table.add_row(str(request.file), name, true_classes(labels, names) or "-", predicted_class(result), explained)
+    for panel in panels:
+        table.add_row(*panel.row)
     console = results_console(running)
     console.print(table)
-    report.print_circumstances(console, results[-1][2])
+    report.print_circumstances(console, last)
     console.print(f"Time: {seconds:.1f} s in all")

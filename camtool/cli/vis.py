@@ -122,6 +122,8 @@ def vis(
         if preview_model:
             from camtool.cli.layers import preview
 
+            if len(positionals.images) > 1:
+                raise CamtoolError(f"--preview-model takes one image at most, got {len(positionals.images)}.")
             image = Path(positionals.images[0]) if positionals.images else None
             preview(running, model, image, depth, text, vit_like, num_extra_tokens, as_json=as_json)
             return
@@ -137,7 +139,9 @@ def vis(
         figure_options.check()
         files = find_images(positionals.images)
         raw = save_raw and Path(os.path.expanduser(save_raw))
-        output = Output(save_path and os.path.expanduser(save_path), raw, files.several, files.paths)
+        output = Output(
+            save_path and os.path.expanduser(save_path), raw, files.several, [*files.paths, *([str(target_image)] if target_image else [])]
+        )
         output.check()
         is_concepts = _is_concepts(
             method or [],

@@ -60,6 +60,8 @@ def build_speed(spec: Speed | Mapping[str, Any] | None) -> Speed:
     """
     if isinstance(spec, Speed):
         return spec
+    if spec is not None and not isinstance(spec, Mapping):
+        raise ConfigError(f"Expected speed as a dict, such as dict(fold=True), got {spec!r}.")
     for setting, value in (spec or {}).items():
         if setting == "amp" and value is not None and value not in _AMP:
             raise ConfigError(f"speed: expected amp to be {', '.join(map(repr, _AMP))} or None, got {value!r}.")

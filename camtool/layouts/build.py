@@ -25,7 +25,7 @@ def build_layout(spec: str | Mapping[str, Any] | Layout | None) -> Layout | None
         >>> build_layout({"type": "Tokens", "num_extra_tokens": 1}).num_extra_tokens
         1
     """
-    return None if spec is None else build(LAYOUTS, spec)
+    return None if spec is None else build(LAYOUTS, spec, base=Layout)
 
 
 def fit_layout(

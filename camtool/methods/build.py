@@ -73,8 +73,8 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
         >>> smooth.name, smooth.samples
         ('smooth:layercam', 50)
     """
-    if isinstance(spec, BaseMethod):
-        return spec
+    if not isinstance(spec, (str, Mapping)):
+        return build(METHODS, spec, base=BaseMethod, error=MethodError)
     settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" in settings:
         named = spec_of(str(settings["type"]))
@@ -97,7 +97,7 @@ def build_methods(specs: str | Mapping[str, Any] | BaseMethod | Iterable[str | M
         >>> list(build_methods(["gradcam", "smooth", "gradcam"]))
         ['gradcam', 'smooth:gradcam']
     """
-    several = [specs] if isinstance(specs, (str, Mapping, BaseMethod)) else specs
+    several = specs if isinstance(specs, Iterable) and not isinstance(specs, (str, Mapping)) else [specs]
     methods = [build_method(spec) for spec in several]
     if not methods:
         raise MethodError(f"No method given; expected one of: {', '.join(method_names())}.")

@@ -347,3 +347,16 @@ def test_a_warning_of_another_library_is_shown_as_it_is(explainer: Explainer) ->
     hook = explainer.network.model.register_forward_pre_hook(lambda *_: warnings.warn(OddWarning("odd", code=3), stacklevel=1))
     with hook, pytest.warns(OddWarning, match="odd 3"):
         assert len(explainer([CAT, ROCKET])) == 2
+
+
+def test_what_a_network_that_is_built_has_already_is_not_taken(small_network: Network) -> None:
+    for arguments in ({"checkpoint": "x.pth"}, {"random_weights": True}, {"cfg_options": {"a": 1}}, {"checkpoint_keys": [("a", "b")]}):
+        with pytest.raises(ConfigError, match="got a Network, which is built already"):
+            Explainer(small_network, **arguments)
+
+
+def test_numbers_below_one_are_refused(explainer: Explainer) -> None:
+    with pytest.raises(CamtoolError, match="batch size of at least 1, got 0"):
+        explainer([CAT], batch_size=0)
+    with pytest.raises(TargetError, match="of at least 1, got 0"):
+        explainer(CAT, top_k=0)

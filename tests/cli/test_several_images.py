@@ -347,3 +347,18 @@ def test_an_image_that_the_network_does_not_take_does_not_stop_the_others(method
     reports = json.loads(finished.stdout)
     assert ["error" in report for report in reports] == [False, True, False]
     assert "Raised by the network itself" in reports[1]["error"]
+
+
+def test_a_preview_takes_one_image_at_most(run: Run, small: str) -> None:
+    finished = run("vis", "--preview-model", CAT, ROCKET, small, "--random-weights")
+    assert finished.exit_code == 2
+    assert "takes one image at most, got 2" in finished.stderr
+
+
+def test_the_reference_image_is_not_overwritten(run: Run, small: str, tmp_path: Path) -> None:
+    shutil.copy(ROCKET, tmp_path / "reference.jpg")
+    before = (tmp_path / "reference.jpg").read_bytes()
+    finished = run("vis", CAT, small, "--random-weights", "--target-image", "reference.jpg", "--save-path", "reference.jpg")
+    assert finished.exit_code == 2
+    assert "would overwrite an image that is read" in finished.stderr
+    assert (tmp_path / "reference.jpg").read_bytes() == before
