@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from camtool import CAM
 from camtool.errors import MethodError
-from camtool.methods import GradCAM, Integrated, LayerCAM, Smooth, build_method, build_methods, find_method, spec_of
+from camtool.methods import BaseMethod, GradCAM, Integrated, LayerCAM, Needs, Smooth, build_method, build_methods, find_method, spec_of
 from camtool.methods._noise import Noise
+from camtool.registry import METHODS
 from tests.networks import autograd_evidence, images, small_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
@@ -143,3 +144,17 @@ def test_a_batch_equals_singles_and_the_same_map_comes_twice(name: str) -> None:
     batch = cam(inputs, 1).maps
     assert torch.equal(cam(inputs, 1).maps, batch)
     torch.testing.assert_close(torch.cat([cam(inputs[i : i + 1], 1).maps for i in range(3)]), batch, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_lies_at_most_two_levels_below_the_base() -> None:
+    for method in METHODS.module_dict.values():
+        below = [kind for kind in method.__mro__ if issubclass(kind, BaseMethod) and kind is not BaseMethod]
+        assert len(below) <= 2, f"{method.__name__}: {' < '.join(kind.__name__ for kind in below)}"
+
+
+def test_a_wrapper_needs_what_follows_from_the_method_inside() -> None:
+    assert build_method("smooth:cdam").needs == Needs(tokens=True, further_gradients=True)
+    assert build_method("smooth:eigencam").needs == Needs()
+    assert build_method("integrated:cdam").needs == Needs(tokens=True, further_gradients=True)
+    assert build_method("finer:ablationcam").needs == build_method("ablationcam").needs
+    assert build_method("smooth:finer:scorecam").needs == Needs()
