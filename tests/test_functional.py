@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from camtool.functional import first_component, fuse, min_max, resize, spatial_axes, spatial_mean, spatial_sum
+from camtool.methods import SegEigenCAM
 from camtool.methods.activation.kpca_cam import first_kernel_component
 
 
@@ -125,3 +126,12 @@ def test_the_sign_of_a_component_is_decided_by_its_large_values_where_the_channe
     even = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, 1, 2, 2) * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
     assert first_component(even)[0, 0, 0] > 0
     assert first_component(-even)[0, 0, 0] > 0
+
+
+def test_the_sign_of_seg_eigen_cam_is_not_turned_by_rounding_where_both_deviations_are_equal() -> None:
+    # Two positions lie equally far from their mean, so that the largest deviation has either sign.
+    maps = torch.randn(200, 8, 1, 2)
+    expected = SegEigenCAM().collapse(maps)
+    for _ in range(4):
+        rounded = SegEigenCAM().collapse(maps * (1 + 1e-6 * (2 * torch.rand_like(maps) - 1)))
+        assert ((rounded * expected).sum(dim=(1, 2)) > 0).all()

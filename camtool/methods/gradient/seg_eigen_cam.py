@@ -2,7 +2,7 @@
 
 import torch
 
-from camtool.functional import first_component
+from camtool.functional import UNDECIDED, first_component
 from camtool.methods._base import GradientMethod
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap, Weights
@@ -12,7 +12,8 @@ from camtool.types import Maps, RawMap, Weights
 class SegEigenCAM(GradientMethod):
     """Projects abs(gradient) * activation on its first principal component over channels (eq. 10).
 
-    The sign is chosen so that the largest deviation is positive (eq. 13).
+    The sign is chosen so that the largest deviation is positive (eq. 13). Differs from eq. 13 where the largest deviations of both signs
+    are equal but for rounding: there the sign is that of Eigen-CAM.
 
     Example:
         >>> import torch
@@ -31,7 +32,7 @@ class SegEigenCAM(GradientMethod):
         component = first_component(contributions)
         axes = tuple(range(1, component.ndim))
         lowest, highest = component.amin(dim=axes, keepdim=True), component.amax(dim=axes, keepdim=True)
-        return torch.where(lowest.abs() > highest.abs(), -component, component)
+        return torch.where(lowest.abs() > highest.abs() * (1 + UNDECIDED), -component, component)
 
     def collapse_smoothly(self, contributions: Maps) -> RawMap:
         return self.collapse(contributions)  # already a principal component
