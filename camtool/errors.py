@@ -78,6 +78,21 @@ def warn(message: str, *, sample: int | None = None) -> None:
         warnings.warn(warning, stacklevel=level)
 
 
+@contextmanager
+def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect the CamtoolWarnings of a `with` block in a list, without showing them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CamtoolWarning)
+        yield caught
+
+
+def emit_again(warning: warnings.WarningMessage, message: str = "") -> None:
+    """Issue a recorded warning again, at the line where it was raised; a non-empty `message` replaces the text of one of camtool's."""
+    # Another library's warning may take more than a message.
+    again = CamtoolWarning(message) if message and issubclass(warning.category, CamtoolWarning) else warning.message
+    warnings.warn_explicit(again, warning.category, warning.filename, warning.lineno)
+
+
 def as_camtool_error(error: Exception) -> CamtoolError | None:
     """Return an error caused by the user's input as CamtoolError: it is one, or the network itself raised it; else None."""
     if isinstance(error, CamtoolError):

@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.target_selection import TargetSelection, read_selection
 from camtool.attribution.cam import CAM
-from camtool.errors import CamtoolError, CamtoolWarning, ConfigError, as_camtool_error
+from camtool.errors import CamtoolError, ConfigError, as_camtool_error, emit_again, recorded_warnings
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
 from camtool.instrumentation.batching import Progress
@@ -239,8 +238,14 @@ class Explainer:
 
     def _explain(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> list[Explanation]:
         inputs = torch.cat([prepared.inputs for prepared in batch]).to(next(self.network.model.parameters()).device)
-        with recorded_warnings() as caught:
-            answers = selection.explain(self.cam, self.network, inputs)
+        caught: list[warnings.WarningMessage] = []
+        try:
+            with recorded_warnings() as caught:
+                answers = selection.explain(self.cam, self.network, inputs)
+        except Exception:
+            for warning in caught if len(batch) == 1 else ():  # a larger batch is repeated, and warns again
+                emit_again(warning)
+            raise
         for warning in caught:
             sample = getattr(warning.message, "sample", None)
             message = str(warning.message)
@@ -279,18 +284,3 @@ class _Prepared:
     inputs: Tensor
     """(1, c, h, w), on the CPU."""
     warnings: list[str]
-
-
-@contextmanager
-def recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect the CamtoolWarnings of a `with` block in a list, without showing them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CamtoolWarning)
-        yield caught
-
-
-def emit_again(warning: warnings.WarningMessage, message: str = "") -> None:
-    """Issue a recorded warning again, at the line where it was raised; a non-empty `message` replaces the text of one of camtool's."""
-    # Another library's warning may take more than a message.
-    again = CamtoolWarning(message) if message and issubclass(warning.category, CamtoolWarning) else warning.message
-    warnings.warn_explicit(again, warning.category, warning.filename, warning.lineno)

@@ -14,6 +14,7 @@ from camtool.fusion import Fusion, build_fusion
 from camtool.instrumentation.acceleration import Speed, build_speed
 from camtool.layouts import Layout, build_layout
 from camtool.methods import BaseMethod, InputMethod, build_method, build_methods, family, find_method, method_names, reads_layers, spec_of
+from camtool.methods.build import as_specs
 
 ALL = "all"
 """As a method's name: every method that fits the network."""
@@ -54,8 +55,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
         MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or lacks a setting.
     """
     recipe = loaded.cam
-    is_iterable = isinstance(method, Iterable) and not isinstance(method, (str, Mapping))
-    specs: list[Any] = list(method or ()) if is_iterable else [] if method is None else [method]  # type: ignore[arg-type]
+    specs = [] if method is None else as_specs(method)
     every = _is_all(specs)
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from camtool.cli import options
 from camtool.cli.command import session
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import CamtoolError, MethodError, as_camtool_error
+from camtool.errors import CamtoolError, MethodError, as_camtool_error, emit_again, recorded_warnings
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
@@ -212,18 +213,18 @@ def _concepts(
     explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None, names: Sequence[str] | None
 ) -> "Iterator[ConceptExplanation | CamtoolError]":
     from camtool.apis.concepts import COMPONENTS, explain_concepts
-    from camtool.apis.explainer import emit_again, recorded_warnings
 
     for number, image in enumerate(images):
+        caught: list[warnings.WarningMessage] = []
+        result: ConceptExplanation | CamtoolError
         try:
             with recorded_warnings() as caught:
-                explanation = explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
+                result = explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
         except Exception as error:
             described = as_camtool_error(error)
             if described is None:
                 raise
-            yield described
-            continue
+            result = described
         for warning in caught:
             emit_again(warning, f"{names[number]}: {warning.message}" if names else "")
-        yield explanation
+        yield result

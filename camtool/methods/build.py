@@ -86,6 +86,11 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
     return build(METHODS, settings, error=MethodError)
 
 
+def as_specs(specs: Any) -> list[Any]:
+    """Return one name, config dict or method as a list of one; several as a list."""
+    return list(specs) if isinstance(specs, Iterable) and not isinstance(specs, (str, Mapping)) else [specs]
+
+
 def build_methods(specs: str | Mapping[str, Any] | BaseMethod | Iterable[str | Mapping[str, Any] | BaseMethod]) -> dict[str, BaseMethod]:
     """Return methods by name, in the given order; a repeated name counts once.
 
@@ -97,8 +102,7 @@ def build_methods(specs: str | Mapping[str, Any] | BaseMethod | Iterable[str | M
         >>> list(build_methods(["gradcam", "smooth", "gradcam"]))
         ['gradcam', 'smooth:gradcam']
     """
-    several = specs if isinstance(specs, Iterable) and not isinstance(specs, (str, Mapping)) else [specs]
-    methods = [build_method(spec) for spec in several]
+    methods = [build_method(spec) for spec in as_specs(specs)]
     if not methods:
         raise MethodError(f"No method given; expected one of: {', '.join(method_names())}.")
     by_name: dict[str, BaseMethod] = {}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from camtool import CAM, Explainer, Explanation
 from camtool.apis.settings import every_method
-from camtool.errors import CamtoolError, CamtoolWarning, ConfigError, ImageError, MethodError, OutputError, TargetError
+from camtool.errors import CamtoolError, CamtoolWarning, ConfigError, ImageError, MethodError, OutputError, TargetError, warn
 from camtool.io.images import read_picture
 from camtool.models import Network
 from tests.cli.fixtures import CAT, ESPRESSO, PAIR, ROCKET
@@ -360,3 +360,19 @@ def test_numbers_below_one_are_refused(explainer: Explainer) -> None:
         explainer([CAT], batch_size=0)
     with pytest.raises(TargetError, match="of at least 1, got 0"):
         explainer(CAT, top_k=0)
+
+
+@pytest.mark.filterwarnings("always::camtool.errors.CamtoolWarning")
+def test_what_was_warned_of_before_an_error_is_not_lost(small_path: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Explainer(small_path, random_weights=True, method="gradcam")
+
+    def refusing(*_: Any) -> None:
+        warn("the layer is called twice")
+        raise MethodError("not defined here")
+
+    selection = own.select()
+    monkeypatch.setattr(selection, "explain", refusing)
+    with pytest.warns(CamtoolWarning, match="called twice") as caught:
+        results = list(own.stream([noise, noise], selection))
+    assert [str(result) for result in results] == ["not defined here"] * 2
+    assert len(caught) == 2
