@@ -17,6 +17,7 @@ import camtool
 PACKAGE = Path(camtool.__file__).parent
 ROOMS = ("camtool.layouts", "camtool.methods", "camtool.targets")
 FURTHER = {
+    "camtool.axes": ["Axes", "axes_in_transformers", "default_axes"],
     "camtool.functional": ["first_component", "fuse", "min_max", "resize", "spatial_mean", "to_float32"],
     "camtool.fusion": ["Mean", "Product", "Refined", "Winsorized", "build_fusion"],
     "camtool.instrumentation.acceleration": ["Speed", "build_speed"],

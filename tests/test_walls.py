@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 # From the ground up. Rooms of one floor do not import each other.
 FLOORS = [
     {"errors", "types"},
-    {"functional", "registry"},
+    {"axes", "functional", "registry"},
     {"config", "io", "fusion", "layouts", "targets"},
     {"datasets", "methods", "visualization"},
     {"instrumentation", "models"},

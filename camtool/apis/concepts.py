@@ -118,11 +118,12 @@ def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: in
     picture, inputs = explainer.preprocessed(image, number)
     concepts = deep_feature_factorization(
         network.model,
-        network.source.inputs(inputs.to(next(network.model.parameters()).device)),
+        network.inputs(inputs.to(next(network.model.parameters()).device), explainer.cam.input_axes),
         n_components,
         target_layer=layers[0],
         layout=explainer.settings.cam["layout"],
         input=network.source.picture_input,
+        input_axes=explainer.cam.input_axes,
         seed=explainer.settings.model.seed,
     )
     return ConceptExplanation(picture, inputs, network, concepts, _classes(network, concepts))

@@ -39,7 +39,7 @@ class Explainer:
         seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
         target_layers: paths or modules; None: those of the config, else derived from the network.
-        layout, target, aug_smooth, eigen_smooth, fuse, speed: as in a config's `cam = dict(…)`; None: its value.
+        layout, input_axes, target, aug_smooth, eigen_smooth, fuse, speed: as in a config's `cam = dict(…)`; None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
         progress: `progress(description, done, total)`, called between the chunks of long computations.
 
@@ -68,6 +68,7 @@ class Explainer:
         method: MethodSpec | Iterable[MethodSpec] | None = None,
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
         layout: str | Mapping[str, Any] | Layout | None = None,
+        input_axes: str | None = None,
         target: str | Mapping[str, Any] | None = None,
         aug_smooth: bool | None = None,
         eigen_smooth: bool | None = None,
@@ -100,6 +101,7 @@ class Explainer:
             method=method,
             target_layers=target_layers,
             layout=layout,
+            input_axes=input_axes,
             target=target,
             aug_smooth=aug_smooth,
             eigen_smooth=eigen_smooth,
@@ -130,7 +132,8 @@ class Explainer:
         self.network = network
         self.seconds_loading = 0.0
         """Time to build the network."""
-        self.cam = CAM(network.model, **settings.cam, input=network.source.picture_input, progress=progress)
+        arguments = {**settings.cam, "input_axes": settings.cam["input_axes"] or network.source.input_axes}
+        self.cam = CAM(network.model, **arguments, input=network.source.picture_input, progress=progress)
 
     def __call__(
         self,

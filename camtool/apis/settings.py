@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from camtool.apis.model import ModelRequest
+from camtool.axes import Axes
 from camtool.config.loading import LoadedConfig
 from camtool.errors import MethodError
 from camtool.fusion import Fusion, build_fusion
@@ -43,6 +44,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     method: MethodSpec | Iterable[MethodSpec] | None = None,
     target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
     layout: str | Mapping[str, Any] | Layout | None = None,
+    input_axes: str | None = None,
     target: str | Mapping[str, Any] | None = None,
     aug_smooth: bool | None = None,
     eigen_smooth: bool | None = None,
@@ -53,6 +55,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
 
     Raises:
         MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or lacks a setting.
+        CamtoolError: if the input's axes cannot be read.
     """
     recipe = loaded.cam
     specs = [] if method is None else as_specs(method)
@@ -61,11 +64,13 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
     if not any(map(reads_layers, methods)):  # the config's target layers do not concern these methods
         recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
+    axes = recipe.get("input_axes") if input_axes is None else input_axes
     arguments = {
         "target_layers": recipe.get("target_layers") if target_layers is None or target_layers == [] else target_layers,
         "method": methods,
         "skip_unfit": every,
         "layout": build_layout(recipe.get("layout") if layout is None else layout),
+        "input_axes": None if axes is None else Axes(axes).letters,
         "aug_smooth": recipe.get("aug_smooth", False) if aug_smooth is None else aug_smooth,
         "eigen_smooth": recipe.get("eigen_smooth", False) if eigen_smooth is None else eigen_smooth,
         "fuse": build_fusion(fuse or recipe.get("fuse") or "mean"),

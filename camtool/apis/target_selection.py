@@ -16,7 +16,7 @@ from camtool.attribution.cam import CAM
 from camtool.attribution.result import CAMResult
 from camtool.errors import TargetError
 from camtool.instrumentation.embedding import EmbeddingOutput
-from camtool.instrumentation.inputs import find_inputs
+from camtool.instrumentation.network_inputs import network_inputs
 from camtool.models import Network
 from camtool.models.class_labels import find_class, label
 from camtool.targets import (
@@ -130,7 +130,7 @@ class ClassSelection(TargetSelection):
             chosen[:] = [self._chosen(network, logits[sample : sample + 1]) for sample in range(len(logits))]  # probing calls it, too
             return [targets for targets, _ in chosen]
 
-        results = cam(network.source.inputs(inputs), FromLogits(choose))
+        results = cam(network.inputs(inputs, cam.input_axes), FromLogits(choose))
         selected = []
         for sample, (targets, partial_result) in enumerate(chosen):
             of_sample = {method: sample_of(result, sample) for method, result in results.items()}
@@ -194,7 +194,7 @@ class WholeSelection(TargetSelection):
 
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
         """Return the results; classes are ranked where the network gives one score per class."""
-        results = cam(network.source.inputs(inputs), [[self._target]] * len(inputs))
+        results = cam(network.inputs(inputs, cam.input_axes), [[self._target]] * len(inputs))
         return [
             self._of_sample(network, {method: sample_of(result, sample) for method, result in results.items()})
             for sample in range(len(inputs))
@@ -223,11 +223,11 @@ class SimilaritySelection(TargetSelection):
 
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
         """Return the results; the reference image takes a forward pass of its own."""
-        source = network.source
-        reference = network.preprocess(self._reference.picture).to(inputs.device)
-        with EmbeddingOutput(network.model, find_inputs(source.inputs(reference), source.picture_input)) as embedding:
+        reference = network.inputs(network.preprocess(self._reference.picture).to(inputs.device), cam.input_axes)
+        prepared = network_inputs(network.model, reference, network.source.picture_input, cam.input_axes)
+        with EmbeddingOutput(network.model, prepared) as embedding:
             target = EmbeddingSimilarity(embedding.reference)
-            results = cam(source.inputs(inputs), [[target]] * len(inputs))
+            results = cam(network.inputs(inputs, cam.input_axes), [[target]] * len(inputs))
         facts = {"image": self._reference.name, "embedding": f"{embedding.source}, {len(embedding.reference)} numbers"}
         selected = []
         for sample in range(len(inputs)):

@@ -13,13 +13,15 @@ from camtool.attribution.computation import Computation
 from camtool.attribution.context import CallContext
 from camtool.attribution.input_gradients import input_source
 from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
+from camtool.axes import Axes
 from camtool.errors import CamtoolError, LayerError, MethodError, warn
 from camtool.fusion import Fusion, build_fusion
 from camtool.instrumentation.acceleration import FastNetwork, Speed, build_speed
 from camtool.instrumentation.batching import Progress
-from camtool.instrumentation.inputs import Inputs, find_inputs
+from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer, path_of
 from camtool.instrumentation.module_state import eager
+from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.target_layers import LAST_NORM, Probe, probe
 from camtool.layouts import Layout, build_layout, fit_layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, build_method, build_methods, reads_layers
@@ -42,6 +44,8 @@ class CAM:
         fuse: fusion of the maps of several layers: "mean", "product", "refined", or a config dict such as
             `dict(type='Winsorized', percentile=80)`; methods with a fusion of their own (refinecam, polycam …) keep it.
         input: key or position of the input that the maps lie over, for networks with several; None: the only possible one.
+        input_axes: letters of this input's axes: n the batch, c the channels if there are any, others the spatial axes, such as
+            "ntchw" or "ntf"; None: those the network is known to take (transformers), else n, c, spatial.
         skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` has the reasons by method.
         progress: called between the chunks of long computations as `progress(description, done, total)`.
         speed: settings of an accelerated copy of the network, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
@@ -73,6 +77,7 @@ class CAM:
         eigen_smooth: bool = False,
         fuse: str | dict[str, Any] | Fusion = "mean",
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
+        input_axes: str | None = None,
         skip_unfit: bool = False,
         progress: Progress | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
@@ -90,6 +95,8 @@ class CAM:
         self._eigen_smooth = eigen_smooth
         self._fusion = build_fusion(fuse)
         self._input = input
+        self.input_axes = None if input_axes is None else Axes(input_axes).letters
+        """Axes of the input, as given; None: found from the network."""
         self._progress = progress
         self._skip_unfit = skip_unfit
         self._unfit: dict[str, str] = {}
@@ -129,14 +136,15 @@ class CAM:
         """Return a CAMResult, or a dict of them by method name if `method` was several; all share one forward pass.
 
         Args:
-            inputs: (n, c, *spatial), preprocessed; or a tuple of arguments by position, or a dict by keyword, with such a tensor.
+            inputs: (n, c, *spatial), or as `input_axes` says, preprocessed; or a tuple of arguments by position, or a dict by keyword,
+                with such a tensor. Maps have the spatial axes in the input's order.
             targets: None (each sample's predicted class), one class index for all, one item per sample, or one list of k items
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
         self._check_model()
         # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
-            prepared = find_inputs(inputs, self._input).detached()
+            prepared = self._found(inputs).detached()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
             model = self._fast.of(prepared, self.target_layers)
@@ -156,9 +164,12 @@ class CAM:
         """Return the measurements of every layer on the first sample of `inputs`, and the layers that can be target layers."""
         self._check_model()
         with torch.inference_mode(False):
-            sample = find_inputs(inputs, self._input).first_sample().detached()
+            sample = self._found(inputs).first_sample().detached()
             fit = partial(self._fit, batch=1, input_size=sample.picture.shape[2:])
             return probe(self._model, sample, fit, of_first_sample(targets))
+
+    def _found(self, inputs: Any) -> Inputs:
+        return network_inputs(self._model, inputs, self._input, self.input_axes)
 
     def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
         return fit_layout(tensor, batch, input_size, self._layout, module=module)

@@ -66,7 +66,9 @@ def preview(
 
     inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
     layout = layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
-    probed = CAM(network.model, layout=layout, input=network.source.picture_input).probe(network.source.inputs(inputs))
+    source = network.source
+    cam = CAM(network.model, layout=layout, input=source.picture_input, input_axes=source.input_axes)
+    probed = cam.probe(network.inputs(inputs, source.input_axes))
     default, why = _default(probed)
     shown = [layer for layer in probed.layers if _is_wanted(layer, depth, text)]
     described = [_described(layer, default) for layer in shown]

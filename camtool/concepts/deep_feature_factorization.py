@@ -13,10 +13,11 @@ from camtool.concepts.nmf import ITERATIONS, factorize
 from camtool.errors import LayerError, MethodError
 from camtool.functional import min_max, resize, to_float32
 from camtool.instrumentation.activations import Capture
-from camtool.instrumentation.inputs import Inputs, find_inputs
+from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer, path_of
 from camtool.instrumentation.linear_head import find_linear_head
 from camtool.instrumentation.module_state import eager, evaluating
+from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.target_layers import probe
 from camtool.layouts import Layout, build_layout, fit_layout
 from camtool.targets import Output, find_logits
@@ -45,7 +46,7 @@ class Concepts:
     """Why this layer: "as given", or the rule that chose it."""
 
 
-def deep_feature_factorization(
+def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
     model: nn.Module,
     inputs: Any,
     n_components: int = 5,
@@ -53,6 +54,7 @@ def deep_feature_factorization(
     target_layer: str | nn.Module | None = None,
     layout: str | dict[str, Any] | Layout | None = None,
     input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word, as in CAM
+    input_axes: str | None = None,
     seed: int = 0,
     iterations: int = ITERATIONS,
 ) -> Concepts:
@@ -69,6 +71,7 @@ def deep_feature_factorization(
         target_layer: path or module; None: derived by probing the network.
         layout: how the layer's tensor becomes maps; None: found from its shape.
         input: of a network with several inputs, the one that the maps lie over.
+        input_axes: letters of this input's axes, such as "ntchw"; None: as in CAM.
         seed: of the factorization's random start.
         iterations: maximum number of iterations.
 
@@ -89,7 +92,7 @@ def deep_feature_factorization(
     """
     model, user_layout = eager(model), build_layout(layout)
     with torch.inference_mode(False), torch.no_grad():
-        arguments = find_inputs(inputs, input).detached()
+        arguments = network_inputs(model, inputs, input, input_axes).detached()
         size = arguments.picture.shape[2:]
         path, module, reason = _layer(model, arguments, target_layer, user_layout)
         fit = partial(_fit, layout=user_layout, batch=len(arguments.picture), input_size=size)

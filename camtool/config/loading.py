@@ -15,13 +15,14 @@ from camtool.config.names import find_named, zoo_models
 from camtool.config.shipped import OWN, SUFFIXES, ZOO, is_name, scoped_file, shipped_file
 from camtool.errors import ConfigError, closest
 
-CAM_KEYS = ("method", "target_layers", "layout", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
+CAM_KEYS = ("method", "target_layers", "layout", "input_axes", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
 """Keys that the `cam` dict of a config may have."""
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "method": ((str, Mapping), "a name, a dict with 'type', or a list of these"),
     "target_layers": ((str,), "a layer path or a list of these"),
     "layout": ((str, Mapping), "a name or a dict with 'type'"),
+    "input_axes": ((str,), "letters such as 'ntchw'"),
     "target": ((str, Mapping), "a name or a dict with 'type'"),
     "fuse": ((str, Mapping), "a name or a dict with 'type'"),
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
@@ -195,7 +196,7 @@ def _check_cam(config: Config, source: str) -> None:
             raise ConfigError(f"'cam' of config '{source}' has no key '{key}'{closest(key, CAM_KEYS)}; expected {', '.join(CAM_KEYS)}.")
     for key, (kinds, expected) in _KINDS.items():
         values = cam.get(key)
-        several = isinstance(values, (list, tuple)) and key not in ("layout", "target", "fuse", "speed")
+        several = isinstance(values, (list, tuple)) and key in ("method", "target_layers")
         if values is not None and not all(isinstance(value, kinds) for value in (values if several else [values])):
             raise ConfigError(f"'cam.{key}' of config '{source}' must be {expected}, got {values!r}.")
     for key in ("aug_smooth", "eigen_smooth"):

@@ -1,11 +1,13 @@
 """Arguments of a network, and the tensor among them that the maps lie over."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
+from camtool.axes import Axes, default_axes
 from camtool.errors import CamtoolError
 
 _Place = tuple[str | int, ...]
@@ -18,39 +20,56 @@ class Inputs:
     arguments: Any
     place: _Place
     """Keys and positions of the maps' tensor in `arguments`; () if it is the only argument."""
+    axes: Axes
+    """Axes of the maps' tensor in `arguments`, in its own order."""
+
+    @cached_property
+    def picture(self) -> Tensor:
+        """(n, c, *spatial): the tensor that the maps lie over, with its axes in this order."""
+        return self.axes.to_picture(self._tensor)
 
     @property
-    def picture(self) -> Tensor:
-        """(n, c, *spatial): the tensor that the maps lie over."""
+    def _tensor(self) -> Tensor:
         return next(tensor for place, tensor in _tensors(self.arguments) if place == self.place)
 
     def with_picture(self, picture: Tensor) -> "Inputs":
-        """Return these inputs with another tensor `picture`."""
-        return Inputs(_mapped(self.arguments, lambda place, tensor: picture if place == self.place else tensor), self.place)
+        """Return these inputs with another tensor `picture` (n, c, *spatial)."""
+        tensor = self.axes.from_picture(picture)
+        return self._mapped(lambda place, other: tensor if place == self.place else other)
 
     def first_sample(self) -> "Inputs":
-        """Return the inputs of the first sample alone: the first row of every tensor with the batch axis first."""
+        """Return the inputs of the first sample alone, of every tensor with a batch axis."""
         return self.sample(0)
 
     def sample(self, index: int) -> "Inputs":
         """Return the inputs of one sample alone."""
-        return self._by_sample(lambda tensor: tensor[index : index + 1])
+        return self._by_sample(lambda tensor, axis: tensor.narrow(axis, index, 1))
 
     def expanded(self, times: int) -> "Inputs":
         """Return the inputs of one sample, repeated `times` as expanded views."""
-        return self._by_sample(lambda tensor: tensor.expand(times, *tensor.shape[1:]))
+        return self._by_sample(lambda tensor, axis: tensor.expand(*tensor.shape[:axis], times, *tensor.shape[axis + 1 :]))
 
     def repeated(self, times: int) -> "Inputs":
         """Return the inputs of the whole batch, repeated `times`."""
-        return self._by_sample(lambda tensor: tensor.repeat(times, *[1] * (tensor.ndim - 1)))
+        return self._by_sample(lambda tensor, axis: tensor.repeat(*[1] * axis, times, *[1] * (tensor.ndim - axis - 1)))
 
-    def _by_sample(self, change: Callable[[Tensor], Tensor]) -> "Inputs":
-        batch = len(self.picture)
-        return Inputs(_mapped(self.arguments, lambda _, tensor: change(tensor) if tensor.shape[:1] == (batch,) else tensor), self.place)
+    def _by_sample(self, change: Callable[[Tensor, int], Tensor]) -> "Inputs":
+        """Apply `change` to every tensor that has the batch on the same axis as the picture, else on the first, with this axis."""
+        own = self.axes.batch
+        batch = self._tensor.shape[own]
+
+        def of_batch(_: _Place, tensor: Tensor) -> Tensor:
+            axis = next((axis for axis in (own, 0) if tensor.shape[axis : axis + 1] == (batch,)), None)
+            return tensor if axis is None else change(tensor, axis)
+
+        return self._mapped(of_batch)
 
     def detached(self) -> "Inputs":
         """Return the same values without a graph; only inference tensors, which cannot join a graph, are copied."""
-        return Inputs(_mapped(self.arguments, lambda _, tensor: tensor.clone() if tensor.is_inference() else tensor.detach()), self.place)
+        return self._mapped(lambda _, tensor: tensor.clone() if tensor.is_inference() else tensor.detach())
+
+    def _mapped(self, change: Callable[[_Place, Tensor], Tensor]) -> "Inputs":
+        return replace(self, arguments=_mapped(self.arguments, change))
 
     def run(self, model: nn.Module) -> Any:
         """Return the network's output; errors of the network get a note with the shapes of its arguments."""
@@ -68,23 +87,29 @@ class Inputs:
             raise
 
 
-def find_inputs(inputs: Any, name: str | int | _Place | None = None) -> Inputs:
+def find_inputs(inputs: Any, name: str | int | _Place | None = None, axes: str | Axes | None = None) -> Inputs:
     """Return the inputs with the tensor at `name`: a key, a position, or several of these, outermost first.
 
-    None: the only tensor that can be a picture, (n, c, *spatial) with one to three spatial axes.
+    None: the only tensor that can be a picture: of floating point, with as many axes as `axes` has letters.
+
+    Args:
+        axes: letters of the tensor's axes, such as "ntchw"; None: n, c and one to three spatial axes, in this order.
 
     Raises:
-        CamtoolError: if there is no such tensor, or several and no name.
+        CamtoolError: if there is no such tensor, or several and no name, or if `axes` cannot be read.
 
     Example:
         >>> import torch
         >>> from camtool.instrumentation.inputs import find_inputs
         >>> find_inputs({"pixels": torch.zeros(1, 3, 8, 8), "mask": torch.zeros(1, 8)}).place
         ('pixels',)
+        >>> find_inputs(torch.zeros(1, 16, 3, 8, 8), axes="ntchw").picture.shape
+        torch.Size([1, 3, 16, 8, 8])
     """
+    given = axes if axes is None or isinstance(axes, Axes) else Axes(axes)
     arguments = _mapped(inputs, lambda _, tensor: tensor)
     tensors = dict(_tensors(arguments))
-    fitting = [place for place, tensor in tensors.items() if _is_picture(tensor)]
+    fitting = [place for place, tensor in tensors.items() if _axes_of(tensor, given)]
     if name is not None and not isinstance(inputs, Tensor):
         fitting = [place for place in tensors if place == name] or [place for place in tensors if place[-1] == name]
         if not fitting:
@@ -93,15 +118,20 @@ def find_inputs(inputs: Any, name: str | int | _Place | None = None) -> Inputs:
         raise CamtoolError(
             f"Several inputs can be the picture that the maps lie over: {', '.join(map(_quoted, fitting))}; name one by input=…."
         )
-    if not fitting or not _is_picture(tensors[fitting[0]]):
+    own = _axes_of(tensors[fitting[0]], given) if fitting else None
+    if own is None:
         tensor = next((tensors[place] for place in fitting or tensors), None)
         description = f"shape {tuple(tensor.shape)} of {tensor.dtype}" if tensor is not None else type(inputs).__name__
-        raise CamtoolError(f"Expected inputs (n, c, *spatial) of floating point with one to three spatial axes, got {description}.")
-    return Inputs(arguments, fitting[0])
+        expected = f"{given} of floating point" if given else "(n, c, *spatial) of floating point with one to three spatial axes"
+        raise CamtoolError(f"Expected inputs {expected}, got {description}. Other axes are named by input_axes=…, such as 'ntchw' or 'nt'.")
+    return Inputs(arguments, fitting[0], own)
 
 
-def _is_picture(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.ndim in (3, 4, 5) and 0 not in tensor.shape
+def _axes_of(tensor: Tensor, given: Axes | None) -> Axes | None:
+    """Return the axes of a tensor that can be a picture: those given, else n, c, spatial; None if it can be none."""
+    axes = given or default_axes(tensor.ndim)
+    fits = axes is not None and tensor.is_floating_point() and tensor.ndim == len(axes.letters) and 0 not in tensor.shape
+    return axes if fits else None
 
 
 def _tensors(arguments: Any, place: _Place = ()) -> Iterator[tuple[_Place, Tensor]]:

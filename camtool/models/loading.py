@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camtool.axes import Axes
 from camtool.config.loading import LoadedConfig
 from camtool.datasets.class_names import names_in_checkpoint
 from camtool.errors import CamtoolError, CheckpointError
@@ -36,6 +37,17 @@ class Network:
     """Numbers of keys loaded from the checkpoint; None: random weights."""
     names_of_data: Sequence[str] | None = field(default=None, repr=False)
     """Class names of the data set at hand, used if neither checkpoint nor config names the classes."""
+
+    def inputs(self, pictures: Tensor, axes: str | None = None) -> Any:
+        """Return the network's call arguments for preprocessed pictures (n, c, h, w).
+
+        Args:
+            axes: letters of the axes that the network's input has, such as "nhwc"; None: those of the pictures.
+
+        Raises:
+            CamtoolError: if the network's input has other spatial axes than a picture.
+        """
+        return self.source.inputs(pictures if axes is None else Axes(axes).from_picture(pictures))
 
     def class_names(self, classes: int) -> tuple[list[str] | None, str]:
         """Return (class names, ""); (None, reason) if no names for `classes` classes are known."""

@@ -69,6 +69,14 @@ class Source(ABC):
         """Keys and positions that lead to the image tensor in `inputs()`, outermost first; None if it is the only input."""
         return None
 
+    @property
+    def input_axes(self) -> str | None:
+        """Letters of the axes of the input that the maps lie over, such as "ntchw": the config's, else what the source knows of it.
+
+        None: those that the network itself is known to take, else n, c, spatial.
+        """
+        return self.loaded.cam.get("input_axes")
+
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
         """Return (class names or None, their owner for messages, such as "config")."""
         return as_names(self.options.get("classes")), "config"

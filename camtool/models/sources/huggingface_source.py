@@ -9,12 +9,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from camtool.axes import Axes, axes_in_transformers
 from camtool.config.loading import LoadedConfig
 from camtool.errors import CheckpointError, ConfigError
+from camtool.io.images import Picture
 from camtool.models.checkpoints import Checkpoint, read_checkpoint
 from camtool.models.sources._base import Preprocess, Source
 from camtool.models.sources.preprocessing import described, of_pil
@@ -28,10 +30,30 @@ except ImportError as missing:
     ) from missing
 
 
-class HuggingFaceModel(Source):
-    """Source of image classifiers of transformers, from a local directory or the hub, with image processor and labels.
+class _Task(NamedTuple):
+    """What a network classifies."""
 
-    Code in a repository is never run. `preprocess` replaces the image processor.
+    things: str
+    builder: Any
+    """The class of transformers that builds a network from a config."""
+    networks: Any
+    """Its mapping from a config's class to the network's, or to several."""
+    rank: int | None
+    """Number of axes of the input; None: by the network."""
+
+
+_TASKS = (
+    _Task("pictures", transformers.AutoModelForImageClassification, transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, 4),
+    _Task("clips", transformers.AutoModelForVideoClassification, transformers.MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING, 5),
+    _Task("sounds", transformers.AutoModelForAudioClassification, transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, None),
+)
+
+
+class HuggingFaceModel(Source):
+    """Source of image, video and audio classifiers of transformers, from a local directory or the hub, with labels.
+
+    Code in a repository is never run. Image classifiers come with their image processor, which `preprocess` replaces; video and audio
+    classifiers take tensors, with the axes `input_axes`.
     """
 
     own_keys = ("name", "preprocess")
@@ -45,31 +67,62 @@ class HuggingFaceModel(Source):
                 f"The model of '{loaded.name}' needs 'name': a directory, or a name on the hub such as google/vit-base-patch16-224."
             )
         self._config = self._from_repository(transformers.AutoConfig.from_pretrained, **self.arguments())
+        self._task = self._find_task()
+
+    def _find_task(self) -> _Task:
+        task = next((task for task in _TASKS if type(self._config) in task.networks), None)
+        if task is None:
+            raise ConfigError(
+                f"'{self.published}' is a network of the type '{self._config.model_type}', for which transformers "
+                f"{transformers.__version__} has no image, video or audio classifier."
+            )
+        return task
 
     def build(self) -> nn.Module:
-        kind = transformers.AutoModelForImageClassification
-        return self.constructed(lambda: kind.from_config(self._config, trust_remote_code=False))
+        return self.constructed(lambda: self._task.builder.from_config(self._config, trust_remote_code=False))
+
+    @property
+    def input_axes(self) -> str | None:
+        given = super().input_axes
+        if given is not None:
+            return given
+        known = [axes.letters for axes in axes_in_transformers(self._config.model_type, self._input_name)]
+        return next((letters for letters in known if self._task.rank in (None, len(letters))), None)
+
+    @property
+    def _input_name(self) -> str:
+        networks = self._task.networks[type(self._config)]  # of images: with and without a teacher, which take the same
+        return str((networks[0] if isinstance(networks, (list, tuple)) else networks).main_input_name)
 
     def read(self, weights: str) -> Checkpoint:
         if weights != self.published:
             return read_checkpoint(weights)
         model, loading = self._from_repository(
-            transformers.AutoModelForImageClassification.from_pretrained, config=self._config, output_loading_info=True, weights_only=True
+            self._task.builder.from_pretrained, config=self._config, output_loading_info=True, weights_only=True
         )
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # not buffers, which may be computed
         missing = sorted(parameters & {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
         if missing:
             raise CheckpointError(
-                f"'{self.published}' has no weights for {', '.join(missing[:4])}; expected an image classifier with a trained head "
-                "and the same number of classes."
+                f"'{self.published}' has no weights for {', '.join(missing[:4])}; expected a classifier with a trained head and the "
+                "same number of classes."
             )
         return Checkpoint(dict(model.state_dict()), {}, weights, self._digest())
 
     def preprocessing(self, model: nn.Module) -> Preprocess:
+        if self._task.rank != 4:
+            return self._refuse_picture
         if "preprocess" in self.options:
             return described(self.options["preprocess"])
         process = self._from_repository(transformers.AutoImageProcessor.from_pretrained)
         return of_pil(lambda image: process(images=image, return_tensors="pt")["pixel_values"])
+
+    def _refuse_picture(self, picture: Picture) -> Tensor:
+        shape = f" {Axes(self.input_axes)}" if self.input_axes else ""
+        raise ConfigError(
+            f"'{self.published}' ({self._config.model_type}) classifies {self._task.things}, not pictures: it takes a tensor "
+            f"{self._input_name}{shape}. Make it with the model's own processor, and give it to camtool.CAM in Python."
+        )
 
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
         labels = self._config.id2label or {}
@@ -89,7 +142,7 @@ class HuggingFaceModel(Source):
         except Exception as error:  # exceptions of the hub, of files and of their content; none names the repository
             text = " ".join(str(error).split())[:300]
             raise ConfigError(
-                f"Cannot load '{self.published}' as an image classifier of transformers: {type(error).__name__}: {text} "
+                f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text} "
                 "Expected a directory with config.json and weights, or a name on the hub and a connection to it."
             ) from error
 

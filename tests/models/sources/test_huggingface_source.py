@@ -87,9 +87,7 @@ def test_a_network_without_a_trained_head_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"Cannot load .* as an image classifier of transformers: .*Expected a directory with config.json"
-    ):
+    with pytest.raises(ConfigError, match=r"Cannot load .* as a classifier of transformers: .*Expected a directory with config.json"):
         load_network(load_config(f"hf/{tmp_path}"))
 
 

@@ -1,0 +1,133 @@
+"""Inputs of a network whose axes the network itself tells: those of transformers have conventions of their own.
+
+A spectrogram (n, time, frequency) or a clip (n, frames, c, h, w) has as many axes as (n, c, length) or (n, c, depth, height, width), so
+that nothing in a wrong map would show that they were confused.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from camtool.axes import Axes, axes_in_transformers
+from camtool.errors import CamtoolError
+from camtool.instrumentation.inputs import Inputs, find_inputs
+from camtool.instrumentation.module_state import evaluating
+
+_Name = str | int | tuple[str | int, ...] | None
+
+
+class _Argument(NamedTuple):
+    """A tensor of floating point among a call's arguments."""
+
+    name: str
+    """As the network calls it."""
+    place: str | int
+    """As `find_inputs` does."""
+    tensor: Tensor
+
+
+class _Reached(BaseException):
+    """Ends a forward pass at the network inside; no Exception, which a network may catch."""
+
+
+def network_inputs(model: nn.Module, inputs: Any, name: _Name = None, axes: str | Axes | None = None) -> Inputs:
+    """Return the inputs with the tensor at `name` (as `find_inputs`) and its axes: `axes`, else those the network is known to take.
+
+    Known are the inputs of networks of transformers, also inside another module that hands them on unchanged. All others have the axes
+    n, c, spatial.
+
+    Raises:
+        CamtoolError: if there is no such tensor, or several; or if a network of transformers takes an input whose axes are not known.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool.instrumentation.network_inputs import network_inputs
+        >>> network_inputs(nn.Conv1d(3, 2, 1), torch.zeros(2, 3, 8)).axes.letters
+        'ncw'
+    """
+    if axes is not None:
+        return find_inputs(inputs, name, axes)
+    if _is_of_transformers(model):
+        return _of_transformers(model, inputs, name)
+    found = find_inputs(inputs, name)
+    inner = next(filter(_is_of_transformers, model.modules()), None)
+    # Pictures have the axes n, c, spatial in transformers, too.
+    if inner is None or found.picture.ndim == 4:
+        return found
+    argument = _handed_on(model, inner, found)
+    return found if argument is None else find_inputs(inputs, name, _known(inner, argument))
+
+
+def _of_transformers(model: nn.Module, inputs: Any, name: _Name) -> Inputs:
+    place = name[-1] if isinstance(name, tuple) and name else name
+    arguments = [argument for argument in _arguments(model, inputs) if place in (None, argument.place) or isinstance(inputs, Tensor)]
+    known = [argument for argument in arguments if _axes(model, argument)]
+    chosen = [argument for argument in known if argument.name == model.main_input_name] or known
+    if len(chosen) == 1:
+        return find_inputs(inputs, chosen[0].place, _axes(model, chosen[0]))
+    found = find_inputs(inputs, name)
+    if found.picture.ndim != 4:
+        for argument in arguments:
+            if argument.tensor.shape == found.picture.shape:
+                _known(model, argument)
+    return found
+
+
+def _known(model: nn.Module, argument: _Argument) -> Axes:
+    axes = _axes(model, argument)
+    if axes is None:
+        raise CamtoolError(
+            f"The axes of {argument.name} {tuple(argument.tensor.shape)} of {type(model).__name__}, a network of transformers, are not "
+            "known; name them by input_axes=…: n for the batch, c for the channels, another letter for each spatial axis, such as 'nct', "
+            "'ntc' or 'ntf'."
+        )
+    return axes
+
+
+def _axes(model: nn.Module, argument: _Argument) -> Axes | None:
+    known = axes_in_transformers(str(getattr(model.config, "model_type", "")), argument.name)
+    return next((axes for axes in known if len(axes.letters) == argument.tensor.ndim), None)
+
+
+def _is_of_transformers(model: nn.Module) -> bool:
+    main, config = getattr(model, "main_input_name", None), getattr(model, "config", None)
+    return isinstance(main, str) and isinstance(getattr(config, "model_type", None), str)
+
+
+def _arguments(model: nn.Module, inputs: Any) -> Iterator[_Argument]:
+    """Yield the tensors of floating point among a call's arguments, by the network's names for them."""
+    if isinstance(inputs, Mapping):
+        named: list[tuple[str | int, str, Any]] = [(key, key, value) for key, value in inputs.items()]
+    else:
+        values = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = [name for name, parameter in inspect.signature(model.forward).parameters.items() if parameter.kind in kinds]
+        names = names or [str(model.main_input_name)]  # one with adapters hands on whatever it gets
+        named = [(place, name, value) for place, (name, value) in enumerate(zip(names, values, strict=False))]
+    for place, name, value in named:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            yield _Argument(name, place, value)
+
+
+def _handed_on(model: nn.Module, inner: nn.Module, inputs: Inputs) -> _Argument | None:
+    """Return the argument of the network inside that is the picture unchanged; None if it gets none, or another."""
+    picture, reached = inputs.picture, list[_Argument]()
+
+    def compare(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        every = [*_arguments(inner, arguments), *_arguments(inner, keywords)]
+        reached.extend(argument for argument in every if argument.tensor.shape == picture.shape and torch.equal(argument.tensor, picture))
+        raise _Reached
+
+    handle = inner.register_forward_pre_hook(compare, with_kwargs=True)
+    try:
+        with evaluating(model), torch.no_grad():
+            inputs.run(model)
+    except _Reached:
+        pass
+    finally:
+        handle.remove()
+    return reached[0] if reached else None
