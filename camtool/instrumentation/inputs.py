@@ -22,6 +22,8 @@ class Inputs:
     """Keys and positions of the maps' tensor in `arguments`; () if it is the only argument."""
     axes: Axes
     """Axes of the maps' tensor in `arguments`, in its own order."""
+    batch_axes: Mapping[_Place, int]
+    """Number of the batch axis by place of each tensor that has one."""
 
     @cached_property
     def picture(self) -> Tensor:
@@ -54,15 +56,9 @@ class Inputs:
         return self._by_sample(lambda tensor, axis: tensor.repeat(*[1] * axis, times, *[1] * (tensor.ndim - axis - 1)))
 
     def _by_sample(self, change: Callable[[Tensor, int], Tensor]) -> "Inputs":
-        """Apply `change` to every tensor that has the batch on the same axis as the picture, else on the first, with this axis."""
-        own = self.axes.batch
-        batch = self._tensor.shape[own]
-
-        def of_batch(_: _Place, tensor: Tensor) -> Tensor:
-            axis = next((axis for axis in (own, 0) if tensor.shape[axis : axis + 1] == (batch,)), None)
-            return tensor if axis is None else change(tensor, axis)
-
-        return self._mapped(of_batch)
+        """Apply `change` to every tensor that belongs to the samples, with its batch axis."""
+        batch = self.batch_axes
+        return self._mapped(lambda place, tensor: change(tensor, batch[place]) if place in batch else tensor)
 
     def detached(self) -> "Inputs":
         """Return the same values without a graph; only inference tensors, which cannot join a graph, are copied."""
@@ -124,7 +120,18 @@ def find_inputs(inputs: Any, name: str | int | _Place | None = None, axes: str |
         description = f"shape {tuple(tensor.shape)} of {tensor.dtype}" if tensor is not None else type(inputs).__name__
         expected = f"{given} of floating point" if given else "(n, c, *spatial) of floating point with one to three spatial axes"
         raise CamtoolError(f"Expected inputs {expected}, got {description}. Other axes are named by input_axes=…, such as 'ntchw' or 'nt'.")
-    return Inputs(arguments, fitting[0], own)
+    return Inputs(arguments, fitting[0], own, _batch_axes(tensors, fitting[0], own))
+
+
+def _batch_axes(tensors: Mapping[_Place, Tensor], place: _Place, axes: Axes) -> dict[_Place, int]:
+    """Return by place the first axis, or that of the maps' tensor, where it has the size of the batch."""
+    batch = tensors[place].shape[axes.batch]
+    found = {place: axes.batch}
+    for other, tensor in tensors.items():
+        for axis in (axes.batch, 0):  # the first axis wins: (n, 1) is no row of n numbers where n is 1
+            if other != place and tensor.shape[axis : axis + 1] == (batch,):
+                found[other] = axis
+    return found
 
 
 def _axes_of(tensor: Tensor, given: Axes | None) -> Axes | None:

@@ -126,6 +126,24 @@ def test_what_cannot_carry_a_map_is_refused(inputs: Any, name: str | None, messa
         find_inputs(inputs, name)
 
 
+def test_samples_are_taken_from_the_axis_of_the_batch() -> None:
+    image, sequence, age, table = torch.rand(3, 2, 8, 6), torch.rand(7, 2, 5), torch.rand(2, 1), torch.rand(5, 4)
+    given = find_inputs({"image": image, "sequence": sequence, "age": age, "table": table}, "image", "cnhw")
+    assert torch.equal(given.picture, image.transpose(0, 1))
+    one = given.sample(1)
+    for times, inputs in ((1, one), (4, one.expanded(4)), (4, one.repeated(4))):
+        assert torch.equal(inputs.arguments["image"], image[:, [1] * times])
+        assert torch.equal(inputs.arguments["sequence"], sequence[:, [1] * times])
+        assert torch.equal(inputs.arguments["age"], age[[1] * times])
+        assert torch.equal(inputs.arguments["table"], table)
+        assert torch.equal(inputs.picture, image[:, [1] * times].transpose(0, 1))
+    assert torch.equal(given.first_sample().arguments["image"], image[:, :1])
+    assert torch.equal(given.repeated(2).arguments["image"], torch.cat([image, image], dim=1))
+    other = torch.rand(5, 3, 8, 6)
+    assert torch.equal(given.with_picture(other).arguments["image"], other.transpose(0, 1))
+    assert torch.equal(given.with_picture(other).picture, other)
+
+
 def test_what_is_no_tensor_is_passed_on() -> None:
     given = find_inputs({"image": IMAGE, "mode": "tensor", "sizes": [1, None]})
     seen: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Image classifiers of Hugging Face from a local directory: built, fed and named as transformers does."""
+"""Classifiers of Hugging Face from a local directory: built, fed and named as transformers does."""
 
 import hashlib
 import subprocess
@@ -8,13 +8,29 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor, ViTModel
+from transformers import (
+    ASTConfig,
+    ASTForAudioClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    T5Config,
+    VideoMAEConfig,
+    VideoMAEForVideoClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+    ViTModel,
+)
 
+from camtool.apis import Explainer
 from camtool.config.loading import load_config
 from camtool.errors import CheckpointError, ConfigError
 from camtool.io.images import read_picture
 from camtool.models import load_network
+from camtool.models.sources.huggingface_source import HuggingFaceModel
+from tests.cli.fixtures import Run
 
 CAT = Path(__file__).resolve().parents[3] / "demo/cat.jpg"
 LABELS = {0: "cat", 1: "dog", 2: "<b>hen</b>"}
@@ -126,3 +142,88 @@ def test_without_transformers_the_extra_is_named() -> None:
         "ConfigError: Networks of Hugging Face need the package transformers, which is not installed: 'pip install \"camtool[hf]\"'"
         in finished.stderr
     )
+
+
+def of_config(settings: PretrainedConfig, folder: Path) -> HuggingFaceModel:
+    """Return the source of a network of which only the config is there."""
+    settings.save_pretrained(folder)
+    return HuggingFaceModel(load_config(f"hf/{folder}"))
+
+
+AUDIO = {
+    "audio-spectrogram-transformer": "ntf",
+    "whisper": "nct",
+    "wav2vec2-bert": "ntc",
+}
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "label2id": {"a": 0, "b": 1, "c": 2}}
+TINY["id2label"] = {0: "a", 1: "b", 2: "c"}
+
+
+@pytest.mark.parametrize("kind", transformers.MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING, ids=lambda kind: kind.__name__)
+def test_every_video_classifier_takes_frames_before_channels(kind: type[PretrainedConfig], tmp_path: Path) -> None:
+    assert of_config(kind(), tmp_path).input_axes == "ntchw"
+
+
+@pytest.mark.parametrize("kind", transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, ids=lambda kind: kind.__name__)
+def test_every_audio_classifier_takes_raw_audio_or_is_known(kind: type[PretrainedConfig], tmp_path: Path) -> None:
+    assert of_config(kind(), tmp_path).input_axes == AUDIO.get(kind.model_type, "nt")
+
+
+def test_an_image_classifier_takes_pictures(folder: Path) -> None:
+    assert load_network(load_config(f"hf/{folder}")).source.input_axes == "nchw"
+
+
+def test_a_config_that_states_the_axes_wins(tmp_path: Path) -> None:
+    ASTConfig().save_pretrained(tmp_path)
+    assert HuggingFaceModel(load_config(f"hf/{tmp_path}", {"cam.input_axes": "nft"})).input_axes == "nft"
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (
+            VideoMAEForVideoClassification(VideoMAEConfig(**TINY, image_size=16, patch_size=8, num_frames=4)),
+            (2, 4, 3, 16, 16),
+            r"\(videomae\) classifies clips, not pictures: it takes a tensor pixel_values \(n, t, c, h, w\)",
+        ),
+        (
+            ASTForAudioClassification(ASTConfig(**TINY, patch_size=8, frequency_stride=8, time_stride=8, max_length=32, num_mel_bins=16)),
+            (2, 32, 16),
+            r"\(audio-spectrogram-transformer\) classifies sounds, not pictures: it takes a tensor input_values \(n, t, f\)",
+        ),
+    ],
+    ids=["video", "audio"],
+)
+def test_classifiers_of_clips_and_sounds_are_loaded_and_explain_tensors(
+    model: PreTrainedModel, shape: tuple[int, ...], message: str, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    explainer = Explainer(f"hf/{tmp_path}", method="randomcam")
+    network, tensor = explainer.network, torch.rand(shape)
+    with torch.no_grad():
+        torch.testing.assert_close(network.model(tensor).logits, model.eval()(tensor).logits)
+    assert network.class_names(3)[0] == ["a", "b", "c"]
+    letters = network.source.input_axes
+    spatial = [size for size, letter in zip(shape, letters, strict=True) if letter not in "nc"]
+    assert explainer.cam.input_axes == letters
+    assert explainer.cam(tensor, 1)["randomcam"].maps.shape == (2, *spatial)
+    with pytest.raises(ConfigError, match=f"^'{tmp_path}' {message}. Make it with the model's own processor"):
+        explainer(CAT)
+
+
+@pytest.mark.parametrize("command", [["vis", CAT], ["layers"]], ids=["vis", "layers"])
+def test_on_the_command_line_a_picture_for_a_network_of_clips_is_one_readable_error(
+    command: list[object], run: Run, tmp_path: Path
+) -> None:
+    VideoMAEConfig(**TINY, image_size=16, patch_size=8, num_frames=4).save_pretrained(tmp_path)
+    finished = run(*command, f"hf/{tmp_path}", "--random-weights")
+    assert finished.exit_code == 2
+    assert "classifies clips, not pictures: it takes a tensor pixel_values (n, t, c, h, w)" in " ".join(finished.stderr.split())
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_network_that_is_no_classifier_of_these_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"is a network of the type 't5', for which transformers \S+ has no image, video or audio classif"
+    ):
+        of_config(T5Config(), tmp_path)
