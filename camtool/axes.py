@@ -63,11 +63,6 @@ class Axes:
         """Letters of the spatial axes, in their order."""
         return self.letters.replace("n", "").replace("c", "")
 
-    @property
-    def canonical(self) -> bool:
-        """Whether the axes are n, c, spatial already."""
-        return self.letters.startswith("nc")
-
     def to_picture(self, tensor: Tensor) -> Float[Tensor, "n c *spatial"]:
         """Return a tensor with these axes as n, c (1 where there is none), spatial; one that is so already as it is."""
         moved = _moved(tensor, self.letters, self._moved_letters)

@@ -34,6 +34,7 @@ def test_every_element_keeps_its_place_on_each_axis(letters: str) -> None:
         index = dict(zip(letters, place, strict=True))
         assert picture[(index["n"], index.get("c", 0), *(index[letter] for letter in spatial))] == own[place]
     assert torch.equal(axes.from_picture(picture), own)
+    assert picture.is_contiguous()
     assert axes.from_picture(picture).is_contiguous()
 
 

@@ -36,8 +36,8 @@ class _Reached(BaseException):
 def network_inputs(model: nn.Module, inputs: Any, name: _Name = None, axes: str | Axes | None = None) -> Inputs:
     """Return the inputs with the tensor at `name` (as `find_inputs`) and its axes: `axes`, else those the network is known to take.
 
-    Known are the inputs of networks of transformers, also inside another module that hands them on unchanged. All others have the axes
-    n, c, spatial.
+    Known are the inputs of networks of transformers, also inside another module that hands them on, as they are or normalised. All
+    others have the axes n, c, spatial.
 
     Raises:
         CamtoolError: if there is no such tensor, or several; or if a network of transformers takes an input whose axes are not known.
@@ -114,15 +114,28 @@ def _arguments(model: nn.Module, inputs: Any) -> Iterator[_Argument]:
 
 
 def _handed_on(model: nn.Module, inner: nn.Module, inputs: Inputs) -> _Argument | None:
-    """Return the argument of the network inside that is the picture unchanged; None if it gets none, or another."""
-    picture, reached = inputs.picture, list[_Argument]()
+    """Return the argument of the network inside that is the picture, perhaps normalised; None if it gets none, or turns it."""
+    picture = inputs.picture
+    place = tuple(axis % size for axis, size in enumerate(picture.shape))  # axes of the same size are told apart
+    disturbed = picture.clone()
+    disturbed[place] += 1 + picture.abs().amax()
+    for before, after in zip(_received(model, inner, inputs), _received(model, inner, inputs.with_picture(disturbed)), strict=False):
+        if before.tensor.shape == after.tensor.shape == picture.shape:
+            change = (after.tensor - before.tensor).abs()
+            if change[place] > 0 and change[place] == change.amax():
+                return before
+    return None
 
-    def compare(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        every = [*_arguments(inner, arguments), *_arguments(inner, keywords)]
-        reached.extend(argument for argument in every if argument.tensor.shape == picture.shape and torch.equal(argument.tensor, picture))
+
+def _received(model: nn.Module, inner: nn.Module, inputs: Inputs) -> list[_Argument]:
+    """Return what the network inside is called with; the forward pass ends there."""
+    received: list[_Argument] = []
+
+    def keep(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        received.extend((*_arguments(inner, arguments), *_arguments(inner, keywords)))
         raise _Reached
 
-    handle = inner.register_forward_pre_hook(compare, with_kwargs=True)
+    handle = inner.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         with evaluating(model), torch.no_grad():
             inputs.run(model)
@@ -130,4 +143,4 @@ def _handed_on(model: nn.Module, inner: nn.Module, inputs: Inputs) -> _Argument 
         pass
     finally:
         handle.remove()
-    return reached[0] if reached else None
+    return received
