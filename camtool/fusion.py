@@ -11,12 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import fuse, min_max, resize
+from camtool.functional import fuse, min_max
+from camtool.placement import Placement, averaged, placed
 from camtool.registry import FUSIONS, build
 from camtool.types import RawMap
 
 LayerMaps: TypeAlias = Sequence[Float[Tensor, "m ..."]]
 """Non-negative maps (m, *feature) by layer, at the layer's own resolution."""
+
+LayerPlacements: TypeAlias = Sequence[Placement | None] | None
+"""Where each layer's cells lie on the input; None: evenly."""
 
 POOLINGS: dict[int, Callable[..., Tensor]] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
@@ -35,19 +39,28 @@ class Fusion(ABC):
 
     @abstractmethod
     def fused(
-        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+        self,
+        layers: LayerMaps,
+        size: Sequence[int],
+        importances: Float[Tensor, "layers m"] | None = None,
+        placements: LayerPlacements = None,
     ) -> Float[Tensor, "m *size"]:
         """Return m fused maps in [0, 1].
 
         Args:
             size: spatial size of the returned maps.
             importances: importance of each layer for each map; needed if `needs_importances`.
+            placements: where each layer's cells lie on the input; None: evenly.
         """
 
 
-def placed(maps: RawMap, size: Sequence[int]) -> Float[Tensor, "m *size"]:
-    """Return a layer's maps scaled to [0, 1] at the layer's resolution, then resized."""
-    return resize(min_max(maps), size).clamp(min=0)
+def shown(maps: RawMap, size: Sequence[int], placement: Placement | None = None) -> Float[Tensor, "m *size"]:
+    """Return a layer's maps scaled to [0, 1] at the layer's resolution, then placed on the input."""
+    return placed(min_max(maps), size, placement).clamp(min=0)
+
+
+def _all_shown(layers: LayerMaps, size: Sequence[int], placements: LayerPlacements) -> list[Float[Tensor, "m *size"]]:
+    return [shown(layer, size, placement) for layer, placement in zip(layers, placements or [None] * len(layers), strict=True)]
 
 
 @FUSIONS.register_module()
@@ -68,9 +81,13 @@ class Mean(Fusion):
     words = "the mean of"
 
     def fused(
-        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+        self,
+        layers: LayerMaps,
+        size: Sequence[int],
+        importances: Float[Tensor, "layers m"] | None = None,
+        placements: LayerPlacements = None,
     ) -> Float[Tensor, "m *size"]:
-        return fuse([placed(layer, size) for layer in layers])
+        return fuse(_all_shown(layers, size, placements))
 
 
 @FUSIONS.register_module()
@@ -91,9 +108,13 @@ class Product(Fusion):
     words = "the product of"
 
     def fused(
-        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+        self,
+        layers: LayerMaps,
+        size: Sequence[int],
+        importances: Float[Tensor, "layers m"] | None = None,
+        placements: LayerPlacements = None,
     ) -> Float[Tensor, "m *size"]:
-        return min_max(torch.stack([min_max(placed(layer, size)) for layer in layers]).prod(dim=0))
+        return min_max(torch.stack([min_max(layer) for layer in _all_shown(layers, size, placements)]).prod(dim=0))
 
 
 @FUSIONS.register_module()
@@ -119,14 +140,36 @@ class Refined(Fusion):
     words = "the refinement of"
 
     def fused(
-        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+        self,
+        layers: LayerMaps,
+        size: Sequence[int],
+        importances: Float[Tensor, "layers m"] | None = None,
+        placements: LayerPlacements = None,
     ) -> Float[Tensor, "m *size"]:
-        *finer, refined = sorted(layers, key=lambda layer: layer[0].numel(), reverse=True)
-        for layer in reversed(finer):
-            coarse = POOLINGS[layer.ndim - 1](layer.unsqueeze(1), refined.shape[1:]).squeeze(1)
-            within = resize(coarse, layer.shape[1:])
-            refined = layer / within.clamp(min=torch.finfo(layer.dtype).tiny) * resize(refined, layer.shape[1:])
-        return min_max(placed(refined, size))
+        pairs = zip(layers, placements or [None] * len(layers), strict=True)
+        *finer, (refined, place) = sorted(pairs, key=lambda pair: pair[0][0].numel(), reverse=True)
+        for layer, finer_place in reversed(finer):
+            between = _between(refined.shape[1:], place, layer.shape[1:], finer_place, size)
+            within = placed(_coarser(layer, refined.shape[1:], between), layer.shape[1:], between)
+            refined = layer / within.clamp(min=torch.finfo(layer.dtype).tiny) * placed(refined, layer.shape[1:], between)
+            place = finer_place
+        return min_max(shown(refined, size, place))
+
+
+def _between(
+    coarse: Sequence[int], coarse_place: Placement | None, fine: Sequence[int], fine_place: Placement | None, size: Sequence[int]
+) -> Placement | None:
+    """Return where the cells of a coarse size lie in units of those of a fine one; None: evenly."""
+    if coarse_place is None and fine_place is None:
+        return None
+    return (coarse_place or Placement.even(coarse, size)).within(fine_place or Placement.even(fine, size))
+
+
+def _coarser(layer: RawMap, cells: Sequence[int], between: Placement | None) -> Float[Tensor, "n *cells"]:
+    """Return the means of a layer's maps over coarser cells."""
+    if between is None or between.divides_evenly(cells, layer.shape[1:]):
+        return POOLINGS[layer.ndim - 1](layer.unsqueeze(1), tuple(cells)).squeeze(1)
+    return averaged(layer, cells, between)
 
 
 @FUSIONS.register_module()
@@ -165,10 +208,14 @@ class Winsorized(Fusion):
             raise MethodError(f"Expected a percentile from 0 to 100 of the winsorized mean, got {self.percentile!r}.")
 
     def fused(
-        self, layers: LayerMaps, size: Sequence[int], importances: Float[Tensor, "layers m"] | None = None
+        self,
+        layers: LayerMaps,
+        size: Sequence[int],
+        importances: Float[Tensor, "layers m"] | None = None,
+        placements: LayerPlacements = None,
     ) -> Float[Tensor, "m *size"]:
         assert importances is not None
-        large = torch.stack([placed(layer, size) for layer in layers])
+        large = torch.stack(_all_shown(layers, size, placements))
         weights = self.weights(importances).to(large.dtype)
         return min_max((large * weights.view(*weights.shape, *[1] * len(size))).sum(dim=0))
 

@@ -125,11 +125,13 @@ def test_the_program_about_pictures_runs(clone: Path) -> None:
 
 
 def test_the_programs_about_tensors_run() -> None:
-    library, speed = PROGRAMS["camtool/attribution/README.md"]
+    library, measured, speed = PROGRAMS["camtool/attribution/README.md"]
     names: dict[str, Any] = {}
     exec(compile(library, "camtool/attribution/README.md", "exec"), names)
     assert names["result"].maps.shape == (2, 224, 224)
     assert set(names["both"]) == {"gradcam", "layercam"}
+    exec(compile(measured, "camtool/attribution/README.md", "exec"), names)
+    assert names["result"].layout_evidence == {"features[5]": "measured"}
     exec(compile(speed, "camtool/attribution/README.md", "exec"), names)
     assert not any(isinstance(module, BatchNorm2d) for module in names["fast"]._fast.model.modules())
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 FLOORS = [
     {"errors", "types"},
     {"axes", "functional", "registry"},
+    {"placement"},
     {"config", "io", "fusion", "layouts", "targets"},
     {"datasets", "methods", "visualization"},
     {"instrumentation", "models"},
@@ -26,7 +27,7 @@ ROOMS_OF = {
     "rich": {"cli"},
     "mmpretrain": {"config", "datasets", "models"},
     "timm": {"models"},
-    "torchvision": {"datasets", "models"},
+    "torchvision": {"benchmark", "datasets", "models"},  # benchmark: its video networks, which no source names
     "transformers": {"models"},
     "huggingface_hub": {"models"},
     "safetensors": {"models"},

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from camtool.apis.explainer import Explainer
+from camtool.apis.explanation import placement_report
 from camtool.apis.figures import Canvas, FigureOptions, Figures
 from camtool.apis.images import ImageLike, NamedPicture
 from camtool.concepts.deep_feature_factorization import Concepts, deep_feature_factorization
@@ -69,6 +70,7 @@ class ConceptExplanation:
             "methods": [NAME],
             "layers": [self.concepts.layer],
             "layers_reason": self.concepts.reason,
+            "placement": {self.concepts.layer: placement_report(self.concepts.placement)},
             "concepts": [{"classes": classes} for classes in self.classes],
             "remark": self.concepts.remark,
             "checkpoint": self.network.checkpoint or "random weights",
@@ -122,6 +124,7 @@ def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: in
         n_components,
         target_layer=layers[0],
         layout=explainer.settings.cam["layout"],
+        placement=explainer.placement,
         input=network.source.picture_input,
         input_axes=explainer.cam.input_axes,
         seed=explainer.settings.model.seed,

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from camtool.errors import CamtoolError, ConfigError, as_camtool_error, emit_aga
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
 from camtool.instrumentation.batching import Progress
-from camtool.layouts import Layout
+from camtool.layouts import LayoutSpec
 from camtool.models import Network
+from camtool.placement import Placement
 
 BATCH_SIZE = 8
 
@@ -39,7 +40,7 @@ class Explainer:
         seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
         target_layers: paths or modules; None: those of the config, else derived from the network.
-        layout, input_axes, target, aug_smooth, eigen_smooth, fuse, speed: as in a config's `cam = dict(…)`; None: its value.
+        layout, input_axes, target, aug_smooth, eigen_smooth, fuse, speed, placement: as in a config's `cam = dict(…)`; None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
         progress: `progress(description, done, total)`, called between the chunks of long computations.
 
@@ -67,13 +68,14 @@ class Explainer:
         seed: int = 0,
         method: MethodSpec | Iterable[MethodSpec] | None = None,
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
-        layout: str | Mapping[str, Any] | Layout | None = None,
+        layout: LayoutSpec = None,
         input_axes: str | None = None,
         target: str | Mapping[str, Any] | None = None,
         aug_smooth: bool | None = None,
         eigen_smooth: bool | None = None,
         fuse: str | Mapping[str, Any] | Fusion | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
+        placement: str | Placement | Mapping[str, Any] | None = None,
         checkpoint_keys: Sequence[tuple[str, str]] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -107,6 +109,7 @@ class Explainer:
             eigen_smooth=eigen_smooth,
             fuse=fuse,
             speed=speed,
+            placement=placement,
         )
         with quieted_libraries():
             network = network or model.build(loaded)
@@ -132,7 +135,10 @@ class Explainer:
         self.network = network
         self.seconds_loading = 0.0
         """Time to build the network."""
-        arguments = {**settings.cam, "input_axes": settings.cam["input_axes"] or network.source.input_axes}
+        self.placement = replace(settings.cam["placement"], digest=network.digest)
+        """Where the cells of layers lie: the setting, which keeps what is measured under the checkpoint's digest."""
+        input_axes = settings.cam["input_axes"] or network.source.input_axes
+        arguments = {**settings.cam, "input_axes": input_axes, "placement": self.placement}
         self.cam = CAM(network.model, **arguments, input=network.source.picture_input, progress=progress)
 
     def __call__(

@@ -24,6 +24,7 @@ from camtool.attribution.result import CAMResult
 from camtool.io.atomic import write_atomically
 from camtool.io.images import check_format, encode
 from camtool.models import Network
+from camtool.placement import Placement
 
 TOP = 5
 """Number of classes in `top5`."""
@@ -172,12 +173,19 @@ class Explanation:
             "layers": self.layers,
             "layers_reason": self.layers_reason,
             "sources": {method: result.source for method, result in self.results.items()},
+            "placement": self.placement,
             "checkpoint": network.checkpoint or "random weights",
             "weights": loaded,
             "status": self.status,
             "warnings": self.warnings,
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
         }
+
+    @property
+    def placement(self) -> dict[str, dict[str, Any]]:
+        """Where the cells of each layer's raw map lie on the network's input, and where that comes from."""
+        by_layer = {layer: place for result in self.results.values() for layer, place in result.placement.items()}
+        return {layer: placement_report(place) for layer, place in by_layer.items()}
 
     @property
     def status(self) -> dict[str, list[str]]:
@@ -221,7 +229,7 @@ class Explanation:
 
     def _meta(self) -> dict[str, Any]:
         report = self.to_dict()
-        kept = ("image", "checkpoint", "layers", "methods", "refused", "sources", "target", "status")
+        kept = ("image", "checkpoint", "layers", "methods", "refused", "sources", "placement", "target", "status")
         return {
             **{key: report[key] for key in kept},
             "config": self.model.config,
@@ -231,6 +239,11 @@ class Explanation:
             "eigen_smooth": self.eigen_smooth,
             "versions": _versions(),
         }
+
+
+def placement_report(placement: Placement) -> dict[str, Any]:
+    """Return a placement as a dict of JSON values: scale and offset in pixels by axis, and the source in words."""
+    return {**{name: [round(value, 4) for value in getattr(placement, name)] for name in ("scale", "offset")}, "source": placement.source}
 
 
 def _versions(packages: Sequence[str] = ("torch", "torchvision", "mmengine", "mmpretrain", "timm", "numpy")) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from camtool.config.loading import LoadedConfig
 from camtool.config.overrides import parse_options
 from camtool.config.yaml_config import load_either
+from camtool.errors import ConfigError
 from camtool.models import Network, load_network
 from camtool.models.loading import check_device
 
@@ -44,11 +45,17 @@ class ModelRequest:
         return load_network(loaded, self.checkpoint, random_weights=self.random_weights, seed=self.seed, device=self.device)
 
 
-def layout_of(recipe: Mapping[str, Any], *, vit_like: bool, num_extra_tokens: int | None) -> Any:
-    """Return the layout of `--vit-like` and `--num-extra-tokens`, else the config's `cam.layout`, else None: derived from the tensor."""
-    if vit_like or num_extra_tokens is not None:
-        return {"type": "Tokens", "num_extra_tokens": num_extra_tokens}
-    return recipe.get("layout")
+def as_layout(layout: str, vit_like: bool, num_extra_tokens: int | None) -> str | dict[str, Any] | None:
+    """Return the layout of `--layout`, or of `--vit-like` and `--num-extra-tokens`; None if none of them is given.
+
+    Raises:
+        ConfigError: if a layout and the number of its leading tokens are given apart.
+    """
+    if layout and num_extra_tokens is not None:
+        raise ConfigError(f"--layout and --num-extra-tokens are given; expected one of them, such as 'Tokens(front={num_extra_tokens})'.")
+    if layout:
+        return layout
+    return {"type": "Tokens", "num_extra_tokens": num_extra_tokens} if vit_like or num_extra_tokens is not None else None
 
 
 def quiet_libraries() -> int:

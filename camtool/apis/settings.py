@@ -13,9 +13,10 @@ from camtool.config.loading import LoadedConfig
 from camtool.errors import MethodError
 from camtool.fusion import Fusion, build_fusion
 from camtool.instrumentation.acceleration import Speed, build_speed
-from camtool.layouts import Layout, build_layout
+from camtool.layouts import LayoutSpec, build_layout
 from camtool.methods import BaseMethod, InputMethod, build_method, build_methods, family, find_method, method_names, reads_layers, spec_of
 from camtool.methods.build import as_specs
+from camtool.placement import Placement, build_placement
 
 ALL = "all"
 """As a method's name: every method that fits the network."""
@@ -43,18 +44,19 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     *,
     method: MethodSpec | Iterable[MethodSpec] | None = None,
     target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
-    layout: str | Mapping[str, Any] | Layout | None = None,
+    layout: LayoutSpec = None,
     input_axes: str | None = None,
     target: str | Mapping[str, Any] | None = None,
     aug_smooth: bool | None = None,
     eigen_smooth: bool | None = None,
     fuse: str | Mapping[str, Any] | Fusion | None = None,
     speed: Speed | Mapping[str, Any] | None = None,
+    placement: str | Placement | Mapping[str, Any] | None = None,
 ) -> ExplainerSettings:
     """Return the settings: the arguments, else the values of the config's `cam`, else the defaults of CAM.
 
     Raises:
-        MethodError, ConfigError: if a method, layout, fusion or speed does not exist, or lacks a setting.
+        MethodError, ConfigError: if a method, layout, fusion, speed or placement does not exist, or lacks a setting.
         CamtoolError: if the input's axes cannot be read.
     """
     recipe = loaded.cam
@@ -74,6 +76,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
         "aug_smooth": recipe.get("aug_smooth", False) if aug_smooth is None else aug_smooth,
         "eigen_smooth": recipe.get("eigen_smooth", False) if eigen_smooth is None else eigen_smooth,
         "fuse": build_fusion(fuse or recipe.get("fuse") or "mean"),
+        "placement": build_placement(recipe.get("placement") if placement is None else placement),
         "speed": build_speed(recipe.get("speed") if speed is None else speed),
     }
     return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every)

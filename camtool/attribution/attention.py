@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from camtool.errors import MethodError, TargetError
 from camtool.functional import to_float32
 from camtool.instrumentation.attention import Attention
+from camtool.instrumentation.attention_places import AttentionFindings
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.nested import replaced, tensors_in
 from camtool.instrumentation.self_attention import SelfAttention, find_blocks, find_self_attention
-from camtool.layouts import Layout, Tokens
+from camtool.layouts import Layout
 from camtool.methods import AttentionMethod
 from camtool.methods.attention._base import AttentionEvidence
 from camtool.targets import Output, find_logits
@@ -30,15 +31,20 @@ class AttentionMaps:
     """
 
     def __init__(
-        self, methods: Mapping[str, AttentionMethod], records: Sequence[Attention], inputs: Inputs, logits: Output, layout: Layout | None
+        self,
+        methods: Mapping[str, AttentionMethod],
+        records: Sequence[Attention],
+        inputs: Inputs,
+        logits: Output,
+        layout: Layout | None,
+        findings: AttentionFindings,
     ) -> None:
-        num_extra_tokens = layout.num_extra_tokens if isinstance(layout, Tokens) else None
         self._methods = methods
         self._inputs = inputs
         self._logits = logits
         method_names = ", ".join(f"'{name}'" for name in methods)
         self.self_attention: SelfAttention = find_self_attention(
-            records, len(inputs.picture), inputs.picture.shape[2:], num_extra_tokens, method_names
+            records, len(inputs.picture), inputs.picture.shape[2:], layout, findings, method_names
         )
 
     @property
@@ -110,7 +116,8 @@ class AttentionMaps:
                 failure = f" ({error})"
                 continue
             last_logits = logits[-len(expected) :].detach()
-            if (last_logits - expected).abs().amax() <= tolerance:
+            # Scores of pictures by captions have as many columns as there are captions, which may be repeated with the pictures.
+            if last_logits.shape == expected.shape and (last_logits - expected).abs().amax() <= tolerance:
                 return logits
         raise MethodError(
             f"Method '{method}' scores each layer's tokens by what follows the last block, '{path}'; in this network that is not a "
@@ -129,10 +136,10 @@ class AttentionMaps:
                 "score depends on none of its tokens. A head with weights of zero is a common cause: load trained weights."
             )
         weights, scores = [_by_head(layer.weights) for layer in layers], [_by_head(layer.scores) for layer in layers]
-        extra = self.self_attention.tokens.extra
-        if extra and bool(rows[..., -extra:].any()) and not rows[..., :-extra].any():
+        behind = self._behind()
+        if behind and bool(rows[..., -behind:].any()) and not rows[..., :-behind].any():
             raise MethodError(
-                f"The score reads the last {extra} of {rows.shape[-1]} tokens only; expected tokens that are not positions (class, "
+                f"The score reads the last {behind} of {rows.shape[-1]} tokens only; expected tokens that are not positions (class, "
                 "distillation) in front of the others. Use a method of activations with a layer of patches alone."
             )
         raws = {}
@@ -154,8 +161,15 @@ class AttentionMaps:
                 raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
         return raws
 
+    def _behind(self) -> int:
+        """Return how many tokens are no positions, where all of these are in front or all behind; 0 otherwise."""
+        cells, length = self.self_attention.cells, self.self_attention.layers[-1].weights.shape[-1]
+        front, behind = int(cells.min()), length - 1 - int(cells.max())
+        return max(front, behind) if 0 in (front, behind) and front + behind + cells.numel() == length else 0
+
     def _folded(self, relevance: Float[Tensor, "n length"]) -> Float[Tensor, "n *grid"]:
-        return relevance[:, self.self_attention.tokens.extra :].unflatten(1, self.self_attention.tokens.grid)
+        cells = self.self_attention.cells
+        return relevance.index_select(1, cells.flatten().to(relevance.device)).unflatten(1, cells.shape)
 
 
 def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tensor, batch: int) -> Tensor:

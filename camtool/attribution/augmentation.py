@@ -15,6 +15,8 @@ FACTORS = (1.0, 0.9, 1.1)  # pytorch-grad-cam's test-time augmentation; the unch
 def augmented_mean(explain: Callable[[Tensor, Sequence[bool]], dict[str, MethodMaps]], inputs: Tensor) -> dict[str, MethodMaps]:
     """Return the mean of the maps by `explain` of six copies of `inputs`: horizontal flip x FACTORS, un-flipped.
 
+    The maps are un-flipped as they lie on the input: cells that look beside an even division do so in the flipped copy, too.
+
     The last axis is flipped, whatever the number of axes. `explain` gets as many copies in one batch, in a row, as memory allows, and
     must keep the targets of its first call for the first copy, the unchanged input. Differs from pytorch-grad-cam, which chooses
     targets anew for each copy and may mix two classes.
@@ -44,6 +46,7 @@ def _each(explained: MethodMaps, change: Callable[[Tensor], Tensor]) -> MethodMa
         {path: change(raw) for path, raw in explained.raw.items()},
         {path: change(maps) for path, maps in explained.layer_maps.items()},
         None if explained.attributions is None else change(explained.attributions),
+        explained.placement,
     )
 
 
@@ -56,4 +59,5 @@ def _mean(passes: Sequence[MethodMaps]) -> MethodMaps:
         {path: torch.stack([maps_of_pass.raw[path] for maps_of_pass in passes]).mean(dim=0) for path in first.raw},
         {path: torch.stack([maps_of_pass.layer_maps[path] for maps_of_pass in passes]).mean(dim=0) for path in first.layer_maps},
         None if attributions is None else attributions.mean(dim=0),
+        first.placement,
     )

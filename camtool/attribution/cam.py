@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -18,14 +17,18 @@ from camtool.errors import CamtoolError, LayerError, MethodError, warn
 from camtool.fusion import Fusion, build_fusion
 from camtool.instrumentation.acceleration import FastNetwork, Speed, build_speed
 from camtool.instrumentation.batching import Progress
+from camtool.instrumentation.bias_gradients import biased_layers
 from camtool.instrumentation.inputs import Inputs
-from camtool.instrumentation.layer_paths import find_layer, path_of
-from camtool.instrumentation.module_state import eager
+from camtool.instrumentation.layer_layouts import LayerLayouts
+from camtool.instrumentation.layer_paths import find_layer, find_layers
+from camtool.instrumentation.module_state import check_not_inference, eager
 from camtool.instrumentation.network_inputs import network_inputs
-from camtool.instrumentation.target_layers import LAST_NORM, Probe, probe
-from camtool.layouts import Layout, build_layout, fit_layout
+from camtool.instrumentation.placements import find_placements
+from camtool.instrumentation.target_layers import LAST_NORM, Probe, probed
+from camtool.layouts import LayoutSpec, build_layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, build_method, build_methods, reads_layers
 from camtool.methods._base import LAYERS
+from camtool.placement import Placement, Placements, PlacementSetting, build_placement
 from camtool.targets import of_first_sample
 
 
@@ -38,7 +41,8 @@ class CAM:
             once; "last-norm": the last normalisation layer that can be a target layer. Attention methods use the attention of all
             layers, fullgrad and guidedbackprop the input's gradient; they ignore the target layers of other methods.
         method: a name, a config dict, or several of them.
-        layout: layout of the target layers' tensors; None: derived from their shape.
+        layout: layout of the target layers' tensors: a name, a config dict, or a function from a tensor to maps (n, c, *spatial); None:
+            the only reading of their shape, or the one that a measurement confirms.
         aug_smooth: mean over six flipped and brightened copies.
         eigen_smooth: first principal component instead of the sum over channels.
         fuse: fusion of the maps of several layers: "mean", "product", "refined", or a config dict such as
@@ -50,6 +54,9 @@ class CAM:
         progress: called between the chunks of long computations as `progress(description, done, total)`.
         speed: settings of an accelerated copy of the network, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
             `camtool.instrumentation.acceleration.Speed`. For methods of target layers only.
+        placement: where the cells of a layer lie on the input: "even" divides it evenly, as every other package does; "measured" where
+            the network's own weights look, measured once by 18 forward passes (see `camtool.instrumentation.cell_places`); or numbers,
+            `dict(scale=(32, 32), offset=(0, 0))` in pixels by axis, of every target layer, or a dict of these by layer path.
 
     Raises:
         CamtoolError: for a layer, method or layout that does not exist or does not fit.
@@ -72,7 +79,7 @@ class CAM:
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
         method: str | dict[str, Any] | BaseMethod | Iterable[str | dict[str, Any] | BaseMethod] = "gradcam",
         *,
-        layout: str | dict[str, Any] | Layout | None = None,
+        layout: LayoutSpec = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
         fuse: str | dict[str, Any] | Fusion = "mean",
@@ -81,6 +88,7 @@ class CAM:
         skip_unfit: bool = False,
         progress: Progress | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
+        placement: str | Placement | PlacementSetting | Mapping[str, Any] = "even",
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
@@ -94,6 +102,7 @@ class CAM:
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
         self._fusion = build_fusion(fuse)
+        self._placement = build_placement(placement)
         self._input = input
         self.input_axes = None if input_axes is None else Axes(input_axes).letters
         """Axes of the input, as given; None: found from the network."""
@@ -124,7 +133,7 @@ class CAM:
     def __enter__(self) -> "CAM":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing: hooks exist only during a call."""
 
     @property
@@ -141,40 +150,46 @@ class CAM:
             targets: None (each sample's predicted class), one class index for all, one item per sample, or one list of k items
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
-        self._check_model()
+        check_not_inference(self._model)
         # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
         with torch.inference_mode(False), torch.no_grad():
             prepared = self._found(inputs).detached()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
+            layouts = LayerLayouts(self._model, prepared, self._layout, progress=self._progress)
             model = self._fast.of(prepared, self.target_layers)
             prepared = self._fast.arranged(prepared)
-            computation = Computation(self._context(model, prepared), targets)
-            with self._fast.autocast(prepared.picture.device):
-                explained = (
-                    augmented_mean(computation.explain, prepared.picture) if self._aug_smooth else computation.explain(prepared.picture)
-                )
+            computation, explained = layouts.settled(partial(self._explain, model, prepared, layouts, targets))
             self.refused = {**self._unfit, **computation.refused}
-            results = {name: self._result(name, explained[name], computation) for name in self.methods if name not in self.refused}
+            results = {name: self._result(name, explained[name], computation, layouts) for name in self.methods if name not in self.refused}
         if not results:
             raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
         return results if self._several_methods else next(iter(results.values()))
 
+    def _explain(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any) -> tuple[Computation, dict[str, MethodMaps]]:
+        # Of the network itself: a copy's lower precision would be measured along.
+        biased = biased_layers(self._model) if any(method.needs.bias_gradients for method in self._input_methods.values()) else {}
+        placements = find_placements(self._placement, self._model, inputs, self._layers, biased, layouts)
+        computation = Computation(self._context(model, inputs, layouts, placements), targets)
+        with self._fast.autocast(inputs.picture.device):
+            if self._aug_smooth:
+                return computation, augmented_mean(computation.explain, inputs.picture)
+            return computation, computation.explain(inputs.picture)
+
     def probe(self, inputs: Any, targets: Any = None) -> Probe:
         """Return the measurements of every layer on the first sample of `inputs`, and the layers that can be target layers."""
-        self._check_model()
+        check_not_inference(self._model)
         with torch.inference_mode(False):
-            sample = self._found(inputs).first_sample().detached()
-            fit = partial(self._fit, batch=1, input_size=sample.picture.shape[2:])
-            return probe(self._model, sample, fit, of_first_sample(targets))
+            found = self._found(inputs).detached()
+            # Other inputs as long as the batch may be none of its samples': as many captions as pictures.
+            if len(found.batch_axes) == 1:
+                found, targets = found.first_sample(), of_first_sample(targets)
+            return probed(self._model, found, targets, self._layout, self._progress)
 
     def _found(self, inputs: Any) -> Inputs:
         return network_inputs(self._model, inputs, self._input, self.input_axes)
 
-    def _fit(self, tensor: Tensor, module: nn.Module, batch: int, input_size: Sequence[int]) -> Layout:
-        return fit_layout(tensor, batch, input_size, self._layout, module=module)
-
-    def _context(self, model: nn.Module, inputs: Inputs) -> CallContext:
+    def _context(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, placements: Placements) -> CallContext:
         return CallContext(
             model=model,
             inputs=inputs,
@@ -183,12 +198,13 @@ class CAM:
             attention_methods=self._attention_methods,
             input_methods=self._input_methods,
             layout=self._layout,
-            fit=self._fit,
+            layouts=layouts,
             aug_smooth=self._aug_smooth,
             eigen_smooth=self._eigen_smooth,
             fusion=self._fusion,
             progress=self._progress,
             skip_unfit=self._skip_unfit,
+            placements=placements,
         )
 
     def _find_layers(self, target_layers: Any) -> dict[str, nn.Module]:
@@ -207,18 +223,12 @@ class CAM:
             raise LayerError(f"'{LAST_NORM}' is a rule that finds one layer; give it alone, or name the layers.")
         if not requested:
             raise LayerError("No target layer given; leave target_layers out to have one derived.")
-        layers = dict(
-            find_layer(self._model, path_of(self._model, layer) if isinstance(layer, nn.Module) else layer) for layer in requested
-        )
-        for path, module in layers.items():
-            if isinstance(module, torch.jit.ScriptModule):
-                raise LayerError(f"Layer '{path}' is scripted; hooks do not see it. Use the nn.Module it was scripted from.")
-        return layers
+        return find_layers(self._model, requested)
 
     def _derive_layer(self, inputs: Any, targets: Any) -> None:
-        probed = self.probe(inputs, targets)
+        found = self.probe(inputs, targets)
         try:
-            path, self.reason = probed.last_norm() if self._derive_last_norm else probed.default_layer()
+            path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
         except LayerError as error:
             if self._layout is not None or len(self._layer_methods) == len(self.methods):  # a layout chosen by the user is wrong
                 raise
@@ -236,13 +246,7 @@ class CAM:
             for name in names:
                 methods.pop(name, None)
 
-    def _check_model(self) -> None:
-        if any(parameter.is_inference() for parameter in self._model.parameters()):
-            raise CamtoolError(
-                "The model was built under torch.inference_mode(), so gradients cannot be computed. Build it outside of inference mode."
-            )
-
-    def _result(self, name: str, explained: MethodMaps, computation: Computation) -> CAMResult:
+    def _result(self, name: str, explained: MethodMaps, computation: Computation, layouts: LayerLayouts) -> CAMResult:
         status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
         targets = [[getattr(target, "index", target) for target in row] for row in computation.targets]
         for sample, row in enumerate(status):
@@ -268,7 +272,9 @@ class CAM:
             targets=shaped(targets),
             layers=self._layers_of(name, computation),
             source=self._source(name, computation),
+            layout_evidence={path: layouts.evidence[path] for path in explained.raw if path in layouts.evidence},
             class_discriminative=self.methods[name].class_discriminative,
+            placement=dict(explained.placement),
             attributions=None if explained.attributions is None else shaped(explained.attributions),
             seconds=dict(computation.seconds),
         )

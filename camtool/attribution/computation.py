@@ -12,17 +12,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camtool.attribution.attention import ATTENTION, AttentionMaps
 from camtool.attribution.context import CallContext
-from camtool.attribution.forward_pass import Captured, ForwardPass, differentiate_all
+from camtool.attribution.forward_pass import Captured, ForwardPass, check_tokens, differentiate_all
 from camtool.attribution.input_gradients import InputGradients
 from camtool.attribution.queries import NetworkQueries, QueryContext, callers_autocast
 from camtool.attribution.result import MethodMaps, finished
 from camtool.errors import CamtoolError, LayerError, MethodError, attribute_errors_to, warn
-from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.attention import AttentionRecorder
+from camtool.instrumentation.attention_places import AttentionFindings
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.replay import REPLAYED, Recording, Replay
-from camtool.layouts import Layout, Tokens
 from camtool.methods import BaseMethod
 from camtool.methods._base import Evidence
 from camtool.targets import Output, Target, find_logits, of_copies, resolve_targets, samples_of
@@ -150,19 +149,25 @@ class Computation:
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             for recording in recordings.values():
                 stack.enter_context(recording.recording())
-            input_gradients = InputGradients(context.input_methods, model, inputs, context.fit, check=self._is_first)
+            fit, placements = context.layouts.fit, context.placements
+            input_gradients = InputGradients(context.input_methods, model, inputs, fit, placements, check=self._is_first)
             output = stack.enter_context(input_gradients).run(model)
+            context.layouts.require_measured()
             logits = find_logits(output, batch=len(pictures))
             if self._is_first:
                 self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
                 self.targets, self.nested = resolve_targets(self._requested_targets, samples_of(logits, slice(n)))
-                _warn_of_repeated_calls(capture)
+                capture.warn_of_repeated_calls()
             captured = {path: capture.activations(path) for path in context.layers}
-        replays = {path: Replay(recording, capture.records[path].index, inputs, output) for path, recording in recordings.items()}
+        replays = {
+            path: Replay(recording, capture.records[path].index, inputs, output, batch_axis=captured[path][1].batch_axis)
+            for path, recording in recordings.items()
+        }
         attention = None
         if attention_methods:
             with attribute_errors_to(attention_methods):
-                attention = AttentionMaps(attention_methods, recorder.records, inputs, logits, context.layout)
+                findings = AttentionFindings(model, context.inputs, context.progress)
+                attention = AttentionMaps(attention_methods, recorder.records, inputs, logits, context.layout, findings)
             self.attention_layers = [layer.path for layer in attention.self_attention.layers]
         return ForwardRecord(inputs, logits, captured, replays, attention, input_gradients)
 
@@ -232,7 +237,7 @@ class Computation:
         explained = {}
         for name, raw in raws.items():
             method = context.layer_methods.get(name)
-            explained[name] = finished(raw, size, None if method is None else context.fusion_of(method), importances.get(name))
+            explained[name] = finished(raw, size, context.fusion_of(method), importances.get(name), context.placements)
         return explained
 
     def _raw_maps(
@@ -244,7 +249,7 @@ class Computation:
         for path, (tensor, layout) in record.captured.items():
             for name, method in methods.items():
                 with self._skip_unfit(name):
-                    _check_tokens(name, method, path, tensor, layout)
+                    check_tokens(name, method, path, tensor, layout)
             with attribute_errors_to((name for name, method in methods.items() if context.needs_gradients(method)), LayerError):
                 evidence = [forward_pass.evidence(path, k) for k in range(count if any(map(_by_target, methods.values())) else 1)]
             for name, method in methods.items():
@@ -262,7 +267,7 @@ class Computation:
         layout, replay, maps = record.captured[path][1], record.replays.get(path), []
         for k in range(len(self.targets[0]) if method.class_discriminative else 1):
             model_queries = NetworkQueries(queries, method=name, path=path, k=k, layout=layout, replay=replay, known_scores=known_scores)
-            with_queries = replace(evidence[k], model_queries=model_queries)
+            with_queries = replace(evidence[k], model_queries=model_queries, placement=self._context.placements.get(path))
             maps.append(method.eigen_smooth_map(with_queries) if self._context.eigen_smooth else method.raw_map(with_queries))
         raw = torch.stack(maps, dim=1)
         if not raw.isfinite().all():
@@ -277,20 +282,6 @@ def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:
 
 def _by_target(method: BaseMethod) -> bool:
     return method.class_discriminative or method.needs.gradients
-
-
-def _check_tokens(name: str, method: BaseMethod, path: str, tensor: Tensor, layout: Layout) -> None:
-    if method.needs.tokens and not isinstance(layout, Tokens):
-        raise MethodError(
-            f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
-            f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
-        )
-
-
-def _warn_of_repeated_calls(capture: Capture) -> None:
-    for path, record in capture.records.items():
-        if record.calls > 1:
-            warn(f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.")
 
 
 def _now(inputs: Tensor) -> float:

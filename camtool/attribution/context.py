@@ -1,7 +1,7 @@
 """CallContext: the settings that all forward passes of one CAM call share."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -10,8 +10,10 @@ from camtool.fusion import Fusion
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.layouts import Layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod
+from camtool.placement import Placements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +30,16 @@ class CallContext:
     input_methods: Mapping[str, InputMethod]
     layout: Layout | None
     """The user's layout, if any."""
-    fit: Callable[..., Layout]
-    """`fit(tensor, module, batch=…, input_size=…)` returns the layout of a layer's output."""
+    layouts: LayerLayouts
+    """Finds the layout of each layer's output."""
     aug_smooth: bool
     eigen_smooth: bool
     fusion: Fusion
     """Fusion of several layers, for methods without their own."""
     progress: Progress | None
     skip_unfit: bool
+    placements: Placements = field(default_factory=dict)
+    """Where the cells of layers lie, by path; the cells of the others divide the input evenly."""
 
     def inputs_with(self, pictures: Tensor) -> Inputs:
         """Return the inputs with other pictures, repeated if these are several batches."""
@@ -43,11 +47,11 @@ class CallContext:
 
     def capture(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
         """Return the Capture of the activations of `layers` in a forward pass of these pictures."""
-        return Capture(layers, partial(self.fit, batch=len(pictures), input_size=pictures.shape[2:]), differentiate=differentiate)
+        return Capture(layers, partial(self.layouts.fit, batch=len(pictures), input_size=pictures.shape[2:]), differentiate=differentiate)
 
-    def fusion_of(self, method: BaseMethod) -> Fusion:
-        """Return the fusion of a method's maps of several layers."""
-        return method.fusion or self.fusion
+    def fusion_of(self, method: BaseMethod | None) -> Fusion:
+        """Return the fusion of a method's maps of several layers; None: a method without target layers."""
+        return (method and method.fusion) or self.fusion
 
     @property
     def needs_whole_graph(self) -> bool:

@@ -13,7 +13,8 @@ from camtool.errors import LayerError, MethodError
 from camtool.functional import to_float32
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.linear_head import find_linear_head
-from camtool.layouts import Layout
+from camtool.layouts import Layout, Tokens
+from camtool.methods import BaseMethod
 from camtool.methods._base import Evidence
 from camtool.targets import Output, Target, scores
 from camtool.types import Maps
@@ -154,6 +155,15 @@ def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
             "at every position. If the head reads a class token, layers behind the last attention have none: choose the first norm "
             "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
             "load trained weights."
+        )
+
+
+def check_tokens(name: str, method: BaseMethod, path: str, tensor: Tensor, layout: Layout) -> None:
+    """Raise MethodError if a method that is defined for tokens gets another layout."""
+    if method.needs.tokens and not isinstance(layout, Tokens):
+        raise MethodError(
+            f"Method '{name}' is defined for tokens; layer '{path}' gives {tuple(tensor.shape)}, which is read as "
+            f"{type(layout).__name__}. Choose a layer of tokens (n, length, c), such as the first norm of the last block."
         )
 
 

@@ -19,6 +19,7 @@ from camtool.instrumentation.guided_relu import GuidedReLUs
 from camtool.instrumentation.inputs import Inputs
 from camtool.layouts import Layout
 from camtool.methods.input._base import InputEvidence, InputMethod
+from camtool.placement import Placements
 from camtool.targets import Output
 from camtool.types import Maps
 
@@ -33,7 +34,8 @@ class InputGradients:
     """Starts the graph of one forward pass at the input and computes the gradients there; entering returns the pass's inputs.
 
     Args:
-        fit: `fit(tensor, module, batch=…, input_size=…)` returns the layout of a layer's output.
+        fit: `fit(tensor, path, batch=…, input_size=…)` returns the layout of a layer's output.
+        placements: where the cells of biased layers lie, by path; evenly for the others.
         check: whether to warn if the bias terms do not sum to the score.
 
     Raises:
@@ -41,12 +43,20 @@ class InputGradients:
     """
 
     def __init__(
-        self, methods: Mapping[str, InputMethod], model: nn.Module, inputs: Inputs, fit: Callable[..., Layout], *, check: bool
+        self,
+        methods: Mapping[str, InputMethod],
+        model: nn.Module,
+        inputs: Inputs,
+        fit: Callable[..., Layout],
+        placements: Placements,
+        *,
+        check: bool,
     ) -> None:
         picture = inputs.picture
         batch, size = len(picture), picture.shape[2:]
         self._methods = methods
         self._inputs = inputs
+        self._placements = placements
         self._check = check
         self._leaf = picture.detach().clone() if methods else picture
         self._biases = BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("bias_gradients") else None
@@ -95,8 +105,9 @@ class InputGradients:
                 if guided_gradient is None:
                     raise MethodError(_disconnected(self._methods))
                 guided = to_float32(guided_gradient)
-            maps = [term.maps for term in terms if term.maps is not None]
-            self._evidence.append(InputEvidence(to_float32(self._leaf.detach()), gradients, maps, guided))
+            by_path = [(term.maps, self._placements.get(term.path)) for term in terms if term.maps is not None]
+            maps, places = [maps for maps, _ in by_path], [placement for _, placement in by_path]
+            self._evidence.append(InputEvidence(to_float32(self._leaf.detach()), gradients, maps, guided, bias_placements=places))
 
     def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
         """Return every input method's maps; `explained` has the maps of their base methods."""

@@ -80,16 +80,16 @@ class NetworkQueries:
     def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the layer's activations, from passes of the tail."""
         replay = self._replayed()
-        recorded, size = replay.activations, self.inputs.shape[2:]
+        recorded, size, axis = replay.activations, self.inputs.shape[2:], self._layout.batch_axis
 
         def of_sample(sample: int, maps: Tensor) -> Output:
-            tensor = self._layout.from_maps(maps.to(recorded.dtype), recorded[sample : sample + 1], size)
+            tensor = self._layout.from_maps(maps.to(recorded.dtype), recorded.narrow(axis, sample, 1), size)
             return find_logits(replay(sample, tensor), batch=len(maps))
 
         def logits_of(altered: Tensor) -> list[Output]:
             return [of_sample(sample, maps) for sample, maps in enumerate(altered)]
 
-        return self._scores(count, copies, logits_of, recorded[:1])
+        return self._scores(count, copies, logits_of, recorded.narrow(axis, 0, 1))
 
     def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of copies of the inputs."""
@@ -131,8 +131,8 @@ class NetworkQueries:
         """Return each activation's contribution to the score minus that of zero activations, by DeepLIFT's rescale rule."""
         replay, size = self._replayed(), self.inputs.shape[2:]
         by_sample = []
-        for sample in range(len(replay.activations)):
-            recorded = replay.activations[sample : sample + 1]
+        for sample in range(len(self.inputs)):
+            recorded = replay.activations.narrow(self._layout.batch_axis, sample, 1)
             maps = self._layout.to_maps(recorded, size)
             pair = torch.cat([maps, torch.zeros_like(maps)]).requires_grad_()
             with torch.enable_grad(), self._context.autocast():
@@ -218,7 +218,7 @@ def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures
                 autocast=callers_autocast(picture),
             )
             queries = NetworkQueries(of_part, method=method, path=path, k=k, layout=captured[path][1])
-            evidence.append(replace(of_picture, model_queries=queries))
+            evidence.append(replace(of_picture, model_queries=queries, placement=call.placements.get(path)))
 
     progress = call.progress and partial(call.progress, f"{method} at {path}")
     in_chunks(len(pictures), max(chunk_size(pictures[0][:1]) // n, 1), run, progress)

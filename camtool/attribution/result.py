@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from camtool.functional import min_max
-from camtool.fusion import Fusion, Mean, placed
+from camtool.fusion import Fusion, Mean, shown
+from camtool.placement import Placement, Placements
 from camtool.targets import Output
 from camtool.types import RawMap
 
@@ -31,6 +32,8 @@ class MethodMaps:
     layer_maps: dict[str, Tensor]
     attributions: Tensor | None = None
     """(n, k, c, *input), signed, of methods with attributions by input channel."""
+    placement: dict[str, Placement] = field(default_factory=dict)
+    """By layer path where the cells of `raw` lie on the input."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class CAMResult:
     source: str
     """Origin of the map in words: "at layer4[1]", "at the mean of …", "from the attention of 12 layers", "at the input"."""
     class_discriminative: bool
+    layout_evidence: dict[str, str] = field(default_factory=dict)
+    """By layer path, why its output is read as it is: "measured", "only reading" or "given"."""
+    placement: dict[str, Placement] = field(default_factory=dict)
+    """By layer path, "attention" or "input": where the cells of `raw` lie on the input, and where that comes from."""
     attributions: Tensor | None = None
     """float32 (n, c, *spatial of the input) or (n, k, c, *spatial), signed: attributions by input channel of guidedbackprop and
     guidedgradcam; None for other methods."""
@@ -99,23 +106,31 @@ def map_status(explained: MethodMaps, sample: int, k: int) -> str:
 
 
 def finished(
-    raw: dict[str, Tensor], size: Sequence[int], fusion: Fusion | None = None, importances: Mapping[str, Tensor] | None = None
+    raw: dict[str, Tensor],
+    size: Sequence[int],
+    fusion: Fusion | None = None,
+    importances: Mapping[str, Tensor] | None = None,
+    placements: Placements | None = None,
 ) -> MethodMaps:
-    """Return the method's final maps: ReLU, min-max, resize per layer, then fused over layers; a flat raw map becomes zeros.
+    """Return the method's final maps: ReLU, min-max, placed on the input per layer, then fused over layers; a flat raw map becomes zeros.
 
     Args:
         fusion: fusion of several layers; None: their mean.
         importances: importances (n, k) by layer, for fusions that need them.
+        placements: where the cells of layers lie, by layer; evenly for the others.
     """
     shape = next(iter(raw.values())).shape[:2]
     positive = {path: _positive(maps.flatten(0, 1)) for path, maps in raw.items()}  # (n k, *feature)
-    by_layer = {path: min_max(placed(maps, size)).unflatten(0, shape).float() for path, maps in positive.items()}
+    where = placements or {}
+    by_layer = {path: min_max(shown(maps, size, where.get(path))).unflatten(0, shape).float() for path, maps in positive.items()}
     if len(raw) == 1:
         fused = next(iter(by_layer.values())).clone()
     else:
         stacked = torch.stack([importances[path].flatten() for path in raw]) if importances else None
-        fused = (fusion or Mean()).fused(list(positive.values()), size, stacked).unflatten(0, shape).float()
-    return MethodMaps(fused, {path: maps.float() for path, maps in raw.items()}, by_layer)
+        places = [where.get(path) for path in raw]
+        fused = (fusion or Mean()).fused(list(positive.values()), size, stacked, places).unflatten(0, shape).float()
+    found = {path: where.get(path) or Placement.even(maps.shape[2:], size) for path, maps in raw.items()}
+    return MethodMaps(fused, {path: maps.float() for path, maps in raw.items()}, by_layer, placement=found)
 
 
 def _positive(maps: RawMap) -> RawMap:

@@ -14,6 +14,7 @@ from camtool.attribution.result import FLAT_SHARE
 from camtool.benchmark.backbones import SIZES, WITHOUT_MAP, Example, load_example
 from camtool.errors import CamtoolWarning, times
 from camtool.instrumentation.inputs import find_inputs
+from camtool.instrumentation.layer_layouts import MEASURED, ONLY_READING
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.nested import tensors_in
 from camtool.instrumentation.replay import Recording, Replay
@@ -45,6 +46,8 @@ class BackboneResult:
     replay: str
     """How scores for changed activations of that layer are computed: "replay", or why whole forward passes are needed."""
     seconds: float
+    evidence: str = ""
+    """Why that layer's output is read so: "measured" or "only reading"."""
 
 
 class _ProbedCAM(CAM):
@@ -67,7 +70,7 @@ def sweep(name: str, example: Example, *, narrow: bool = True) -> Iterator[Backb
     settled = False
     for size in example.sizes:
         started = time.perf_counter()
-        outcome: dict[str, Any] = {"layer": "", "axes": "", "extra_tokens": 0, "gradient_share": 0.0, "replay": ""}
+        outcome: dict[str, Any] = {"layer": "", "axes": "", "extra_tokens": 0, "gradient_share": 0.0, "replay": "", "evidence": ""}
         try:
             model = model or load_network(load_example(example, narrow=narrow), random_weights=True).model
             inputs = torch.randn(1, example.channels, *size, generator=torch.Generator().manual_seed(0))
@@ -117,6 +120,9 @@ def _outcome(model: nn.Module, inputs: Tensor) -> dict[str, Any]:
     varies = bool(raw.amax() - raw.amin() > FLAT_SHARE * raw.abs().amax())
     replay, deviation = _replayed(model, inputs, layer)
     problem = "" if varies else "the map is constant"
+    evidence = result.layout_evidence.get(path, "")
+    if evidence not in (MEASURED, ONLY_READING):
+        problem = "the layer's reading is not known"
     if deviation > REPLAY_TOLERANCE:
         problem = f"replay differs from whole forward passes by {deviation:.1e}"
     return {
@@ -127,6 +133,7 @@ def _outcome(model: nn.Module, inputs: Tensor) -> dict[str, Any]:
         "extra_tokens": layer.reading.extra_tokens,
         "gradient_share": layer.gradient_share,
         "replay": replay,
+        "evidence": evidence,
     }
 
 
@@ -150,8 +157,8 @@ def markdown(measured: Sequence[BackboneResult]) -> str:
     """Return the table of supported backbones in markdown, and below it the classes without a map, with the reason."""
     sizes = [times(size) for size in SIZES]
     lines = [
-        f"| backbone | default target layer | axes + extra tokens | {' | '.join(sizes)} | perturbed by |",
-        f"|---|---|---|{'---|' * len(sizes)}---|",
+        f"| backbone | default target layer | axes + extra tokens | known by | {' | '.join(sizes)} | perturbed by |",
+        f"|---|---|---|---|{'---|' * len(sizes)}---|",
     ]
     backbones = dict.fromkeys(result.backbone for result in measured)
     lines += [markdown_row([result for result in measured if result.backbone == name]) for name in backbones]
@@ -167,4 +174,6 @@ def markdown_row(measured: Sequence[BackboneResult]) -> str:
     extra = f" + {shown.extra_tokens}" if shown.extra_tokens else ""
     labels = {OK: "yes", REFUSED: "the network refuses", FAILED: "no"}
     by_size = [labels[result.status] for size in SIZES for result in measured if result.size == size]
-    return f"| {shown.backbone} | `{shown.layer}`{where} | {shown.axes}{extra} | {' | '.join(by_size)} | {shown.replay} |"
+    return (
+        f"| {shown.backbone} | `{shown.layer}`{where} | {shown.axes}{extra} | {shown.evidence} | {' | '.join(by_size)} | {shown.replay} |"
+    )

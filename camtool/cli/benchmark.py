@@ -40,6 +40,15 @@ def benchmark(
     text: Annotated[str, typer.Option("--filter", help="Only cases with this text in their name.")] = "",
     device: Annotated[str, options.DEVICE] = "cpu",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Left out: torch's default.")] = None,
+    placement: Annotated[
+        bool, typer.Option("--placement", help="Measure where maps lie beside the truth instead: even, by arithmetic, measured.")
+    ] = False,
+    layouts: Annotated[
+        bool, typer.Option("--layouts", help="Measure what it costs to find out which element of a layer looks where instead.")
+    ] = False,
+    checkpoints: Annotated[
+        Path, typer.Option("--checkpoints", metavar="DIR", help="With --placement: NAME/final.pth of its networks; trained if missing.")
+    ] = Path("outputs/train"),
     profile: Annotated[
         str | None,
         typer.Option("--profile", help="Print a profile of this case instead.", metavar="CASE", show_default=False),
@@ -60,6 +69,12 @@ def benchmark(
     Exit code 1 if maps that should agree do not, or a case fails; a goal that is missed is only shown.
     """
     with session(as_json=as_json, debug=debug) as running:
+        if placement:
+            _placement(running, text, checkpoints, markdown_file, as_json=as_json, debug=debug)
+            return
+        if layouts:
+            _layouts(running, text, threads, markdown_file, as_json=as_json)
+            return
         from camtool.benchmark.tables import markdown
         from camtool.models.loading import check_device
 
@@ -96,6 +111,45 @@ def benchmark(
         if markdown_file is not None and around is not None:
             write_between(markdown_file, around, markdown(measured, report["where"]))
         _judge(running, measured)
+
+
+def _placement(running: Session, text: str, checkpoints: Path, markdown_file: Path | None, *, as_json: bool, debug: bool) -> None:
+    from dataclasses import asdict
+
+    from camtool.apis.model import quiet_libraries
+    from camtool.benchmark.placement import SUBJECTS, markdown, measured_row
+    from camtool.cli.progress import drawn_progress
+
+    if not debug:
+        quiet_libraries()
+    subjects = [subject for subject in SUBJECTS if text.casefold() in subject.name.casefold()]
+    if not subjects:
+        raise CamtoolError(f"No network has '{text}' in its name; expected a part of one of: {', '.join(one.name for one in SUBJECTS)}.")
+    around = None if markdown_file is None else around_markers(markdown_file, markers("benchmark placement"))
+    where = _described("cpu", None, quick=False)["where"]
+    with drawn_progress() as progress:
+        rows = [measured_row(subject, checkpoints.expanduser(), progress) for subject in subjects]
+    table = markdown(rows, where)
+    running.result(json.dumps({"where": where, "rows": [asdict(row) for row in rows]}) if as_json else table)
+    if markdown_file is not None and around is not None:
+        write_between(markdown_file, around, table)
+
+
+def _layouts(running: Session, text: str, threads: int | None, markdown_file: Path | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from camtool.benchmark.layouts import SUBJECTS, markdown, measured_row
+
+    subjects = [subject for subject in SUBJECTS if text.casefold() in subject.name.casefold()]
+    if not subjects:
+        raise CamtoolError(f"No network has '{text}' in its name; expected a part of one of: {', '.join(one.name for one in SUBJECTS)}.")
+    around = None if markdown_file is None else around_markers(markdown_file, markers("benchmark layouts"))
+    where = _described("cpu", threads, quick=False)["where"]
+    rows = [measured_row(subject) for subject in subjects]
+    table = markdown(rows, where)
+    running.result(json.dumps({"where": where, "rows": [asdict(row) for row in rows]}) if as_json else table)
+    if markdown_file is not None and around is not None:
+        write_between(markdown_file, around, table)
 
 
 def _chosen(*, quick: bool, model: Model | None, text: str) -> "Sequence[Case]":

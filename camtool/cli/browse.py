@@ -30,6 +30,7 @@ def browse(
             "--target-category", "--class-idx", metavar="CLASS", help="The class to explain: index or name. Left out: the predicted one."
         ),
     ] = None,
+    placement: Annotated[str, options.PLACEMENT] = "",
     method: Annotated[
         list[str] | None, typer.Option("--method", metavar="NAME…", help="As in 'camtool vis'; a row of panels each. Left out: gradcam.")
     ] = None,
@@ -61,7 +62,7 @@ def browse(
             quiet_libraries()
         model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
         loaded = model.read_config()
-        settings = read_settings(model, loaded, method=method)
+        settings = read_settings(model, loaded, method=method, placement=placement or None)
         selection = read_selection(settings.target, categories=[] if target_category is None else [target_category])
         samples = None if image else Samples(loaded.config, split, config)
         images = [Path(os.path.expanduser(path)) for path in image or []]

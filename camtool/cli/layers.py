@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ def layers(
     image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with. Left out: a black one.")] = None,
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,
     text: Annotated[str, typer.Option("--filter", help="Show modules with this text in path or class.")] = "",
+    layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
@@ -34,12 +36,12 @@ def layers(
 ) -> None:
     """List a network's layers: path, class, output shape, parameters, and whether it can be a target layer."""
     with session(as_json=as_json, debug=debug) as running:
-        from camtool.apis.model import ModelRequest, quiet_libraries
+        from camtool.apis.model import ModelRequest, as_layout, quiet_libraries
 
         if not debug:
             quiet_libraries()
         model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
-        preview(running, model, image, depth, text, vit_like, num_extra_tokens, as_json=as_json)
+        preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), as_json=as_json)
 
 
 def preview(
@@ -48,8 +50,7 @@ def preview(
     image: Path | None,
     depth: int | None,
     text: str,
-    vit_like: bool,
-    num_extra_tokens: int | None,
+    layout: str | Mapping[str, Any] | None,
     *,
     as_json: bool,
 ) -> None:
@@ -57,7 +58,6 @@ def preview(
     import numpy as np
 
     from camtool import CAM
-    from camtool.apis.model import layout_of
     from camtool.io.images import read_picture
 
     picture = read_picture(image) if image else np.zeros((256, 256, 3), np.uint8)
@@ -65,7 +65,7 @@ def preview(
     network = model.build(loaded)
 
     inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
-    layout = layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens)
+    layout = loaded.cam.get("layout") if layout is None else layout
     source = network.source
     cam = CAM(network.model, layout=layout, input=source.picture_input, input_axes=source.input_axes)
     probed = cam.probe(network.inputs(inputs, source.input_axes))
@@ -103,6 +103,8 @@ def _described(layer: "ProbedLayer", default: str | None) -> dict[str, Any]:
         "shape": list(layer.record.shape) if layer.record.shape else None,
         "axes": layer.reading.axes if layer.reading else None,
         "extra_tokens": layer.reading.extra_tokens if layer.reading else None,
+        "reading": str(layer.reading) if layer.reading else None,
+        "evidence": layer.evidence or None,
         "parameters": sum(parameter.numel() for parameter in layer.module.parameters()),
         "usable": layer.usable,
         "problem": layer.problem,
@@ -114,10 +116,8 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    from camtool.layouts import Reading
-
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    for heading in ("layer", "class", "output", "axes"):
+    for heading in ("layer", "class", "output", "axes", "known by"):
         table.add_column(heading, overflow="fold")
     table.add_column("parameters", justify="right")
     table.add_column("target layer?", no_wrap=True)
@@ -130,7 +130,8 @@ def _print(running: Session, described: list[dict[str, Any]], title: str) -> Non
             path,
             layer["class"],
             times(layer["shape"]) if layer["shape"] else "-",
-            str(Reading(layer["axes"], layer["extra_tokens"])) if layer["axes"] else "-",
+            layer["reading"] or "-",
+            layer["evidence"] or "-",
             f"{layer['parameters']:,}",
             f"{serves} (default)" if layer["default"] else serves,
             style=style,

@@ -4,6 +4,7 @@ import typer
 
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
+from camtool.cli.cache import cache
 from camtool.cli.command import Command
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
@@ -27,6 +28,7 @@ app.command("models", cls=Command)(models)
 app.command("sweep", cls=Command)(sweep)
 app.command("train", cls=Command)(train)
 app.command("benchmark", cls=Command)(benchmark)
+app.command("cache", cls=Command)(cache)
 
 
 def main() -> None:

@@ -10,8 +10,18 @@ CONFIG = typer.Argument(help="A path, a known name, mmpretrain::family/name.py, 
 DEVICE = typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")
 CFG_OPTIONS = typer.Option("--cfg-options", help="Overrides in the config: a.b=c …", metavar="KEY=VALUE…")
 RANDOM_WEIGHTS = typer.Option("--random-weights", help="Seeded initialisation plus 0.02 N(0, 1), no checkpoint. Noted in figures.")
-VIT_LIKE = typer.Option("--vit-like", help="Read target layers as tokens. Rarely needed: the layout is derived from the tensor.")
+VIT_LIKE = typer.Option("--vit-like", help="Read target layers as tokens. Rarely needed: it is measured.")
+LAYOUT = typer.Option(
+    "--layout",
+    metavar="LAYOUT",
+    help="How target layers are read: ChannelsLast, 'Tokens(grid=14x14,front=1)' … Left out: it is measured where shapes do not tell.",
+)
 EXTRA_TOKENS = typer.Option("--num-extra-tokens", help="Leading tokens that are not positions (class, distillation); may be 0.")
+PLACEMENT = typer.Option(
+    "--placement",
+    metavar="KIND",
+    help="Where a layer's cells lie: even (the default), or measured on the network's weights, once ('camtool cache' shows it).",
+)
 SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Seed for random weights and random methods.")
 DEBUG = typer.Option("--debug", help="Show tracebacks and the logs of libraries.")
 JSON = typer.Option("--json", help="Print JSON, and nothing else, on standard output.")

@@ -76,6 +76,8 @@ def vis(
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
     eigen_smooth: Annotated[bool, typer.Option("--eigen-smooth", help="First principal component instead of the channel sum.")] = False,
     fuse: Annotated[str, typer.Option("--fuse", help="Several layers: mean (the default), product, refined or winsorized.")] = "",
+    placement: Annotated[str, options.PLACEMENT] = "",
+    layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
     save_path: Annotated[
@@ -115,7 +117,7 @@ def vis(
     started = time.perf_counter()
     with session(as_json=as_json, debug=debug) as running:
         positionals = split_positionals(arguments or [], needs_image=not preview_model)
-        from camtool.apis.model import ModelRequest, layout_of, quiet_libraries
+        from camtool.apis.model import ModelRequest, as_layout, quiet_libraries
 
         if not debug:
             quiet_libraries()
@@ -126,7 +128,7 @@ def vis(
             if len(positionals.images) > 1:
                 raise CamtoolError(f"--preview-model takes one image at most, got {len(positionals.images)}.")
             image = Path(positionals.images[0]) if positionals.images else None
-            preview(running, model, image, depth, text, vit_like, num_extra_tokens, as_json=as_json)
+            preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), as_json=as_json)
             return
         from camtool.apis import Explainer
         from camtool.apis.figures import FigureOptions
@@ -163,10 +165,11 @@ def vis(
             loaded,
             method="gradcam" if is_concepts else method,  # concepts have none; the config's might read no layers, or not exist
             target_layers=target_layers or _first_layer(loaded.cam) if is_concepts else target_layers,
-            layout=layout_of(loaded.cam, vit_like=vit_like, num_extra_tokens=num_extra_tokens),
+            layout=as_layout(layout, vit_like, num_extra_tokens),
             aug_smooth=aug_smooth or None,
             eigen_smooth=eigen_smooth or None,
             fuse=fuse or None,
+            placement=placement or None,
         )
         selection = None
         if not is_concepts:  # these are about no target

@@ -1,6 +1,6 @@
 """Deep feature factorization: concepts of a layer over a batch of pictures, their maps and class scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from camtool.concepts.nmf import ITERATIONS, factorize
 from camtool.errors import LayerError, MethodError
-from camtool.functional import min_max, resize, to_float32
+from camtool.functional import min_max, to_float32
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import find_layer, path_of
 from camtool.instrumentation.linear_head import find_linear_head
 from camtool.instrumentation.module_state import eager, evaluating
 from camtool.instrumentation.network_inputs import network_inputs
-from camtool.instrumentation.target_layers import probe
-from camtool.layouts import Layout, build_layout, fit_layout
+from camtool.instrumentation.placements import find_placements
+from camtool.instrumentation.target_layers import probed
+from camtool.layouts import Layout, LayoutSpec, build_layout
+from camtool.placement import Placement, PlacementSetting, build_placement, placed
 from camtool.targets import Output, find_logits
 from camtool.types import Maps
 
@@ -44,6 +47,8 @@ class Concepts:
     """Path of the factorized layer."""
     reason: str
     """Why this layer: "as given", or the rule that chose it."""
+    placement: Placement
+    """Where the cells of `raw` lie on the input, and where that comes from."""
 
 
 def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
@@ -52,7 +57,8 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
     n_components: int = 5,
     *,
     target_layer: str | nn.Module | None = None,
-    layout: str | dict[str, Any] | Layout | None = None,
+    layout: LayoutSpec = None,
+    placement: str | Placement | PlacementSetting | Mapping[str, Any] = "even",
     input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word, as in CAM
     input_axes: str | None = None,
     seed: int = 0,
@@ -69,7 +75,8 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
         inputs: (n, c, *spatial), preprocessed; or a tuple of arguments by position, or a dict by keyword, with such a tensor.
         n_components: number of concepts, 1 to the smaller of channels and positions.
         target_layer: path or module; None: derived by probing the network.
-        layout: how the layer's tensor becomes maps; None: found from its shape.
+        layout: how the layer's tensor becomes maps, as in CAM; None: found.
+        placement: where the layer's cells lie on the input, as of `CAM`.
         input: of a network with several inputs, the one that the maps lie over.
         input_axes: letters of this input's axes, such as "ntchw"; None: as in CAM.
         seed: of the factorization's random start.
@@ -90,23 +97,22 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
         >>> concepts.layer, concepts.maps.shape, concepts.scores.shape
         ('[1]', torch.Size([2, 3, 16, 16]), torch.Size([3, 4]))
     """
-    model, user_layout = eager(model), build_layout(layout)
+    model, user_layout, setting = eager(model), build_layout(layout), build_placement(placement)
     with torch.inference_mode(False), torch.no_grad():
         arguments = network_inputs(model, inputs, input, input_axes).detached()
         size = arguments.picture.shape[2:]
         path, module, reason = _layer(model, arguments, target_layer, user_layout)
-        fit = partial(_fit, layout=user_layout, batch=len(arguments.picture), input_size=size)
-        with evaluating(model), Capture({path: module}, fit, differentiate=False) as capture:
-            logits = find_logits(arguments.run(model), batch=len(arguments.picture))
-        tensor, fitted_layout = capture.activations(path)
-        activations = to_float32(fitted_layout.to_maps(tensor, size))
+        layouts = LayerLayouts(model, arguments, user_layout)
+        activations, logits = layouts.settled(partial(_activations, model, arguments, path, module, layouts))
+        place = find_placements(setting, model, arguments, {path: module}, {}, layouts).get(path)
         if not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         factors = factorize(activations, n_components, seed=seed, iterations=iterations)
         vectors = factors.vectors + factors.offset
         scores, remark = _scores(model, activations, logits, vectors)
-    maps = resize(min_max(factors.maps.flatten(0, 1)), size).unflatten(0, factors.maps.shape[:2])
-    return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason)
+    maps = placed(min_max(factors.maps.flatten(0, 1)), size, place).unflatten(0, factors.maps.shape[:2])
+    place = place or Placement.even(factors.maps.shape[2:], size)
+    return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason, place)
 
 
 def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | None, layout: Layout | None) -> tuple[str, nn.Module, str]:
@@ -114,13 +120,20 @@ def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | 
         path = target_layer if isinstance(target_layer, str) else path_of(model, target_layer)
         return *find_layer(model, path), "as given"
     sample = arguments.first_sample()
-    fit = partial(_fit, layout=layout, batch=1, input_size=sample.picture.shape[2:])
-    path, reason = probe(model, sample, fit, None).default_layer()
+    path, reason = probed(model, sample, None, layout).default_layer()
     return *find_layer(model, path), reason
 
 
-def _fit(tensor: Tensor, module: nn.Module, layout: Layout | None, batch: int, input_size: Sequence[int]) -> Layout:
-    return fit_layout(tensor, batch, input_size, layout, module=module)
+def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Module, layouts: LayerLayouts) -> tuple[Maps, Output]:
+    """Return the layer's activations as maps, and the logits of the batch."""
+    batch, size = len(arguments.picture), arguments.picture.shape[2:]
+    fit = partial(layouts.fit, batch=batch, input_size=size)
+    with evaluating(model), Capture({path: module}, fit, differentiate=False) as capture:
+        output = arguments.run(model)
+        layouts.require_measured()
+        logits = find_logits(output, batch=batch)
+    tensor, layout = capture.activations(path)
+    return to_float32(layout.to_maps(tensor, size)), logits
 
 
 def _scores(model: nn.Module, activations: Maps, logits: Output, vectors: Tensor) -> tuple[Tensor | None, str]:

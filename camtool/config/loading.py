@@ -15,7 +15,19 @@ from camtool.config.names import find_named, zoo_models
 from camtool.config.shipped import OWN, SUFFIXES, ZOO, is_name, scoped_file, shipped_file
 from camtool.errors import ConfigError, closest
 
-CAM_KEYS = ("method", "target_layers", "layout", "input_axes", "target", "aug_smooth", "eigen_smooth", "fuse", "speed", "checkpoint_keys")
+CAM_KEYS = (
+    "method",
+    "target_layers",
+    "layout",
+    "input_axes",
+    "target",
+    "aug_smooth",
+    "eigen_smooth",
+    "fuse",
+    "speed",
+    "placement",
+    "checkpoint_keys",
+)
 """Keys that the `cam` dict of a config may have."""
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -26,6 +38,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "target": ((str, Mapping), "a name or a dict with 'type'"),
     "fuse": ((str, Mapping), "a name or a dict with 'type'"),
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
+    "placement": ((str, Mapping), "'even', 'measured', or a dict such as dict(scale=(32, 32), offset=(0, 0))"),
 }
 
 _SHORT_FOR = {"timm": "camtool.TimmModel", "torchvision": "camtool.TorchvisionModel", "hf": "camtool.HuggingFaceModel"}

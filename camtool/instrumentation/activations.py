@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.errors import LayerError, LayoutError
+from camtool.errors import LayerError, LayoutError, warn
 from camtool.instrumentation.nested import replaced, tensors_in
 from camtool.layouts import Layout
 
@@ -27,6 +27,10 @@ class CapturedLayer:
     calls: int = 0
     order: int = -1
     """Position among all captured layers by the end of the first call."""
+    first_shape: tuple[int, ...] | None = None
+    """Shape of the first tensor of the first call."""
+    varies: bool = False
+    """Whether that of a later call differs: a head that is shared by several scales."""
     input_shape: tuple[int, ...] | None = None
     shape: tuple[int, ...] | None = None
     """Shape of the tensor that holds the grid, else of the first tensor."""
@@ -44,11 +48,11 @@ class Capture:
 
     Args:
         layers: path -> module.
-        fit: returns the layout of a module's output tensor, or raises LayoutError.
+        fit: `fit(tensor, path, index=…)` returns the layout of a layer's output tensor, or raises LayoutError.
         differentiate: whether gradients with respect to the activations are needed.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[[Tensor, nn.Module], Layout], *, differentiate: bool) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[..., Layout], *, differentiate: bool) -> None:
         self.records = {path: CapturedLayer() for path in layers}
         self._layers = layers
         self._fit = fit
@@ -62,7 +66,7 @@ class Capture:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
             for path, module in self._layers.items():
-                handle = module.register_forward_hook(partial(self._record, self.records[path]))
+                handle = module.register_forward_hook(partial(self._record, path))
                 stack.callback(handle.remove)
             self._stack = stack.pop_all()
         return self
@@ -79,16 +83,25 @@ class Capture:
             raise LayoutError(f"Layer '{path}': {record.mismatch}")
         return record.activations, record.layout
 
-    def _record(self, record: CapturedLayer, module: nn.Module, inputs: Any, output: Any) -> Any:
+    def warn_of_repeated_calls(self) -> None:
+        """Warn of each layer that was called more than once."""
+        for path, record in self.records.items():
+            if record.calls > 1:
+                warn(f"Layer '{path}' is called {record.calls} times in a forward pass; its first call is explained.")
+
+    def _record(self, path: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+        record = self.records[path]
         record.calls += 1
         if record.calls > 1:
+            record.varies = record.varies or record.first_shape != _first_shape(output)
             return None
+        record.first_shape = _first_shape(output)
         record.order = next(self._order)
         record.input_shape = next((tuple(tensor.shape) for tensor in tensors_in(inputs)), None)
         for index, tensor in enumerate(tensors_in(output)):
             record.shape = record.shape or tuple(tensor.shape)
             try:
-                record.layout = self._fit(tensor, module)
+                record.layout = self._fit(tensor, path, index=index)
             except LayoutError as mismatch:
                 record.mismatch = str(mismatch)
                 continue
@@ -107,3 +120,7 @@ class Capture:
         if tensor.requires_grad:  # downstream of an earlier captured layer
             return tensor
         return tensor.detach().clone().requires_grad_()
+
+
+def _first_shape(output: Any) -> tuple[int, ...] | None:
+    return next((tuple(tensor.shape) for tensor in tensors_in(output)), None)

@@ -61,13 +61,15 @@ class AttentionRecorder:
     Args:
         model: the network that will be called.
         keep_outputs: whether to keep the output tokens of the modules around each attention.
+        differentiate: whether the weights have a graph; otherwise gradients stay as they are.
     """
 
-    def __init__(self, model: nn.Module, *, keep_outputs: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, keep_outputs: bool = False, differentiate: bool = True) -> None:
         self.records: list[Attention] = []
         """In the order of the forward pass."""
         self._model = model
         self._keep_outputs = keep_outputs
+        self._differentiate = differentiate
         self._calls = itertools.count()
         self._frames = [_Frame("", None, next(self._calls))]
         self._mode = _AttentionInterceptor(self._keep)
@@ -112,16 +114,17 @@ class AttentionRecorder:
     def _keep(self, scores: Tensor, weights: Tensor) -> Tensor:
         # An nn.Softmax is part of the attention, not the module to name.
         frame = next(frame for frame in reversed(self._frames) if not isinstance(frame.module, nn.Softmax))
-        if self.records and not torch.is_grad_enabled():
+        if self._differentiate and self.records and not torch.is_grad_enabled():
             raise MethodError(
                 f"No gradient reaches the attention of layer '{self.records[-1].path}': behind it, before that of '{frame.path}', the "
                 "network switches gradients off itself, by torch.no_grad(), an autograd function of its own (reversible blocks) or "
                 "activation checkpointing. Switch that off, or use a method of activations, such as 'gradcam'."
             )
-        # Grad mode is restored by the no_grad() that __enter__ put on the stack.
-        torch.set_grad_enabled(True)
-        if not weights.requires_grad:
-            weights = weights.detach().requires_grad_()
+        if self._differentiate:
+            # Grad mode is restored by the no_grad() that __enter__ put on the stack.
+            torch.set_grad_enabled(True)
+            if not weights.requires_grad:
+                weights = weights.detach().requires_grad_()
         record = Attention(frame.path, frame.call, weights, scores.detach(), frame.input_shape)
         self.records.append(record)
         self._frames[-1].taken.append(record)

@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from camtool.errors import LayoutError
 from camtool.functional import to_float32
+from camtool.instrumentation.layer_paths import walk
 from camtool.layouts import Layout
 from camtool.types import Maps
 
@@ -49,14 +50,14 @@ class BiasRecorder:
     it is changed or copied, so that layers may work in place.
 
     Args:
-        fit: returns the layout of a module's output tensor, or raises LayoutError.
+        fit: `fit(tensor, path)` returns the layout of a layer's output tensor, or raises LayoutError.
     """
 
-    def __init__(self, model: nn.Module, fit: Callable[[Tensor, nn.Module], Layout], batch: int, input_size: Sequence[int]) -> None:
+    def __init__(self, model: nn.Module, fit: Callable[[Tensor, str], Layout], batch: int, input_size: Sequence[int]) -> None:
         self._fit = fit
         self._batch = batch
         self._input_size = input_size
-        self._biased = {path: module for path, module in model.named_modules() if bias_of(module) is not None}
+        self._biased = biased_layers(model)
         self._calls: list[_Call] = []
         self._stack = ExitStack()
 
@@ -93,16 +94,21 @@ class BiasRecorder:
         spatial = 0 if isinstance(module, nn.Linear) else output.ndim - 2
         bias = to_float32(bias).reshape(-1, *[1] * spatial)
         # The edge now: an in-place ReLU behind the layer makes the tensor another node's output.
-        self._calls.append(_Call(path, bias, get_gradient_edge(output), self._reading(output, module)))
+        self._calls.append(_Call(path, bias, get_gradient_edge(output), self._reading(output, path, module)))
 
-    def _reading(self, output: Tensor, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    def _reading(self, output: Tensor, path: str, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         if not isinstance(module, nn.Linear) and output.ndim == 2 + len(self._input_size):
             return _as_it_is  # also at 1x1, where the map is flat
         try:
-            layout = self._fit(output, module)
+            layout = self._fit(output, path)
         except LayoutError:
             return None
         return partial(layout.to_maps, input_size=self._input_size)
+
+
+def biased_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers with a bias, by path."""
+    return {path: module for path, module in [("", model), *walk(model)] if bias_of(module) is not None}
 
 
 def bias_of(module: nn.Module) -> Float[Tensor, " c"] | None:

@@ -6,6 +6,7 @@ A path is parsed step by step and looked up among registered child modules only:
 import re
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import nn
 
 from camtool.errors import LayerError, closest
@@ -61,6 +62,22 @@ def path_of(model: nn.Module, layer: nn.Module) -> str:
     raise LayerError(
         f"The layer {type(layer).__name__} given as a module is not part of this {type(model).__name__}; give a module of it, or a path."
     )
+
+
+def find_layers(model: nn.Module, layers: Sequence[str | nn.Module]) -> dict[str, nn.Module]:
+    """Return modules by canonical path, of paths or modules; LayerError if there is no such layer, or hooks do not see it.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.layer_paths import find_layers
+        >>> find_layers(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), ["[-1]"])
+        {'[1]': ReLU()}
+    """
+    found = dict(find_layer(model, path_of(model, layer) if isinstance(layer, nn.Module) else layer) for layer in layers)
+    for path, module in found.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise LayerError(f"Layer '{path}' is scripted; hooks do not see it. Use the nn.Module it was scripted from.")
+    return found
 
 
 def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -40,6 +40,14 @@ def eager(model: nn.Module) -> nn.Module:
     return model
 
 
+def check_not_inference(model: nn.Module) -> None:
+    """Raise CamtoolError if the model's parameters cannot take part in a graph."""
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise CamtoolError(
+            "The model was built under torch.inference_mode(), so gradients cannot be computed. Build it outside of inference mode."
+        )
+
+
 def _is_compiled(module: nn.Module) -> bool:
     # By name: importing torch._dynamo takes seconds.
     forward = vars(module).get("forward")

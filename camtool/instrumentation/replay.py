@@ -98,10 +98,9 @@ class Recording:
             self.failure_reason = "the layer is called inside a module that does not contain it"
 
     @contextmanager
-    def answering(self, sample: int, batch: int, output: Any, mode: "ReplayMode") -> Iterator[None]:
-        """Return recorded outputs of one sample of `batch` for module calls, and `output` for that of the layer."""
+    def answering(self, sample: int, batch: int, copies: int, output: Any, mode: "ReplayMode") -> Iterator[None]:
+        """Return recorded outputs of one sample of `batch`, `copies` times, for module calls, and `output` for that of the layer."""
         rest = iter(self.answers)
-        copies = next(tensors_in(output)).shape[0]
 
         def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             answer = next(rest, None)
@@ -194,14 +193,16 @@ class Replay:
     whole forward pass, with the same result; `status` has the reason.
     """
 
-    def __init__(self, recording: Recording, index: int, inputs: Inputs, output: Any) -> None:
+    def __init__(self, recording: Recording, index: int, inputs: Inputs, output: Any, *, batch_axis: int = 0) -> None:
         """Use the recording of a forward pass of `inputs`, whose output was `output`.
 
         Args:
             index: index of the replaced tensor among the layer's floating-point tensors.
+            batch_axis: the axis of the samples in that tensor.
         """
         self._recording = recording
         self._index = index
+        self._batch_axis = batch_axis
         self._inputs = inputs
         self._batch = len(inputs.picture)
         self._expected = [tensor.detach() for tensor in tensors_in(output)]
@@ -216,7 +217,7 @@ class Replay:
         return tensors[self._index]
 
     def __call__(self, sample: int, activations: Tensor) -> Any:
-        """Return the network's output for copies of one sample with `activations` (copies, ...) at the layer.
+        """Return the network's output for copies of one sample with `activations`, the copies on its batch axis, at the layer.
 
         An in-place layer downstream overwrites these, as it would the layer's own.
         """
@@ -233,7 +234,7 @@ class Replay:
 
     def _try(self) -> None:
         """Replay two copies of the first sample's own activations, and use the replay if the output is the same."""
-        pair = self.activations[:1].expand(2, *self.activations.shape[1:]).contiguous()
+        pair = self.activations.narrow(self._batch_axis, 0, 1).repeat_interleave(2, dim=self._batch_axis)
         failure = ""
         for self._mode in _MODES:
             try:
@@ -249,18 +250,20 @@ class Replay:
         self.status = f"full forward passes: {failure}"
 
     def _tail(self, sample: int, activations: Tensor) -> Any:
-        inputs = self._inputs.sample(sample).expanded(len(activations))
-        with self._recording.answering(sample, self._batch, self._output(sample, activations), self._mode):
+        copies = activations.shape[self._batch_axis]
+        inputs = self._inputs.sample(sample).expanded(copies)
+        with self._recording.answering(sample, self._batch, copies, self._output(sample, activations), self._mode):
             return inputs.run(self._recording.model)
 
     def whole(self, sample: int, activations: Tensor) -> Any:
         """Return the same from whole forward passes of the network with the layer's output replaced."""
         exchange = _once(lambda output: _with_tensor(output, self._index, activations))
         with self._recording.hooked(exchange):
-            return self._inputs.sample(sample).repeated(len(activations)).run(self._recording.model)
+            return self._inputs.sample(sample).repeated(activations.shape[self._batch_axis]).run(self._recording.model)
 
     def _output(self, sample: int, activations: Tensor) -> Any:
-        output = _of_sample(self._recording.answers[-1].output, sample, self._batch, len(activations), self._mode._replace(folded=False))
+        copies, mode = activations.shape[self._batch_axis], self._mode._replace(folded=False)
+        output = _of_sample(self._recording.answers[-1].output, sample, self._batch, copies, mode)
         if output is None:
             raise _NotReplayableError("the layer's output has tensors without a batch axis")
         return _with_tensor(output, self._index, activations)

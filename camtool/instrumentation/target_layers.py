@@ -4,8 +4,9 @@ Every layer is captured in one forward pass; one backward pass gives the share o
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from camtool.errors import LayerError, times
 from camtool.instrumentation.activations import Capture, CapturedLayer
+from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import enclosing, walk
 from camtool.instrumentation.module_state import evaluating
 from camtool.layouts import Layout, Reading
@@ -35,6 +38,8 @@ class ProbedLayer:
     """Positions by axis, if the output is a map over the input."""
     reading: Reading | None = None
     """Axes and extra tokens, if the output is a map over the input."""
+    evidence: str = ""
+    """Why it is read so: "measured", "only reading" or "given"."""
     gradient_share: float = 0.0
     """Share of positions, 0 to 1, at which the score has a gradient."""
     is_scores: bool = False
@@ -84,7 +89,11 @@ class Probe:
             LayerError: if no layer has both.
         """
         usable = self._usable()
-        layers = [layer for layer in usable if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores)] or usable
+        layers = [
+            layer
+            for layer in usable
+            if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores or layer.record.varies)
+        ] or usable
         deepest = max(layers, key=lambda layer: layer.record.order)
         # A block, its stage and the backbone may all return the same values: the innermost is the clearest name.
         alike = [layer for layer in layers if layer.grid == deepest.grid]
@@ -110,15 +119,38 @@ class Probe:
         return usable
 
 
-def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], Layout], targets: Any = None) -> Probe:
-    """Return every layer's measurements on one sample, with gradients for the target (default: predicted class)."""
+def probed(model: nn.Module, inputs: Inputs, targets: Any = None, layout: Layout | None = None, progress: Progress | None = None) -> Probe:
+    """Return every layer's measurements on the first sample, with gradients for its target (default: predicted class).
+
+    Args:
+        layout: the user's layout, if any.
+        progress: called while layers are measured as `progress(description, done, total)`.
+    """
+    layouts = LayerLayouts(model, inputs, layout, progress=progress, orders=(), warns=False)
+    found = layouts.settled(partial(_probe, model, inputs, layouts, targets))
+    # The order of tokens takes many passes; it is needed where nothing that is known is as deep.
+    deepest = max((layer.record.order for layer in found.layers if layer.usable), default=-1)
+    deeper = [layer.path for layer in found.layers if layer.path in layouts.unordered and layer.record.order > deepest]
+    if not deeper:
+        return found
+    layouts = LayerLayouts(model, inputs, layout, progress=progress, orders=deeper, warns=False)
+    return layouts.settled(partial(_probe, model, inputs, layouts, targets))
+
+
+def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any = None) -> Probe:
+    """Return every layer's measurements on the first sample, with gradients for its target (default: predicted class)."""
     modules = dict(walk(model))
+    batch = len(inputs.picture)
+    fit = partial(layouts.fit, batch=batch, input_size=inputs.picture.shape[2:])
     with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
-        logits = find_logits(inputs.run(model), batch=1)
+        output = inputs.run(model)
+        layouts.require_measured()
+        logits = find_logits(output, batch=batch)
         with torch.enable_grad():
             resolved, _ = resolve_targets(targets, logits)
-            target = _plain(resolved[0][0], logits)
-            score = scores([target], logits).sum()
+            asked = [_plain(row[0], logits) for row in resolved]
+            target = asked[0]
+            score = scores(asked, logits)[0]
         # The channels of an embedding are not classes.
         classes = logits.shape[1] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
@@ -139,10 +171,11 @@ def probe(model: nn.Module, inputs: Inputs, fit: Callable[[Tensor, nn.Module], L
         assert activations is not None
         layer.grid = tuple(layout.to_maps(activations, input_size).shape[2:])
         layer.reading = layout.reading(activations.shape, input_size)
+        layer.evidence = layouts.evidence.get(layer.path, "")
         if gradient is not None:
-            touched = layout.to_maps(gradient, input_size)[0] != 0
-            layer.gradient_share = touched.any(dim=0).float().mean().item()
-            layer.is_scores = classes is not None and _holds_classes(gradient, classes)
+            maps = layout.to_maps(gradient, input_size)
+            layer.gradient_share = (maps[0] != 0).any(dim=0).float().mean().item()
+            layer.is_scores = classes is not None and _holds_classes(gradient, maps, classes)
     return Probe(layers, input_size, failure)
 
 
@@ -154,10 +187,15 @@ def _plain(target: Target, logits: Output) -> Target:
     return target
 
 
-def _holds_classes(gradient: Tensor, classes: int) -> bool:
+def _holds_classes(gradient: Tensor, maps: Tensor, classes: int) -> bool:
     # Of the tensor, not of its maps: (n, classes, positions) may be read as tokens before channels.
     axes = [axis for axis in range(1, gradient.ndim) if gradient.shape[axis] == classes]
-    return any((gradient == 0).movedim(axis, 0).flatten(1).all(dim=1).any() for axis in axes)
+    if any((gradient == 0).movedim(axis, 0).flatten(1).all(dim=1).any() for axis in axes):
+        return True
+    # Detectors have the classes of several boxes at each position, one after the other.
+    boxes, rest = divmod(maps.shape[1], classes)
+    alive = int((maps != 0).transpose(0, 1).flatten(1).any(dim=1).sum())
+    return boxes > 1 and not rest and alive <= boxes
 
 
 def _nothing_fits(layers: list[ProbedLayer]) -> str:

@@ -15,17 +15,28 @@ class Reading(NamedTuple):
 
     Example:
         >>> from camtool.layouts import Reading
-        >>> print(Reading("NLC", extra_tokens=1), Reading("NCHW"))
-        NLC + 1 NCHW
+        >>> print(Reading("NLC", extra_tokens=1), Reading("NCHW"), Reading("NLC", extra_tokens=1, behind=100), sep=", ")
+        NLC + 1, NCHW, NLC + 1 in front, 100 behind
     """
 
     axes: str
     """One letter per axis, in order: N samples, C channels, D, H, W of a grid, L tokens."""
     extra_tokens: int = 0
     """Number of leading tokens that are not positions (class, distillation, registers)."""
+    among: int = 0
+    """Number of such tokens between positions."""
+    behind: int = 0
+    """Number of such tokens behind all positions."""
+    order: str = ""
+    """Order of the tokens where it is not that of the rows: "columns first" or the like, "permuted"."""
 
     def __str__(self) -> str:
-        return f"{self.axes} + {self.extra_tokens}" if self.extra_tokens else self.axes
+        if self.among or self.behind:
+            parts = [(self.extra_tokens, "in front"), (self.among, "among them"), (self.behind, "behind")]
+            extra = " + " + ", ".join(f"{count} {where}" for count, where in parts if count)
+        else:
+            extra = f" + {self.extra_tokens}" if self.extra_tokens else ""
+        return f"{self.axes}{extra}{', ' + self.order if self.order else ''}"
 
 
 class Layout(ABC):
@@ -40,6 +51,11 @@ class Layout(ABC):
         >>> print(layout.reading((2, 197, 768), (224, 224)))
         NLC + 1
     """
+
+    @property
+    def batch_axis(self) -> int:
+        """The axis of the samples."""
+        return 0
 
     @abstractmethod
     def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
@@ -91,7 +107,7 @@ def has_one_scale(grid: Sequence[int], input_size: Sequence[int]) -> bool:
     """Return whether one real stride explains every axis to within a cell (unpadded convolutions lose border cells)."""
     lowest = max(size / (cells + 1) for size, cells in zip(input_size, grid, strict=True))
     highest = min(size / max(cells - 1, 1e-9) for size, cells in zip(input_size, grid, strict=True))
-    return lowest <= highest
+    return lowest < highest
 
 
 def has_one_scale_in_plane(grid: Sequence[int], input_size: Sequence[int]) -> bool:

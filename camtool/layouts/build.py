@@ -1,22 +1,30 @@
 """Layouts from names and config dicts, and the layout that fits a tensor's shape."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from camtool.errors import LayoutError, times
+from camtool.errors import ConfigError, LayoutError, times
 from camtool.layouts._base import Layout, describe
 from camtool.layouts.channels import ChannelsFirst, ChannelsLast
+from camtool.layouts.rearranged import Rearranged
 from camtool.layouts.tokens import Tokens
 from camtool.registry import LAYOUTS, build
 
+LayoutSpec: TypeAlias = str | Mapping[str, Any] | Layout | Callable[[Tensor], Tensor] | None
 
-def build_layout(spec: str | Mapping[str, Any] | Layout | None) -> Layout | None:
-    """Return the layout that a name or a config dict (`dict(type='Tokens', num_extra_tokens=1)`) describes; None for None.
+_CALL = re.compile(r"(\w+)\s*\((.*)\)\s*", re.DOTALL)
+
+
+def build_layout(spec: LayoutSpec) -> Layout | None:
+    """Return the layout that a name, a config dict (`dict(type='Tokens', front=1)`), its text ("Tokens(front=1)") or a function describes.
+
+    A function converts a layer's tensor to maps (n, c, *spatial). None for None.
 
     Raises:
-        ConfigError: if there is no such layout, or a keyword is not one of its settings.
+        ConfigError: if there is no such layout, a keyword is not one of its settings, or a text cannot be read.
 
     Example:
         >>> from camtool.layouts import build_layout
@@ -24,8 +32,36 @@ def build_layout(spec: str | Mapping[str, Any] | Layout | None) -> Layout | None
         'ChannelsLast'
         >>> build_layout({"type": "Tokens", "num_extra_tokens": 1}).num_extra_tokens
         1
+        >>> build_layout("Tokens(grid=8x14x14, front=1)").grid
+        (8, 14, 14)
     """
-    return None if spec is None else build(LAYOUTS, spec, base=Layout)
+    if spec is None:
+        return None
+    if callable(spec) and not isinstance(spec, Layout):
+        return Rearranged(spec)
+    return build(LAYOUTS, _parsed(spec) if isinstance(spec, str) else spec, base=Layout)
+
+
+def _parsed(text: str) -> str | dict[str, Any]:
+    """Return a name, or the config dict of a text such as "Tokens(grid=14x14, front=1)"; nothing of it is evaluated."""
+    if "(" not in text:
+        return text
+    call = _CALL.fullmatch(text.strip())
+    settings: dict[str, Any] = {}
+    for part in call[2].split(",") if call else []:
+        key, equals, value = part.partition("=")
+        settings[key.strip()] = _value(value.strip()) if equals else None
+    if call is None or any(value is None for value in settings.values()):
+        raise ConfigError(f"Cannot read the layout '{text}'; expected a name with settings, such as 'Tokens(grid=14x14,front=1)'.")
+    return {"type": call[1], **settings}
+
+
+def _value(text: str) -> int | tuple[int, ...] | str | None:
+    numbers = text.split("x")
+    if all(number.strip().lstrip("-").isdecimal() for number in numbers):
+        values = tuple(int(number) for number in numbers)
+        return values if len(values) > 1 else values[0]
+    return text.strip("'\"") or None
 
 
 def fit_layout(
@@ -48,7 +84,9 @@ def fit_layout(
         >>> fit_layout(tokens, 2, (224, 224)).to_maps(tokens, (224, 224)).shape
         torch.Size([2, 768, 14, 14])
     """
-    if tensor.ndim < 2 or tensor.shape[0] != batch:
+    refusal = None if layout is None else layout.mismatch(tensor.shape, input_size, given=True)
+    axis = 0 if layout is None else layout.batch_axis  # that of a function is found by mismatch()
+    if tensor.ndim < max(2, axis + 1) or tensor.shape[axis] != batch:
         raise LayoutError(
             f"{describe(tensor)} does not start with the batch of {batch}: "
             "its samples are folded into other axes, or it has no batch axis. Choose a layer outside of that part of the network."
@@ -60,7 +98,7 @@ def fit_layout(
         candidates.reverse()
     reasons = []
     for candidate in candidates:
-        reason = candidate.mismatch(tensor.shape, input_size, given=layout is not None)
+        reason = refusal if layout is not None else candidate.mismatch(tensor.shape, input_size, given=False)
         if reason is None:
             return candidate
         reasons.append(reason)

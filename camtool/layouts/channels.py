@@ -1,10 +1,11 @@
-"""Layouts of tensors with a spatial grid: (n, c, *spatial) and (n, *spatial, c)."""
+"""Layouts of tensors with a spatial grid: (n, c, *spatial), (n, *spatial, c), and any other order of the axes."""
 
 import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from camtool.errors import ConfigError
 from camtool.layouts._base import Layout, Reading, has_one_scale, has_one_scale_in_plane, has_whole_strides
 from camtool.layouts.tokens import token_grid
 from camtool.registry import LAYOUTS
@@ -87,6 +88,57 @@ class ChannelsLast(Layout):
 
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         return Reading(f"N{_letters(shape)}C")
+
+
+@LAYOUTS.register_module()
+class AxisOrder(Layout):
+    """Axes in any order, one letter each: N samples, C channels, then D, H, W of which the last is that of the input's last axis.
+
+    Args:
+        axes: such as "NCWH" for a grid whose columns come before its rows.
+
+    Raises:
+        ConfigError: if the letters are not N, C and one letter per spatial axis.
+
+    Example:
+        >>> import torch
+        >>> from camtool.layouts import AxisOrder
+        >>> AxisOrder(axes="NCWH").to_maps(torch.zeros(1, 8, 20, 10), (160, 320)).shape
+        torch.Size([1, 8, 10, 20])
+    """
+
+    def __init__(self, *, axes: str) -> None:
+        rank = len(axes) - 2 if isinstance(axes, str) else 0
+        if rank < 1 or sorted(axes) != sorted("NC" + "DHW"[-rank:]):
+            raise ConfigError(f"Expected axes as N, C and one letter per spatial axis of D, H, W, such as 'NCWH', got {axes!r}.")
+        self.axes = axes
+        self._order = [axes.index(letter) for letter in "NC" + "DHW"[-rank:]]
+
+    @property
+    def batch_axis(self) -> int:
+        return self._order[0]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AxisOrder) and self.axes == other.axes
+
+    def __hash__(self) -> int:
+        return hash(self.axes)
+
+    def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
+        if not len(shape) == len(self.axes) == 2 + len(input_size):
+            return f"expected {len(self.axes)} axes {self.axes}, got {len(shape)} axes"
+        if math.prod(shape[axis] for axis in self._order[2:]) == 1:
+            return "it has a single position, no spatial extent"
+        return None if given else "an order of the axes that is not usual is not guessed"
+
+    def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
+        return tensor.permute(self._order)
+
+    def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
+        return maps.permute([self._order.index(axis) for axis in range(maps.ndim)]).contiguous()
+
+    def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
+        return Reading(self.axes)
 
 
 def _letters(shape: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from camtool.errors import MethodError
 from camtool.functional import first_component
 from camtool.fusion import Fusion
+from camtool.placement import Placement
 from camtool.targets import Target
 from camtool.types import Maps, RawMap, Weights
 
@@ -79,6 +80,8 @@ class Evidence:
     """The score's Hessian with respect to the activations, times the activations; None unless the method needs it."""
     model_queries: ModelQueries | None = None
     """Further queries of the network, where they are possible."""
+    placement: Placement | None = None
+    """Where the activations' cells lie on the input; None: evenly."""
 
     def queries(self, method: str) -> ModelQueries:
         """Return the queries of the network; MethodError if there are none."""

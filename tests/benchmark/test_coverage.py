@@ -88,15 +88,17 @@ def test_a_config_that_does_not_build_is_a_failure() -> None:
 def test_a_row_says_the_layer_where_there_is_a_map_and_where_the_network_refuses() -> None:
     def one(size: tuple[int, int], status: str) -> BackboneResult:
         layer = "backbone.a[0]" if status == OK else ""
-        return BackboneResult("A", "a/a", size, status, "", layer, "NLC" if layer else "", 2 if layer else 0, 1.0, "replay", 0.1)
+        return BackboneResult(
+            "A", "a/a", size, status, "", layer, "NLC" if layer else "", 2 if layer else 0, 1.0, "replay", 0.1, "measured"
+        )
 
     both = [one(SIZES[0], OK), one(SIZES[1], REFUSED)]
     own = [*(one(size, REFUSED) for size in SIZES), one((32, 32), OK)]
-    assert markdown_row(both) == "| A | `backbone.a[0]` | NLC + 2 | yes | the network refuses | replay |"
-    assert markdown_row(own) == "| A | `backbone.a[0]` at 32x32 | NLC + 2 | the network refuses | the network refuses | replay |"
+    assert markdown_row(both) == "| A | `backbone.a[0]` | NLC + 2 | measured | yes | the network refuses | replay |"
+    assert markdown_row(own) == "| A | `backbone.a[0]` at 32x32 | NLC + 2 | measured | the network refuses | the network refuses | replay |"
     assert markdown(both).splitlines()[:3] == [
-        "| backbone | default target layer | axes + extra tokens | 224x224 | 256x320 | perturbed by |",
-        "|---|---|---|---|---|---|",
+        "| backbone | default target layer | axes + extra tokens | known by | 224x224 | 256x320 | perturbed by |",
+        "|---|---|---|---|---|---|---|",
         markdown_row(both),
     ]
     assert re.search(r"^- CSPNet: the base class", markdown(both), re.MULTILINE)

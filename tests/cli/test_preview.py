@@ -11,7 +11,7 @@ def test_the_tree_shows_path_class_shape_parameters_and_use(run: Run) -> None:
     printed = run("vis", CAT, LITE0, "--preview-model").stdout
 
     line = next(line for line in printed.splitlines() if line.split()[:1] == [LAST])
-    assert line.split() == [LAST, "BatchNormAct2d", "1x1280x7x7", "NCHW", "2,560", "yes", "(default)"]
+    assert line.split() == [LAST, "BatchNormAct2d", "1x1280x7x7", "NCHW", "only", "reading", "2,560", "yes", "(default)"]
     assert "no: no spatial extent" in printed
     assert "no: not called" in printed
     assert "backbone.timm_model.blocks[6][0].conv_pwl" in printed

@@ -11,6 +11,7 @@ from camtool.benchmark.backbones import BACKBONES, Example
 from camtool.benchmark.coverage import FAILED, OK, REFUSED, BackboneResult
 from camtool.cli import console
 from camtool.cli.sweep import MARKERS
+from camtool.instrumentation.layer_layouts import MEASURED
 from tests.cli.fixtures import Run
 
 BEGIN, END = MARKERS
@@ -25,7 +26,16 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         for size in example.sizes:
             status = statuses.get(name, OK if size == example.sizes[0] else REFUSED)
             found = ("backbone.last[-1]", "NLC", 1, 1.0, "replay") if status == OK else ("", "", 0, 0.0, "")
-            yield BackboneResult(name, example.config, size, status, "" if status == OK else "ValueError: [no] way", *found, seconds=1.0)
+            yield BackboneResult(
+                name,
+                example.config,
+                size,
+                status,
+                "" if status == OK else "ValueError: [no] way",
+                *found,
+                seconds=1.0,
+                evidence=MEASURED if status == OK else "",
+            )
 
     monkeypatch.setattr(coverage, "sweep", made)
     return statuses
@@ -92,7 +102,7 @@ def test_markdown_replaces_what_stands_between_the_markers_and_nothing_else(run:
     table, _, after = rest.partition(END)
     assert (before, after) == ("before\n", "\nafter ×\n")
     assert "old" not in table
-    assert "| VGG | `backbone.last[-1]` | NLC + 1 | yes | the network refuses |" in table
+    assert "| VGG | `backbone.last[-1]` | NLC + 1 | measured | yes | the network refuses |" in table
 
 
 @pytest.mark.parametrize("content", ["no markers", f"{BEGIN}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])

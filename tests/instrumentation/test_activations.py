@@ -16,8 +16,8 @@ from camtool.layouts import Layout, fit_layout
 from tests.networks import SIZES, autograd_evidence, images, small_net
 
 
-def fit(tensor: Tensor, module: nn.Module) -> Layout:
-    return fit_layout(tensor, 2, SIZES[2], module=module)
+def fit(tensor: Tensor, path: str, *, index: int = 0) -> Layout:
+    return fit_layout(tensor, 2, SIZES[2])
 
 
 Pair = namedtuple("Pair", ["grid", "extra"])

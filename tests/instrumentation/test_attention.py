@@ -269,7 +269,7 @@ def test_nothing_upstream_of_the_first_attention_has_a_graph() -> None:
     assert not recorder.records[1].weights.is_leaf
 
 
-def tokens(tensor: Tensor, module: nn.Module) -> Tokens:
+def tokens(tensor: Tensor, path: str, *, index: int = 0) -> Tokens:
     return Tokens()
 
 

@@ -18,7 +18,7 @@ def decomposed(model: nn.Module, inputs: Tensor, classes: Sequence[int]) -> tupl
     """Return (scores, input times gradient, bias terms)."""
     leaf = inputs.clone().requires_grad_()
     fit = partial(fit_layout, batch=len(inputs), input_size=inputs.shape[2:])
-    with BiasRecorder(model, lambda tensor, module: fit(tensor, module=module), len(inputs), inputs.shape[2:]) as recorder:
+    with BiasRecorder(model, lambda tensor, _: fit(tensor), len(inputs), inputs.shape[2:]) as recorder:
         logits = model(leaf.clone())
     scores = logits[torch.arange(len(inputs)), list(classes)]
     gradient, terms = recorder.terms(scores.sum(), leaf)
@@ -35,10 +35,10 @@ def test_input_and_biases_sum_to_the_score(rank: int) -> None:
     scores, products, terms = decomposed(model, inputs, [1, 3])
     torch.testing.assert_close(summed(products, terms), scores, rtol=1e-10, atol=1e-12)
     assert [(term.path, term.maps is not None) for term in terms] == [
-        ("early.0", True),
-        ("early.1", True),
-        ("late.0", True),
-        ("late.1", True),
+        ("early[0]", True),
+        ("early[1]", True),
+        ("late[0]", True),
+        ("late[1]", True),
         ("fc", False),
     ]
     assert products.flatten(1).sum(dim=1).abs().amin() > 1e-3  # neither part is nothing

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from camtool.errors import MethodError
 from camtool.methods._base import INPUT, BaseMethod, Needs
+from camtool.placement import Placement
 from camtool.types import Maps, RawMap
 
 
@@ -34,6 +35,8 @@ class InputEvidence:
     """The gradient through guided ReLUs; None unless the method needs it."""
     map: RawMap | None = None
     """The base method's final map, of the input's size, in [0, 1]; None without a base method."""
+    bias_placements: Sequence[Placement | None] = ()
+    """Where the cells of each of `bias_terms` lie on the input; None, or left out: evenly."""
 
 
 class InputMethod(BaseMethod, ABC):

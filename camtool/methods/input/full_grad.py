@@ -5,9 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import min_max, resize
+from camtool.functional import min_max
 from camtool.methods._base import Needs
 from camtool.methods.input._base import InputEvidence, InputMethod
+from camtool.placement import placed
 from camtool.registry import METHODS
 from camtool.types import RawMap
 
@@ -36,8 +37,10 @@ class FullGrad(InputMethod):
             raise MethodError(f"Method '{self.name}' needs the gradients of the score at the input, which the evidence does not have.")
         size = evidence.inputs.shape[2:]
         terms = [evidence.inputs * evidence.gradients, *evidence.bias_terms]
+        places = [None, *(evidence.bias_placements or [None] * len(evidence.bias_terms))]
         # The interpolation is linear, so it can follow the sum over channels: 50 interpolations in a ResNet-50 instead of 26 000.
-        return torch.stack([resize(_scaled_sizes(term).sum(dim=1), size) for term in terms]).sum(dim=0)
+        maps = [placed(_scaled_sizes(term).sum(dim=1), size, place) for term, place in zip(terms, places, strict=True)]
+        return torch.stack(maps).sum(dim=0)
 
 
 def _scaled_sizes(term: Float[Tensor, "n k *grid"]) -> Float[Tensor, "n k *grid"]:

@@ -44,6 +44,6 @@ class FasterScoreCAM(BaseMethod):
         spread = activations.flatten(2).var(dim=2, correction=0)  # (n, c)
         chosen = spread.argsort(dim=1, descending=True, stable=True)[:, : self.k]
         channels = torch.stack([sample[indices] for sample, indices in zip(activations, chosen, strict=True)])  # (n, k, *spatial)
-        scores = queries.scores_of_inputs(channels.shape[1], seen_through(queries.inputs, channels))
+        scores = queries.scores_of_inputs(channels.shape[1], seen_through(queries.inputs, channels, evidence.placement))
         weights = scores.new_zeros(spread.shape).scatter(1, chosen, softmax_of_living(scores, channels))
         return weighted(weights, activations)

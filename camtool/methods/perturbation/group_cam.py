@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import resize, spatial_mean
+from camtool.functional import spatial_mean
 from camtool.methods._base import BaseMethod, Evidence, Needs
+from camtool.placement import placed
 from camtool.registry import METHODS
 from camtool.types import Maps, RawMap
 
@@ -63,7 +64,7 @@ class GroupCAM(BaseMethod):
         inputs, weighted = queries.inputs, spatial_mean(evidence.gradients) * evidence.activations
         groups = torch.stack([group.sum(dim=1) for group in weighted.chunk(self.groups, dim=1)], dim=1)
         small = _upper(groups.clamp(min=0), self.quantile)  # (n, groups, *spatial)
-        large = resize(small.flatten(0, 1), inputs.shape[2:]).unflatten(0, small.shape[:2])
+        large = placed(small.flatten(0, 1), inputs.shape[2:], evidence.placement).unflatten(0, small.shape[:2])
         lowest, highest = large.flatten(2).aminmax(dim=2)
         span = (highest - lowest).clamp(min=torch.finfo(large.dtype).tiny)
 

@@ -50,5 +50,5 @@ class ISCAM(BaseMethod):
             share = (step + 1).to(masks.dtype) / self.steps
             return share.view(-1, *[1] * (masks.ndim - 2)) * masks
 
-        scores = scores_through(evidence.queries(self.name), activations, self.steps, part).mean(dim=2)
+        scores = scores_through(evidence, self.name, self.steps, part).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -52,7 +52,7 @@ class OptiCAM(BaseMethod):
         for step in range(self.steps):
             with torch.enable_grad():
                 saliency = weighted(logits.softmax(dim=1), activations).sum(dim=1, keepdim=True)
-                masked = queries.inputs * as_masks(saliency, queries.inputs.shape[2:])
+                masked = queries.inputs * as_masks(saliency, queries.inputs.shape[2:], evidence.placement)
             _, input_gradients = queries.score_and_gradients(masked.detach())
             (gradient,) = torch.autograd.grad(masked, logits, input_gradients.to(masked.dtype))
             logits.grad = gradient.nan_to_num(0, 0, 0)  # a map that is flat for all weights has no gradient

@@ -60,7 +60,7 @@ class PolyCAM(BaseMethod):
             hidden = (number == int(shows)) & hides
             return (1 - masks).where(hidden.view(-1, *[1] * (masks.ndim - 2)), masks)
 
-        scores = scores_through(queries, activations, shows + hides, vary)
+        scores = scores_through(evidence, self.name, shows + hides, vary)
         weights = scores[:, :, 0] if shows else scores.new_zeros(scores.shape[:2])
         if hides:
             weights = (weights + queries.scores.unsqueeze(1) - scores[:, :, -1]).clamp(min=0)

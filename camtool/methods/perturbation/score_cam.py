@@ -32,5 +32,6 @@ class ScoreCAM(BaseMethod):
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)
-        scores = queries.scores_of_inputs(activations.shape[1], seen_through(queries.inputs, activations, align_corners=self.align_corners))
+        copies = seen_through(queries.inputs, activations, evidence.placement, align_corners=self.align_corners)
+        scores = queries.scores_of_inputs(activations.shape[1], copies)
         return weighted(softmax_of_living(scores, activations), activations)

@@ -58,5 +58,5 @@ class SSCAM(BaseMethod):
         def noisy(masks: Tensor, sample: Int[Tensor, " copies"]) -> Tensor:
             return (masks + noise[sample]).clamp(0, 1)
 
-        scores = scores_through(queries, activations, self.samples, noisy).mean(dim=2)
+        scores = scores_through(evidence, self.name, self.samples, noisy).mean(dim=2)
         return weighted(softmax_of_living(scores, activations), activations)

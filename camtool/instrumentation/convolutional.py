@@ -1,0 +1,77 @@
+"""Layers whose output is (n, c, *spatial) by what they are: convolutions, and parts of a network that end in one."""
+
+from collections.abc import Mapping
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import (
+    _AdaptiveAvgPoolNd,
+    _AdaptiveMaxPoolNd,
+    _AvgPoolNd,
+    _MaxPoolNd,
+)
+
+CONVOLUTIONAL = (_ConvNd, _BatchNorm, nn.GroupNorm, _AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
+_ELEMENTWISE = (
+    nn.Identity,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.GELU,
+    nn.SiLU,
+    nn.ELU,
+    nn.LeakyReLU,
+    nn.Hardswish,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.modules.dropout._DropoutNd,
+)
+
+
+def is_convolutional(module: nn.Module) -> bool:
+    """Return whether a module is a convolution, a norm or pooling of maps, or a chain of such layers and activations.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.convolutional import is_convolutional
+        >>> is_convolutional(nn.Sequential(nn.Conv1d(1, 8, 3), nn.ReLU())), is_convolutional(nn.Linear(8, 8))
+        (True, False)
+    """
+    if isinstance(module, nn.Sequential):
+        parts = list(module)
+        return any(is_convolutional(part) for part in parts) and all(
+            isinstance(part, _ELEMENTWISE) or is_convolutional(part) for part in parts
+        )
+    return isinstance(module, CONVOLUTIONAL)
+
+
+def is_in_chain_of_convolutions(modules: Mapping[str, nn.Module], path: str) -> bool:
+    """Return whether a module is part of an nn.Sequential, and it and what is in front of it there are convolutional.
+
+    Args:
+        modules: all modules of the network by path.
+    """
+    outer = modules.get(path.rpartition("[")[0]) if path.endswith("]") else modules.get(path.rpartition(".")[0])
+    if not isinstance(outer, nn.Sequential):
+        return False
+    parts = list(outer)
+    place = next((place for place, part in enumerate(parts) if part is modules[path]), None)
+    return place is not None and is_convolutional(nn.Sequential(*parts[: place + 1]))
+
+
+def last_layer(modules: Mapping[str, nn.Module], path: str) -> nn.Module | None:
+    """Return the last layer with parameters inside a module, or else in front of it in definition order; None if there is none.
+
+    Args:
+        modules: all modules of the network by path, in definition order.
+    """
+    last: nn.Module | None = None
+    reached = False
+    for other, module in modules.items():
+        inside = other == path or other.startswith((f"{path}.", f"{path}["))
+        if reached and not inside:
+            break
+        reached = reached or inside
+        if isinstance(module, CONVOLUTIONAL) or (next(module.children(), None) is None and next(module.parameters(), None) is not None):
+            last = module
+    return last
