@@ -68,6 +68,20 @@ def min_max(maps: RawMap) -> RawMap:
     return shifted / shifted.amax(dim=axes, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
+def over_maximum(maps: RawMap) -> RawMap:
+    """Return each sample divided by its largest value, so that the lowest of its positive values is not lost; zeros without any.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import over_maximum
+        >>> over_maximum(torch.tensor([[2.0, 4.0, 8.0], [0.0, 0.0, 0.0]]))
+        tensor([[0.2500, 0.5000, 1.0000],
+                [0.0000, 0.0000, 0.0000]])
+    """
+    positive = maps.clamp(min=0)
+    return positive / positive.amax(dim=tuple(range(1, maps.ndim)), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
 def resize(maps: RawMap, size: Sequence[int], *, align_corners: bool = False) -> Float[Tensor, "n *size"]:
     """Return the maps interpolated linearly to `size`.
 

@@ -11,13 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import fuse, min_max
+from camtool.functional import min_max, over_maximum
 from camtool.placement import Placement, averaged, placed
 from camtool.registry import FUSIONS, build
 from camtool.types import RawMap
 
 LayerMaps: TypeAlias = Sequence[Float[Tensor, "m ..."]]
 """Non-negative maps (m, *feature) by layer, at the layer's own resolution."""
+
+Scale: TypeAlias = Callable[[RawMap], RawMap]
 
 LayerPlacements: TypeAlias = Sequence[Placement | None] | None
 """Where each layer's cells lie on the input; None: evenly."""
@@ -44,6 +46,7 @@ class Fusion(ABC):
         size: Sequence[int],
         importances: Float[Tensor, "layers m"] | None = None,
         placements: LayerPlacements = None,
+        scale: Scale = min_max,
     ) -> Float[Tensor, "m *size"]:
         """Return m fused maps in [0, 1].
 
@@ -51,16 +54,17 @@ class Fusion(ABC):
             size: spatial size of the returned maps.
             importances: importance of each layer for each map; needed if `needs_importances`.
             placements: where each layer's cells lie on the input; None: evenly.
+            scale: scales maps to [0, 1].
         """
 
 
-def shown(maps: RawMap, size: Sequence[int], placement: Placement | None = None) -> Float[Tensor, "m *size"]:
+def shown(maps: RawMap, size: Sequence[int], placement: Placement | None = None, scale: Scale = min_max) -> Float[Tensor, "m *size"]:
     """Return a layer's maps scaled to [0, 1] at the layer's resolution, then placed on the input."""
-    return placed(min_max(maps), size, placement).clamp(min=0)
+    return placed(scale(maps), size, placement).clamp(min=0)
 
 
-def _all_shown(layers: LayerMaps, size: Sequence[int], placements: LayerPlacements) -> list[Float[Tensor, "m *size"]]:
-    return [shown(layer, size, placement) for layer, placement in zip(layers, placements or [None] * len(layers), strict=True)]
+def _all_shown(layers: LayerMaps, size: Sequence[int], placements: LayerPlacements, scale: Scale) -> list[Float[Tensor, "m *size"]]:
+    return [shown(layer, size, placement, scale) for layer, placement in zip(layers, placements or [None] * len(layers), strict=True)]
 
 
 @FUSIONS.register_module()
@@ -86,8 +90,9 @@ class Mean(Fusion):
         size: Sequence[int],
         importances: Float[Tensor, "layers m"] | None = None,
         placements: LayerPlacements = None,
+        scale: Scale = min_max,
     ) -> Float[Tensor, "m *size"]:
-        return fuse(_all_shown(layers, size, placements))
+        return scale(torch.stack(_all_shown(layers, size, placements, scale)).mean(dim=0))
 
 
 @FUSIONS.register_module()
@@ -113,8 +118,54 @@ class Product(Fusion):
         size: Sequence[int],
         importances: Float[Tensor, "layers m"] | None = None,
         placements: LayerPlacements = None,
+        scale: Scale = min_max,
     ) -> Float[Tensor, "m *size"]:
-        return min_max(torch.stack([min_max(layer) for layer in _all_shown(layers, size, placements)]).prod(dim=0))
+        return scale(torch.stack([scale(layer) for layer in _all_shown(layers, size, placements, scale)]).prod(dim=0))
+
+
+@FUSIONS.register_module(name=["Maximum", "Max"])
+@dataclass(frozen=True)
+class Maximum(Fusion):
+    """The maximum of the layers' maps at each position; LayerCAM, Jiang et al. 2021, doi:10.1109/TIP.2021.3089943.
+
+    Each map is scaled to [0, 1], or to tanh(gamma M / max M): LayerCAM's scaling of shallow layers, whose few large values would leave
+    the rest dark. As in torchcam; the paper's equations were not checked.
+
+    Args:
+        gamma: factor inside of tanh, above 0 (2 in torchcam); None: no tanh.
+
+    Raises:
+        MethodError: if gamma is not above 0.
+
+    Example:
+        >>> import torch
+        >>> from camtool.fusion import Maximum
+        >>> early, late = torch.tensor([[[0.0, 1.0], [2.0, 1.0]]]), torch.tensor([[[0.0, 0.0], [3.0, 3.0]]])
+        >>> Maximum().fused([early, late], (2, 2))
+        tensor([[[0.0000, 0.5000],
+                 [1.0000, 1.0000]]])
+    """
+
+    gamma: float | None = None
+
+    name = "max"
+    words = "the maximum of"
+
+    def __post_init__(self) -> None:
+        if self.gamma is not None and not self.gamma > 0:
+            raise MethodError(f"Expected a gamma above 0 of the maximum's tanh, or None, got {self.gamma!r}; try 2.0.")
+
+    def fused(
+        self,
+        layers: LayerMaps,
+        size: Sequence[int],
+        importances: Float[Tensor, "layers m"] | None = None,
+        placements: LayerPlacements = None,
+        scale: Scale = min_max,
+    ) -> Float[Tensor, "m *size"]:
+        gamma = self.gamma
+        squeezed = scale if gamma is None else lambda maps: torch.tanh(gamma * over_maximum(maps))
+        return scale(torch.stack(_all_shown(layers, size, placements, squeezed)).amax(dim=0))
 
 
 @FUSIONS.register_module()
@@ -145,6 +196,7 @@ class Refined(Fusion):
         size: Sequence[int],
         importances: Float[Tensor, "layers m"] | None = None,
         placements: LayerPlacements = None,
+        scale: Scale = min_max,
     ) -> Float[Tensor, "m *size"]:
         pairs = zip(layers, placements or [None] * len(layers), strict=True)
         *finer, (refined, place) = sorted(pairs, key=lambda pair: pair[0][0].numel(), reverse=True)
@@ -153,7 +205,7 @@ class Refined(Fusion):
             within = placed(_coarser(layer, refined.shape[1:], between), layer.shape[1:], between)
             refined = layer / within.clamp(min=torch.finfo(layer.dtype).tiny) * placed(refined, layer.shape[1:], between)
             place = finer_place
-        return min_max(shown(refined, size, place))
+        return scale(shown(refined, size, place, scale))
 
 
 def _between(
@@ -213,11 +265,12 @@ class Winsorized(Fusion):
         size: Sequence[int],
         importances: Float[Tensor, "layers m"] | None = None,
         placements: LayerPlacements = None,
+        scale: Scale = min_max,
     ) -> Float[Tensor, "m *size"]:
         assert importances is not None
-        large = torch.stack(_all_shown(layers, size, placements))
+        large = torch.stack(_all_shown(layers, size, placements, scale))
         weights = self.weights(importances).to(large.dtype)
-        return min_max((large * weights.view(*weights.shape, *[1] * len(size))).sum(dim=0))
+        return scale((large * weights.view(*weights.shape, *[1] * len(size))).sum(dim=0))
 
     def weights(self, importances: Float[Tensor, "layers m"]) -> Float[Tensor, "layers m"]:
         """Return the layers' weights in [0, 1] for each of the m maps."""

@@ -98,7 +98,7 @@ def placed(maps: RawMap, size: Sequence[int], placement: Placement | None = None
         return resize(maps, size)
     for axis, (scale, offset, pixels) in enumerate(zip(placement.scale, placement.offset, size, strict=True), start=1):
         last = maps.shape[axis] - 1
-        places = ((torch.arange(pixels, dtype=torch.float64) - offset) / scale).clamp(0, last)  # in cells; MPS has no float64
+        places = ((torch.arange(pixels, dtype=torch.float64, device="cpu") - offset) / scale).clamp(0, last)  # in cells; MPS has no float64
         before = places.floor().long()
         share = (places - before).to(maps).view(-1, *[1] * (maps.ndim - 1 - axis))
         before = before.to(maps.device)
@@ -116,8 +116,8 @@ def averaged(maps: RawMap, cells: Sequence[int], placement: Placement) -> Float[
     for axis, (scale, offset, count) in enumerate(zip(placement.scale, placement.offset, cells, strict=True), start=1):
         # The mean of a piecewise constant function between two points: the difference of its integral there.
         fine = maps.shape[axis]
-        centres = torch.arange(count, dtype=torch.float64) * scale + offset
-        borders = torch.arange(fine + 1, dtype=torch.float64) - 0.5
+        centres = torch.arange(count, dtype=torch.float64, device="cpu") * scale + offset
+        borders = torch.arange(fine + 1, dtype=torch.float64, device="cpu") - 0.5
         borders[0], borders[-1] = -torch.inf, torch.inf
         low, high = (centres - scale / 2).unsqueeze(1), (centres + scale / 2).unsqueeze(1)
         overlap = (torch.minimum(high, borders[1:]) - torch.maximum(low, borders[:-1])).clamp(min=0) / scale  # (coarse, fine)

@@ -10,7 +10,7 @@ from camtool import CAM
 from camtool.attribution.result import DISJOINT
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.functional import min_max, resize, spatial_mean
-from camtool.fusion import Mean, Product, Refined, Winsorized, build_fusion
+from camtool.fusion import Maximum, Mean, Product, Refined, Winsorized, build_fusion
 from camtool.methods import build_method, build_methods
 from tests.methods import replicas
 from tests.networks import RANKS, SIZES, autograd_evidence, images, small_net
@@ -23,6 +23,39 @@ def test_a_product_by_hand() -> None:
     layers = torch.tensor([[[0.0, 1.0, 2.0]], [[0.5, 0.5, 1.0]]], dtype=torch.float64)
     # scaled 0 1/2 1 and 0 0 1
     torch.testing.assert_close(Product().fused(list(layers), (3,)), torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64))
+
+
+def test_a_maximum_by_hand() -> None:
+    layers = [torch.tensor([[0.0, 1.0, 4.0, 0.0]], dtype=torch.float64), torch.tensor([[6.0, 3.0, 6.0, 0.0]], dtype=torch.float64)]
+    # scaled 0 1/4 1 0 and 1 1/2 1 0
+    torch.testing.assert_close(Maximum().fused(layers, (4,)), torch.tensor([[1.0, 0.5, 1.0, 0.0]], dtype=torch.float64))
+    # tanh 2, tanh 1, tanh 2 and 0, over tanh 2
+    ratio = 0.7615941559557649 / 0.9640275800758169
+    torch.testing.assert_close(Maximum(gamma=2.0).fused(layers, (4,)), torch.tensor([[1.0, ratio, 1.0, 0.0]], dtype=torch.float64))
+
+
+@quiet
+@pytest.mark.parametrize("gamma", [None, 2.0])
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_maximum_is_that_of_the_layers_scaled_maps(rank: int, gamma: float | None) -> None:
+    model, inputs = small_net(rank, double=True), images(rank, double=True)
+    result = CAM(model, LAYERS, "layercam", fuse={"type": "max", "gamma": gamma}, dtype=torch.float64)(inputs, 1)
+    assert result.source == "at the maximum of early, late"
+    for sample in range(2):
+        total = np.zeros(SIZES[rank])
+        for raw in result.raw.values():
+            positive = np.maximum(raw[sample].numpy(), 0)
+            scaled = (positive - positive.min()) / (positive.max() - positive.min())
+            if gamma is not None:
+                scaled = np.tanh(gamma * positive / positive.max())
+            total = np.maximum(total, replicas.resize(scaled, SIZES[rank]))
+        expected = (total - total.min()) / (total.max() - total.min())
+        np.testing.assert_allclose(result.maps[sample].numpy(), expected, atol=1e-6)
+
+
+def test_a_gamma_that_squeezes_nothing_is_refused() -> None:
+    with pytest.raises(MethodError, match="Expected a gamma above 0"):
+        build_fusion({"type": "max", "gamma": 0.0})
 
 
 def test_a_refinement_by_hand() -> None:

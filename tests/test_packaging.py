@@ -97,7 +97,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/entry_points.txt"))
         (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
-    assert "camtool = camtool.cli.main:main" in entry_points
+    assert "camtool = camtool.cli.start:main" in entry_points
     assert "Classifier: Typing :: Typed" in metadata
 
 

@@ -43,8 +43,8 @@ def _run(command: str) -> None:
 
 
 def _subcommand(script: Path) -> str:
-    """Return the sub-command that a tool runs alone, as the tool's own import says."""
-    (name,) = re.findall(r"^from camtool\.cli\.(?!main\b)(\w+) import \1$", script.read_text(encoding="utf-8"), re.MULTILINE)
+    """Return the sub-command that a tool runs alone, as its last line says."""
+    (name,) = re.findall(r'^    run_alone\("(\w+)"\)$', script.read_text(encoding="utf-8"), re.MULTILINE)
     return name
 
 
@@ -101,13 +101,17 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
 
 
 def test_the_programs_about_configs_run(clone: Path) -> None:
-    recipe, own, scenes = PROGRAMS["configs/README.md"]
+    recipe, own, bands, scenes = PROGRAMS["configs/README.md"]
     (clone / "recipe.py").write_text(recipe, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg recipe.py")
-    assert (clone / "outputs/vis_cam/cat_fem_finer.jpg").exists()
+    assert (clone / "outputs/vis_cam/cat_recipe_fem_finer.jpg").exists()
 
     (clone / "network.py").write_text(own, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg network.py --target-category broken --random-weights")
+
+    names: dict[str, Any] = {}
+    exec(compile(bands, "configs/README.md", "exec"), names)
+    assert set(names["preprocess"]) <= {"resize", "crop", "mean", "std", "interpolation", "channels", "value_range", "rgb", "frame"}
 
     exec(compile(scenes, "configs/README.md", "exec"), {})
     assert len(list((clone / "data/shapes/train").glob("*/*.png"))) == 60
@@ -125,11 +129,13 @@ def test_the_program_about_pictures_runs(clone: Path) -> None:
 
 
 def test_the_programs_about_tensors_run() -> None:
-    library, measured, speed = PROGRAMS["camtool/attribution/README.md"]
+    library, drawing, measured, speed = PROGRAMS["camtool/attribution/README.md"]
     names: dict[str, Any] = {}
     exec(compile(library, "camtool/attribution/README.md", "exec"), names)
     assert names["result"].maps.shape == (2, 224, 224)
     assert set(names["both"]) == {"gradcam", "layercam"}
+    exec(compile(drawing, "camtool/attribution/README.md", "exec"), names)
+    assert names["drawn"].shape == names["signed"].shape == (224, 224, 3)
     exec(compile(measured, "camtool/attribution/README.md", "exec"), names)
     assert names["result"].layout_evidence == {"features[5]": "measured"}
     exec(compile(speed, "camtool/attribution/README.md", "exec"), names)

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "camtool"
 
 # From the ground up. Rooms of one floor do not import each other.
 FLOORS = [
-    {"errors", "types"},
+    {"errors", "types", "words"},
     {"axes", "functional", "registry"},
     {"placement"},
     {"config", "io", "fusion", "layouts", "targets"},
@@ -20,6 +20,7 @@ FLOORS = [
     {"apis"},
     {"benchmark"},
     {"cli"},
+    {"__main__"},
 ]
 ROOMS_OF = {
     "sklearn": {"concepts", "datasets"},

@@ -432,8 +432,9 @@ def by_hand(
     score: Callable[[Any], Tensor],
     maps: Callable[[Tensor], Tensor],
     method: str = "gradcam",
+    call: int = 0,
 ) -> Tensor:
-    """Return the raw map (n, *grid) of Grad-CAM or HiResCAM at the first call of a layer whose cells `maps` arranges."""
+    """Return the raw map (n, *grid) of Grad-CAM or HiResCAM at a call of a layer whose cells `maps` arranges."""
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, given: Any, output: Any) -> None:
@@ -442,9 +443,9 @@ def by_hand(
     handle = layer.register_forward_hook(keep)
     output = network(**arguments) if isinstance(arguments, dict) else network(arguments)
     handle.remove()
-    (gradients,) = torch.autograd.grad(score(output), kept[0])
-    wide = torch.promote_types(kept[0].dtype, torch.float32)
-    activations, gradients = maps(kept[0].detach()).to(wide), maps(gradients).to(wide)
+    (gradients,) = torch.autograd.grad(score(output), kept[call])
+    wide = torch.promote_types(kept[call].dtype, torch.float32)
+    activations, gradients = maps(kept[call].detach()).to(wide), maps(gradients).to(wide)
     if method == "gradcam":
         gradients = gradients.mean(dim=tuple(range(2, gradients.ndim)), keepdim=True)
     else:

@@ -1,7 +1,6 @@
 """Draw maps of samples of a config's data set: `python tools/browse.py CONFIG CHECKPOINT --random 5`. Options: `--help`."""
 
-from camtool.cli.browse import browse
-from camtool.cli.main import run_alone
+from camtool.cli.start import run_alone
 
 if __name__ == "__main__":
-    run_alone(browse)
+    run_alone("browse")

@@ -1,7 +1,6 @@
 """Train a network: `python tools/train.py CONFIG`. Options: `--help`."""
 
-from camtool.cli.main import run_alone
-from camtool.cli.train import train
+from camtool.cli.start import run_alone
 
 if __name__ == "__main__":
-    run_alone(train)
+    run_alone("train")

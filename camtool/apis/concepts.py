@@ -127,6 +127,8 @@ def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: in
         placement=explainer.placement,
         input=network.source.picture_input,
         input_axes=explainer.cam.input_axes,
+        call=explainer.settings.cam["call"],
+        output=explainer.cam.output,
         seed=explainer.settings.model.seed,
     )
     return ConceptExplanation(picture, inputs, network, concepts, _classes(network, concepts))

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from camtool.apis.explanation import Explanation
-from camtool.apis.images import ImageLike, NamedPicture, is_several, load_image
+from camtool.apis.images import ImageLike, NamedPicture, Prepared, is_several, load_image, of_bands
 from camtool.apis.model import ModelRequest, quieted_libraries
 from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
@@ -24,6 +24,7 @@ from camtool.instrumentation.batching import Progress
 from camtool.layouts import LayoutSpec
 from camtool.models import Network
 from camtool.placement import Placement
+from camtool.targets import OutputName
 
 BATCH_SIZE = 8
 
@@ -40,7 +41,8 @@ class Explainer:
         seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
         target_layers: paths or modules; None: those of the config, else derived from the network.
-        layout, input_axes, target, aug_smooth, eigen_smooth, fuse, speed, placement: as in a config's `cam = dict(…)`; None: its value.
+        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement: as in a config's `cam = dict(…)`;
+            None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
         progress: `progress(description, done, total)`, called between the chunks of long computations.
 
@@ -70,6 +72,8 @@ class Explainer:
         target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
         layout: LayoutSpec = None,
         input_axes: str | None = None,
+        call: int | Mapping[str, int] | None = None,
+        output: OutputName = None,
         target: str | Mapping[str, Any] | None = None,
         aug_smooth: bool | None = None,
         eigen_smooth: bool | None = None,
@@ -104,6 +108,8 @@ class Explainer:
             target_layers=target_layers,
             layout=layout,
             input_axes=input_axes,
+            call=call,
+            output=output,
             target=target,
             aug_smooth=aug_smooth,
             eigen_smooth=eigen_smooth,
@@ -183,6 +189,8 @@ class Explainer:
 
     def select(self, **arguments: Any) -> TargetSelection:
         """Return the target selection for `stream`; arguments as of `read_selection`."""
+        if arguments.get("target_image") is not None:
+            arguments["target_image"] = load_image(arguments["target_image"], 0, self.network.reading)
         return read_selection(self.settings.target, **arguments)
 
     def stream(
@@ -200,7 +208,7 @@ class Explainer:
             raise CamtoolError(f"Expected a batch size of at least 1, got {batch_size}.")
         # Further inputs of a network (`inputs` in its config) are those of a single sample.
         limit = batch_size if self.network.source.picture_input is None else 1
-        batch: list[_Prepared] = []
+        batch: list[Prepared] = []
         for number, image in enumerate(images):
             prepared = self._preprocess(image, number, named=named)
             if batch and (isinstance(prepared, CamtoolError) or len(batch) >= limit or prepared.inputs.shape != batch[0].inputs.shape):
@@ -215,10 +223,12 @@ class Explainer:
 
     def preprocessed(self, image: ImageLike, number: int = 0) -> tuple[NamedPicture, Tensor]:
         """Return an image and its preprocessed tensor (1, c, h, w) on the CPU; ImageError if it cannot be read."""
-        picture = load_image(image, number)
-        return picture, self.network.preprocess(picture.picture)
+        picture = load_image(image, number, self.network.reading)
+        if picture.bands is not None and self.network.shown:
+            picture = of_bands(picture.bands, picture.name, self.network.shown)
+        return picture, self.network.preprocess(picture.content)
 
-    def _preprocess(self, image: ImageLike, number: int, *, named: bool) -> "_Prepared | CamtoolError":
+    def _preprocess(self, image: ImageLike, number: int, *, named: bool) -> "Prepared | CamtoolError":
         messages: list[str] = []
         try:
             with recorded_warnings() as caught:
@@ -228,9 +238,9 @@ class Explainer:
         for warning in caught:
             messages.append(str(warning.message))
             emit_again(warning, f"{picture.name}: {warning.message}" if named else "")
-        return _Prepared(picture, inputs, messages)
+        return Prepared(picture, inputs, messages)
 
-    def _explained(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
+    def _explained(self, batch: "Sequence[Prepared]", selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
         try:
             explanations = self._explain(batch, selection, named=named)
         except Exception as error:
@@ -245,7 +255,7 @@ class Explainer:
             return
         yield from explanations
 
-    def _explain(self, batch: "Sequence[_Prepared]", selection: TargetSelection, *, named: bool) -> list[Explanation]:
+    def _explain(self, batch: "Sequence[Prepared]", selection: TargetSelection, *, named: bool) -> list[Explanation]:
         inputs = torch.cat([prepared.inputs for prepared in batch]).to(next(self.network.model.parameters()).device)
         caught: list[warnings.WarningMessage] = []
         try:
@@ -265,7 +275,7 @@ class Explainer:
             emit_again(warning, f"{names}: {message.replace(f', sample {sample}', '', 1)}" if named else "")
         return [self._explanation(prepared, selection, answer, len(batch)) for prepared, answer in zip(batch, answers, strict=True)]
 
-    def _explanation(self, prepared: "_Prepared", selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
+    def _explanation(self, prepared: "Prepared", selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
         seconds = next(iter(answer.results.values())).seconds
         return Explanation(
             image=prepared.picture,
@@ -283,13 +293,3 @@ class Explainer:
             seconds={name: value / count for name, value in seconds.items()},
             warnings=prepared.warnings,
         )
-
-
-@dataclass
-class _Prepared:
-    """An image that was read and preprocessed."""
-
-    picture: NamedPicture
-    inputs: Tensor
-    """(1, c, h, w), on the CPU."""
-    warnings: list[str]

@@ -129,7 +129,8 @@ class Explanation:
         """Return one RGB figure of all maps.
 
         Args:
-            options: `kind` ("overlay", "panel", "heatmap"), `colormap`, `opacity`, `original`, `per_layer`; see `FigureOptions`.
+            options: `kind` ("overlay", "panel", "heatmap"), `colormap`, `opacity`, `original`, `per_layer`, `caption`, `signed`;
+                see `FigureOptions`.
 
         Raises:
             OutputError: if there is no such kind or colormap, or the opacity is out of range.
@@ -160,7 +161,11 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dict of JSON values: classes, targets, methods, layers, weights, status, warnings."""
         network = self.network
-        loaded = None if network.keys is None else {"source": network.checkpoint, "sha256": network.digest, **asdict(network.keys)}
+        loaded = (
+            None
+            if network.keys is None
+            else {"source": network.checkpoint, "sha256": network.digest, "key": network.wrapper, **asdict(network.keys)}
+        )
         return {
             "image": self.image.name,
             "predicted": None if self.predicted is None else self.class_facts(self.predicted),
@@ -172,6 +177,9 @@ class Explanation:
             "refused": self.refused,
             "layers": self.layers,
             "layers_reason": self.layers_reason,
+            "calls": self.calls,
+            "output": self.output or None,
+            "other_outputs": {name: list(shape) for name, shape in self.outputs.items() if name != self.output},
             "sources": {method: result.source for method, result in self.results.items()},
             "placement": self.placement,
             "checkpoint": network.checkpoint or "random weights",
@@ -180,6 +188,21 @@ class Explanation:
             "warnings": self.warnings,
             "seconds": {name: round(seconds, 4) for name, seconds in self.seconds.items()},
         }
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """By path of the target layers that a forward pass calls several times: the number of the call that is explained."""
+        return {path: call for result in self.results.values() for path, call in result.calls.items()}
+
+    @property
+    def output(self) -> str:
+        """Name of the network's output that targets and classes refer to; "" if it returns one tensor."""
+        return next(iter(self.results.values())).output
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one sample's part of each output that could be explained, by name."""
+        return next(iter(self.results.values())).outputs
 
     @property
     def placement(self) -> dict[str, dict[str, Any]]:
@@ -229,7 +252,7 @@ class Explanation:
 
     def _meta(self) -> dict[str, Any]:
         report = self.to_dict()
-        kept = ("image", "checkpoint", "layers", "methods", "refused", "sources", "placement", "target", "status")
+        kept = ("image", "checkpoint", "layers", "calls", "output", "methods", "refused", "sources", "placement", "target", "status")
         return {
             **{key: report[key] for key in kept},
             "config": self.model.config,

@@ -9,9 +9,10 @@ from jaxtyping import UInt8
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
 from camtool.errors import OutputError, closest
 from camtool.io.images import Picture
+from camtool.models.sources.preprocessing import BandPreprocess
 from camtool.visualization.figures import KINDS, Cell, Style, figure
 from camtool.visualization.inverse_preprocessing import channel_order, measure_geometry, seen_picture
-from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, check_style
+from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, DIVERGING_COLORMAP, check_style
 from camtool.visualization.signed_attributions import around_grey
 
 if TYPE_CHECKING:
@@ -30,13 +31,18 @@ class FigureOptions:
     kind: str = "overlay"
     """"overlay", "panel" (input, map and overlay, captioned) or "heatmap"."""
     colormap: str = DEFAULT_COLORMAP
-    """Name of an OpenCV colour map."""
+    """Name of a colour map of OpenCV or matplotlib, reversed with "_r" behind it."""
     opacity: float = DEFAULT_OPACITY
     """Opacity of the map over the image, in [0, 1]."""
     original: bool = False
     """Draw on the original image, resize and crop undone."""
     per_layer: bool = False
     """Show the map of each target layer beside the fused one."""
+    caption: bool = False
+    """Write class, method and layer below a single overlay or heatmap, which else keeps the size of what it is drawn on."""
+
+    signed: bool = False
+    """Draw the raw maps with their signs, 0 in the middle of a diverging colour map ("coolwarm" in place of the default)."""
 
     def check(self) -> None:
         """Raise OutputError if there is no such kind or colormap, or the opacity is out of range."""
@@ -47,7 +53,8 @@ class FigureOptions:
     @property
     def style(self) -> Style:
         """The style, as the drawing functions take it."""
-        return Style(self.kind, self.colormap, self.opacity)
+        colormap = DIVERGING_COLORMAP if self.signed and self.colormap == DEFAULT_COLORMAP else self.colormap
+        return Style(self.kind, colormap, self.opacity, self.caption, self.signed)
 
 
 class Canvas:
@@ -63,6 +70,10 @@ class Canvas:
     """
 
     def __init__(self, picture: Picture, inputs: "Tensor", preprocess: "Preprocess", *, original: bool) -> None:
+        self._shown: list[int] | None = None
+        if isinstance(preprocess, BandPreprocess):  # an RGB view of the bands takes the same way
+            self._shown, preprocess = list(preprocess.shown), preprocess.of_picture
+            inputs = preprocess(picture)
         self._preprocess = preprocess
         self._geometry = measure_geometry(picture, preprocess) if original else None
         self.below: Picture = picture if original else seen_picture(inputs, preprocess)
@@ -72,15 +83,22 @@ class Canvas:
         """Return a map (h, w) of the network's input, aligned with `below`; NaN outside the network's input."""
         return maps if self._geometry is None else self._geometry.to_original(maps)
 
-    def cell(self, answer: SelectionResult, method: str, k: int, layer: str = "") -> Cell:
-        """Return a method's map of the k-th target with its captions: the fused map, or that of one layer."""
+    def cell(self, answer: SelectionResult, method: str, k: int, layer: str = "", *, signed: bool = False) -> Cell:
+        """Return a method's map of the k-th target with its captions: the fused map, or that of one layer.
+
+        Args:
+            signed: whether it is the raw map, 0 at 0.5.
+        """
         result = answer.results[method]
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
         status = result.status[0][k]
+        if signed:
+            with_signs = result.signed(layer)[0, k]
+            maps, status = (0.5 + with_signs / 2).cpu().numpy(), "ok" if with_signs.amin() < 0 else "no negative values"
         discriminative = "" if result.class_discriminative else " (any class)"
         portrait = None
-        if result.attributions is not None:
-            values = result.attributions[0, k].cpu().numpy()[channel_order(self._preprocess)]
+        if result.attributions is not None and not signed:
+            values = result.attributions[0, k].cpu().numpy()[self._shown or channel_order(self._preprocess)]
             portrait = around_grey(np.stack([self.placed(channel) for channel in values]))
         return Cell(
             self.placed(maps),
@@ -112,7 +130,7 @@ def draw(canvas: Canvas, answer: SelectionResult, options: FigureOptions, *, ala
         if options.per_layer and len(result.layer_maps) > 1:
             keys += [(method, layer) for layer in result.layer_maps]
     count = len(answer.targets)
-    rows = [[canvas.cell(answer, method, k, layer) for k in range(count)] for method, layer in keys]
+    rows = [[canvas.cell(answer, method, k, layer, signed=options.signed) for k in range(count)] for method, layer in keys]
     by_map = {
         (method, answer.targets[k].file_name, layer): figure(canvas.below, [[cell]], options.style, alarm=alarm)
         for (method, layer), row in zip(keys, rows, strict=True)

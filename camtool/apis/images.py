@@ -12,7 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from camtool.errors import ImageError
-from camtool.io.images import Picture, as_picture, read_picture
+from camtool.io.band_files import band_files
+from camtool.io.bands import Bands, checked_array, chosen_bands, read_bands, view_of
+from camtool.io.images import DEFAULT, Picture, as_picture, read_picture
+from camtool.io.pillow import Reading
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,13 @@ class NamedPicture:
     picture: Picture
     name: str
     """The file's path; "image_0" without a file."""
+    bands: Bands | None = None
+    """Of a network that takes other channels than RGB: what it is given. The picture is how they are looked at."""
+
+    @property
+    def content(self) -> np.ndarray:
+        """What the network's preprocessing takes: the bands, else the picture."""
+        return self.picture if self.bands is None else self.bands
 
     @property
     def file_name(self) -> str:
@@ -34,8 +44,28 @@ class NamedPicture:
         return Path(self.name).stem
 
 
-ImageLike: TypeAlias = str | Path | np.ndarray | Image.Image | Tensor | NamedPicture
-"""A file's path, an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), a PIL image, or a tensor (c, h, w)."""
+@dataclass
+class Prepared:
+    """An image that was read and preprocessed."""
+
+    picture: NamedPicture
+    inputs: Tensor
+    """(1, c, h, w), on the CPU."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A file's path, and how the file is read."""
+
+    path: str | Path
+    reading: Reading
+    bands: tuple[Path, ...] = ()
+    """Files of the bands, where each has one of its own; `path` is then what they are called."""
+
+
+ImageLike: TypeAlias = str | Path | PictureFile | np.ndarray | Image.Image | Tensor | NamedPicture
+"""A file's path, alone or with how it is read, an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), a PIL image, or a tensor (c, h, w)."""
 
 
 def is_several(images: Any) -> bool:
@@ -43,10 +73,13 @@ def is_several(images: Any) -> bool:
     return isinstance(images, Sequence) and not isinstance(images, (str, bytes))
 
 
-def load_image(image: ImageLike, number: int = 0) -> NamedPicture:
+def load_image(image: ImageLike, number: int = 0, reading: Reading = DEFAULT) -> NamedPicture:
     """Return an image as a named picture; without a file its name has the number: "image_0".
 
-    Arrays and tensors are uint8, or floating point in [0, 1], in RGB.
+    Arrays and tensors are uint8, or floating point in [0, 1], in RGB; with `reading.channels` of any type and number of bands.
+
+    Args:
+        reading: how files are read; what a PictureFile says comes before it.
 
     Raises:
         ImageError: if the file cannot be read, or the array is not an image.
@@ -61,9 +94,18 @@ def load_image(image: ImageLike, number: int = 0) -> NamedPicture:
     if isinstance(image, NamedPicture):
         return image
     if isinstance(image, (str, Path)):
-        path = Path(os.path.expanduser(image))  # Path.expanduser raises for '~x.jpg', where there is no user x.jpg
-        return NamedPicture(read_picture(path), str(path))
+        image = PictureFile(image, reading)
+    if isinstance(image, PictureFile):
+        path = Path(os.path.expanduser(image.path))  # Path.expanduser raises for '~x.jpg', where there is no user x.jpg
+        reading = image.reading.over(reading)
+        if reading.channels is None:
+            return NamedPicture(read_picture(path, reading), str(path))
+        files = image.bands or _files_of(path, reading)
+        return of_bands(read_bands(files, str(path), reading), str(path))
     name = f"image_{number}"
+    if reading.channels is not None:
+        values = np.asarray(image.detach().cpu().permute(1, 2, 0) if isinstance(image, Tensor) and image.ndim == 3 else image)
+        return of_bands(chosen_bands(checked_array(values, name, reading), name, reading), name)
     if isinstance(image, Image.Image):
         return NamedPicture(as_picture(image), name)
     if isinstance(image, Tensor):
@@ -77,6 +119,21 @@ def load_image(image: ImageLike, number: int = 0) -> NamedPicture:
     if isinstance(image, np.ndarray):
         return NamedPicture(_from_array(image), name)
     raise ImageError(f"Expected an image: a path, an array, a PIL image or a tensor, got {type(image).__name__}.")
+
+
+def of_bands(bands: Bands, name: str, shown: Sequence[int] = ()) -> NamedPicture:
+    """Return bands as a named picture, which shows three of them, or one; (): the first three, or the first."""
+    return NamedPicture(view_of(bands, shown or range(3 if bands.shape[2] > 2 else 1)), name, bands)
+
+
+def _files_of(path: Path, reading: Reading) -> tuple[Path, ...]:
+    """Return the files of one picture's bands; ImageError if there are several pictures."""
+    if not reading.band_names:
+        return (path,)
+    pictures = band_files([str(path)], reading.band_names)
+    if len(pictures) > 1:
+        raise ImageError(f"'{path}' has the bands of {len(pictures)} pictures; expected one: {', '.join(map(repr, pictures))}.")
+    return tuple(next(iter(pictures.values())))
 
 
 def _from_array(values: np.ndarray) -> Picture:

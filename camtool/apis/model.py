@@ -28,6 +28,8 @@ class ModelRequest:
     random_weights: bool = False
     seed: int = 0
     """For random weights and for methods that draw random numbers."""
+    checkpoint_key: str = ""
+    """Name in the checkpoint under which the weights are, as `cam.checkpoint_key`; "": that of the config, else it is found."""
 
     def read_config(self) -> LoadedConfig:
         """Return the config and import its `custom_imports`; the device is checked first.
@@ -37,8 +39,11 @@ class ModelRequest:
             ConfigError: if there is no such config, or it cannot be read.
         """
         check_device(self.device)
-        options = self.cfg_options
-        return load_either(self.config, dict(options) if isinstance(options, Mapping) else parse_options(options))
+        if self.checkpoint_key and self.random_weights:
+            raise ConfigError("Expected a checkpoint or random weights, got both: --checkpoint-key and --random-weights.")
+        given = self.cfg_options
+        options = dict(given) if isinstance(given, Mapping) else parse_options(given)
+        return load_either(self.config, {**options, "cam.checkpoint_key": self.checkpoint_key} if self.checkpoint_key else options)
 
     def build(self, loaded: LoadedConfig) -> Network:
         """Return the network with its weights, on its device; ConfigError or CheckpointError if it cannot be built or loaded."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from camtool.apis.figures import FigureOptions, Figures
+from camtool.config.shipped import SUFFIXES
 from camtool.errors import OutputError
 from camtool.io.atomic import check_writable, write_atomically
 from camtool.io.images import FORMATS, check_format, encode
@@ -16,6 +17,7 @@ from camtool.io.images import FORMATS, check_format, encode
 DEFAULT_FOLDER = Path("outputs/vis_cam")
 
 _LONGEST_NAME = 100  # of the methods in a file's name; file systems allow 255 bytes
+_LONGEST_NETWORK = 60
 
 
 @runtime_checkable
@@ -39,16 +41,18 @@ class Output:
 
     Args:
         save_path: for one image a file (one figure of all maps) or a folder (a figure for each map); for several a folder. None: one
-            figure in outputs/vis_cam/.
+            figure in outputs/vis_cam/, named after image, network, methods and target.
         save_raw: arrays: for one image a .npz file, for several a folder.
         several: whether there may be more than one image.
-        images: paths that are read, none of which is overwritten.
+        images: paths that are read, or descriptors of open files; none of them is overwritten.
+        network: the network as a part of the default file's name, "" for none.
     """
 
     save_path: str | None = None
     save_raw: Path | None = None
     several: bool = False
-    images: Sequence[str] = ()
+    images: Sequence[str | int] = ()
+    network: str = ""
 
     def check(self) -> None:
         """Raise OutputError if a path cannot be written, or does not fit the number of images."""
@@ -100,7 +104,8 @@ class Output:
                 name = "_".join([stem, *filter(None, (as_file_name(method), target, as_file_name(layer)))])
                 files.append((Path(self.save_path) / f"{name}.jpg", encode(picture, ".jpg")))
         else:
-            path = Path(self.save_path) if self.save_path else DEFAULT_FOLDER / f"{stem}_{drawable.file_label}.jpg"
+            name = "_".join(filter(None, (stem, self.network, drawable.file_label)))  # two networks of one picture: two files
+            path = Path(self.save_path) if self.save_path else DEFAULT_FOLDER / f"{name}.jpg"
             files.append((path, encode(figures.whole, path.suffix)))
         if self.save_raw is not None:
             files.append((self.save_raw / f"{stem}.npz" if self.several else self.save_raw, drawable.arrays()))
@@ -113,7 +118,7 @@ class Output:
 class ImagesRead:
     """The image files that a command reads, which it must not overwrite."""
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
+    def __init__(self, paths: Iterable[str | Path | int]) -> None:
         self._files = set(filter(None, map(_identity, paths)))
 
     def check_kept(self, paths: Iterable[Path]) -> None:
@@ -123,7 +128,7 @@ class ImagesRead:
                 raise OutputError(f"Writing '{path}' would overwrite an image that is read. Choose another path.")
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
+def _identity(path: str | Path | int) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # no such file
@@ -168,6 +173,20 @@ def methods_as_file_name(methods: Sequence[str], *, every: bool) -> str:
     if every:
         return "all"
     return joined if len(joined) <= _LONGEST_NAME else f"{len(methods)}_methods"
+
+
+def network_as_file_name(config: str) -> str:
+    """Return a config's path or name as a part of a file's name: of a file its stem, of a source and a name both.
+
+    Example:
+        >>> from camtool.apis.outputs import network_as_file_name
+        >>> network_as_file_name("configs/efficientnet_lite/efficientnet-lite0_in1k.py"), network_as_file_name("timm/resnet18")
+        ('efficientnet-lite0_in1k', 'timm-resnet18')
+    """
+    path = Path(config.rpartition("::")[2])
+    is_path = path.suffix.lower() in SUFFIXES or path.is_absolute() or config.startswith(".") or "::" in config
+    name = path.name.removesuffix(path.suffix) if path.suffix.lower() in SUFFIXES else path.name if is_path else config
+    return as_file_name(name)[:_LONGEST_NETWORK].rstrip("-.")
 
 
 def as_file_name(name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from camtool.apis.probabilities import class_probabilities
 from camtool.attribution.result import CAMResult
 from camtool.models import Network
 from camtool.targets import Output, samples_of
@@ -38,7 +39,7 @@ class SelectionResult:
     by_class: list[float] = field(default_factory=list)
     """Probability of each class (or value, of a regression); empty if the network does not give one score per class."""
     scale: str = "none"
-    """What `by_class` is: "softmax", "sigmoid", "value", or "none" if it is empty."""
+    """What `by_class` is: "softmax", "sigmoid", "probability" (the network gives such), "value", or "none" if it is empty."""
     names: list[str] | None = None
     remark: str = ""
     """Remark on the class names."""
@@ -73,7 +74,7 @@ def with_classes(network: Network, result: SelectionResult) -> SelectionResult:
     logits = result.logits
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         return result
-    probabilities, scale = network.probabilities(logits)
+    probabilities, scale = class_probabilities(network, logits)
     names, remark = network.class_names(logits.shape[1])
     return replace(result, by_class=probabilities[0].tolist(), scale=scale, names=names, remark=remark, ranking=ranking_of(logits[0]))
 

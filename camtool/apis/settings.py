@@ -17,6 +17,7 @@ from camtool.layouts import LayoutSpec, build_layout
 from camtool.methods import BaseMethod, InputMethod, build_method, build_methods, family, find_method, method_names, reads_layers, spec_of
 from camtool.methods.build import as_specs
 from camtool.placement import Placement, build_placement
+from camtool.targets import OutputName
 
 ALL = "all"
 """As a method's name: every method that fits the network."""
@@ -46,6 +47,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     target_layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
     layout: LayoutSpec = None,
     input_axes: str | None = None,
+    call: int | Mapping[str, int] | None = None,
+    output: OutputName = None,
     target: str | Mapping[str, Any] | None = None,
     aug_smooth: bool | None = None,
     eigen_smooth: bool | None = None,
@@ -65,7 +68,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
     if not any(map(reads_layers, methods)):  # the config's target layers do not concern these methods
-        recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth")}
+        recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth", "call")}
     axes = recipe.get("input_axes") if input_axes is None else input_axes
     arguments = {
         "target_layers": recipe.get("target_layers") if target_layers is None or target_layers == [] else target_layers,
@@ -73,6 +76,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
         "skip_unfit": every,
         "layout": build_layout(recipe.get("layout") if layout is None else layout),
         "input_axes": None if axes is None else Axes(axes).letters,
+        "call": recipe.get("call") if call is None else call,
+        "output": recipe.get("output") if output is None else output,
         "aug_smooth": recipe.get("aug_smooth", False) if aug_smooth is None else aug_smooth,
         "eigen_smooth": recipe.get("eigen_smooth", False) if eigen_smooth is None else eigen_smooth,
         "fuse": build_fusion(fuse or recipe.get("fuse") or "mean"),

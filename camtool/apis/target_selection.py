@@ -11,15 +11,18 @@ import torch
 from torch import Tensor
 
 from camtool.apis.images import ImageLike, NamedPicture, load_image
+from camtool.apis.probabilities import class_probabilities, learn_from
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult, ranking_of, sample_of, with_classes
 from camtool.attribution.cam import CAM
 from camtool.attribution.result import CAMResult
 from camtool.errors import TargetError
+from camtool.instrumentation.calls import only_call
 from camtool.instrumentation.embedding import EmbeddingOutput
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.models import Network
 from camtool.models.class_labels import find_class, label
 from camtool.targets import (
+    BinaryScore,
     ClassContrast,
     ClassProbability,
     EmbeddingSimilarity,
@@ -131,6 +134,11 @@ class ClassSelection(TargetSelection):
             return [targets for targets, _ in chosen]
 
         results = cam(network.inputs(inputs, cam.input_axes), FromLogits(choose))
+        scores = next(iter(results.values())).logits
+        if learn_from(scores, network, inputs, cam.input_axes, cam.output) and self._factory.func is not RawOutput:
+            if self._factory.func in (ClassProbability, BinaryScore):  # they were taken for logits, in choosing or explaining
+                return self.explain(cam, network, inputs)
+            choose(scores)  # for the probabilities; the targets are the same
         selected = []
         for sample, (targets, partial_result) in enumerate(chosen):
             of_sample = {method: sample_of(result, sample) for method, result in results.items()}
@@ -143,7 +151,7 @@ class ClassSelection(TargetSelection):
         """Return the targets of one sample, and its result without maps."""
         by_class, scale = self._by_class(network, logits)
         names, remark = network.class_names(len(by_class))
-        ranking = ranking_of(torch.tensor(by_class) if self.name == "binary" else logits[0])
+        ranking = ranking_of(torch.tensor(by_class, device="cpu") if self.name == "binary" else logits[0])
         facts = dict(self._facts)
         targets = [self._target(index, names, scale, logits, facts) for index in self._indices(ranking, names)]
         return targets, SelectionResult({}, [], logits, by_class, scale, names, remark, ranking, facts)
@@ -152,7 +160,7 @@ class ClassSelection(TargetSelection):
         """Return the probability or value of each class, and the scale as in `SelectionResult.scale`."""
         if self._factory.func is RawOutput:
             return logits[0].float().tolist(), "value"
-        probabilities, scale = network.probabilities(logits)
+        probabilities, scale = class_probabilities(network, logits)
         if self.name == "binary":  # both classes share one output
             return [1 - probabilities[0, 0].item(), probabilities[0, 0].item()], scale
         return probabilities[0].tolist(), scale
@@ -195,6 +203,7 @@ class WholeSelection(TargetSelection):
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
         """Return the results; classes are ranked where the network gives one score per class."""
         results = cam(network.inputs(inputs, cam.input_axes), [[self._target]] * len(inputs))
+        learn_from(next(iter(results.values())).logits, network, inputs, cam.input_axes, cam.output)
         return [
             self._of_sample(network, {method: sample_of(result, sample) for method, result in results.items()})
             for sample in range(len(inputs))
@@ -223,9 +232,9 @@ class SimilaritySelection(TargetSelection):
 
     def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
         """Return the results; the reference image takes a forward pass of its own."""
-        reference = network.inputs(network.preprocess(self._reference.picture).to(inputs.device), cam.input_axes)
-        prepared = network_inputs(network.model, reference, network.source.picture_input, cam.input_axes)
-        with EmbeddingOutput(network.model, prepared) as embedding:
+        reference = network.inputs(network.preprocess(self._reference.content).to(inputs.device), cam.input_axes)
+        prepared = network_inputs(network.model, reference, network.source.picture_input, cam.input_axes, output=cam.output)
+        with only_call(network.model), EmbeddingOutput(network.model, prepared) as embedding:
             target = EmbeddingSimilarity(embedding.reference)
             results = cam(network.inputs(inputs, cam.input_axes), [[target]] * len(inputs))
         facts = {"image": self._reference.name, "embedding": f"{embedding.source}, {len(embedding.reference)} numbers"}
@@ -234,6 +243,7 @@ class SimilaritySelection(TargetSelection):
             of_sample = {method: sample_of(result, sample) for method, result in results.items()}
             output = next(iter(of_sample.values())).logits
             logits = embedding.logits[len(inputs)][sample : sample + 1] if embedding.logits else output
+            learn_from(logits, network, inputs, cam.input_axes, cam.output)
             words = f"similarity to {self._reference.file_name}"
             explained = ExplainedTarget(None, words, self.suffix.strip("_"), float(target(output[0])))
             selected.append(with_classes(network, SelectionResult(of_sample, [explained], logits, facts=facts)))

@@ -1,5 +1,6 @@
 """The attention methods' part of a CAM call: the self-attention layers, their gradients, and the maps."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -10,6 +11,8 @@ from camtool.errors import MethodError, TargetError
 from camtool.functional import to_float32
 from camtool.instrumentation.attention import Attention
 from camtool.instrumentation.attention_places import AttentionFindings
+from camtool.instrumentation.calls import ThreadHook
+from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.nested import replaced, tensors_in
@@ -17,7 +20,7 @@ from camtool.instrumentation.self_attention import SelfAttention, find_blocks, f
 from camtool.layouts import Layout
 from camtool.methods import AttentionMethod
 from camtool.methods.attention._base import AttentionEvidence
-from camtool.targets import Output, find_logits
+from camtool.targets import Output, scores_in
 
 ATTENTION = "attention"
 """Key of the raw maps of attention methods, in place of a target layer's path."""
@@ -80,27 +83,28 @@ class AttentionMaps:
         if len(layers) == 1:  # the layer's own score is the network's
             with torch.enable_grad():
                 scores = [score(self._logits).sum() for score in scores_of]
-            return [[*torch.autograd.grad(score, layers[0].weights, retain_graph=True)] for score in scores]
+            return [[*gradients_of(score, layers[0].weights, retain_graph=True)] for score in scores]
         blocks = find_blocks(layers, needing[0])
         tokens = [layer.outputs[block] for layer, block in zip(layers, blocks, strict=True)]
         axis = 0 if tokens[-1].shape[0] == n else 1  # nn.TransformerEncoder may have the length first
         stacked = torch.cat([layer_tokens.detach() for layer_tokens in tokens], dim=axis).requires_grad_()
-        logits = self._tail(model, blocks[-1], stacked, len(layers), needing[0])
+        logits = self._tail(model, blocks[-1], layers[-1].output_calls[blocks[-1]], stacked, needing[0])
         by_target = []
         for score in scores_of:
             with torch.enable_grad():
                 total = torch.stack([score(layer_logits).sum() for layer_logits in logits.chunk(len(layers))]).sum()
-            (token_gradients,) = torch.autograd.grad(total, stacked, retain_graph=True)
+            (token_gradients,) = gradients_of(total, stacked, retain_graph=True)
             weight_gradients = [
-                torch.autograd.grad(output, layer.weights, grad_outputs=gradient, retain_graph=True, allow_unused=True)[0]
+                gradients_of(output, layer.weights, grad_outputs=gradient, retain_graph=True, allow_unused=True)[0]
                 for output, layer, gradient in zip(tokens, layers, token_gradients.chunk(len(layers), dim=axis), strict=True)
             ]
             by_target.append(self.checked(weight_gradients))
         return by_target
 
-    def _tail(self, model: nn.Module, path: str, stacked: Tensor, layers: int, method: str) -> Float[Tensor, "layers_n *output"]:
-        """Return the tail's logits of the tokens `stacked`; those of the last layer must equal the network's."""
+    def _tail(self, model: nn.Module, path: str, call: int, stacked: Tensor, method: str) -> Float[Tensor, "layers_n *output"]:
+        """Return the tail's logits of the tokens `stacked` in place of a block's call; those of the last layer must equal the network's."""
         _, last = find_layer(model, path)
+        layers = len(self.self_attention.layers)
         expected = self._logits.detach()
         if not isinstance(expected, Tensor):
             raise MethodError(
@@ -111,7 +115,7 @@ class AttentionMaps:
         # One sample is enough to reach the tail, unless the tail depends on the number of samples or a skip connection before it.
         for inputs in (self._inputs.first_sample(), self._inputs.repeated(layers)):
             try:
-                logits = _put_through(model, last, inputs, stacked, layers * len(expected))
+                logits = _put_through(model, last, call, inputs, stacked, layers * len(expected))
             except (RuntimeError, TargetError) as error:
                 failure = f" ({error})"
                 continue
@@ -172,18 +176,21 @@ class AttentionMaps:
         return relevance.index_select(1, cells.flatten().to(relevance.device)).unflatten(1, cells.shape)
 
 
-def _put_through(model: nn.Module, last: nn.Module, inputs: Inputs, tokens: Tensor, batch: int) -> Tensor:
-    """Return the logits of a forward pass with `tokens` as the output of `last`; the graph begins there."""
+def _put_through(model: nn.Module, last: nn.Module, call: int, inputs: Inputs, tokens: Tensor, batch: int) -> Tensor:
+    """Return the logits of a forward pass with `tokens` as the output of one call of `last`; the graph begins there."""
+    calls = itertools.count()
 
     def put_in_place(module: nn.Module, arguments: object, output: object) -> object:
+        if next(calls) != call:
+            return None
         (old,) = tensors_in(output)
         torch.set_grad_enabled(True)
         return replaced(output, old, tokens.clone())
 
-    handle = last.register_forward_hook(put_in_place)
+    handle = last.register_forward_hook(ThreadHook(put_in_place))
     try:
         with torch.no_grad():
-            logits = find_logits(inputs.run(model), batch=batch)
+            logits = scores_in(inputs.run(model), batch=batch)
     finally:
         handle.remove()
     assert isinstance(logits, Tensor), "detectors are refused earlier"

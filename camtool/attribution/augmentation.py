@@ -10,6 +10,7 @@ from camtool.attribution.result import MethodMaps
 from camtool.instrumentation.batching import chunk_size, in_chunks
 
 FACTORS = (1.0, 0.9, 1.1)  # pytorch-grad-cam's test-time augmentation; the unchanged input first
+COPIES = 2 * len(FACTORS)
 
 
 def augmented_mean(explain: Callable[[Tensor, Sequence[bool]], dict[str, MethodMaps]], inputs: Tensor) -> dict[str, MethodMaps]:

@@ -1,27 +1,32 @@
 """CAM: class activation maps of any nn.Module, by several methods in one call, without a trace in the model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camtool.attribution.augmentation import augmented_mean
+from camtool.attribution.call_results import call_result
 from camtool.attribution.computation import Computation
 from camtool.attribution.context import CallContext
-from camtool.attribution.input_gradients import input_source
-from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
+from camtool.attribution.costs import Announce
+from camtool.attribution.fit import named, unfit_without_channels
+from camtool.attribution.result import MethodMaps, checked_dtype
 from camtool.axes import Axes
-from camtool.errors import CamtoolError, LayerError, MethodError, warn
+from camtool.errors import CamtoolError, LayerError, MethodError, some
 from camtool.fusion import Fusion, build_fusion
 from camtool.instrumentation.acceleration import FastNetwork, Speed, build_speed
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.bias_gradients import biased_layers
+from camtool.instrumentation.calls import only_call
+from camtool.instrumentation.differentiation import mutations_allowed
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_calls import Call, LayerCalls, read_call
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import find_layer, find_layers
-from camtool.instrumentation.module_state import check_not_inference, eager
+from camtool.instrumentation.module_state import check_weights, eager
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.placements import find_placements
 from camtool.instrumentation.target_layers import LAST_NORM, Probe, probed
@@ -29,7 +34,7 @@ from camtool.layouts import LayoutSpec, build_layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, build_method, build_methods, reads_layers
 from camtool.methods._base import LAYERS
 from camtool.placement import Placement, Placements, PlacementSetting, build_placement
-from camtool.targets import of_first_sample
+from camtool.targets import OutputName, of_first_sample
 
 
 class CAM:
@@ -43,20 +48,30 @@ class CAM:
         method: a name, a config dict, or several of them.
         layout: layout of the target layers' tensors: a name, a config dict, or a function from a tensor to maps (n, c, *spatial); None:
             the only reading of their shape, or the one that a measurement confirms.
-        aug_smooth: mean over six flipped and brightened copies.
+        aug_smooth: mean over six flipped and brightened copies, in one pass where memory allows, and one more pass of two samples: whether
+            the network treats the samples of a batch one by one.
         eigen_smooth: first principal component instead of the sum over channels.
-        fuse: fusion of the maps of several layers: "mean", "product", "refined", or a config dict such as
+        fuse: fusion of the maps of several layers: "mean", "product", "max", "refined", or a config dict such as
             `dict(type='Winsorized', percentile=80)`; methods with a fusion of their own (refinecam, polycam …) keep it.
         input: key or position of the input that the maps lie over, for networks with several; None: the only possible one.
         input_axes: letters of this input's axes: n the batch, c the channels if there are any, others the spatial axes, such as
             "ntchw" or "ntf"; None: those the network is known to take (transformers), else n, c, spatial.
+        call: of target layers that one forward pass calls several times (a Siamese network's backbone): the number of the call whose
+            output is explained, from 0, negative from the end; or a dict of these by layer path. None: the last on the way from the
+            input of the maps to the score, with a remark; finding it takes three further forward passes.
+        output: of a network that returns several scores (heads of several tasks): which of them targets and classes mean, a key, a field,
+            a position, or several of these by dots ("heads.0"); None: the first, with a remark that names the others.
+        per_sample: keys or positions of the other inputs that belong to the samples, one part each; None: those as long as the batch,
+            if the network's scores, in two or three passes of one sample, show that they do.
         skip_unfit: leave out methods that do not fit the network, instead of raising; `refused` has the reasons by method.
         progress: called between the chunks of long computations as `progress(description, done, total)`.
+        announce: called before the maps of a method that takes more than 100 passes for one, as `announce(method, passes, seconds)`.
         speed: settings of an accelerated copy of the network, `dict(fold=True, channels_last=True, compile=True, amp="bf16")`; see
             `camtool.instrumentation.acceleration.Speed`. For methods of target layers only.
         placement: where the cells of a layer lie on the input: "even" divides it evenly, as every other package does; "measured" where
             the network's own weights look, measured once by 18 forward passes (see `camtool.instrumentation.cell_places`); or numbers,
             `dict(scale=(32, 32), offset=(0, 0))` in pixels by axis, of every target layer, or a dict of these by layer path.
+        dtype: floating-point dtype of the maps; `raw` has the network's precision, but float32 at least.
 
     Raises:
         CamtoolError: for a layer, method or layout that does not exist or does not fit.
@@ -85,10 +100,15 @@ class CAM:
         fuse: str | dict[str, Any] | Fusion = "mean",
         input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word
         input_axes: str | None = None,
+        call: int | Mapping[str, int] | None = None,
+        output: OutputName = None,
+        per_sample: Collection[str | int | tuple[str | int, ...]] | None = None,
         skip_unfit: bool = False,
         progress: Progress | None = None,
+        announce: Announce | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
         placement: str | Placement | PlacementSetting | Mapping[str, Any] = "even",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
@@ -102,33 +122,30 @@ class CAM:
         self._aug_smooth = aug_smooth
         self._eigen_smooth = eigen_smooth
         self._fusion = build_fusion(fuse)
+        self._dtype = checked_dtype(dtype)
         self._placement = build_placement(placement)
         self._input = input
+        self._per_sample = per_sample
+        self.output = output
+        """Name of the explained output, as given."""
         self.input_axes = None if input_axes is None else Axes(input_axes).letters
         """Axes of the input, as given; None: found from the network."""
         self._progress = progress
+        self.announce = announce
+        """As given; may be changed between calls."""
         self._skip_unfit = skip_unfit
         self._unfit: dict[str, str] = {}
         self.refused: dict[str, str] = {}
         """Reasons by method that does not fit, of the last call with `skip_unfit`."""
         self._fast = FastNetwork(self._model, build_speed(speed))
         without_channels = [*self._attention_methods, *self._input_methods]
-        if eigen_smooth and without_channels:
-            error = MethodError(
-                f"eigen-smooth is a principal component over channels; {_named(without_channels)} has none. Leave it out, or use a "
-                "method of activations, such as 'gradcam'."
-            )
-            self._leave_out(without_channels, error)
-        if self._fast.speed and without_channels:
-            error = MethodError(
-                f"`speed` makes a copy of the network that has other layers inside; {_named(without_channels)} reads all of them. "
-                "Leave it out, or use methods of target layers alone."
-            )
+        for error in unfit_without_channels(without_channels, eigen_smooth=eigen_smooth, speed=bool(self._fast.speed)):
             self._leave_out(without_channels, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose them."""
         self._derive_last_norm = False
         self._layers: dict[str, nn.Module] = self._find_layers(target_layers)
+        self._call = self._read_call(call)
 
     def __enter__(self) -> "CAM":
         return self
@@ -150,18 +167,26 @@ class CAM:
             targets: None (each sample's predicted class), one class index for all, one item per sample, or one list of k items
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
-        check_not_inference(self._model)
+        check_weights(self._model)
         # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
-        with torch.inference_mode(False), torch.no_grad():
+        with only_call(self._model), torch.inference_mode(False), torch.no_grad():
             prepared = self._found(inputs).detached()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
-            layouts = LayerLayouts(self._model, prepared, self._layout, progress=self._progress)
+            calls = LayerCalls(self._model, prepared, targets, self._call, layers=self._layers)
+            layouts = LayerLayouts(self._model, prepared, self._layout, progress=self._progress, calls=calls)
             model = self._fast.of(prepared, self.target_layers)
             prepared = self._fast.arranged(prepared)
-            computation, explained = layouts.settled(partial(self._explain, model, prepared, layouts, targets))
+            explain = partial(self._explain, model, prepared, layouts, targets)
+            computation, explained = layouts.settled(partial(mutations_allowed, explain))
             self.refused = {**self._unfit, **computation.refused}
-            results = {name: self._result(name, explained[name], computation, layouts) for name in self.methods if name not in self.refused}
+            results = {
+                name: call_result(
+                    name, method, explained[name].in_dtype(self._dtype), computation, layouts, self.target_layers, self._fusion
+                )
+                for name, method in self.methods.items()
+                if name not in self.refused
+            }
         if not results:
             raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
         return results if self._several_methods else next(iter(results.values()))
@@ -169,7 +194,7 @@ class CAM:
     def _explain(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any) -> tuple[Computation, dict[str, MethodMaps]]:
         # Of the network itself: a copy's lower precision would be measured along.
         biased = biased_layers(self._model) if any(method.needs.bias_gradients for method in self._input_methods.values()) else {}
-        placements = find_placements(self._placement, self._model, inputs, self._layers, biased, layouts)
+        placements = find_placements(self._placement, self._model, inputs, self._layers, biased, layouts, layouts.calls)
         computation = Computation(self._context(model, inputs, layouts, placements), targets)
         with self._fast.autocast(inputs.picture.device):
             if self._aug_smooth:
@@ -178,16 +203,16 @@ class CAM:
 
     def probe(self, inputs: Any, targets: Any = None) -> Probe:
         """Return the measurements of every layer on the first sample of `inputs`, and the layers that can be target layers."""
-        check_not_inference(self._model)
-        with torch.inference_mode(False):
+        check_weights(self._model)
+        with only_call(self._model), torch.inference_mode(False):
             found = self._found(inputs).detached()
             # Other inputs as long as the batch may be none of its samples': as many captions as pictures.
             if len(found.batch_axes) == 1:
                 found, targets = found.first_sample(), of_first_sample(targets)
-            return probed(self._model, found, targets, self._layout, self._progress)
+            return probed(self._model, found, targets, self._layout, self._progress, self._call)
 
     def _found(self, inputs: Any) -> Inputs:
-        return network_inputs(self._model, inputs, self._input, self.input_axes)
+        return network_inputs(self._model, inputs, self._input, self.input_axes, self._per_sample, self.output)
 
     def _context(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, placements: Placements) -> CallContext:
         return CallContext(
@@ -204,6 +229,7 @@ class CAM:
             fusion=self._fusion,
             progress=self._progress,
             skip_unfit=self._skip_unfit,
+            announce=self.announce,
             placements=placements,
         )
 
@@ -224,6 +250,18 @@ class CAM:
         if not requested:
             raise LayerError("No target layer given; leave target_layers out to have one derived.")
         return find_layers(self._model, requested)
+
+    def _read_call(self, given: int | Mapping[str, int] | None) -> Call:
+        call = read_call(self._model, given)
+        if call is not None and not self._layer_methods:
+            raise MethodError(
+                f"The call of a target layer is given, but {self._reading()} and no target layer. Leave it out, or add a method that reads "
+                "target layers, such as 'gradcam'."
+            )
+        others = [path for path in call if self._layers and path not in self._layers] if isinstance(call, dict) else []
+        if others:
+            raise LayerError(f"Expected calls of the target layers, {some(self.target_layers)}, got one of '{others[0]}'; leave it out.")
+        return call
 
     def _derive_layer(self, inputs: Any, targets: Any) -> None:
         found = self.probe(inputs, targets)
@@ -246,55 +284,7 @@ class CAM:
             for name in names:
                 methods.pop(name, None)
 
-    def _result(self, name: str, explained: MethodMaps, computation: Computation, layouts: LayerLayouts) -> CAMResult:
-        status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
-        targets = [[getattr(target, "index", target) for target in row] for row in computation.targets]
-        for sample, row in enumerate(status):
-            for target, text in zip(targets[sample], row, strict=True):
-                if text != OK:
-                    warn(f"{name}, sample {sample}, target {target}: {text}.", sample=sample)
-
-        def shaped(item: Any) -> Any:
-            if computation.nested:
-                return item
-            return item[:, 0] if isinstance(item, Tensor) else [row[0] for row in item]
-
-        return CAMResult(
-            method=name,
-            maps=shaped(explained.maps),
-            raw={path: shaped(raw) for path, raw in explained.raw.items()},
-            layer_maps={path: shaped(maps) for path, maps in explained.layer_maps.items()},
-            status=shaped(status),
-            logits=computation.logits,
-            predicted=computation.logits.argmax(dim=1).tolist()
-            if isinstance(computation.logits, Tensor) and computation.logits.ndim == 2
-            else None,
-            targets=shaped(targets),
-            layers=self._layers_of(name, computation),
-            source=self._source(name, computation),
-            layout_evidence={path: layouts.evidence[path] for path in explained.raw if path in layouts.evidence},
-            class_discriminative=self.methods[name].class_discriminative,
-            placement=dict(explained.placement),
-            attributions=None if explained.attributions is None else shaped(explained.attributions),
-            seconds=dict(computation.seconds),
-        )
-
-    def _layers_of(self, name: str, computation: Computation) -> list[str]:
-        if name in self._attention_methods:
-            return computation.attention_layers
-        return self.target_layers if reads_layers(self.methods[name]) else []
-
-    def _source(self, name: str, computation: Computation) -> str:
-        if name in self._attention_methods:
-            return attention_source(computation.attention_layers)
-        source = layers_source(self.target_layers, getattr(self.methods[name], "fusion", None) or self._fusion)
-        return input_source(self._input_methods[name].base, source) if name in self._input_methods else source
-
     def _reading(self) -> str:
         """Return in words what the methods without target layers read instead."""
-        families = ((self._attention_methods, "the attention of all layers"), (self._input_methods, "the gradient at the input"))
-        return " and ".join(f"{_named(methods)} reads {what}" for methods, what in families if methods)
-
-
-def _named(methods: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in methods)
+        families = ((self._attention_methods, "the attention of all layers"), (self._input_methods, "the input"))
+        return " and ".join(f"{named(methods)} reads {what}" for methods, what in families if methods)

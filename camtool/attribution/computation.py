@@ -1,38 +1,33 @@
 """Computation of one CAM call: the shared forward pass, further queries of the network, raw and final maps of all methods."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camtool.attribution.attention import ATTENTION, AttentionMaps
 from camtool.attribution.context import CallContext
+from camtool.attribution.costs import announce_costs
 from camtool.attribution.forward_pass import Captured, ForwardPass, check_tokens, differentiate_all
 from camtool.attribution.input_gradients import InputGradients
 from camtool.attribution.queries import NetworkQueries, QueryContext, callers_autocast
 from camtool.attribution.result import MethodMaps, finished
+from camtool.attribution.target_groups import TargetGroup, group_targets
 from camtool.errors import CamtoolError, LayerError, MethodError, attribute_errors_to, warn
 from camtool.instrumentation.attention import AttentionRecorder
+from camtool.instrumentation.attention_functions import ExplicitAttention
 from camtool.instrumentation.attention_places import AttentionFindings
+from camtool.instrumentation.copies import check_samples_in_front
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.replay import REPLAYED, Recording, Replay
 from camtool.methods import BaseMethod
 from camtool.methods._base import Evidence
-from camtool.targets import Output, Target, find_logits, of_copies, resolve_targets, samples_of
-
-
-@dataclass
-class TargetGroup:
-    """Targets, n lists of k, and the methods of target layers that explain them."""
-
-    targets: list[list[Target]]
-    methods: dict[str, BaseMethod]
+from camtool.targets import ExplainedOutput, Output, Target, explained_output, of_copies, resolve_targets, samples_of, scores_in
 
 
 @dataclass
@@ -52,6 +47,7 @@ class Computation:
 
     targets: list[list[Target]]
     logits: Output
+    output: ExplainedOutput
 
     def __init__(self, context: CallContext, targets: Any) -> None:
         self._context = context
@@ -101,12 +97,16 @@ class Computation:
         with evaluating(context.model):
             record = self._forward(pictures, context)
             forwarded = _now(pictures)
+            announce_costs(context, record.captured, len(self.targets[0]), (forwarded - started) / len(pictures))
+            if len(pictures) > len(context.inputs.picture):  # aug-smooth
+                context.check_copies_of_inputs(record.inputs, record.logits)
 
             def pass_for(targets: list[list[Target]]) -> ForwardPass:
                 repeated = of_copies(targets, flipped, pictures.shape[-1])
                 return ForwardPass(context.model, record.inputs, record.logits, record.captured, repeated)
 
-            groups, main = self._group_targets(context), pass_for(self.targets)
+            groups = group_targets(context.layer_methods, self.targets, self.logits, self._skip_unfit)
+            main = pass_for(self.targets)
             passes = [main if group.targets is self.targets else pass_for(group.targets) for group in groups]
             differentiated = [
                 forward_pass
@@ -118,17 +118,11 @@ class Computation:
             autocast = callers_autocast(pictures)
             with _own_precision(pictures):
                 for group, forward_pass in zip(groups, passes, strict=True):
-                    queries = QueryContext(
-                        call=context,
-                        inputs=record.inputs,
-                        logits=record.logits.detach(),
-                        targets=forward_pass.targets,
-                        autocast=autocast,
-                    )
+                    queries = self._queries(context, record, forward_pass, autocast)
                     raws |= self._raw_maps(group.methods, forward_pass, record, queries)
+            explained = self._finished(raws, groups, passes, pictures.shape[2:])
+            explained |= record.input_gradients.maps(explained, self._queries(context, record, main, autocast))
         self._note_replays(record.replays)
-        explained = self._finished(raws, groups, passes, pictures.shape[2:])
-        explained |= record.input_gradients.maps(explained)
         self.seconds["forward"] += forwarded - started
         self.seconds["maps"] += _now(pictures) - forwarded
         return explained
@@ -138,27 +132,34 @@ class Computation:
         model, inputs, n = context.model, context.inputs_with(pictures), len(context.inputs.picture)
         layer_methods, attention_methods = context.layer_methods.values(), context.attention_methods
         recorded = context.layers if any(method.needs.replay for method in layer_methods) else {}
-        recordings = {path: Recording(model, layer) for path, layer in recorded.items()}
+        recordings = {path: Recording(model, layer, context.layouts.calls.recorded.get(path, 0)) for path, layer in recorded.items()}
         with ExitStack() as stack:
             differentiate = context.needs_whole_graph or any(map(context.needs_gradients, layer_methods))
             capture = stack.enter_context(context.capture(context.layers, pictures, differentiate=differentiate))
             recorder = AttentionRecorder(model, keep_outputs=any(method.needs.layer_gradients for method in attention_methods.values()))
             if attention_methods:
-                stack.enter_context(recorder)
-            if any(method.needs.curvature for method in layer_methods):  # the fused kernels have no second derivative
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                with attribute_errors_to(attention_methods):
+                    stack.enter_context(recorder)
+            if any(method.needs.curvature for method in layer_methods):
+                stack.enter_context(ExplicitAttention())
             for recording in recordings.values():
                 stack.enter_context(recording.recording())
             fit, placements = context.layouts.fit, context.placements
             input_gradients = InputGradients(context.input_methods, model, inputs, fit, placements, check=self._is_first)
-            output = stack.enter_context(input_gradients).run(model)
+            given = stack.enter_context(input_gradients)
+            whole = given.run_whole(model)
+            output = given.chosen(whole)
+            context.layouts.calls.require(capture.counts)
             context.layouts.require_measured()
-            logits = find_logits(output, batch=len(pictures))
+            logits = scores_in(output, batch=len(pictures))
             if self._is_first:
+                self.output = explained_output(whole, len(pictures), inputs.output)
+                if self.output.remark:
+                    warn(self.output.remark)
                 self.logits, self._is_first = samples_of(logits, slice(n)).detach(), False
                 self.targets, self.nested = resolve_targets(self._requested_targets, samples_of(logits, slice(n)))
-                capture.warn_of_repeated_calls()
             captured = {path: capture.activations(path) for path in context.layers}
+        check_samples_in_front(model, inputs, logits)
         replays = {
             path: Replay(recording, capture.records[path].index, inputs, output, batch_axis=captured[path][1].batch_axis)
             for path, recording in recordings.items()
@@ -194,34 +195,20 @@ class Computation:
                 layer_gradients = attention.layer_gradients(context.model, main.scores())
             with attribute_errors_to(methods), _own_precision(main.inputs.picture):
                 raws = {name: {ATTENTION: raw} for name, raw in attention.raw_maps(gradients, layer_gradients).items()}
-        with attribute_errors_to(context.input_methods):
+        with attribute_errors_to(record.input_gradients.differentiating):
             record.input_gradients.read(main.scores(), record.logits)
         return raws
+
+    @staticmethod
+    def _queries(context: CallContext, record: ForwardRecord, forward_pass: ForwardPass, autocast: Callable[[], Any]) -> QueryContext:
+        logits, targets = record.logits.detach(), forward_pass.targets
+        return QueryContext(call=context, inputs=record.inputs, logits=logits, targets=targets, autocast=autocast)
 
     def _note_replays(self, replays: Mapping[str, Replay]) -> None:
         for path, replay in replays.items():
             if replay.status not in ("", REPLAYED, self.replays.get(path)):
                 warn(f"Layer '{path}': scores of other activations take {replay.status}.")
             self.replays[path] = replay.status
-
-    def _group_targets(self, context: CallContext) -> list[TargetGroup]:
-        """Return the methods of target layers grouped by their targets: those of the call, or a method's own."""
-        groups: list[TargetGroup] = []
-        for name, method in context.layer_methods.items():
-            own_targets: list[list[Target]] = []
-            with self._skip_unfit(name):
-                own_targets = [[method.target(target) for target in row] for row in self.targets]
-            if not own_targets:
-                continue
-            pairs = [pair for rows in zip(own_targets, self.targets, strict=True) for pair in zip(*rows, strict=True)]
-            unchanged = all(own_target is target for own_target, target in pairs)
-            targets = self.targets if unchanged else resolve_targets(own_targets, self.logits)[0]
-            group = next((group for group in groups if group.targets == targets), None)
-            if group is None:
-                group = TargetGroup(targets, {})
-                groups.append(group)
-            group.methods[name] = method
-        return groups
 
     def _finished(
         self, raws: Mapping[str, dict[str, Tensor]], groups: Sequence[TargetGroup], passes: Sequence[ForwardPass], size: Sequence[int]
@@ -234,10 +221,10 @@ class Computation:
             if names:
                 by_layer = {path: forward_pass.importances(path) for path in context.layers}
                 importances |= dict.fromkeys(names, by_layer)
-        explained = {}
+        explained, bases = {}, {method.base for method in context.input_methods.values()}
         for name, raw in raws.items():
-            method = context.layer_methods.get(name)
-            explained[name] = finished(raw, size, context.fusion_of(method), importances.get(name), context.placements)
+            fusion = context.fusion_of(context.layer_methods.get(name))
+            explained[name] = finished(raw, size, fusion, importances.get(name), context.placements, with_factors=name in bases)
         return explained
 
     def _raw_maps(

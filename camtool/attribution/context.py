@@ -1,6 +1,6 @@
 """CallContext: the settings that all forward passes of one CAM call share."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from camtool.fusion import Fusion
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.batching import Progress
+from camtool.instrumentation.copies import check_copies, first_beside_different
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.layouts import Layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod
 from camtool.placement import Placements
+from camtool.targets import Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,12 @@ class CallContext:
     """Fusion of several layers, for methods without their own."""
     progress: Progress | None
     skip_unfit: bool
+    announce: Callable[[str, int, float], None] | None = None
+    """Is told of methods that take many passes; see `costs`."""
     placements: Placements = field(default_factory=dict)
     """Where the cells of layers lie, by path; the cells of the others divide the input evenly."""
+    checked: set[str] = field(default_factory=set)
+    """What has been checked in this call already; see `check_copies_of_inputs`."""
 
     def inputs_with(self, pictures: Tensor) -> Inputs:
         """Return the inputs with other pictures, repeated if these are several batches."""
@@ -47,7 +53,20 @@ class CallContext:
 
     def capture(self, layers: Mapping[str, nn.Module], pictures: Tensor, *, differentiate: bool) -> Capture:
         """Return the Capture of the activations of `layers` in a forward pass of these pictures."""
-        return Capture(layers, partial(self.layouts.fit, batch=len(pictures), input_size=pictures.shape[2:]), differentiate=differentiate)
+        fit = partial(self.layouts.fit, batch=len(pictures), input_size=pictures.shape[2:])
+        return Capture(layers, fit, differentiate=differentiate, calls=self.layouts.calls.recorded)
+
+    def check_copies_of_inputs(self, inputs: Inputs, logits: Output) -> None:
+        """Raise MethodError if the network's scores of a sample depend on the copies beside it; checked once in a call.
+
+        Args:
+            inputs: of one forward pass.
+            logits: its scores.
+        """
+        if "copies" not in self.checked:
+            beside, count = first_beside_different(inputs)
+            check_copies(self.model, inputs, logits, partial(beside.run, self.model), count)
+            self.checked.add("copies")
 
     def fusion_of(self, method: BaseMethod | None) -> Fusion:
         """Return the fusion of a method's maps of several layers; None: a method without target layers."""
@@ -56,7 +75,7 @@ class CallContext:
     @property
     def needs_whole_graph(self) -> bool:
         """Whether the graph must begin before the target layers, for attention and input methods."""
-        return bool(self.attention_methods or self.input_methods)
+        return bool(self.attention_methods) or any(method.needs.gradients for method in self.input_methods.values())
 
     def needs_gradients(self, method: BaseMethod) -> bool:
         """Return whether a method's map needs gradients of the shared forward pass."""

@@ -11,8 +11,10 @@ from torch.utils.checkpoint import CheckpointError
 
 from camtool.errors import LayerError, MethodError
 from camtool.functional import to_float32
+from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.linear_head import find_linear_head
+from camtool.instrumentation.module_state import gradient_remark
 from camtool.layouts import Layout, Tokens
 from camtool.methods import BaseMethod
 from camtool.methods._base import Evidence
@@ -73,7 +75,7 @@ class ForwardPass:
                 retain = keep or curved or k < len(self.targets[0]) - 1
                 tensors = [*activations.values(), *beside]
                 try:
-                    gradients = torch.autograd.grad(score, tensors, retain_graph=retain, create_graph=curved, allow_unused=True)
+                    gradients = gradients_of(score, tensors, retain_graph=retain, create_graph=curved, allow_unused=True)
                 except CheckpointError as error:  # the backward pass recomputes with the fused kernel
                     raise MethodError(
                         "The network checkpoints its activations, so the attention that is recorded is not what its backward pass sees. "
@@ -81,7 +83,7 @@ class ForwardPass:
                     ) from error
             by_layer = {path: gradient for path, gradient in zip(activations, gradients, strict=False) if gradient is not None}
             if len(by_layer) < len(activations):
-                raise LayerError(_disconnected([path for path in activations if path not in by_layer]))
+                raise LayerError(_disconnected([path for path in activations if path not in by_layer]) + gradient_remark(self._model))
             self._derivatives.append(
                 {
                     path: _Derivatives(gradient.detach(), _curvature(gradient, activations[path]) if curved else None)
@@ -153,8 +155,8 @@ def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
         raise LayerError(
             f"Layer '{path}': the score of target {_listed(classes)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
             "at every position. If the head reads a class token, layers behind the last attention have none: choose the first norm "
-            "of the last block, or leave the target layers out to have one derived. A head with weights of zero has none either: "
-            "load trained weights."
+            "of the last block, or leave the target layers out to have one derived. Of a layer that is called several times, as a "
+            "detector's head for each scale, another call= may have one. A head with weights of zero has none either: load trained weights."
         )
 
 

@@ -1,22 +1,24 @@
-"""The input methods' part of a CAM call: the graph from the input on, the gradients there, and the maps."""
+"""The input methods' part of a CAM call: the graph from the input on, the gradients there, further passes, and the maps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from camtool.attribution.queries import QueriesOfInputs, QueryContext
 from camtool.attribution.result import MethodMaps, finished
 from camtool.errors import MethodError, attribute_errors_to, warn
 from camtool.functional import to_float32
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm
-from camtool.instrumentation.guided_relu import GuidedReLUs
+from camtool.instrumentation.differentiation import gradients_of
+from camtool.instrumentation.guided_relu import ACTIVATIONS, GuidedReLUs
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.module_state import gradient_remark, scripted_part_with
 from camtool.layouts import Layout
 from camtool.methods.input._base import InputEvidence, InputMethod
 from camtool.placement import Placements
@@ -55,17 +57,19 @@ class InputGradients:
         picture = inputs.picture
         batch, size = len(picture), picture.shape[2:]
         self._methods = methods
+        self._differentiating = [name for name, method in methods.items() if method.needs.gradients]
         self._inputs = inputs
         self._placements = placements
         self._check = check
-        self._leaf = picture.detach().clone() if methods else picture
+        self._remark = gradient_remark(model)
+        self._leaf = picture.detach().clone() if self._differentiating else picture
         self._biases = BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("bias_gradients") else None
-        self._relus = GuidedReLUs() if self._any("guided_gradients") else None
+        self._relus = GuidedReLUs(scripted_part_with(model, ACTIVATIONS)) if self._any("guided_gradients") else None
         self._evidence: list[InputEvidence] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Inputs:
-        if not self._methods:
+        if not self._differentiating:
             return self._inputs
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
@@ -88,49 +92,71 @@ class InputGradients:
                 total = scores.sum()
             gradients, guided = None, None
             terms: list[BiasTerm] = []
+            if not self._differentiating:
+                self._evidence.append(InputEvidence(to_float32(self._leaf.detach())))
+                continue
             if not scores.requires_grad:
-                raise MethodError(_disconnected(self._methods))
+                raise MethodError(_disconnected(self._differentiating) + self._remark)
             if self._biases is not None:
                 gradients, terms = self._biases.terms(total, self._leaf, retain_graph=True)
                 if not gradients.flatten(1).any(dim=1).all():
-                    raise MethodError(_dead(self._methods))
+                    raise MethodError(_dead(self._differentiating) + self._remark)
                 if self._check:
                     _warn_if_incomplete(to_float32(scores.detach()), to_float32(self._leaf.detach()) * gradients, terms)
+            elif self._any("input_gradients"):
+                (gradient,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
+                if gradient is None:
+                    raise MethodError(_disconnected(self._differentiating) + self._remark)
+                gradients = to_float32(gradient)
             if self._relus is not None:
                 with (
                     attribute_errors_to(name for name, method in self._methods.items() if method.needs.guided_gradients),
                     self._relus.guiding(),
                 ):
-                    (guided_gradient,) = torch.autograd.grad(total, self._leaf, retain_graph=True, allow_unused=True)
+                    (guided_gradient,) = gradients_of(total, self._leaf, retain_graph=True, allow_unused=True)
                 if guided_gradient is None:
-                    raise MethodError(_disconnected(self._methods))
+                    raise MethodError(_disconnected(self._differentiating) + self._remark)
                 guided = to_float32(guided_gradient)
             by_path = [(term.maps, self._placements.get(term.path)) for term in terms if term.maps is not None]
             maps, places = [maps for maps, _ in by_path], [placement for _, placement in by_path]
             self._evidence.append(InputEvidence(to_float32(self._leaf.detach()), gradients, maps, guided, bias_placements=places))
 
-    def maps(self, explained: Mapping[str, MethodMaps]) -> dict[str, MethodMaps]:
-        """Return every input method's maps; `explained` has the maps of their base methods."""
+    @property
+    def differentiating(self) -> list[str]:
+        """Names of the methods that need gradients of this pass."""
+        return self._differentiating
+
+    def maps(self, explained: Mapping[str, MethodMaps], queries: QueryContext) -> dict[str, MethodMaps]:
+        """Return every input method's maps.
+
+        Args:
+            explained: the maps of their base methods, by name.
+            queries: for methods that need further passes of the network.
+        """
         with torch.autocast(self._leaf.device.type, enabled=False):  # the arithmetic of maps is float32 or wider
             return {
-                name: self._maps_of(name, method, explained)
+                name: self._maps_of(name, method, explained, queries)
                 for name, method in self._methods.items()
                 if not method.base or method.base in explained  # a base method that refused is left out
             }
 
-    def _maps_of(self, name: str, method: InputMethod, explained: Mapping[str, MethodMaps]) -> MethodMaps:
+    def _maps_of(self, name: str, method: InputMethod, explained: Mapping[str, MethodMaps], queries: QueryContext) -> MethodMaps:
         raws, attributions = [], []
+        known_scores: list[Tensor] | None = [] if method.needs.same_queries_for_all_targets else None
+        factors = explained[method.base].factors if method.base else None
         for k, evidence in enumerate(self._evidence):
-            with_map = replace(evidence, map=explained[method.base].maps[:, k].to(evidence.inputs.dtype)) if method.base else evidence
-            raws.append(method.raw_map(with_map))
-            method_attributions = method.attributions(with_map)
-            if method_attributions is not None:
-                attributions.append(method_attributions)
+            own = QueriesOfInputs(queries, method=name, path=INPUT, k=k, known_scores=known_scores)
+            given = replace(evidence, map=None if factors is None else factors[:, k].to(evidence.inputs.dtype), model_queries=own)
+            with attribute_errors_to([name]):
+                raw, of_channels = method.maps(given)
+            raws.append(raw)
+            if of_channels is not None:
+                attributions.append(of_channels)
         raw = torch.stack(raws, dim=1)
         if not raw.isfinite().all():
             raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
         final = finished({INPUT: raw}, self._leaf.shape[2:])
-        final.attributions = torch.stack(attributions, dim=1).float() if attributions else None
+        final.attributions = to_float32(torch.stack(attributions, dim=1)) if attributions else None
         return final
 
     def _any(self, need: str) -> bool:
@@ -155,7 +181,7 @@ def _warn_if_incomplete(scores: Float[Tensor, " n"], products: Maps, terms: Sequ
         )
 
 
-def _dead(methods: Mapping[str, Any]) -> str:
+def _dead(methods: Iterable[str]) -> str:
     names = ", ".join(f"'{name}'" for name in methods)
     return (
         f"The score has a gradient of exactly zero at the whole input, which {names} needs. A head with weights of zero is a common cause: "
@@ -163,7 +189,7 @@ def _dead(methods: Mapping[str, Any]) -> str:
     )
 
 
-def _disconnected(methods: Mapping[str, Any]) -> str:
+def _disconnected(methods: Iterable[str]) -> str:
     names = ", ".join(f"'{name}'" for name in methods)
     return (
         f"{names} needs the gradient of the score with respect to the input, but the graph does not reach it. Is part of the model under "

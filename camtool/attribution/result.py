@@ -1,15 +1,16 @@
 """Results of a CAM call, and the final maps from raw ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from camtool.functional import min_max
+from camtool.errors import MethodError
+from camtool.functional import min_max, over_maximum, to_float32
 from camtool.fusion import Fusion, Mean, shown
-from camtool.placement import Placement, Placements
+from camtool.placement import Placement, Placements, placed
 from camtool.targets import Output
 from camtool.types import RawMap
 
@@ -34,6 +35,12 @@ class MethodMaps:
     """(n, k, c, *input), signed, of methods with attributions by input channel."""
     placement: dict[str, Placement] = field(default_factory=dict)
     """By layer path where the cells of `raw` lie on the input."""
+    factors: Tensor | None = None
+    """(n, k, *input), as `maps`, but scaled by the largest value alone: what a product with the map multiplies by."""
+
+    def in_dtype(self, dtype: torch.dtype) -> "MethodMaps":
+        """Return the same with `maps` and `layer_maps` in another precision."""
+        return replace(self, maps=self.maps.to(dtype), layer_maps={path: maps.to(dtype) for path, maps in self.layer_maps.items()})
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,10 @@ class CAMResult:
 
     method: str
     maps: Tensor
-    """float32 (n, *spatial of the input) or (n, k, *spatial), in [0, 1] per sample and target."""
+    """(n, *spatial of the input) or (n, k, *spatial), in [0, 1] per sample and target; float32 unless `CAM(…, dtype=…)` was given."""
     raw: dict[str, Tensor]
-    """By layer path, "attention" or "input": (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised."""
+    """By layer path, "attention" or "input": (n, *spatial of the layer) or (n, k, *spatial), signed, un-normalised;
+    float64 of a float64 network, else float32."""
     layer_maps: dict[str, Tensor]
     """By layer path: the map of this layer alone, as `maps`."""
     status: list[Any]
@@ -78,10 +86,44 @@ class CAMResult:
     placement: dict[str, Placement] = field(default_factory=dict)
     """By layer path, "attention" or "input": where the cells of `raw` lie on the input, and where that comes from."""
     attributions: Tensor | None = None
-    """float32 (n, c, *spatial of the input) or (n, k, c, *spatial), signed: attributions by input channel of guidedbackprop and
-    guidedgradcam; None for other methods."""
+    """(n, c, *spatial of the input) or (n, k, c, *spatial), signed, in the dtype of `raw`: attributions by input channel of
+    guidedbackprop and guidedgradcam; None for other methods."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """By path of the target layers that a forward pass calls several times: the number of the call that is explained, from 0."""
+    output: str = ""
+    """Name of the output that targets and classes refer to, such as "race" or "heads.0"; "" if the network returns one tensor."""
+    outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shape of one sample's part of each output that could be explained, by name; empty if the network returns one tensor, or boxes."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds of `forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
+
+    def signed(self, layer: str = "") -> Tensor:
+        """Return the raw maps at the input's size, as `maps`, but in [-1, 1]: over their largest absolute value, so that 0 stays 0.
+
+        Args:
+            layer: path of the only layer to show; "": of several layers the mean of their maps, scaled again.
+
+        Example:
+            >>> import torch
+            >>> from torch import nn
+            >>> from camtool import CAM
+            >>> model = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # the score: the channel's mean
+            >>> CAM(model, "[0]")(torch.tensor([[[[-4.0, 1.0], [2.0, 0.0]]]])).signed()
+            tensor([[[-1.0000,  0.2500],
+                     [ 0.5000,  0.0000]]])
+        """
+        leading = 2 if isinstance(self.status[0], list) else 1  # with lists of targets
+        size = self.maps.shape[leading:]
+        raws = {layer: self.raw[layer]} if layer else self.raw
+        large = [placed(_over_magnitude(raw.flatten(0, leading - 1)), size, self.placement.get(path)) for path, raw in raws.items()]
+        return _over_magnitude(torch.stack(large).mean(dim=0)).view(self.maps.shape)
+
+
+def checked_dtype(dtype: Any) -> torch.dtype:
+    """Return the dtype of maps as it is; MethodError if it is not a floating-point one of torch."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise MethodError(f"Expected a floating-point dtype of maps, got {dtype!r}; try torch.float32 or torch.float64.")
+    return dtype
 
 
 def layers_source(layers: Sequence[str], fusion: Fusion) -> str:
@@ -111,6 +153,8 @@ def finished(
     fusion: Fusion | None = None,
     importances: Mapping[str, Tensor] | None = None,
     placements: Placements | None = None,
+    *,
+    with_factors: bool = False,
 ) -> MethodMaps:
     """Return the method's final maps: ReLU, min-max, placed on the input per layer, then fused over layers; a flat raw map becomes zeros.
 
@@ -118,19 +162,31 @@ def finished(
         fusion: fusion of several layers; None: their mean.
         importances: importances (n, k) by layer, for fusions that need them.
         placements: where the cells of layers lie, by layer; evenly for the others.
+        with_factors: whether to compute `factors` too.
     """
     shape = next(iter(raw.values())).shape[:2]
+    raw = {path: to_float32(maps) for path, maps in raw.items()}
     positive = {path: _positive(maps.flatten(0, 1)) for path, maps in raw.items()}  # (n k, *feature)
     where = placements or {}
-    by_layer = {path: min_max(shown(maps, size, where.get(path))).unflatten(0, shape).float() for path, maps in positive.items()}
+    by_layer = {path: min_max(shown(maps, size, where.get(path))).unflatten(0, shape) for path, maps in positive.items()}
+    stacked = torch.stack([importances[path].flatten() for path in raw]) if importances else None
+    places = [where.get(path) for path in raw]
     if len(raw) == 1:
         fused = next(iter(by_layer.values())).clone()
     else:
-        stacked = torch.stack([importances[path].flatten() for path in raw]) if importances else None
-        places = [where.get(path) for path in raw]
-        fused = (fusion or Mean()).fused(list(positive.values()), size, stacked, places).unflatten(0, shape).float()
+        fused = (fusion or Mean()).fused(list(positive.values()), size, stacked, places).unflatten(0, shape)
+    factors = None
+    if with_factors:  # of one layer all fusions are that layer's map
+        kept = [maps.flatten(0, 1).clamp(min=0) for maps in raw.values()]
+        kind = fusion if fusion is not None and len(raw) > 1 else Mean()
+        factors = kind.fused(kept, size, stacked, places, over_maximum).unflatten(0, shape)
     found = {path: where.get(path) or Placement.even(maps.shape[2:], size) for path, maps in raw.items()}
-    return MethodMaps(fused, {path: maps.float() for path, maps in raw.items()}, by_layer, placement=found)
+    return MethodMaps(fused, raw, by_layer, placement=found, factors=factors)
+
+
+def _over_magnitude(maps: RawMap) -> RawMap:
+    """Return each sample divided by its largest absolute value; zeros without any."""
+    return maps / maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
 def _positive(maps: RawMap) -> RawMap:

@@ -139,7 +139,7 @@ def _outcome(model: nn.Module, inputs: Tensor) -> dict[str, Any]:
 
 def _replayed(model: nn.Module, inputs: Tensor, layer: ProbedLayer) -> tuple[str, float]:
     """Return (status of the replay of the network's tail, its deviation from whole forward passes relative to the largest score)."""
-    recording = Recording(model, layer.module)
+    recording = Recording(model, layer.module, layer.record.call)
     with evaluating(model), torch.no_grad():
         with recording.recording():
             output = model(inputs)

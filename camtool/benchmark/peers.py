@@ -43,6 +43,9 @@ AGREES = {
 }
 """Methods with the same formula as camtool's, the eigen methods up to sign. torchcam's maps have the size of the features."""
 
+SETTINGS: dict[str, dict[str, Any]] = {"gradcam++": {"type": "gradcam++", "epsilon": 1e-6}}  # pytorch-grad-cam's
+"""Settings by method with which camtool's formula is theirs."""
+
 Run = Callable[[], list[Tensor]]
 """Computes the maps (n, h, w) of the subject for each method and class, in this order."""
 Peer = Callable[[Subject, Case], AbstractContextManager[Run]]

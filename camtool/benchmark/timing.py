@@ -17,7 +17,7 @@ from camtool.benchmark.agreement import Agreement, with_eager, with_peer
 from camtool.benchmark.cases import FORWARDS, MEMORY, PEERS, Case
 from camtool.benchmark.memory import peak_bytes
 from camtool.benchmark.networks import Subject
-from camtool.benchmark.peers import AGREES, peers_of
+from camtool.benchmark.peers import AGREES, SETTINGS, peers_of
 from camtool.errors import CamtoolWarning
 from camtool.methods import build_method, reads_layers
 
@@ -204,7 +204,7 @@ def explain(subject: Subject, case: Case) -> Callable[[], list[CAMResult]]:
     """Return camtool's computation of the maps (n, k, h, w) of each method."""
     options: dict[str, Any] = {"aug_smooth": case.aug_smooth} | ({"speed": dict(case.speed)} if case.speed else {})
     layer = subject.layer if any(reads_layers(build_method(name)) for name in case.methods) else None
-    cam = CAM(subject.model, layer, list(case.methods), **options)
+    cam = CAM(subject.model, layer, [SETTINGS.get(name, name) for name in case.methods], **options)
 
     def run() -> list[CAMResult]:
         with warnings.catch_warnings():

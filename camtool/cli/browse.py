@@ -34,11 +34,12 @@ def browse(
     method: Annotated[
         list[str] | None, typer.Option("--method", metavar="NAME…", help="As in 'camtool vis'; a row of panels each. Left out: gradcam.")
     ] = None,
-    out_dir: Annotated[Path, typer.Option("--out-dir", "--output-dir", metavar="DIR", help="Folder of the figures.")] = Path(
+    out_dir: Annotated[Path, typer.Option("--out-dir", "--output-dir", "-o", metavar="DIR", help="Folder of the figures.")] = Path(
         "outputs/browse"
     ),
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
+    checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed for --random, random weights and random methods.")] = 0,
     as_json: Annotated[bool, options.JSON] = False,
@@ -54,13 +55,13 @@ def browse(
         from camtool.apis.samples import read_sample, requested_samples, sample_panel
         from camtool.apis.settings import read_settings
         from camtool.apis.target_selection import read_selection
-        from camtool.cli.progress import drawn_progress
+        from camtool.cli.progress import announcing, drawn_progress
         from camtool.datasets.splits import Samples
         from camtool.io.atomic import check_writable, write_atomically
 
         if not debug:
             quiet_libraries()
-        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
+        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
         loaded = model.read_config()
         settings = read_settings(model, loaded, method=method, placement=placement or None)
         selection = read_selection(settings.target, categories=[] if target_category is None else [target_category])
@@ -71,6 +72,7 @@ def browse(
             check_writable(request.file)
         ImagesRead(images).check_kept(request.file for request in requests)
         explainer = Explainer.of(settings, class_names=samples.names if samples else None)
+        explainer.cam.announce = announcing(running)
         panels: list[SamplePanel] = []
         last: Explanation | None = None
         with drawn_progress() as progress:
@@ -137,12 +139,13 @@ def _print_table(running: Session, panels: "Sequence[SamplePanel]", last: "Expla
 
     from camtool.cli import report
     from camtool.cli.console import results_console
+    from camtool.cli.rich_text import Unbroken
 
     table = Table(box=None, pad_edge=False)
     for heading in ("figure", "sample", "true", "predicted", "target"):
         table.add_column(heading, overflow="fold")
     for panel in panels:
-        table.add_row(*panel.row)
+        table.add_row(*map(Unbroken, panel.row))
     console = results_console(running)
     console.print(table)
     report.print_circumstances(console, last)

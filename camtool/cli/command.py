@@ -1,27 +1,83 @@
 """Behaviour shared by all commands: options with several values, underscores, one-line errors, results apart from remarks."""
 
 import contextlib
-import json
 import sys
 import traceback
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
+from camtool.cli import failures
 from camtool.errors import CamtoolError, CamtoolWarning, as_camtool_error
+from camtool.words import escaped
+
+_ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer >= 0.20 brings its own click and does not name this class
+
+if TYPE_CHECKING:
+    _Base = TyperCommand
+else:
+    _Base = object
 
 
-class Command(TyperCommand):
+class _OneLineErrors(_Base):
+    """A command or group whose usage errors are one line, and with --json one JSON object too."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run, and end with an exit code: 0, 2 for an error, 1 for a defect or a closed pipe, 130 for Control-C."""
+        failures.open_missing_streams()
+        arguments = sys.argv[1:] if args is None else list(args)
+        as_json = failures.wants_json(arguments)
+        if sys.stdout is None:
+            failures.fail("Standard output is closed; expected a place for the results, at least /dev/null.", as_json=False)
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(arguments, prog_name, *rest, **extra)
+            sys.stdout.flush()
+        except _ClickException as error:
+            if not arguments:
+                print(error, file=sys.stderr)  # the help text
+                sys.exit(failures.REFUSED)
+            failures.fail(_usage_error(error, arguments), as_json=as_json)
+        except typer.Abort:
+            code = failures.INTERRUPTED
+        except OSError as error:  # of the streams, when a help text is printed: a command's own are caught in `session`
+            failures.Remarks(sys.stdout).failed(error)
+            if failures.is_broken_pipe(error):
+                sys.exit(failures.PIPE_CLOSED)
+            failures.fail(failures.unwritable(error), as_json=as_json)
+        if code == failures.INTERRUPTED:
+            failures.fail("Interrupted.", as_json=as_json, code=code)
+        sys.exit(code)
+
+
+class Group(_OneLineErrors, TyperGroup):
+    """The commands of `camtool`."""
+
+
+class Command(_OneLineErrors, TyperCommand):
     """A command whose options may take several values, up to the next option or `--`, and may be spelt with underscores."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Rewrite `--method a b` to `--method a --method b`, then parse."""
         lists = {name for param in self.params if getattr(param, "multiple", False) for name in param.opts}
-        return super().parse_args(ctx, expand_lists(args, lists))
+        short = {name for param in self.params for name in param.opts if not name.startswith("--")}
+        expanded = expand_lists(args, lists, short)
+        known = {name for param in self.params for name in param.opts if name.startswith("--")}
+        before = expanded[: expanded.index("--")] if "--" in expanded else expanded
+        for param in self.params:
+            if getattr(param, "multiple", False) or getattr(param, "is_flag", False) or param.param_type_name != "option":
+                continue
+            given = [value for name in param.opts for value in _values_of(name, before)]
+            forgotten = next((value for value in given if value.partition("=")[0].replace("_", "-") in known), None)
+            if forgotten is not None:
+                raise typer.BadParameter(f"Option '{param.opts[0]}' requires a value, got the option '{forgotten}'.")
+            if len(given) > 1:
+                print(f"Warning: {param.opts[0]} was given {len(given)} times; the last one counts.", file=sys.stderr)
+        return super().parse_args(ctx, expanded)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line, with the order that options with several values need."""
@@ -33,17 +89,17 @@ class Command(TyperCommand):
         return [f"{shown} [OPTIONS]{lists}".strip()]
 
 
-def expand_lists(args: list[str], lists: Container[str]) -> list[str]:
+def expand_lists(args: list[str], lists: Container[str], short: Container[str] = ()) -> list[str]:
     """Return `args` with the values of each option in `lists` as repeated options, and with hyphens in option names.
 
-    Values are taken as by argparse's nargs='+'.
+    Values are taken as by argparse's nargs='+', up to the next option, which may be one of the `short` ones, such as "-o".
     """
     expanded: list[str] = []
     option, taken, position = "", 0, 0
     while position < len(args):
         token = args[position]
         position += 1
-        if token.startswith("--") and option and not taken:
+        if (token.startswith("--") or token in short) and option and not taken:
             raise typer.BadParameter(f"Option '{option}' requires at least one value.")
         if token == "--":
             if not option:
@@ -58,12 +114,38 @@ def expand_lists(args: list[str], lists: Container[str]) -> list[str]:
                 taken = 1
             else:
                 expanded.append(name)
+        elif token in short:
+            option = ""
+            expanded.append(token)
         elif option and taken:
             expanded += [option, token]
         else:
             expanded.append(token)
             taken += 1
     return expanded
+
+
+def _usage_error(error: Any, arguments: Sequence[str]) -> str:
+    """Return the message of an error of click, with the value that it is about and the command that shows what is expected."""
+    message = str(error.format_message()).rstrip()
+    context = getattr(error, "ctx", None)
+    named = getattr(getattr(error, "param", None), "opts", None) or [getattr(error, "option_name", None)]
+    typed = [value for name in named if name for value in _values_of(name, arguments)]
+    got = f" Got {typed[-1]!r}." if typed and typed[-1] not in message else ""
+    help_of = f" Try '{context.command_path} --help'." if context is not None else " Try --help."
+    return f"{message}{'' if message.endswith(('.', '?', '!')) else '.'}{got}{help_of}"
+
+
+def _values_of(option: str, arguments: Sequence[str]) -> Iterator[str]:
+    """Yield what was typed behind an option, spelt with hyphens or underscores."""
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.replace("_", "-") != option:
+            continue
+        if equals:
+            yield value
+        elif position + 1 < len(arguments):
+            yield arguments[position + 1]
 
 
 @dataclass
@@ -75,12 +157,12 @@ class Session:
     warnings: list[str] = field(default_factory=list)
 
     def remark(self, text: str) -> None:
-        """Print a remark on standard error."""
-        print(text, file=sys.stderr)
+        """Print a remark on standard error; control characters as escapes."""
+        print(escaped(text), file=sys.stderr)
 
     def result(self, text: str) -> None:
-        """Print a result on standard output."""
-        print(text, file=self.output)
+        """Print a result on standard output; control characters as escapes."""
+        print(escaped(text), file=self.output)
 
 
 @contextlib.contextmanager
@@ -89,8 +171,9 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names may not be valid text, and terminals not Unicode
-    running = Session(sys.stdout)
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    running = Session(cast(TextIO, failures.Results(sys.stdout)))
+    remarks = cast(TextIO, failures.Remarks(sys.stderr))
+    with contextlib.redirect_stderr(remarks), contextlib.redirect_stdout(remarks), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
         warnings.simplefilter("always", CamtoolWarning)
@@ -98,6 +181,8 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, CamtoolWarning):
+                if str(message) in running.warnings:  # of every picture of a folder, or of each of its figures: said once
+                    return
                 running.warnings.append(str(message))
                 running.remark(f"Warning: {message}")
             else:
@@ -106,25 +191,20 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
         warnings.showwarning = show  # type: ignore[assignment]  # its last arguments are passed on as they come
         try:
             yield running
-        except CamtoolError as error:
-            if debug:
-                traceback.print_exc()
-            _fail(running, str(error), as_json, code=2)
-        except (KeyboardInterrupt, BrokenPipeError, typer.Exit):
+            running.output.flush()
+        except (KeyboardInterrupt, typer.Exit):
             raise
         except Exception as error:  # noqa: BLE001 - the outermost level: tracebacks only with --debug
             if debug:
                 traceback.print_exc()
-            text = " ".join(str(error).split())[:600]
-            described = as_camtool_error(error)
-            if described is not None:
-                _fail(running, str(described), as_json, code=2)
-            hint = "" if debug else " This is a bug in camtool or in a library that it uses; --debug shows the traceback."
-            _fail(running, f"{type(error).__name__}: {text}.{hint}", as_json, code=1)
+            _fail(error, running, as_json=as_json, debug=debug)
 
 
-def _fail(running: Session, message: str, as_json: bool, code: int) -> None:
-    running.remark(f"Error: {message}")
-    if as_json:
-        running.result(json.dumps({"error": message}))
-    raise typer.Exit(code)
+def _fail(error: Exception, running: Session, *, as_json: bool, debug: bool) -> NoReturn:
+    """Report an error: code 2 where the command or its surroundings are at fault, 1 for a defect."""
+    known = error if isinstance(error, CamtoolError) else failures.described(error) or as_camtool_error(error)
+    if known is not None:
+        failures.fail(str(known), as_json=as_json, output=running.output)
+    text = " ".join(str(error).split())[:600]
+    hint = "" if debug else " This is a bug in camtool or in a library that it uses; --debug shows the traceback."
+    failures.fail(f"{type(error).__name__}: {text}.{hint}", as_json=as_json, output=running.output, code=1)

@@ -11,8 +11,8 @@ WIDTH_WITHOUT_TERMINAL = 200
 
 
 def results_console(running: Session) -> "Console":
-    """Return a console on the session's standard output that prints text as it is, brackets included."""
-    from rich.console import Console
+    """Return a console on the session's standard output that prints text as it is, brackets included; control characters as escapes."""
+    from camtool.cli.rich_text import PlainConsole
 
     width = None if running.output.isatty() else WIDTH_WITHOUT_TERMINAL
-    return Console(file=running.output, highlight=False, markup=False, emoji=False, width=width)
+    return PlainConsole(file=running.output, highlight=False, markup=False, emoji=False, width=width)

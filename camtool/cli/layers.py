@@ -24,11 +24,14 @@ def layers(
     image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with. Left out: a black one.")] = None,
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,
     text: Annotated[str, typer.Option("--filter", help="Show modules with this text in path or class.")] = "",
+    call: Annotated[int | None, options.CALL] = None,
+    output: Annotated[str | None, options.OUTPUT] = None,
     layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
+    checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
     seed: Annotated[int, options.SEED] = 0,
     as_json: Annotated[bool, options.JSON] = False,
@@ -40,8 +43,8 @@ def layers(
 
         if not debug:
             quiet_libraries()
-        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed)
-        preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), as_json=as_json)
+        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
+        preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), call, output, as_json=as_json)
 
 
 def preview(
@@ -51,23 +54,26 @@ def preview(
     depth: int | None,
     text: str,
     layout: str | Mapping[str, Any] | None,
+    call: int | None = None,
+    output: str | None = None,
     *,
     as_json: bool,
 ) -> None:
     """Print the layers of a network, probed on `image` or on a black picture of the config's size."""
-    import numpy as np
-
     from camtool import CAM
-    from camtool.io.images import read_picture
+    from camtool.apis.images import load_image
+    from camtool.models.sources.preprocessing import reading_of
 
-    picture = read_picture(image) if image else np.zeros((256, 256, 3), np.uint8)
     loaded = model.read_config()
+    picture = load_image(image, 0, reading_of(loaded)) if image else None
     network = model.build(loaded)
 
-    inputs = network.preprocess(picture).to(next(network.model.parameters()).device)
+    inputs = network.preprocess(network.blank() if picture is None else picture.content).to(next(network.model.parameters()).device)
     layout = loaded.cam.get("layout") if layout is None else layout
     source = network.source
-    cam = CAM(network.model, layout=layout, input=source.picture_input, input_axes=source.input_axes)
+    call = loaded.cam.get("call") if call is None else call
+    output = loaded.cam.get("output") if output is None else output
+    cam = CAM(network.model, layout=layout, input=source.picture_input, input_axes=source.input_axes, call=call, output=output)
     probed = cam.probe(network.inputs(inputs, source.input_axes))
     default, why = _default(probed)
     shown = [layer for layer in probed.layers if _is_wanted(layer, depth, text)]

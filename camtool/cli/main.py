@@ -1,11 +1,15 @@
 """The command `camtool`: every tool as a sub-command."""
 
+from collections.abc import Callable
+from typing import Annotated, Any
+
 import typer
 
+from camtool import __version__
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
-from camtool.cli.command import Command
+from camtool.cli.command import Command, Group
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
 from camtool.cli.models import models
@@ -13,31 +17,51 @@ from camtool.cli.sweep import sweep
 from camtool.cli.train import train
 from camtool.cli.vis import vis
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "vis": vis,
+    "browse": browse,
+    "layers": layers,
+    "methods": methods,
+    "models": models,
+    "sweep": sweep,
+    "train": train,
+    "benchmark": benchmark,
+    "cache": cache,
+}
+
 app = typer.Typer(
-    add_completion=False,
+    name="camtool",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Where did this network look? Class activation maps from a config and a checkpoint.",
 )
-app.command("vis", cls=Command)(vis)
-app.command("browse", cls=Command)(browse)
-app.command("layers", cls=Command)(layers)
-app.command("methods", cls=Command)(methods)
-app.command("models", cls=Command)(models)
-app.command("sweep", cls=Command)(sweep)
-app.command("train", cls=Command)(train)
-app.command("benchmark", cls=Command)(benchmark)
-app.command("cache", cls=Command)(cache)
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=Command)(_command)
+
+
+def _show_version(value: bool) -> bool:
+    if value:
+        typer.echo(f"camtool {__version__}")
+        raise typer.Exit
+    return value
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Where did this network look? Class activation maps from a config and a checkpoint."""
 
 
 def main() -> None:
     """Run `camtool`."""
-    app()
+    app(prog_name="camtool")  # `python -m camtool` too
 
 
-def run_alone(command: object) -> None:
+def run_alone(command: str) -> None:
     """Run one command as a script of its own: `python tools/vis_cam.py IMG CONFIG`."""
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command(cls=Command)(command)  # type: ignore[type-var]  # any function
+    alone.command(cls=Command)(COMMANDS[command])
     alone()

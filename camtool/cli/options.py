@@ -6,6 +6,11 @@ CHECKPOINT = typer.Argument(
     help="Weights: a path, a URL or package://NAME/path. Left out: those of the config, else the published weights.",
     show_default=False,
 )
+CHECKPOINT_KEY = typer.Option(
+    "--checkpoint-key",
+    metavar="NAME",
+    help="Under which name the weights are in the checkpoint: state_dict, state_dict_ema, encoder_q … Left out: it is found.",
+)
 CONFIG = typer.Argument(help="A path, a known name, mmpretrain::family/name.py, timm/NAME, torchvision/NAME or hf/NAME.")
 DEVICE = typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")
 CFG_OPTIONS = typer.Option("--cfg-options", help="Overrides in the config: a.b=c …", metavar="KEY=VALUE…")
@@ -17,11 +22,28 @@ LAYOUT = typer.Option(
     help="How target layers are read: ChannelsLast, 'Tokens(grid=14x14,front=1)' … Left out: it is measured where shapes do not tell.",
 )
 EXTRA_TOKENS = typer.Option("--num-extra-tokens", help="Leading tokens that are not positions (class, distillation); may be 0.")
+CALL = typer.Option(
+    "--call",
+    metavar="N",
+    help="Target layers that one pass calls several times: which call, from 0, or -1 for the last. Left out: the last that matters.",
+)
+OUTPUT = typer.Option(
+    "--output",
+    metavar="NAME",
+    help="Networks of several tasks: the output that classes refer to, a name, a position, or 'heads.0'. Left out: the first.",
+)
 PLACEMENT = typer.Option(
     "--placement",
     metavar="KIND",
     help="Where a layer's cells lie: even (the default), or measured on the network's weights, once ('camtool cache' shows it).",
 )
+MAX_PIXELS = typer.Option(
+    "--max-pixels", min=4, metavar="N", help="Most pixels of a picture file (250000000); decoding one never takes more than 2 GB."
+)
+VALUE_RANGE = typer.Option(
+    "--value-range", metavar="LOW HIGH", help="Values of the picture file that are black and white: 0 4095 for 12 bits stored in 16."
+)
+FRAME = typer.Option("--frame", min=0, metavar="N", help="Of a file with several frames or pages: which, counted from 0.")
 SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Seed for random weights and random methods.")
 DEBUG = typer.Option("--debug", help="Show tracebacks and the logs of libraries.")
 JSON = typer.Option("--json", help="Print JSON, and nothing else, on standard output.")

@@ -1,10 +1,11 @@
 """Positional arguments `IMG… CONFIG [CHECKPOINT]`: split them, and find the image files."""
 
 import glob
+import io
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from camtool.errors import ConfigError, ImageError, some
 
 if TYPE_CHECKING:
     from camtool.apis.images import ImageLike
+    from camtool.io.pillow import Reading
 
 STANDARD_INPUT = "-"
 _USAGE = "Expected IMG and CONFIG: python tools/vis_cam.py demo/cat.jpg configs/… (--help says more)."
@@ -26,11 +28,16 @@ class Positionals:
     checkpoint: str | None = None
 
 
-def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> Positionals:
+def split_positionals(
+    arguments: Sequence[str], *, needs_image: bool = True, others: Mapping[str, Sequence[str] | None] | None = None
+) -> Positionals:
     """Return the images, the config and the checkpoint that `IMG… CONFIG [CHECKPOINT]` names.
 
     CONFIG is the last argument that is a config file, a known name or `source/name`. The first argument is an image, unless none is
     needed; at most one argument follows CONFIG. If none is a config, the likeliest is returned as one, to be reported as misspelt.
+
+    Args:
+        others: values of options that take several, which may have taken what was to be positional.
 
     Raises:
         ConfigError: if there is no CONFIG, no image, or more than one argument after CONFIG.
@@ -44,12 +51,12 @@ def split_positionals(arguments: Sequence[str], *, needs_image: bool = True) -> 
 
     first = 1 if needs_image else 0
     if len(arguments) <= first:
-        raise ConfigError(_USAGE)
+        raise ConfigError(_USAGE + _taken_by(others or {}))
     position = next((index for index in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[index])), None)
     if position is None:
         position = _likeliest(arguments, first)
         if Path(arguments[position]).suffix.lower() in SUFFIXES:
-            raise ConfigError(_USAGE)  # images only
+            raise ConfigError(_USAGE + _taken_by(others or {}))  # images only
     rest = arguments[position + 1 :]
     if len(rest) > 1:
         raise ConfigError(
@@ -78,41 +85,71 @@ class ImageFiles:
     paths: Sequence[str]
     several: bool
     """Whether the arguments are several, a folder or a pattern, even if only one file matches."""
+    bands: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """By path the files of its bands, where each has one of its own."""
 
     @property
     def names(self) -> list[str]:
         """Name of each image in reports and file names."""
         return ["stdin" if path == STANDARD_INPUT else path for path in self.paths]
 
-    def images(self) -> "list[ImageLike]":
-        """Return the images; a single one is read now, so that a missing file is reported before any other work."""
-        from camtool.apis.images import NamedPicture, load_image
-        from camtool.io.images import decode_picture
+    @property
+    def read(self) -> Sequence[str | int]:
+        """Paths of the files; for standard input its descriptor, which may be a file's by `< cat.jpg`."""
+        files = [str(file) for path in self.paths for file in self.bands.get(path, (path,))]
+        return [sys.stdin.fileno() if path == STANDARD_INPUT and _has_descriptor() else path for path in files]
 
+    def images(self, reading: "Reading") -> "list[ImageLike]":
+        """Return the images; a single one is read now, so that a missing file is reported before any other work."""
+        from camtool.apis.images import NamedPicture, PictureFile, load_image, of_bands
+        from camtool.io.bands import read_bands
+        from camtool.io.images import decode_picture
+        from camtool.io.pillow import MOST_BYTES
+
+        pictures = [PictureFile(path, reading, tuple(self.bands.get(path, ()))) for path in self.paths]
         if self.several:
-            return list(self.paths)
+            return list(pictures)
         if self.paths == [STANDARD_INPUT]:
             if sys.stdin is None:
                 raise ImageError("Standard input is closed; expected an image. Give a file in place of '-'.")
-            return [NamedPicture(decode_picture(sys.stdin.buffer.read(), "standard input"), "stdin")]
-        return [load_image(self.paths[0])]
+            content = sys.stdin.buffer.read(MOST_BYTES + 1)
+            if reading.channels is not None:
+                return [of_bands(read_bands(io.BytesIO(content), "standard input", reading), "stdin")]
+            return [NamedPicture(decode_picture(content, "standard input", reading), "stdin")]
+        return [load_image(pictures[0])]
 
 
-def find_images(arguments: Sequence[str]) -> ImageFiles:
+def _has_descriptor() -> bool:
+    try:
+        return sys.stdin is not None and sys.stdin.fileno() >= 0
+    except (OSError, ValueError):  # replaced by another stream, or closed
+        return False
+
+
+def find_images(arguments: Sequence[str], reading: "Reading | None" = None) -> ImageFiles:
     """Return the image files of the arguments: files, folders (the images in them), patterns (`pictures/*.jpg`), `-`.
 
+    Args:
+        reading: how files are read. With its `channels`, arrays (.npy) are images, too; where these are names of files, the files of
+            one picture's bands are one image.
+
     Raises:
-        ImageError: if a folder or a pattern has no image, or standard input is combined with files.
+        ImageError: if a folder or a pattern has no image, an argument is an address or a list with commas, or standard input is combined
+            with files.
     """
+    if reading is not None and reading.band_names:
+        return _of_bands(arguments, reading.band_names)
+    also = () if reading is None or reading.channels is None else (".npy",)
     paths: list[str] = []
     several = len(arguments) > 1
     for argument in arguments:
         path = os.path.expanduser(argument)
+        _check_is_path(path)
         if os.path.isdir(path):
-            paths += _in_folder(path)
+            paths += _in_folder(path, also)
             several = True
         elif glob.has_magic(path) and not os.path.exists(path):
-            paths += _matching(path)
+            paths += _matching(path, also)
             several = True
         else:
             paths.append(path)
@@ -121,28 +158,65 @@ def find_images(arguments: Sequence[str]) -> ImageFiles:
     return ImageFiles(paths, several)
 
 
-def _in_folder(folder: str) -> list[str]:
+def _of_bands(arguments: Sequence[str], names: Sequence[str]) -> ImageFiles:
+    """Return the images whose bands are files of their own; a folder stands for the files in it."""
+    from camtool.io.band_files import band_files
+
+    paths: list[str] = []
+    for argument in map(os.path.expanduser, arguments):
+        _check_is_path(argument)
+        matching = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) and not os.path.exists(argument) else []
+        paths += matching or [argument]
+    found = band_files(paths, names)
+    return ImageFiles(list(found), len(found) > 1, found)
+
+
+def _check_is_path(path: str) -> None:
+    from camtool.io.images import SUFFIXES
+
+    if os.path.lexists(path):
+        return
+    if path.partition("://")[0].casefold() in ("http", "https", "ftp"):
+        raise ImageError(f"'{path}' is an address; expected a file. Download it, or pipe it: curl -sL '{path}' | camtool vis - CONFIG.")
+    parts = [part.strip() for part in path.split(",")]
+    if len(parts) > 1 and all(Path(part).suffix.casefold() in SUFFIXES for part in parts):
+        raise ImageError(f"No picture '{path}'; several pictures are separated by blanks: {' '.join(parts)}.")
+
+
+def _taken_by(values: Mapping[str, Sequence[str] | None]) -> str:
+    """Return a hint if a value of an option with several values is a picture or a config, which were to be positional; else ""."""
+    from camtool.config.loading import is_config
+    from camtool.io.images import SUFFIXES
+
+    for option, taken in values.items():
+        for value in taken or []:
+            if os.path.isfile(value) or Path(value).suffix.casefold() in SUFFIXES or is_config(value):
+                return f" {value!r} was read as a value of {option}: put IMG and CONFIG before it, or -- behind its values."
+    return ""
+
+
+def _in_folder(folder: str, also: Sequence[str] = ()) -> list[str]:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ImageError(f"No permission to read the folder '{folder}'; expected a folder of images.")
-    images = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path)]
+    images = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path, also)]
     if not images:
-        below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path)), None)
+        below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path, also)), None)
         hint = f" There are some in '{below}'." if below else ""
         raise ImageError(f"No image in the folder '{folder}'; expected files such as {_suffixes()}.{hint}")
     return images
 
 
-def _matching(pattern: str) -> list[str]:
-    images = sorted(path for path in glob.glob(pattern, recursive=True) if _is_image(Path(path)))
+def _matching(pattern: str, also: Sequence[str] = ()) -> list[str]:
+    images = sorted(path for path in glob.glob(pattern, recursive=True) if _is_image(Path(path), also))
     if not images:
         raise ImageError(f"No image matches '{pattern}'; expected files such as {_suffixes()}.")
     return images
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(path: Path, also: Sequence[str]) -> bool:
     from camtool.io.images import SUFFIXES
 
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and os.path.isfile(path)
+    return path.suffix.lower() in (*SUFFIXES, *also) and not path.name.startswith(".") and os.path.isfile(path)
 
 
 def _suffixes() -> str:

@@ -4,6 +4,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from camtool.cli.command import Session
+
+
+def announcing(running: Session) -> Callable[[str, int, float], None]:
+    """Return an `announce` for CAM that says once of each method what its maps cost."""
+    told: set[str] = set()
+
+    def announce(method: str, passes: int, seconds: float) -> None:
+        if method not in told:
+            told.add(method)
+            took = f"at most about {seconds:.0f} s" if seconds >= 1 else "less than a second"
+            running.remark(f"Warning: Method '{method}' takes about {passes} forward passes for each map, {took} for this picture's.")
+
+    return announce
+
 
 @contextmanager
 def drawn_progress() -> Iterator[Callable[[str, int, int], None] | None]:

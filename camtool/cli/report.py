@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from camtool.cli.command import Session
 from camtool.cli.console import results_console
+from camtool.errors import some
+from camtool.words import one_line, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from camtool.apis.concepts import ConceptExplanation
     from camtool.apis.explanation import Explanation
+
+_MOST_CHARACTERS = 120  # of a class's name in the table, which has all synonyms: the longest of ImageNet has 121
 
 RANDOM_WEIGHTS = "Warning: RANDOM WEIGHTS (--random-weights): {} nothing."
 
@@ -32,13 +36,13 @@ def print_explanation(running: Session, explanation: "Explanation", written: Seq
     if answer.by_class:
         table = Table(box=None, pad_edge=False)
         table.add_column("class", overflow="fold")
-        table.add_column("index", justify="right")
-        table.add_column(answer.scale, justify="right")
+        table.add_column("index", justify="right", no_wrap=True)
+        table.add_column(answer.scale, justify="right", no_wrap=True)  # "2.6 %" in one line
         table.add_column("")
         top = [facts["index"] for facts in explanation.top5]
         targets = [target.index for target in answer.targets if target.index is not None]
         for index in [*top, *(target for target in targets if target not in top)]:
-            name = explanation.class_name(index) or "-"
+            name = shortened(one_line(explanation.class_name(index) or ""), _MOST_CHARACTERS) or "-"
             table.add_row(name, str(index), explanation.shown(index), "target" if index in targets else "")
         console.print(table)
     if explanation.selection.name != "logit":
@@ -54,11 +58,13 @@ def print_explanation(running: Session, explanation: "Explanation", written: Seq
 
 def print_concepts(running: Session, explanation: "ConceptExplanation", written: Sequence[Path]) -> None:
     """Print each concept's classes, the target layer and the reason for it, and the paths written."""
+    from camtool.cli.rich_text import Unbroken
+
     if explanation.network.checkpoint is None:
         running.remark(RANDOM_WEIGHTS.format("these concepts mean"))
     console = results_console(running)
     for label in explanation.labels:
-        console.print(label)
+        console.print(Unbroken(label))
     concepts = explanation.concepts
     if concepts.remark:
         console.print(f"No class scores: {concepts.remark}.", soft_wrap=True)
@@ -91,12 +97,13 @@ def print_several(running: Session, rows: Sequence[ImageRow], last: "Explanation
     from rich.table import Table
 
     from camtool.apis.explanation import Explanation
+    from camtool.cli.rich_text import Unbroken
 
     table = Table(box=None, pad_edge=False)
     for heading in ImageRow._fields:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Unbroken, row))
     if isinstance(last, Explanation):
         _remark(running, last)
     console = results_console(running)
@@ -120,11 +127,18 @@ def print_circumstances(console: "Console", explanation: "Explanation") -> None:
     layers, network = explanation.layers, explanation.network
     if layers:
         console.print(f"Layer{'s' if len(layers) > 1 else ''}: {', '.join(layers)} ({explanation.layers_reason})", soft_wrap=True)
+    several = [f"{path}: call {call}" for path, call in explanation.calls.items()]
+    if several:
+        console.print(f"Of several calls: {', '.join(several)}", soft_wrap=True)
+    others = [name for name in explanation.outputs if name != explanation.output]
+    if others:
+        console.print(f"Output: {explanation.output} (others: {some(others, 8)})", soft_wrap=True)
     for method, result in explanation.results.items():
         if result.layers != layers:
             console.print(f"{method}: {result.source}")
     if network.keys is not None:
-        console.print(f"Checkpoint: {network.checkpoint} ({network.keys})", soft_wrap=True)
+        under = f", weights under '{network.wrapper}'" if network.wrapper else ""
+        console.print(f"Checkpoint: {network.checkpoint} ({network.keys}{under})", soft_wrap=True)
     agnostic = [method for method, result in explanation.results.items() if not result.class_discriminative]
     if agnostic:
         console.print(f"Not about a class: the map of {', '.join(agnostic)} is the same for every class.")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from camtool.words import escaped
+
 _COLUMNS = 80
 
 
@@ -20,7 +22,7 @@ def show(whole: Any, single: Mapping[str, Any], file: TextIO) -> None:
     # Colours even in a pipe: without them --show shows nothing.
     console = Console(file=file, force_terminal=True, color_system="truecolor", width=_COLUMNS + 1)
     for caption, picture in single.items():
-        console.print(caption, highlight=False, markup=False, emoji=False)
+        console.print(escaped(caption), highlight=False, markup=False, emoji=False)
         console.print(_half_blocks(picture, min(_COLUMNS, picture.shape[1])))
 
 

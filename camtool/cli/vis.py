@@ -12,11 +12,13 @@ import typer
 from camtool.cli import options
 from camtool.cli.command import session
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import CamtoolError, MethodError, as_camtool_error, emit_again, recorded_warnings
+from camtool.errors import CamtoolError, LayoutError, MethodError, as_camtool_error, emit_again, recorded_warnings, warn
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
     from camtool.apis.images import ImageLike
+    from camtool.config.loading import LoadedConfig
+    from camtool.io.pillow import Reading
 
 CONCEPTS = "dff"
 
@@ -75,8 +77,10 @@ def vis(
     n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: number of concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
     eigen_smooth: Annotated[bool, typer.Option("--eigen-smooth", help="First principal component instead of the channel sum.")] = False,
-    fuse: Annotated[str, typer.Option("--fuse", help="Several layers: mean (the default), product, refined or winsorized.")] = "",
+    fuse: Annotated[str, typer.Option("--fuse", help="Several layers: mean (the default), product, max, refined or winsorized.")] = "",
     placement: Annotated[str, options.PLACEMENT] = "",
+    call: Annotated[int | None, options.CALL] = None,
+    output_name: Annotated[str | None, options.OUTPUT] = None,
     layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
@@ -84,7 +88,9 @@ def vis(
         str | None,
         typer.Option(
             "--save-path",
-            help="A file: one figure of all maps; a folder: a file for each map. For several images a folder. Left out: outputs/vis_cam/.",
+            "-o",
+            help="A file: one figure of all maps; a folder: a file for each map. For several images a folder. "
+            "Left out: outputs/vis_cam/IMG_CONFIG_METHOD.jpg.",
         ),
     ] = None,
     save_raw: Annotated[
@@ -94,10 +100,18 @@ def vis(
     figure: Annotated[
         str, typer.Option("--figure", help="Kind of figure: overlay, panel (input, map, overlay, captioned) or heatmap.")
     ] = "overlay",
-    colormap: Annotated[str, typer.Option("--colormap", help="A colour map of OpenCV: jet, turbo, viridis, inferno …")] = "jet",
+    colormap: Annotated[
+        str, typer.Option("--colormap", help="A colour map of OpenCV (jet, turbo, viridis) or matplotlib (coolwarm); jet_r is reversed.")
+    ] = "jet",
     opacity: Annotated[float, typer.Option("--opacity", help="Opacity of the map over the image, 0 to 1.")] = 0.5,
     original: Annotated[bool, typer.Option("--original", help="Draw on the original image, resize and crop undone.")] = False,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each target layer beside the fused map.")] = False,
+    caption: Annotated[
+        bool, typer.Option("--caption", help="Write class, method and layer below an overlay, too, which is else as large as its picture.")
+    ] = False,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Draw evidence against the class, too: raw maps with their signs, coolwarm unless --colormap.")
+    ] = False,
     show: Annotated[
         bool, typer.Option("--show", help="Show the figure in a window; without a display, as blocks in the terminal.")
     ] = False,
@@ -106,8 +120,12 @@ def vis(
         bool,
         typer.Option("--strict", help="Several images: stop at the first that fails; otherwise it is named and skipped."),
     ] = False,
+    max_pixels: Annotated[int | None, options.MAX_PIXELS] = None,
+    value_range: Annotated[tuple[float, float] | None, options.VALUE_RANGE] = None,
+    frame: Annotated[int | None, options.FRAME] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
+    checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
     seed: Annotated[int, options.SEED] = 0,
     as_json: Annotated[bool, options.JSON] = False,
@@ -116,35 +134,41 @@ def vis(
     """Show where a network looked: class activation maps of images."""
     started = time.perf_counter()
     with session(as_json=as_json, debug=debug) as running:
-        positionals = split_positionals(arguments or [], needs_image=not preview_model)
+        positionals = split_positionals(
+            arguments or [],
+            needs_image=not preview_model,
+            others={"--target-category": target_category, "--method": method, "--target-layers": target_layers},
+        )
         from camtool.apis.model import ModelRequest, as_layout, quiet_libraries
 
         if not debug:
             quiet_libraries()
-        model = ModelRequest(positionals.config, positionals.checkpoint, device, cfg_options or [], random_weights, seed)
+        model = ModelRequest(positionals.config, positionals.checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
         if preview_model:
             from camtool.cli.layers import preview
 
             if len(positionals.images) > 1:
                 raise CamtoolError(f"--preview-model takes one image at most, got {len(positionals.images)}.")
             image = Path(positionals.images[0]) if positionals.images else None
-            preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), as_json=as_json)
+            preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), call, output_name, as_json=as_json)
             return
         from camtool.apis import Explainer
         from camtool.apis.figures import FigureOptions
-        from camtool.apis.outputs import Output
+        from camtool.apis.images import PictureFile
+        from camtool.apis.outputs import Output, network_as_file_name
         from camtool.apis.settings import read_settings
         from camtool.apis.target_selection import read_selection
-        from camtool.cli.progress import drawn_progress
+        from camtool.cli.progress import announcing, drawn_progress
         from camtool.cli.results import ResultWriter
 
-        figure_options = FigureOptions(figure, colormap, opacity, original, per_layer)
+        figure_options = FigureOptions(figure, colormap, opacity, original, per_layer, caption, signed)
         figure_options.check()
-        files = find_images(positionals.images)
+        loaded = model.read_config()
+        reading = _reading(loaded, max_pixels, value_range, frame)
+        files = find_images(positionals.images, reading)
         raw = save_raw and Path(os.path.expanduser(save_raw))
-        output = Output(
-            save_path and os.path.expanduser(save_path), raw, files.several, [*files.paths, *([str(target_image)] if target_image else [])]
-        )
+        read = [*files.read, *([str(target_image)] if target_image else [])]
+        output = Output(save_path and os.path.expanduser(save_path), raw, files.several, read, network_as_file_name(model.config))
         output.check()
         is_concepts = _is_concepts(
             method or [],
@@ -158,8 +182,7 @@ def vis(
                 "all --target-layers but one": len(target_layers or []) > 1,
             },
         )
-        images = files.images()
-        loaded = model.read_config()
+        images = files.images(reading)
         settings = read_settings(  # a misspelt method, layout or target is reported before the network is built
             model,
             loaded,
@@ -170,7 +193,10 @@ def vis(
             eigen_smooth=eigen_smooth or None,
             fuse=fuse or None,
             placement=placement or None,
+            call=call,
+            output=output_name,
         )
+        _say_what_has_no_effect(fuse, target_layers or loaded.cam.get("target_layers"), previews=depth is not None or bool(text))
         selection = None
         if not is_concepts:  # these are about no target
             selection = read_selection(
@@ -179,10 +205,12 @@ def vis(
                 top_k=top_k,
                 target=target,
                 against=against,
-                target_image=target_image and Path(os.path.expanduser(target_image)),
+                target_image=target_image and PictureFile(target_image, reading),
             )
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)
+            explainer.cam.announce = announcing(running)
+            _check_tokens(explainer, vit_like=vit_like)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
             if selection is None:
                 results = _concepts(explainer, images, n_components, files.names if files.several else None)
@@ -191,6 +219,30 @@ def vis(
             writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
             writer.write(results, progress if files.several else None)
         writer.report(explainer.seconds_loading, started)
+
+
+def _reading(loaded: "LoadedConfig", max_pixels: int | None, value_range: tuple[float, float] | None, frame: int | None) -> "Reading":
+    """Return how pictures are read: as the options say, else as the config does."""
+    from camtool.io.pillow import MOST_PIXELS, Reading
+    from camtool.models.sources.preprocessing import reading_of
+
+    return Reading(max_pixels or MOST_PIXELS, value_range, frame=frame).over(reading_of(loaded))
+
+
+def _check_tokens(explainer: "Explainer", *, vit_like: bool) -> None:
+    """Raise LayoutError if the layers of a CNN are to be read as tokens."""
+    from camtool.instrumentation.convolutional import is_convolutional_network
+
+    if vit_like and is_convolutional_network(explainer.network.model):
+        name = explainer.settings.model.config
+        raise LayoutError(f"--vit-like reads layers as tokens, but '{name}' is a CNN: its layers are maps already. Leave --vit-like out.")
+
+
+def _say_what_has_no_effect(fuse: str, layers: Sequence[str] | str | None, *, previews: bool) -> None:
+    if previews:
+        warn("--depth and --filter have no effect without --preview-model.")
+    if fuse and (layers is None or isinstance(layers, str) or len(layers) == 1):
+        warn(f"--fuse {fuse} has no effect: there is one target layer; --target-layers takes several.")
 
 
 def _is_concepts(methods: Sequence[str], n_components: int | None, excluded: Mapping[str, Any]) -> bool:

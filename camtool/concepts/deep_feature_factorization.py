@@ -13,17 +13,20 @@ from camtool.concepts.nmf import ITERATIONS, factorize
 from camtool.errors import LayerError, MethodError
 from camtool.functional import min_max, to_float32
 from camtool.instrumentation.activations import Capture
+from camtool.instrumentation.calls import only_call
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_calls import Call, LayerCalls, read_call
 from camtool.instrumentation.layer_layouts import LayerLayouts
-from camtool.instrumentation.layer_paths import find_layer, path_of
+from camtool.instrumentation.layer_paths import find_layer, find_layers
 from camtool.instrumentation.linear_head import find_linear_head
-from camtool.instrumentation.module_state import eager, evaluating
+from camtool.instrumentation.module_state import check_weights, eager, evaluating
+from camtool.instrumentation.nested import tensors_in
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.placements import find_placements
 from camtool.instrumentation.target_layers import probed
 from camtool.layouts import Layout, LayoutSpec, build_layout
 from camtool.placement import Placement, PlacementSetting, build_placement, placed
-from camtool.targets import Output, find_logits
+from camtool.targets import Output, OutputName, scores_in
 from camtool.types import Maps
 
 
@@ -61,6 +64,8 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
     placement: str | Placement | PlacementSetting | Mapping[str, Any] = "even",
     input: str | int | tuple[str | int, ...] | None = None,  # noqa: A002 - the field's own word, as in CAM
     input_axes: str | None = None,
+    call: int | Mapping[str, int] | None = None,
+    output: OutputName = None,
     seed: int = 0,
     iterations: int = ITERATIONS,
 ) -> Concepts:
@@ -79,6 +84,9 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
         placement: where the layer's cells lie on the input, as of `CAM`.
         input: of a network with several inputs, the one that the maps lie over.
         input_axes: letters of this input's axes, such as "ntchw"; None: as in CAM.
+        call: of a layer that is called several times, the call that is factorized, as in CAM; None: the last on the way from the input of
+            the maps to any score.
+        output: of a network with several, the one whose classes the concepts are scored for, as in CAM.
         seed: of the factorization's random start.
         iterations: maximum number of iterations.
 
@@ -98,13 +106,16 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
         ('[1]', torch.Size([2, 3, 16, 16]), torch.Size([3, 4]))
     """
     model, user_layout, setting = eager(model), build_layout(layout), build_placement(placement)
-    with torch.inference_mode(False), torch.no_grad():
-        arguments = network_inputs(model, inputs, input, input_axes).detached()
+    check_weights(model)
+    with only_call(model), torch.inference_mode(False), torch.no_grad():
+        arguments = network_inputs(model, inputs, input, input_axes, output=output).detached()
         size = arguments.picture.shape[2:]
-        path, module, reason = _layer(model, arguments, target_layer, user_layout)
-        layouts = LayerLayouts(model, arguments, user_layout)
+        chosen = read_call(model, call)
+        path, module, reason = _layer(model, arguments, target_layer, user_layout, chosen)
+        calls = LayerCalls(model, arguments, _all_scores, chosen, layers=[path])
+        layouts = LayerLayouts(model, arguments, user_layout, calls=calls)
         activations, logits = layouts.settled(partial(_activations, model, arguments, path, module, layouts))
-        place = find_placements(setting, model, arguments, {path: module}, {}, layouts).get(path)
+        place = find_placements(setting, model, arguments, {path: module}, {}, layouts, calls).get(path)
         if not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         factors = factorize(activations, n_components, seed=seed, iterations=iterations)
@@ -115,12 +126,13 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
     return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason, place)
 
 
-def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | None, layout: Layout | None) -> tuple[str, nn.Module, str]:
+def _layer(
+    model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | None, layout: Layout | None, call: Call
+) -> tuple[str, nn.Module, str]:
     if target_layer is not None:
-        path = target_layer if isinstance(target_layer, str) else path_of(model, target_layer)
-        return *find_layer(model, path), "as given"
+        return *next(iter(find_layers(model, [target_layer]).items())), "as given"
     sample = arguments.first_sample()
-    path, reason = probed(model, sample, None, layout).default_layer()
+    path, reason = probed(model, sample, None, layout, call=call).default_layer()
     return *find_layer(model, path), reason
 
 
@@ -128,12 +140,18 @@ def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Modu
     """Return the layer's activations as maps, and the logits of the batch."""
     batch, size = len(arguments.picture), arguments.picture.shape[2:]
     fit = partial(layouts.fit, batch=batch, input_size=size)
-    with evaluating(model), Capture({path: module}, fit, differentiate=False) as capture:
+    with evaluating(model), Capture({path: module}, fit, differentiate=False, calls=layouts.calls.recorded) as capture:
         output = arguments.run(model)
+        layouts.calls.require(capture.counts)
         layouts.require_measured()
-        logits = find_logits(output, batch=batch)
+        logits = scores_in(output, batch=batch)
     tensor, layout = capture.activations(path)
     return to_float32(layout.to_maps(tensor, size)), logits
+
+
+def _all_scores(output: Any) -> Tensor:
+    """Return what depends on all scores of a sample."""
+    return torch.stack([tensor.sum() for tensor in tensors_in(output)]).sum()
 
 
 def _scores(model: nn.Module, activations: Maps, logits: Output, vectors: Tensor) -> tuple[Tensor | None, str]:

@@ -2,8 +2,7 @@
 
 import ast
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from mmengine.config import Config, ConfigDict
 
 from camtool.config.awesome_backbones import in_their_words, is_awesome_backbones, to_mmpretrain
 from camtool.config.names import find_named, zoo_models
-from camtool.config.shipped import OWN, SUFFIXES, ZOO, is_name, scoped_file, shipped_file
+from camtool.config.repairs import repaired_reading
+from camtool.config.shipped import SUFFIXES, is_name, scoped_file, shipped_file
 from camtool.errors import ConfigError, closest
 
 CAM_KEYS = (
@@ -20,6 +20,8 @@ CAM_KEYS = (
     "target_layers",
     "layout",
     "input_axes",
+    "call",
+    "output",
     "target",
     "aug_smooth",
     "eigen_smooth",
@@ -27,6 +29,7 @@ CAM_KEYS = (
     "speed",
     "placement",
     "checkpoint_keys",
+    "checkpoint_key",
 )
 """Keys that the `cam` dict of a config may have."""
 
@@ -35,9 +38,12 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "target_layers": ((str,), "a layer path or a list of these"),
     "layout": ((str, Mapping), "a name or a dict with 'type'"),
     "input_axes": ((str,), "letters such as 'ntchw'"),
+    "call": ((int, Mapping), "the number of a layer's call, or a dict of these by layer path"),
+    "output": ((str, int), "the name or position of one of the network's outputs"),
     "target": ((str, Mapping), "a name or a dict with 'type'"),
     "fuse": ((str, Mapping), "a name or a dict with 'type'"),
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
+    "checkpoint_key": ((str,), "a name in the checkpoint, such as 'state_dict_ema'"),
     "placement": ((str, Mapping), "'even', 'measured', or a dict such as dict(scale=(32, 32), offset=(0, 0))"),
 }
 
@@ -120,6 +126,8 @@ def merge_options(config: Config, options: Mapping[str, Any], source: str, also_
 
 def _of_short_name(source: str) -> Config | None:
     prefix, _, name = source.partition("/")
+    if os.path.isfile(os.path.join(source, "config.json")) and (prefix != "hf" or not os.path.isdir(name)):
+        return Config({"model": {"type": _SHORT_FOR["hf"], "name": source}})  # a folder that transformers saved
     if prefix not in _SHORT_FOR or not name or os.path.isfile(source) or (source.endswith(".py") and prefix != "hf"):
         return None
     return Config({"model": {"type": _SHORT_FOR[prefix], "name": name}})
@@ -156,12 +164,14 @@ def _near(path: Path) -> str:
 
 def _read(path: Path, source: str) -> Config:
     try:
-        with _own_scope_lookup():
+        with repaired_reading():
             return Config.fromfile(path)
     except SyntaxError as error:
         owner = "a _base_ file of config" if _is_python(path) else "config"
         where = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"Syntax error in {owner} '{source}'{where}: {error.msg}.") from error
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:  # a config is Python and may raise anything
         raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
 
@@ -172,22 +182,6 @@ def _is_python(path: Path) -> bool:
     except SyntaxError:
         return False
     return True
-
-
-@contextmanager
-def _own_scope_lookup() -> Iterator[None]:
-    # mmengine 0.10.7 resolves `_base_ = 'mmpretrain::…'` by pkg_resources, which setuptools 82 no longer has.
-    descriptor = Config.__dict__["_get_cfg_path"]
-    original = Config._get_cfg_path
-
-    def get_cfg_path(base: str, filename: str) -> tuple[str, str | None]:
-        return (str(scoped_file(base)), None) if base.startswith((f"{OWN}::", f"{ZOO}::")) else original(base, filename)
-
-    Config._get_cfg_path = staticmethod(get_cfg_path)
-    try:
-        yield
-    finally:
-        Config._get_cfg_path = descriptor
 
 
 def _check_options(config: Config, options: Mapping[str, Any], also_known: Iterable[str]) -> None:

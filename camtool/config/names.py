@@ -51,7 +51,10 @@ def _refusal(name: str) -> str:
     choices = [f"{source}/{known}" for source in ELSEWHERE for known in names_elsewhere(source) if known.casefold() == folded]
     choices += [known for known, path in own.items() if path.stem.casefold() == folded]
     if len(choices) > 1:
-        return f"'{name}' is the name of several models; type one of {', '.join(map(repr, choices))}."
+        of_zoo = [known for known in zoo_models() if known.casefold().startswith(f"{folded}_") and known.casefold().endswith("in1k")]
+        first = ", ".join(map(repr, sorted(of_zoo, key=len)[:4]))  # the plainest recipe has the shortest name
+        also = f" Trained by mmpretrain on ImageNet: {first}." if first else ""
+        return f"'{name}' is the name of several models; type one of {', '.join(map(repr, choices))}.{also}"
     unknown = f"No config file and no model of the zoo is called '{name}'"
     if choices:
         return f"{unknown}, but there is '{choices[0]}'; type that."

@@ -12,6 +12,23 @@ SUFFIXES = (".py", ".yaml", ".yml", ".json")
 OWN, ZOO = "camtool", "mmpretrain"
 """Scopes: `camtool::family/name.py` and `mmpretrain::family/name.py`, as a path and as `_base_` of a config."""
 
+OTHER_SCOPES = {
+    "mmdet": "detectors",
+    "mmseg": "segmenters",
+    "mmdet3d": "detectors in 3-D",
+    "mmpose": "pose estimators",
+    "mmaction": "networks of videos",
+    "mmocr": "readers of text",
+    "mmagic": "generators",
+    "mmrotate": "detectors of rotated boxes",
+}
+"""Scopes of OpenMMLab whose configs are for networks other than classifiers, and for which."""
+
+NO_CLASSIFIER = (
+    f"Expected a classifier, '{OWN}::…', '{ZOO}::…' or a file; another network that was built in Python is explained by camtool.CAM with "
+    "a target such as BoxScore or Region."
+)
+
 SHARED = frozenset({"mobilenet_v3_small"})
 """Names of own configs that timm or torchvision uses for another network, so that they need a scope."""
 
@@ -52,6 +69,8 @@ def shipped_file(source: str) -> Path | None:
 def scoped_file(source: str) -> Path:
     """Return the file of a config with a scope; ConfigError if there is none."""
     scope, _, relative = source.partition("::")
+    if scope in OTHER_SCOPES:
+        raise ConfigError(f"'{source}' is a config of {scope}, for {OTHER_SCOPES[scope]}. {NO_CLASSIFIER}")
     if scope not in (OWN, ZOO):
         raise ConfigError(f"Cannot read config '{source}': unknown scope '{scope}'; expected '{OWN}::' or '{ZOO}::'.")
     root = shipped_root() if scope == OWN else _zoo_root()

@@ -7,17 +7,20 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
+from itertools import filterfalse
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
 from camtool.errors import ConfigError, MethodError
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
-from camtool.instrumentation.module_state import evaluating
+from camtool.instrumentation.module_state import evaluating, is_scripted
 from camtool.instrumentation.nested import tensors_in
+from camtool.instrumentation.snapshot import Snapshot
 from camtool.registry import construct
 
 TOLERANCE = {None: 1e-4, "bf16": 5e-2, "fp16": 1e-2}
@@ -71,7 +74,7 @@ def build_speed(spec: Speed | Mapping[str, Any] | None) -> Speed:
 
 
 class FastNetwork:
-    """A faster copy of a network, renewed whenever the network's weights, its modules, or the target layers have changed.
+    """A faster copy of a network, renewed whenever the network or the target layers have changed: see `Snapshot`.
 
     Changes of a parameter's `.data` are not detected: make another CAM then. The user's hooks are copied with the network.
     """
@@ -79,7 +82,7 @@ class FastNetwork:
     def __init__(self, model: nn.Module, speed: Speed) -> None:
         self._model = model
         self.speed = speed
-        self._made_of: Any = None
+        self._made_of = Snapshot(model, None)
         self.model: nn.Module = model
 
     def of(self, inputs: Inputs, layers: Sequence[str]) -> nn.Module:
@@ -90,11 +93,10 @@ class FastNetwork:
         """
         if not self.speed:
             return self._model
-        weights = [(tensor.data_ptr(), tensor._version) for tensor in (*self._model.parameters(), *self._model.buffers())]
-        now = (tuple(layers), [(type(module), id(module)) for module in self._model.modules()], weights)
-        if now != self._made_of:
+        if not self._made_of.holds(layers):
             self.model = self._made(inputs, layers)
-            self._made_of = now
+            # Now: the network may keep what it computed while it was compared.
+            self._made_of = Snapshot(self._model, layers)
         return self.model
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
@@ -118,7 +120,7 @@ class FastNetwork:
         with evaluating(self._model), evaluating(model), torch.no_grad():
             for module in model.modules():  # a copy stays in eval mode: compiled code depends on it
                 module.training = False
-            expected = _scores(self._model, inputs)
+            expected = _outputs(self._model, inputs)
             # In the order of calls: the part without graph ends at the first layer called.
             targets = [find_layer(model, path)[1] for path in layers]
             if speed.fold:
@@ -130,30 +132,72 @@ class FastNetwork:
                     if isinstance(module, nn.Conv2d):
                         module.to(memory_format=torch.channels_last)
             if speed.compile:
-                _compile(_before(model, arranged, targets))
-            with self.autocast(device):
-                scores = _scores(model, arranged)
-        if scores.shape != expected.shape:
-            raise MethodError("The accelerated network has another number of scores; leave `speed` out, or one of its settings.")
-        difference = (scores - expected).abs().amax() / expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
-        if not difference <= TOLERANCE[speed.amp]:
-            raise MethodError(
-                f"The accelerated network's scores differ by {difference:.1e} of the largest, more than {TOLERANCE[speed.amp]:.0e}; "
-                "leave `speed` out, or one of its settings."
-            )
+                with self.autocast(device):  # the weights are halved already
+                    before = _before(model, arranged, targets)
+                _compile(before)
+            try:
+                with self.autocast(device):
+                    outputs = _outputs(model, arranged)
+            except Exception as error:  # the network itself has just run; one may read what is folded, in code of its own
+                raise MethodError(
+                    f"The accelerated network cannot be run with speed={self._given()}: torch raises {_first_line(error)} "
+                    f"Leave out {'`amp` or `compile`' if speed.compile or speed.amp else '`speed`, or one of its settings'}."
+                ) from error
+        _check_same(outputs, expected, TOLERANCE[speed.amp])
         return model
 
+    def _given(self) -> str:
+        chosen = {setting.name: getattr(self.speed, setting.name) for setting in fields(self.speed)}
+        return f"dict({', '.join(f'{name}={value!r}' for name, value in chosen.items() if value)})"
 
-def _scores(model: nn.Module, inputs: Inputs) -> Tensor:
-    return torch.cat([tensor.detach().flatten().double() for tensor in tensors_in(inputs.run(model))])
+
+def _outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    return [tensor.detach().double() for tensor in tensors_in(inputs.run(model))]
+
+
+def _check_same(outputs: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> None:
+    """Raise MethodError unless each tensor is the expected one, to a share of its own largest number: features are larger than scores."""
+    if [tensor.shape for tensor in outputs] != [tensor.shape for tensor in expected]:
+        raise MethodError("The accelerated network has another number of scores; leave `speed` out, or one of its settings.")
+    for found, known in zip(outputs, expected, strict=True):
+        if not known.numel():
+            continue
+        difference = (found - known).abs().amax() / known.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+        if not difference <= tolerance:
+            raise MethodError(
+                f"The accelerated network's scores differ by {difference:.1e} of the largest, more than {tolerance:.0e}; "
+                "leave `speed` out, or one of its settings."
+            )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200].rstrip('.') if lines else ''}."
 
 
 def _calls(model: nn.Module, inputs: Inputs, note: Callable[[nn.Module, Any, Any], None]) -> None:
     """Run the network once and call `note` with the module, arguments and output of every module call, in order of their ends."""
     with ExitStack() as stack:
-        for module in model.modules():
+        for module in filterfalse(is_scripted, model.modules()):
             stack.callback(module.register_forward_hook(note).remove)
         inputs.run(model)
+
+
+class _Readers(TorchFunctionMode):
+    """Counts, while entered, the functions that compute tensors from each of the tensors in `of`, by the tensor's id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: dict[int, int] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if any(
+            isinstance(part, Tensor) for part in (output if isinstance(output, (tuple, list)) else [output])
+        ):  # else it asks for a shape
+            for number in {id(tensor) for tensor in tensors_in((args, kwargs or {}))} & self.of.keys():
+                self.of[number] += 1
+        return output
 
 
 def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> None:
@@ -161,29 +205,28 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
     convolution_of: dict[int, nn.Module] = {}
     outputs: list[Tensor] = []  # so that no id() is reused
     calls: dict[nn.Module, int] = {}
-    readers: dict[int, int] = {}
+    readers = _Readers()
     pairs: list[tuple[nn.Module, nn.Module, int]] = []
 
     def note(module: nn.Module, arguments: Any, output: Any) -> None:
         calls[module] = calls.get(module, 0) + 1
-        leaf = next(module.children(), None) is None
-        for tensor in tensors_in(arguments) if leaf else ():
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
         if isinstance(module, _CONVOLUTIONS) and isinstance(output, Tensor):
             outputs.append(output)
-            convolution_of[id(output)], readers[id(output)] = module, 0
+            convolution_of[id(output)], readers.of[id(output)] = module, 0
         elif isinstance(module, _NORMS) and isinstance(arguments[0], Tensor) and id(arguments[0]) in convolution_of:
             pairs.append((convolution_of[id(arguments[0])], module, id(arguments[0])))
 
-    _calls(model, inputs, note)
+    with readers:
+        _calls(model, inputs, note)
     within = {part for target in targets for part in target.modules()}
     holders = {part: (holder, name) for holder in model.modules() for name, part in holder.named_children()}
     for convolution, norm, between in pairs:
-        shared = calls[convolution] > 1 or calls[norm] > 1 or readers[between] > 1
+        shared = calls[convolution] > 1 or calls[norm] > 1 or readers.of[between] > 1
         # A target layer's own output must not change: a norm behind it is not folded.
         changes_target = convolution in targets or (convolution in within and norm not in within)
-        parametrized = hasattr(convolution, "parametrizations") or hasattr(norm, "parametrizations")
-        if shared or changes_target or parametrized or not norm.track_running_stats:
+        # A weight that a hook computes anew in each call, as torch.nn.utils.weight_norm's, cannot be folded; nor can what a hook reads.
+        own = any(hasattr(part, "parametrizations") or part._forward_pre_hooks or part._forward_hooks for part in (convolution, norm))
+        if shared or changes_target or own or not norm.track_running_stats:
             continue
         folded = fuse_conv_bn_eval(convolution, norm)  # type: ignore[arg-type, type-var]
         for old, new in ((convolution, folded), (norm, nn.Identity())):

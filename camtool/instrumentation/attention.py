@@ -22,8 +22,12 @@ from torch.overrides import TorchFunctionMode
 
 from camtool.errors import MethodError
 from camtool.instrumentation.attention_functions import multi_head_attention_forward, scaled_dot_product_attention
+from camtool.instrumentation.calls import ThreadHook
 from camtool.instrumentation.layer_paths import walk
+from camtool.instrumentation.module_state import is_scripted, scripted_part_with
 from camtool.instrumentation.nested import replaced, tensors_in
+
+_FUNCTIONS = ("softmax", "scaled_dot_product_attention", "_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 
 
 @dataclass(eq=False)
@@ -42,6 +46,8 @@ class Attention:
     """Shape of the module's first input tensor."""
     outputs: dict[str, Tensor] = field(default_factory=dict)
     """Output tokens of the enclosing modules without other attention, by path, innermost first; only with `keep_outputs`."""
+    output_calls: dict[str, int] = field(default_factory=dict)
+    """By path of `outputs`: which of the module's calls gave them, from 0."""
 
 
 @dataclass
@@ -52,6 +58,8 @@ class _Frame:
     module: nn.Module | None
     call: int
     input_shape: tuple[int, ...] | None = None
+    number: int = 0
+    """Which of the module's own calls it is, from 0."""
     taken: list[Attention] = field(default_factory=list)
 
 
@@ -71,20 +79,30 @@ class AttentionRecorder:
         self._keep_outputs = keep_outputs
         self._differentiate = differentiate
         self._calls = itertools.count()
+        self._counts: dict[str, int] = {}
         self._frames = [_Frame("", None, next(self._calls))]
-        self._mode = _AttentionInterceptor(self._keep)
         self._stack = ExitStack()
 
     def __enter__(self) -> "AttentionRecorder":
+        scripted = scripted_part_with(self._model, _FUNCTIONS)
+        if scripted:
+            raise MethodError(
+                f"The part '{scripted}' of the network is scripted (torch.jit), and its attention is not seen. Use the nn.Module that it "
+                "was scripted from, or a method of activations, such as 'gradcam'."
+            )
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
+            if torch.is_inference_mode_enabled():
+                stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
             for path, module in walk(self._model):
-                before = module.register_forward_pre_hook(partial(self._enter_module, path), with_kwargs=True)
+                if is_scripted(module):
+                    continue
+                before = module.register_forward_pre_hook(ThreadHook(partial(self._enter_module, path)), with_kwargs=True)
                 stack.callback(before.remove)
-                after = module.register_forward_hook(partial(self._leave_module, path), always_call=True)
+                after = module.register_forward_hook(ThreadHook(partial(self._leave_module, path)), always_call=True)
                 stack.callback(after.remove)
-            stack.enter_context(self._mode)
+            # Held by the stack alone: as an attribute it would close a reference cycle, and the graph would wait for the collector.
+            stack.enter_context(_AttentionInterceptor(self._keep))
             self._stack = stack.pop_all()
         return self
 
@@ -93,7 +111,9 @@ class AttentionRecorder:
 
     def _enter_module(self, path: str, module: nn.Module, inputs: Any, options: Any) -> None:
         shape = next((tuple(tensor.shape) for tensor in tensors_in([inputs, options])), None)
-        self._frames.append(_Frame(path, module, next(self._calls), shape))
+        number = self._counts.get(path, 0)
+        self._counts[path] = number + 1
+        self._frames.append(_Frame(path, module, next(self._calls), shape, number))
 
     def _leave_module(self, path: str, module: nn.Module, inputs: Any, output: Any) -> Any:
         if self._frames[-1].module is not module:  # a user's pre-hook raised before the module was entered
@@ -108,6 +128,7 @@ class AttentionRecorder:
             return None
         tokens = tensors[0]
         record.outputs[path] = tokens
+        record.output_calls[path] = frame.number
         # Clone: an in-place addition of the next block would change the kept tensor, and its place in the graph.
         return replaced(output, tokens, tokens.clone())
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from camtool.functional import to_float32
 
@@ -16,6 +17,25 @@ Keep: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Takes scores and weights (*batch, queries, keys); returns the weights to use."""
 
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
+
+
+class ExplicitAttention(TorchFunctionMode):
+    """Writes attention out in this thread while entered: torch's fused kernels have no second derivative.
+
+    Not torch's choice of a kernel, `sdpa_kernel`: it is one for all threads, and would be left changed by two that overlap.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return scaled_dot_product_attention(_as_they_are, *args, **kwargs)
+        if func is F.multi_head_attention_forward:
+            return multi_head_attention_forward(_as_they_are, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _as_they_are(scores: Tensor, weights: Tensor) -> Tensor:
+    return weights
 
 
 def scaled_dot_product_attention(  # noqa: PLR0913 - torch's signature, and `keep`

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from camtool.instrumentation.attention import Attention, AttentionRecorder
 from camtool.instrumentation.batching import Progress
+from camtool.instrumentation.calls import ThreadHook
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_findings import KnownOutput, LayerFindings
 from camtool.instrumentation.nested import tensors_in
@@ -147,13 +148,15 @@ def cells_of(layout: Layout | None, shape: Sequence[int], length: int, size: Seq
     if layout is None or len(shape) != 3:
         return None
     grid = layout.to_maps(torch.empty(tuple(shape), device="meta"), size).shape[2:]  # a signal without extra tokens
-    return torch.arange(length) if tuple(grid) == (length,) else None
+    return torch.arange(length, device="cpu") if tuple(grid) == (length,) else None
 
 
-def score_sketches(model: nn.Module, layers: Mapping[str, nn.Module]) -> Callable[[Inputs], Sketches]:
+def score_sketches(
+    model: nn.Module, layers: Mapping[str, nn.Module], calls: Mapping[str, int] | None = None
+) -> Callable[[Inputs], Sketches]:
     """Return a function that runs the network and returns, by module, the sketches of queries and keys of each of its attentions.
 
-    They have shape (1, length, 1), whatever the batch and the heads.
+    They have shape (1, length, 1), whatever the batch and the heads; those of all calls, whatever `calls`.
     """
 
     def run(inputs: Inputs) -> Sketches:
@@ -163,7 +166,7 @@ def score_sketches(model: nn.Module, layers: Mapping[str, nn.Module]) -> Callabl
         for record in recorder.records:
             if record.path in seen:
                 scores = torch.where(record.scores > MASKED, record.scores, 0.0)
-                sketch, nothing = sketched(scores), torch.zeros(0)
+                sketch, nothing = sketched(scores), torch.zeros(0, device="cpu")
                 for axis in (-2, -1):
                     seen[record.path].append(Sketch((1, scores.shape[axis], 1), sketch.eps, [nothing, sketch.samples[axis], nothing]))
         return seen
@@ -171,7 +174,9 @@ def score_sketches(model: nn.Module, layers: Mapping[str, nn.Module]) -> Callabl
     return run
 
 
-def given_sketches(model: nn.Module, layers: Mapping[str, nn.Module]) -> Callable[[Inputs], Sketches]:
+def given_sketches(
+    model: nn.Module, layers: Mapping[str, nn.Module], calls: Mapping[str, int] | None = None
+) -> Callable[[Inputs], Sketches]:
     """Return a function that runs the network and returns the sketches of the tokens that modules are given, call by call.
 
     A call that is given several sequences has an empty one: queries and keys may be different ones.
@@ -184,13 +189,13 @@ def given_sketches(model: nn.Module, layers: Mapping[str, nn.Module]) -> Callabl
             def hook(module: nn.Module, arguments: Any, options: Any) -> None:
                 given = [tensor for tensor in tensors_in([arguments, options]) if tensor.ndim == 3]
                 alone = bool(given) and all(tensor is given[0] for tensor in given)
-                seen[path].append(sketched(given[0] if alone else torch.zeros(0)))
+                seen[path].append(sketched(given[0] if alone else torch.zeros(0, device="cpu")))
 
             return hook
 
         with ExitStack() as stack:
             for path, module in layers.items():
-                stack.callback(module.register_forward_pre_hook(remember(path), with_kwargs=True).remove)
+                stack.callback(module.register_forward_pre_hook(ThreadHook(remember(path)), with_kwargs=True).remove)
             inputs.run(model)
         return seen
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,11 @@ from torch.nn.modules.conv import _ConvNd
 
 from camtool.errors import LayoutError
 from camtool.functional import to_float32
+from camtool.instrumentation.bias_additions import BiasAdditions, bias_of_normalisation
+from camtool.instrumentation.calls import ThreadHook
+from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.layer_paths import walk
+from camtool.instrumentation.module_state import is_scripted
 from camtool.layouts import Layout
 from camtool.types import Maps
 
@@ -34,20 +38,31 @@ class BiasTerm:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of one biased layer: its output's edge in the graph, and its layout."""
+    """One addition of a bias: its result's edge in the graph, and its layout."""
 
     path: str
     bias: Tensor
-    """Shaped so that it multiplies the output."""
+    """Shaped so that it multiplies the result."""
     edge: GradientEdge
     to_maps: Callable[[Tensor], Tensor] | None
 
 
-class BiasRecorder:
-    """Records, while entered, each biased layer's output in the graph; its hooks are removed on exit.
+@dataclass
+class _Frame:
+    """A call in progress of a biased layer, and the additions of a bias in it."""
 
-    Biased layers are convolutions, batch normalisations and linear layers. The gradient graph is the forward pass's own; nothing in
-    it is changed or copied, so that layers may work in place.
+    path: str
+    module: nn.Module
+    additions: list[tuple[torch.Size, Tensor, GradientEdge]] = field(default_factory=list)
+
+
+class BiasRecorder:
+    """Records, while entered, where in the graph biases are added; its hooks and its mode are removed on exit.
+
+    Biases are those of convolutions, linear layers and normalisations with fixed statistics (batch normalisation in eval mode, also
+    frozen), called as a module or as a function. The place is the result of the function that adds the bias, not the output of its
+    module: a module may hold an activation too, as timm's BatchNormAct2d, and the gradient behind that is another one. The gradient
+    graph is the forward pass's own; nothing in it is changed or copied, so that layers may work in place.
 
     Args:
         fit: `fit(tensor, path)` returns the layout of a layer's output tensor, or raises LayoutError.
@@ -59,12 +74,16 @@ class BiasRecorder:
         self._input_size = input_size
         self._biased = biased_layers(model)
         self._calls: list[_Call] = []
+        self._frames: list[_Frame] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "BiasRecorder":
         with ExitStack() as stack:
             for path, module in self._biased.items():
-                stack.callback(module.register_forward_hook(partial(self._record, path)).remove)
+                stack.callback(module.register_forward_pre_hook(ThreadHook(partial(self._enter_layer, path))).remove)
+                stack.callback(module.register_forward_hook(ThreadHook(self._leave_layer), always_call=True).remove)
+            # Held by the stack alone: as an attribute it would close a reference cycle around the graph.
+            stack.enter_context(BiasAdditions(self._keep, lambda: bool(self._frames) and _is_frozen(self._frames[-1].module)))
             self._stack = stack.pop_all()
         return self
 
@@ -77,7 +96,7 @@ class BiasRecorder:
         A layer that the score does not depend on gives no term.
         """
         edges: list[Any] = [call.edge for call in self._calls]
-        gradient, *of_biases = torch.autograd.grad(score, [inputs, *edges], retain_graph=retain_graph, allow_unused=True)
+        gradient, *of_biases = gradients_of(score, [inputs, *edges], retain_graph=retain_graph, allow_unused=True)
         terms = []
         for call, gradient_of_output in zip(self._calls, of_biases, strict=True):
             if gradient_of_output is not None:
@@ -86,19 +105,48 @@ class BiasRecorder:
                 terms.append(BiasTerm(call.path, products.flatten(1).sum(dim=1), maps))
         return torch.zeros_like(inputs) if gradient is None else to_float32(gradient), terms
 
-    def _record(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        if not isinstance(output, Tensor) or not output.requires_grad or len(output) != self._batch:
-            return  # where samples are folded into another axis their parts are unknown
-        bias = bias_of(module)
-        assert bias is not None
-        spatial = 0 if isinstance(module, nn.Linear) else output.ndim - 2
-        bias = to_float32(bias).reshape(-1, *[1] * spatial)
-        # The edge now: an in-place ReLU behind the layer makes the tensor another node's output.
-        self._calls.append(_Call(path, bias, get_gradient_edge(output), self._reading(output, path, module)))
+    def _enter_layer(self, path: str, module: nn.Module, inputs: Any) -> None:
+        self._frames.append(_Frame(path, module))
 
-    def _reading(self, output: Tensor, path: str, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-        if not isinstance(module, nn.Linear) and output.ndim == 2 + len(self._input_size):
+    def _keep(self, result: Tensor, bias: Tensor) -> None:
+        if not self._counts(result):
+            return
+        # The edge now: an in-place ReLU behind the addition makes the tensor another node's output.
+        edge = get_gradient_edge(result)
+        if self._frames:
+            self._frames[-1].additions.append((result.shape, to_float32(bias), edge))
+        elif self._is_map(result):
+            self._calls.append(_Call("", to_float32(bias), edge, _as_it_is))
+        elif result.ndim == 2:  # a head called as a function
+            self._calls.append(_Call("", to_float32(bias), edge, None))
+
+    def _leave_layer(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not self._frames or self._frames[-1].module is not module:  # a pre-hook of the user's raised before the layer was entered
+            return
+        frame = self._frames.pop()
+        if not isinstance(output, Tensor):
+            return
+        if not frame.additions and self._counts(output):  # a bias added in a way of its own
+            bias = bias_of(module)
+            if bias is not None:
+                axes = 0 if isinstance(module, nn.Linear) else output.ndim - 2
+                frame.additions.append((output.shape, to_float32(bias).reshape(-1, *[1] * axes), get_gradient_edge(output)))
+        for shape, bias, edge in frame.additions:
+            self._calls.append(_Call(frame.path, bias, edge, self._reading(output, shape, frame.path, module)))
+
+    def _counts(self, result: Tensor) -> bool:
+        # Where samples are folded into another axis their parts are unknown.
+        return result.requires_grad and len(result) == self._batch
+
+    def _is_map(self, result: Tensor | torch.Size) -> bool:
+        shape = result.shape if isinstance(result, Tensor) else result
+        return len(shape) == 2 + len(self._input_size)
+
+    def _reading(self, output: Tensor, shape: torch.Size, path: str, module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+        if not isinstance(module, nn.Linear) and self._is_map(shape):
             return _as_it_is  # also at 1x1, where the map is flat
+        if output.shape != shape:
+            return None  # what is known of the layer's output is not known of this
         try:
             layout = self._fit(output, path)
         except LayoutError:
@@ -108,7 +156,8 @@ class BiasRecorder:
 
 def biased_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return the layers with a bias, by path."""
-    return {path: module for path, module in [("", model), *walk(model)] if bias_of(module) is not None}
+    layers = [("", model), *walk(model)]
+    return {path: module for path, module in layers if not is_scripted(module) and (_is_frozen(module) or bias_of(module) is not None)}
 
 
 def bias_of(module: nn.Module) -> Float[Tensor, " c"] | None:
@@ -117,14 +166,16 @@ def bias_of(module: nn.Module) -> Float[Tensor, " c"] | None:
     A batch norm adds -mean gamma / sqrt(var + eps) + beta: its implicit bias (Srinivas & Fleuret, sec. 3.1 and their code).
     """
     if isinstance(module, _BatchNorm):
-        if module.running_mean is None or module.running_var is None:
-            return None if module.bias is None else module.bias.detach()
-        scale = torch.rsqrt(module.running_var + module.eps)
-        shift = -module.running_mean * (scale if module.weight is None else scale * module.weight.detach())
-        return shift if module.bias is None else shift + module.bias.detach()
+        return bias_of_normalisation(module.running_mean, module.running_var, module.weight, module.bias, module.eps)
     if isinstance(module, (_ConvNd, nn.Linear)) and isinstance(module.bias, Tensor):
         return module.bias.detach()
     return None
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Return whether the module is a normalisation with fixed statistics, but none of torch's, such as FrozenBatchNorm2d."""
+    statistics = (getattr(module, "running_mean", None), getattr(module, "running_var", None))
+    return not isinstance(module, _BatchNorm) and all(isinstance(statistic, Tensor) for statistic in statistics)
 
 
 def _as_it_is(output: Tensor) -> Tensor:

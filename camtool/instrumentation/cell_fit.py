@@ -49,7 +49,7 @@ class AxisFit:
 def windows(pixels: int, count: int) -> Float[Tensor, "count pixels"]:
     """Return the windows' shares of each pixel: overlapping triangles that sum to 1 at every pixel."""
     nodes, step = _nodes(pixels, count)
-    return (1 - (torch.arange(pixels, dtype=torch.float64) - nodes.unsqueeze(1)).abs() / step).clamp(min=0)
+    return (1 - (torch.arange(pixels, dtype=torch.float64, device="cpu") - nodes.unsqueeze(1)).abs() / step).clamp(min=0)
 
 
 def fit_axis(answers: Float[Tensor, "blocks count cells"], pixels: int) -> AxisFit:
@@ -72,17 +72,17 @@ def fit_axis(answers: Float[Tensor, "blocks count cells"], pixels: int) -> AxisF
     bells = _bells(pixels, len(total), cells)[..., inner]
     shift = _best(total[:, inner], bells)
     without = [_best((total - block)[:, inner], bells) for block in answers]
-    deviations = torch.tensor(without, dtype=torch.float64)
+    deviations = torch.tensor(without, dtype=torch.float64, device="cpu")
     spread = ((deviations - deviations.mean()).square().sum() * (len(without) - 1) / len(without)).sqrt().item()
     nodes, _ = _nodes(pixels, len(total))
     centres = (total * nodes.unsqueeze(1)).sum(dim=0) / total.sum(dim=0)
-    order = torch.corrcoef(torch.stack([centres, torch.arange(cells, dtype=torch.float64)]))[0, 1].item()
+    order = torch.corrcoef(torch.stack([centres, torch.arange(cells, dtype=torch.float64, device="cpu")]))[0, 1].item()
     return AxisFit(shift, CORRELATED * spread, order)
 
 
 def _nodes(pixels: int, count: int) -> tuple[Float[Tensor, " count"], float]:
     """Return the tips of the windows, from border to border, and their distance."""
-    return torch.linspace(-0.5, pixels - 0.5, count, dtype=torch.float64), pixels / (count - 1)
+    return torch.linspace(-0.5, pixels - 0.5, count, dtype=torch.float64, device="cpu"), pixels / (count - 1)
 
 
 def _best(energies: Float[Tensor, "count cells"], bells: Float[Tensor, "shifts widths count cells"]) -> float:
@@ -103,9 +103,9 @@ def _best(energies: Float[Tensor, "count cells"], bells: Float[Tensor, "shifts w
 def _bells(pixels: int, count: int, cells: int) -> Float[Tensor, "shifts widths count cells"]:
     """Return the answers of cells that see bells, cut off at the borders: by shift and width each window's share of a bell."""
     scale = pixels / cells
-    shifts = torch.linspace(-1, 1, SHIFTS, dtype=torch.float64).view(-1, 1, 1, 1) * scale
-    widths = torch.logspace(math.log10(0.3), math.log10(2 * cells), WIDTHS, dtype=torch.float64).view(1, -1, 1, 1) * scale
-    places = torch.arange(cells, dtype=torch.float64) * scale + (scale - 1) / 2 + shifts
+    shifts = torch.linspace(-1, 1, SHIFTS, dtype=torch.float64, device="cpu").view(-1, 1, 1, 1) * scale
+    widths = torch.logspace(math.log10(0.3), math.log10(2 * cells), WIDTHS, dtype=torch.float64, device="cpu").view(1, -1, 1, 1) * scale
+    places = torch.arange(cells, dtype=torch.float64, device="cpu") * scale + (scale - 1) / 2 + shifts
     nodes, step = _nodes(pixels, count)
     distances = (nodes.view(-1, 1) - places) / widths
     below = torch.special.ndtr(distances)  # the bell's share before each tip, and the integral of that

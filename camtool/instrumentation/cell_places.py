@@ -9,13 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from camtool.errors import LayoutError
+from camtool.errors import LayerError, LayoutError
 from camtool.functional import to_float32
 from camtool.instrumentation.batching import chunk_size, in_chunks
+from camtool.instrumentation.calls import ThreadHook
 from camtool.instrumentation.cell_fit import AxisFit, fit_axis, windows
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_calls import LayerCalls
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.nested import tensors_in
+from camtool.instrumentation.randomness import SameRandomNumbers
 from camtool.layouts import Layout
 from camtool.placement import MEASURED, Placement
 
@@ -43,7 +46,7 @@ class Layouts(Protocol):
 
 
 def measure_places(
-    model: nn.Module, inputs: Inputs, layers: Mapping[str, nn.Module], layouts: Layouts, *, seed: int = 0
+    model: nn.Module, inputs: Inputs, layers: Mapping[str, nn.Module], layouts: Layouts, *, calls: LayerCalls | None = None, seed: int = 0
 ) -> dict[str, Placement]:
     """Return where the cells of each layer look; evenly, with the reason, where that cannot be measured or is no different.
 
@@ -54,27 +57,21 @@ def measure_places(
     measured: what cells see beyond the borders is missing, which makes them look closer together than they are.
 
     Args:
+        calls: chooses the call of layers that are called several times; the first, if not given.
         seed: of the noise.
     """
     pixels = inputs.picture.shape[2:]
     answers: dict[str, list[Tensor]] = {path: [] for path in layers}
     why = ""
     try:
-        with torch.no_grad(), evaluating(model), _own_randomness(inputs.picture, seed):
-            _measure(model, inputs, layers, layouts, answers, torch.Generator().manual_seed(seed))
-    except LayoutError:
+        with torch.no_grad(), evaluating(model):
+            same = SameRandomNumbers(inputs.picture.device, seed)
+            answers = same(lambda: _measure(model, inputs, layers, layouts, calls, torch.Generator(device="cpu").manual_seed(seed)))
+    except (LayoutError, LayerError):
         raise
     except Exception as error:  # noqa: BLE001 - a network may refuse other batches in words of its own; its maps can still be drawn
         why = f"the network cannot be run on disturbed copies ({type(error).__name__})"
     return {path: _placement(members, pixels, why) for path, members in answers.items()}
-
-
-def _own_randomness(picture: Tensor, seed: int) -> Any:
-    """Return a context in which the network's own random numbers are seeded, and the caller's are left as they are."""
-    stack = ExitStack()
-    stack.enter_context(torch.random.fork_rng(devices=[picture.device] if picture.device.type == "cuda" else []))
-    torch.manual_seed(seed)
-    return stack
 
 
 def _measure(
@@ -82,15 +79,16 @@ def _measure(
     inputs: Inputs,
     layers: Mapping[str, nn.Module],
     layouts: Layouts,
-    answers: Mapping[str, list[Tensor]],
+    calls: LayerCalls | None,
     generator: torch.Generator,
-) -> None:
-    """Append for every picture, and its reflection, each layer's answers (windows, *cells): those to the first axis's windows first."""
+) -> dict[str, list[Tensor]]:
+    """Return for every picture, and its reflection, each layer's answers (windows, *cells): those to the first axis's windows first."""
+    answers: dict[str, list[Tensor]] = {path: [] for path in layers}
     axes = tuple(range(2, inputs.picture.ndim))
     for number in range(min(len(inputs.picture), SAMPLES)):
         sample = inputs.sample(number)
         for picture in (sample.picture, sample.picture.flip(axes)):
-            noise = torch.randn(picture.shape, generator=generator, dtype=torch.float32) + BRIGHTNESS
+            noise = torch.randn(picture.shape, generator=generator, dtype=torch.float32, device="cpu") + BRIGHTNESS
             spread = to_float32(picture).std(correction=0)
             noise = noise.to(picture.device) * torch.where(spread > 0, spread, 1)
             disturbed = list(_disturbed(picture, noise))
@@ -98,8 +96,11 @@ def _measure(
 
             def run(start: int, stop: int) -> None:
                 batch = torch.cat([picture, *disturbed[start:stop]])  # noqa: B023 - called at once
-                with _Listening(layers, partial(layouts.fit, batch=len(batch), input_size=picture.shape[2:]), picture.shape[2:]) as heard:  # noqa: B023
+                fit = partial(layouts.fit, batch=len(batch), input_size=picture.shape[2:])  # noqa: B023
+                with _Listening(layers, fit, picture.shape[2:], calls.recorded if calls else {}) as heard:  # noqa: B023
                     sample.repeated(len(batch)).with_picture(batch).run(model)  # noqa: B023
+                if calls:
+                    calls.require(heard.counts)
                 layouts.require_measured()
                 for path, energies in heard.energies.items():
                     parts[path].append(energies)  # noqa: B023
@@ -108,6 +109,7 @@ def _measure(
             for path, energies in parts.items():
                 if energies:
                     answers[path].append(torch.cat(energies))
+    return answers
 
 
 def _disturbed(picture: Tensor, noise: Tensor) -> Iterator[Tensor]:
@@ -124,9 +126,13 @@ def _window_count(pixels: Sequence[int]) -> int:
 
 
 class _Listening:
-    """While entered, reduces the first output of each layer to the energy by which every sample differs from the first."""
+    """While entered, reduces an output of each layer to the energy by which every sample differs from the first."""
 
-    def __init__(self, layers: Mapping[str, nn.Module], fit: Callable[..., Layout], input_size: Sequence[int]) -> None:
+    def __init__(
+        self, layers: Mapping[str, nn.Module], fit: Callable[..., Layout], input_size: Sequence[int], calls: Mapping[str, int]
+    ) -> None:
+        self.counts = dict.fromkeys(layers, 0)
+        self._calls = calls
         self.energies: dict[str, Float[Tensor, copies * cells]] = {}
         self._layers = layers
         self._fit = fit
@@ -136,7 +142,7 @@ class _Listening:
     def __enter__(self) -> "_Listening":
         with ExitStack() as stack:
             for path, module in self._layers.items():
-                stack.callback(module.register_forward_hook(partial(self._hear, path)).remove)
+                stack.callback(module.register_forward_hook(ThreadHook(partial(self._hear, path))).remove)
             self._stack = stack.pop_all()
         return self
 
@@ -144,7 +150,9 @@ class _Listening:
         self._stack.close()
 
     def _hear(self, path: str, module: nn.Module, _: Any, output: Any) -> None:
-        for index, tensor in enumerate(tensors_in(output) if path not in self.energies else ()):
+        number = self.counts[path]
+        self.counts[path] += 1
+        for index, tensor in enumerate(tensors_in(output) if number == self._calls.get(path, 0) else ()):
             try:
                 layout = self._fit(tensor, path, index=index)
             except LayoutError:

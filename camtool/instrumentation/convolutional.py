@@ -1,5 +1,6 @@
 """Layers whose output is (n, c, *spatial) by what they are: convolutions, and parts of a network that end in one."""
 
+import re
 from collections.abc import Mapping
 
 from torch import nn
@@ -26,6 +27,25 @@ _ELEMENTWISE = (
     nn.Sigmoid,
     nn.modules.dropout._DropoutNd,
 )
+
+
+_NOT_OF_TOKENS = (_ConvNd, _BatchNorm, nn.GroupNorm)
+_OF_TOKENS = re.compile("attention|attn|transformer|mixer|token", re.IGNORECASE)
+
+
+def is_convolutional_network(model: nn.Module) -> bool:
+    """Return whether a network is a CNN: most of its layers with weights are convolutions and their norms, and none is of tokens.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.convolutional import is_convolutional_network
+        >>> cnn = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        >>> is_convolutional_network(cnn), is_convolutional_network(nn.TransformerEncoderLayer(8, 2))
+        (True, False)
+    """
+    weighted = [module for module in model.modules() if module._parameters]
+    convolutional = sum(isinstance(module, _NOT_OF_TOKENS) for module in weighted)
+    return 2 * convolutional > len(weighted) and not any(_OF_TOKENS.search(type(module).__name__) for module in model.modules())
 
 
 def is_convolutional(module: nn.Module) -> bool:

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.errors import TargetError
+from camtool.instrumentation.calls import ThreadHook, only_call
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import eager, evaluating
-from camtool.targets import find_logits
+from camtool.targets import find_part, scores_in, with_part
 from camtool.targets.output import described
 
 _TOLERANCE = 1e-5  # relative; what follows the layer may cast, clone or squeeze, not compute
@@ -50,14 +51,16 @@ class EmbeddingOutput:
 
     def __init__(self, model: nn.Module, reference: Inputs) -> None:
         self._model = eager(model)
+        self._output = reference.output
         self._calls: dict[str, tuple[Tensor, Tensor]] = {}
         self._path = ""
         self.logits = {}
         self._hooks = ExitStack()
         paths = [path for path, module in self._model.named_modules() if isinstance(module, nn.Linear)]
-        with torch.inference_mode(False), torch.no_grad():  # as in the engine: an inference tensor cannot be part of a graph
+        # As in the engine: an inference tensor cannot be part of a graph.
+        with only_call(self._model), torch.inference_mode(False), torch.no_grad():
             with evaluating(self._model), self._watching(paths):
-                logits = find_logits(reference.detached().run(self._model), batch=1)
+                logits = scores_in(reference.detached().run(self._model), batch=1)
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 raise TargetError(f"Expected a network with an output (1, classes) or (1, c) for an embedding, got {described(logits)}.")
             for path, (layer_input, layer_output) in self._calls.items():
@@ -68,10 +71,10 @@ class EmbeddingOutput:
         self._calls.clear()
 
     def __enter__(self) -> "EmbeddingOutput":
-        self._hooks = self._watching([self._path] if self._path else [])
-        # A function, not a method: a deep copy of the network (speed) shares it.
-        handle = self._model.register_forward_hook(lambda *called: self._replace(*called))  # noqa: PLW0108
-        self._hooks.callback(handle.remove)
+        with only_call(self._model):  # which takes the hooks away again if this is interrupted
+            self._hooks = self._watching([self._path] if self._path else [])
+            handle = self._model.register_forward_hook(ThreadHook(self._replace))
+            self._hooks.callback(handle.remove)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -86,14 +89,14 @@ class EmbeddingOutput:
                 self._calls.pop(path, None)  # moved to the end: in the order of the last calls
                 self._calls[path] = (arguments[0] if arguments else keywords["input"], output)
 
-            stack.callback(self._model.get_submodule(path).register_forward_hook(keep, with_kwargs=True).remove)
+            stack.callback(self._model.get_submodule(path).register_forward_hook(ThreadHook(keep), with_kwargs=True).remove)
         return stack
 
-    def _replace(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Tensor | None:
+    def _replace(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
         if self._path:
             embedding, scores = self._calls[self._path]
             self.logits.setdefault(len(scores), scores.detach())
-            return embedding
+            return with_part(output, find_part(output, self._output)[0], embedding)
         return None
 
 

@@ -46,6 +46,10 @@ _OTHERS = {
 """Activations without a guided rule. Sigmoid, hard sigmoid, softmax and tanh are left out: beside ReLUs they are gates and weights."""
 
 
+ACTIVATIONS = ("relu", "relu6", "threshold", "clamp", "clip", "clamp_min", "hardtanh", *_ACTIVATIONS)
+"""Names of all these functions."""
+
+
 class GuidedReLUs(TorchFunctionMode):
     """Hooks the output of every ReLU called while entered, module or function, in place or not, and can guide gradients through it.
 
@@ -54,10 +58,14 @@ class GuidedReLUs(TorchFunctionMode):
 
     Springenberg et al. 2014, arXiv:1412.6806, sec. 3.4. ReLU6, `clamp(min=0)` and `clamp(0, 6)` count as ReLUs: the rule is the
     same where the unit is not clipped. Equal to pytorch-grad-cam on networks of nn.ReLU; it does not guide the others.
+
+    Args:
+        scripted: name of a scripted part of the network that has activations, which are not seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scripted: str = "") -> None:
         super().__init__()
+        self._scripted = scripted
         self.relus = 0
         """Number of ReLU calls."""
         self.others: Counter[str] = Counter()
@@ -91,8 +99,13 @@ class GuidedReLUs(TorchFunctionMode):
         """Apply the guided rule to backward passes inside the block.
 
         Raises:
-            MethodError: if the network has activations without a rule, or no ReLU.
+            MethodError: if the network has activations without a rule, or no ReLU, or some that are not seen.
         """
+        if self._scripted:
+            raise MethodError(
+                f"The part '{self._scripted}' of the network is scripted (torch.jit), and its activations are not seen, so that they "
+                "cannot be guided. Use the nn.Module that it was scripted from, or 'gradcam'."
+            )
         if self.others:
             named = ", ".join(f"{name} ({count} times)" for name, count in sorted(self.others.items()))
             raise MethodError(

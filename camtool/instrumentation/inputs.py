@@ -1,16 +1,20 @@
 """Arguments of a network, and the tensor among them that the maps lie over."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from camtool.axes import Axes, default_axes
 from camtool.errors import CamtoolError
+from camtool.instrumentation.adaptation import adapted
+from camtool.targets import OutputName, find_part
 
 _Place = tuple[str | int, ...]
+Name: TypeAlias = str | int | _Place | None
+"""A key or a position of an input, or several of these, outermost first."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Inputs:
     """Axes of the maps' tensor in `arguments`, in its own order."""
     batch_axes: Mapping[_Place, int]
     """Number of the batch axis by place of each tensor that has one."""
+    output: OutputName = None
+    """Name of the part of the network's output that holds the scores; None: the whole."""
+    listed: bool = False
+    """Whether the network takes the maps' tensor, its only argument, as a list of the samples."""
 
     @cached_property
     def picture(self) -> Tensor:
@@ -68,13 +76,24 @@ class Inputs:
         return replace(self, arguments=_mapped(self.arguments, change))
 
     def run(self, model: nn.Module) -> Any:
-        """Return the network's output; errors of the network get a note with the shapes of its arguments."""
+        """Return the network's output, the part of it that `output` names; see `run_whole`."""
+        return self.chosen(self.run_whole(model))
+
+    def chosen(self, output: Any) -> Any:
+        """Return the part of a network's output that `output` names; TargetError if there is none."""
+        return find_part(output, self.output)[1]
+
+    def run_whole(self, model: nn.Module) -> Any:
+        """Return the network's whole output; errors of the network get a note with the shapes of its arguments."""
         # Clones: a first layer may work in place, and the inputs are needed again. (Expanded views raise an error by themselves.)
         arguments = _mapped(self.arguments, lambda _, tensor: tensor if 0 in tensor.stride() else tensor.clone())
         try:
-            if isinstance(arguments, dict):
-                return model(**arguments)
-            return model(*arguments) if isinstance(arguments, tuple) else model(arguments)
+            with adapted(model):
+                if self.listed:
+                    return model(list(arguments))
+                if isinstance(arguments, dict):
+                    return model(**arguments)
+                return model(*arguments) if isinstance(arguments, tuple) else model(arguments)
         except CamtoolError:
             raise
         except Exception as error:
@@ -83,13 +102,21 @@ class Inputs:
             raise
 
 
-def find_inputs(inputs: Any, name: str | int | _Place | None = None, axes: str | Axes | None = None) -> Inputs:
+def find_inputs(
+    inputs: Any,
+    name: Name = None,
+    axes: str | Axes | None = None,
+    per_sample: Collection[str | int | _Place] | None = None,
+    output: OutputName = None,
+) -> Inputs:
     """Return the inputs with the tensor at `name`: a key, a position, or several of these, outermost first.
 
     None: the only tensor that can be a picture: of floating point, with as many axes as `axes` has letters.
 
     Args:
         axes: letters of the tensor's axes, such as "ntchw"; None: n, c and one to three spatial axes, in this order.
+        per_sample: names of the other inputs that belong to the samples, one part each; None: all that are as long as the batch.
+        output: name of the part of the network's output that holds the scores; None: the whole.
 
     Raises:
         CamtoolError: if there is no such tensor, or several and no name, or if `axes` cannot be read.
@@ -120,10 +147,12 @@ def find_inputs(inputs: Any, name: str | int | _Place | None = None, axes: str |
         description = f"shape {tuple(tensor.shape)} of {tensor.dtype}" if tensor is not None else type(inputs).__name__
         expected = f"{given} of floating point" if given else "(n, c, *spatial) of floating point with one to three spatial axes"
         raise CamtoolError(f"Expected inputs {expected}, got {description}. Other axes are named by input_axes=…, such as 'ntchw' or 'nt'.")
-    return Inputs(arguments, fitting[0], own, _batch_axes(tensors, fitting[0], own))
+    return Inputs(arguments, fitting[0], own, _batch_axes(tensors, fitting[0], own, per_sample), output)
 
 
-def _batch_axes(tensors: Mapping[_Place, Tensor], place: _Place, axes: Axes) -> dict[_Place, int]:
+def _batch_axes(
+    tensors: Mapping[_Place, Tensor], place: _Place, axes: Axes, per_sample: Collection[str | int | _Place] | None
+) -> dict[_Place, int]:
     """Return by place the first axis, or that of the maps' tensor, where it has the size of the batch."""
     batch = tensors[place].shape[axes.batch]
     found = {place: axes.batch}
@@ -131,7 +160,18 @@ def _batch_axes(tensors: Mapping[_Place, Tensor], place: _Place, axes: Axes) -> 
         for axis in (axes.batch, 0):  # the first axis wins: (n, 1) is no row of n numbers where n is 1
             if other != place and tensor.shape[axis : axis + 1] == (batch,):
                 found[other] = axis
-    return found
+    if per_sample is None:
+        return found
+    chosen = {place}
+    for name in per_sample:
+        named = [other for other in tensors if other == name or name in other]
+        if not named or any(other not in found for other in named):
+            raise CamtoolError(
+                f"Expected per_sample to name inputs with an axis of {batch}, the number of samples, got {name!r}; try some of: "
+                f"{', '.join(_quoted(other) for other in found if other != place) or 'none, no other input has one'}."
+            )
+        chosen.update(named)
+    return {other: axis for other, axis in found.items() if other in chosen}
 
 
 def _axes_of(tensor: Tensor, given: Axes | None) -> Axes | None:

@@ -3,10 +3,10 @@
 Findings are kept beside the network, by weak reference, for further calls with inputs of the same size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -45,11 +45,22 @@ class KnownOutput:
         return list(shape) == expected
 
 
-Key = tuple[str, int, tuple[int, ...]]
-"""A layer's path, the number of the tensor in its output, and the size of the input."""
+class Key(NamedTuple):
+    """A tensor of one call of a layer."""
 
-Sketching: TypeAlias = Callable[[nn.Module, Mapping[str, nn.Module]], Callable[[Inputs], Sketches]]
-"""Takes the network and the layers by path; returns what runs the network and sketches tensors of these layers."""
+    path: str
+    call: int
+    number: int
+    """That of the tensor among those of the output."""
+    size: tuple[int, ...]
+    """Of the input."""
+    input: tuple[str | int, ...]
+    """Which of the network's inputs it is."""
+
+
+Sketching: TypeAlias = Callable[[nn.Module, Mapping[str, nn.Module], Mapping[str, int]], Callable[[Inputs], Sketches]]
+"""Takes the network, the layers by path, and the calls of those that are called several times; returns what runs the network and
+sketches tensors of these layers."""
 
 _KNOWN: "WeakKeyDictionary[nn.Module, dict[Sketching, dict[Key, KnownOutput]]]" = WeakKeyDictionary()
 
@@ -60,9 +71,19 @@ class LayerFindings:
     Args:
         progress: called during a measurement as `progress(description, done, total)`.
         sketches: which tensors of a layer are measured; its outputs, if not given.
+        calls: by path of layers that are called several times: the number of the call that is measured; the first of the others.
     """
 
-    def __init__(self, model: nn.Module, inputs: Inputs, progress: Progress | None = None, *, sketches: Sketching = layer_sketches) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        progress: Progress | None = None,
+        *,
+        sketches: Sketching = layer_sketches,
+        calls: Mapping[str, int] | None = None,
+    ) -> None:
+        self._calls = {} if calls is None else calls
         self._model = model
         self._sketches = sketches
         self._inputs = inputs
@@ -71,30 +92,36 @@ class LayerFindings:
 
     def of(self, path: str, index: int, size: Sequence[int], shape: Sequence[int], batch: int) -> KnownOutput | None:
         """Return what is known of a tensor of `shape` with `batch` samples, the `index`-th of a layer's output; None if nothing."""
-        known = self._known.get((path, index, tuple(size)))
+        known = self.any(path, index, size)
         return known if known is not None and known.fits(shape, batch) else None
 
     def any(self, path: str, index: int, size: Sequence[int]) -> KnownOutput | None:
         """Return what is known of the `index`-th tensor of a layer, whatever its shape; None if nothing."""
-        return self._known.get((path, index, tuple(size)))
+        return self._known.get(self._key(path, index, tuple(size)))
+
+    def _key(self, path: str, index: int, size: tuple[int, ...]) -> Key:
+        return Key(path, self._calls.get(path, 0), index, size, self._inputs.place)
 
     def measure(self, layers: Mapping[str, nn.Module]) -> None:
         """Measure layers by path: their places, or, where these are known but not in which order they are, the order."""
-        unordered = {key: known for key, known in self._known.items() if key[0] in layers and known.finding.permuted_axis is not None}
+        unordered = {key: known for key, known in self._known_of(layers).items() if known.finding.permuted_axis is not None}
         self._order(unordered)
-        ordered = {path for path, _, _ in unordered}
+        ordered = {key.path for key in unordered}
         rest = {path: layer for path, layer in layers.items() if path not in ordered}
         if rest:
             self._measure(rest)
 
     @cached_property
     def modules(self) -> dict[str, nn.Module]:
-        """All modules of the network by path, the network itself at ""."""
-        return {"": self._model, **dict(walk(self._model))}
+        """All modules of the network by path, shared ones by each of theirs, the network itself at ""."""
+        return {"": self._model, **dict(walk(self._model, every_path=True))}
 
     @cached_property
     def _known(self) -> dict[Key, KnownOutput]:
         return _KNOWN.setdefault(self._model, {}).setdefault(self._sketches, {})
+
+    def _known_of(self, layers: Collection[str]) -> dict[Key, KnownOutput]:
+        return {key: known for key, known in self._known.items() if key.path in layers and key == self._key(key.path, key.number, key.size)}
 
     def _measure(self, layers: Mapping[str, nn.Module]) -> None:
         """Measure where the elements of the layers' outputs look, and keep the findings beside the network."""
@@ -113,7 +140,7 @@ class LayerFindings:
         self, layers: Mapping[str, nn.Module], *, slabs: Sequence[int] | None = None, seed: int = 0, strength: float = 1.0
     ) -> dict[str, list[Responses]]:
         def measured(inputs: Inputs) -> dict[str, list[Responses]]:
-            run = self._sketches(self._model, layers)
+            run = self._sketches(self._model, layers, self._calls)
             return measure_responses(self._model, inputs, run, slabs=slabs, seed=seed, strength=strength, progress=self._progress)
 
         try:
@@ -128,14 +155,14 @@ class LayerFindings:
         """Keep the finding of a tensor; return whether it is decided."""
         axis = responses.batch_axis()
         finding = Finding(reason="it has no axis of the samples") if axis is None else judge(responses, self._size, axis, self._likely())
-        key = (path, index, self._size)
+        key = self._key(path, index, self._size)
         if finding.layout is not None or not only_if_found or key not in self._known:
             kept = responses if finding.doubtful or finding.permuted_axis is not None else responses.without_numbers()
             self._known[key] = KnownOutput(kept, axis, finding)
         return axis is None or finding.decided
 
     def _likely(self) -> list[Layout]:
-        layouts = [known.finding.layout for (_, _, size), known in self._known.items() if size == self._size]
+        layouts = [known.finding.layout for key, known in self._known.items() if (key.size, key.input) == (self._size, self._inputs.place)]
         found: list[Layout] = []
         for layout in layouts:
             if layout is not None and layout not in found:
@@ -146,12 +173,12 @@ class LayerFindings:
         """Measure doubtful grids again with as many slabs as cells: windows and pairs of tokens look like rows of them to a few slabs."""
         doubtful = {
             key: known
-            for key, known in self._known.items()
-            if key[0] in layers and key[2] == self._size and known.finding.doubtful and isinstance(known.finding.layout, Tokens)
+            for key, known in self._known_of(layers).items()
+            if key.size == self._size and known.finding.doubtful and isinstance(known.finding.layout, Tokens)
         }
         for grid in {known.finding.layout.grid for known in doubtful.values() if isinstance(known.finding.layout, Tokens)}:
             same = {key: known for key, known in doubtful.items() if getattr(known.finding.layout, "grid", None) == grid}
-            cells = self._cells({path: layers[path] for path, _, _ in same}, same, grid or ())
+            cells = self._cells({key.path: layers[key.path] for key in same}, same, grid or ())
             for key, known in same.items():
                 layout = known.finding.layout
                 assert isinstance(layout, Tokens)
@@ -173,7 +200,7 @@ class LayerFindings:
             rest = {key: found[attempt] for key, found in grids.items() if attempt < len(found) and self._is_unordered(key)}
             for grid in set(rest.values()):
                 same = {key: unordered[key] for key in rest if rest[key] == grid}
-                for key, cells in self._cells({path: self.modules[path] for path, _, _ in same}, same, grid).items():
+                for key, cells in self._cells({key.path: self.modules[key.path] for key in same}, same, grid).items():
                     if cells is not None:
                         known, axis = unordered[key], unordered[key].finding.permuted_axis
                         layout = Tokens(cells=cells, axis=axis, batch_axis=known.batch_axis or 0)
@@ -196,6 +223,6 @@ class LayerFindings:
             assert axis is not None
             if tokens is None:
                 tokens = positions_among(tensor.responses, axis)
-            first, second = (measured_cells(responses[key[0]][key[1]], axis, grid, tokens) for responses in by_seed)
+            first, second = (measured_cells(responses[key.path][key.number], axis, grid, tokens) for responses in by_seed)
             found[key] = first if first is not None and second is not None and torch.equal(first, second) else None
         return found

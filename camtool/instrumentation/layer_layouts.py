@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -11,7 +12,10 @@ from camtool.errors import LayoutError, some, times, warn
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.convolutional import CONVOLUTIONAL, is_convolutional, is_in_chain_of_convolutions, last_layer
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_calls import LayerCalls, UnsettledCallError
 from camtool.instrumentation.layer_findings import KnownOutput, LayerFindings
+from camtool.instrumentation.module_state import evaluating
+from camtool.instrumentation.randomness import watched
 from camtool.layouts import ChannelsFirst, ChannelsLast, Layout, Tokens, fit_layout
 from camtool.layouts.localisation import Responses
 from camtool.layouts.measured import PERMUTED, Finding, agreement, reading_in_words, readings_in_words
@@ -42,7 +46,8 @@ class LayerLayouts:
         progress: called during a measurement as `progress(description, done, total)`.
         orders: paths of the layers whose tokens' order is measured if it is none that is known, which takes a pass for each row and
             column; None: of all.
-        warns: warn where the measurement speaks against the given layout.
+        warns: warn where the measurement speaks against the given layout, and name the calls that are chosen.
+        calls: chooses the explained call of layers that are called several times; the last on the way to the predicted class's score.
     """
 
     def __init__(
@@ -54,8 +59,12 @@ class LayerLayouts:
         progress: Progress | None = None,
         orders: Collection[str] | None = None,
         warns: bool = True,
+        calls: LayerCalls | None = None,
     ) -> None:
-        self._findings = LayerFindings(model, inputs, progress)
+        self.calls = calls or LayerCalls(model, inputs)
+        """Chooses the explained call of each layer."""
+        self._findings = LayerFindings(model, inputs, progress, calls=self.calls.recorded)
+        self._model = model
         self._inputs = inputs
         self._given = given
         self._orders = orders
@@ -111,15 +120,21 @@ class LayerLayouts:
             )
 
     def settled(self, compute: Callable[[], Result]) -> Result:
-        """Return `compute()`; if it finds layers unmeasured, they are measured, and it is computed again."""
-        for _ in range(2):  # places, then the order of those whose places are in none
+        """Return `compute()`; if it finds layers whose call is not settled, or unmeasured, that is done, and it is computed again."""
+        for _ in range(3):  # calls, places, then the order of those whose places are in none
             state = torch.get_rng_state()
-            with suppress(UnmeasuredError):
+            with suppress(UnsettledCallError, UnmeasuredError):
                 return compute()
-            torch.set_rng_state(state)  # a network may draw random numbers
+            if not torch.equal(state, torch.get_rng_state()) and self._network_draws():  # else another thread does
+                torch.set_rng_state(state)
             layers, self._unmeasured = self._unmeasured, {}
-            self._findings.measure(layers)
+            if not self.calls.settle(warns=self._warns):
+                self._findings.measure(layers)
         return compute()
+
+    def _network_draws(self) -> bool:
+        with torch.no_grad(), evaluating(self._model):
+            return watched(partial(self._inputs.run, self._model))[1]
 
     def _fit_given(self, tensor: Tensor, path: str, batch: int, size: tuple[int, ...], known: KnownOutput | None) -> Layout:
         layout, shape = self._given, tuple(tensor.shape)

@@ -6,10 +6,10 @@ A path is parsed step by step and looked up among registered child modules only:
 import re
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import nn
 
 from camtool.errors import LayerError, closest
+from camtool.instrumentation.module_state import is_scripted
 
 _STEP = re.compile(r"\[(-?\d+)\]|(?:^|\.)([^.\[\]]+)")
 
@@ -75,13 +75,16 @@ def find_layers(model: nn.Module, layers: Sequence[str | nn.Module]) -> dict[str
     """
     found = dict(find_layer(model, path_of(model, layer) if isinstance(layer, nn.Module) else layer) for layer in layers)
     for path, module in found.items():
-        if isinstance(module, torch.jit.ScriptModule):
+        if is_scripted(module):
             raise LayerError(f"Layer '{path}' is scripted; hooks do not see it. Use the nn.Module it was scripted from.")
     return found
 
 
-def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def walk(model: nn.Module, *, every_path: bool = False) -> Iterator[tuple[str, nn.Module]]:
     """Yield (canonical path, module) for each module below `model`, in definition order, shared ones once.
+
+    Args:
+        every_path: yield a module that has several paths at each of them.
 
     Example:
         >>> from torch import nn
@@ -89,7 +92,7 @@ def walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         >>> [path for path, _ in walk(nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU())))]
         ['[0]', '[1]', '[1][0]']
     """
-    for name, module in model.named_modules():
+    for name, module in model.named_modules(remove_duplicate=not every_path):
         if name:
             path = ""
             for part in name.split("."):

@@ -1,6 +1,7 @@
-"""Tensors in nested tuples, lists and dicts: iteration, mapping, replacement."""
+"""Tensors in nested tuples, lists, dicts and dataclasses: iteration, mapping, replacement."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 
 def tensors_in(output: Any) -> Iterator[Tensor]:
-    """Yield the floating-point tensors in nested tuples, lists and dicts, outermost first."""
+    """Yield the floating-point tensors in nested tuples, lists, dicts and dataclasses, outermost first."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output
@@ -18,10 +19,13 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, (tuple, list)):
         for value in output:
             yield from tensors_in(value)
+    elif _is_dataclass(output):
+        for part in dataclasses.fields(output):
+            yield from tensors_in(getattr(output, part.name))
 
 
 def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a copy of `output` with `change` applied to every tensor in nested tuples, lists and dicts."""
+    """Return a copy of `output` with `change` applied to every tensor in nested tuples, lists, dicts and dataclasses."""
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
@@ -32,7 +36,16 @@ def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(output, (tuple, list)):
         values = [mapped(value, change) for value in output]
         return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+    if _is_dataclass(output):
+        changed = copy.copy(output)  # dataclasses.replace would run __post_init__ again
+        for part in dataclasses.fields(output):
+            object.__setattr__(changed, part.name, mapped(getattr(output, part.name), change))
+        return changed
     return output
+
+
+def _is_dataclass(output: Any) -> bool:
+    return dataclasses.is_dataclass(output) and not isinstance(output, type)
 
 
 def replaced(output: Any, old: Tensor, new: Tensor) -> Any:

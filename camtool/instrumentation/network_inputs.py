@@ -5,7 +5,9 @@ that nothing in a wrong map would show that they were confused.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +15,11 @@ from torch import Tensor, nn
 
 from camtool.axes import Axes, axes_in_transformers
 from camtool.errors import CamtoolError
-from camtool.instrumentation.inputs import Inputs, find_inputs
+from camtool.instrumentation.calls import ThreadHook
+from camtool.instrumentation.copies import with_own_samples
+from camtool.instrumentation.inputs import Inputs, Name, find_inputs
 from camtool.instrumentation.module_state import evaluating
-
-_Name = str | int | tuple[str | int, ...] | None
+from camtool.targets import OutputName
 
 
 class _Argument(NamedTuple):
@@ -33,8 +36,21 @@ class _Reached(BaseException):
     """Ends a forward pass at the network inside; no Exception, which a network may catch."""
 
 
-def network_inputs(model: nn.Module, inputs: Any, name: _Name = None, axes: str | Axes | None = None) -> Inputs:
+def network_inputs(
+    model: nn.Module,
+    inputs: Any,
+    name: Name = None,
+    axes: str | Axes | None = None,
+    per_sample: Collection[Any] | None = None,
+    output: OutputName = None,
+) -> Inputs:
     """Return the inputs with the tensor at `name` (as `find_inputs`) and its axes: `axes`, else those the network is known to take.
+
+    A list of pictures for a network that takes one, as torchvision's detectors, is a batch.
+
+    Other inputs belong to the samples, one part each, as `per_sample` (as `find_inputs`) says, else as the network's own scores show.
+
+    `output` names the part of the network's output that holds the scores.
 
     Known are the inputs of networks of transformers, also inside another module that hands them on, as they are or normalised. All
     others have the axes n, c, spatial.
@@ -49,6 +65,44 @@ def network_inputs(model: nn.Module, inputs: Any, name: _Name = None, axes: str 
         >>> network_inputs(nn.Conv1d(3, 2, 1), torch.zeros(2, 3, 8)).axes.letters
         'ncw'
     """
+    stacked = _stacked(model, inputs)
+    if stacked is not None:
+        return replace(find_inputs(stacked, None, axes, output=output), listed=True)
+    found = replace(_found(model, inputs, name, axes), output=output)
+    if per_sample is not None:
+        return find_inputs(inputs, found.place, found.axes, per_sample, output)
+    return with_own_samples(model, found)
+
+
+def _stacked(model: nn.Module, inputs: Any) -> Tensor | None:
+    """Return the batch (n, c, *spatial) of a list of pictures for a network that takes such a list, as detectors do; None for others.
+
+    Raises:
+        CamtoolError: if the pictures differ in size.
+    """
+    if not (
+        isinstance(inputs, list)
+        and inputs
+        and all(isinstance(item, Tensor) and item.ndim in (2, 3, 4) for item in inputs)
+        and _takes_list(model)
+    ):
+        return None
+    shapes = list(dict.fromkeys(tuple(picture.shape) for picture in inputs))
+    if len(shapes) > 1:
+        raise CamtoolError(
+            f"Expected pictures of one size, whose maps are a batch, got {', '.join(map(str, shapes[:4]))}; try one at a time: [picture]."
+        )
+    return torch.stack(inputs)
+
+
+def _takes_list(model: nn.Module) -> bool:
+    if any(type(part).__name__ == "GeneralizedRCNNTransform" for part in model.modules()):  # of torchvision's detectors
+        return True
+    first = next(iter(inspect.signature(model.forward).parameters.values()), None)
+    return first is not None and bool(re.match(r"(typing\.)?(list|sequence)\[[\w.]*tensor\]", str(first.annotation), re.IGNORECASE))
+
+
+def _found(model: nn.Module, inputs: Any, name: Name, axes: str | Axes | None) -> Inputs:
     if axes is not None:
         return find_inputs(inputs, name, axes)
     if _is_of_transformers(model):
@@ -62,7 +116,7 @@ def network_inputs(model: nn.Module, inputs: Any, name: _Name = None, axes: str 
     return found if argument is None else find_inputs(inputs, name, _known(inner, argument))
 
 
-def _of_transformers(model: nn.Module, inputs: Any, name: _Name) -> Inputs:
+def _of_transformers(model: nn.Module, inputs: Any, name: Name) -> Inputs:
     place = name[-1] if isinstance(name, tuple) and name else name
     arguments = [argument for argument in _arguments(model, inputs) if place in (None, argument.place) or isinstance(inputs, Tensor)]
     known = [argument for argument in arguments if _axes(model, argument)]
@@ -135,7 +189,7 @@ def _received(model: nn.Module, inner: nn.Module, inputs: Inputs) -> list[_Argum
         received.extend((*_arguments(inner, arguments), *_arguments(inner, keywords)))
         raise _Reached
 
-    handle = inner.register_forward_pre_hook(keep, with_kwargs=True)
+    handle = inner.register_forward_pre_hook(ThreadHook(keep), with_kwargs=True)
     try:
         with evaluating(model), torch.no_grad():
             inputs.run(model)

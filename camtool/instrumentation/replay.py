@@ -14,8 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from camtool.errors import CamtoolError
+from camtool.instrumentation.calls import Changes
+from camtool.instrumentation.copies import beside_different, check_copies, first_agrees
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.interception import Change, changed_output
+from camtool.instrumentation.kept import Kept, find_kept
+from camtool.instrumentation.module_state import is_compiled, is_scripted
 from camtool.instrumentation.nested import mapped, tensors_in
+from camtool.targets import scores_in
 
 
 class _NotReplayableError(CamtoolError):
@@ -50,13 +56,19 @@ _MODES = (ReplayMode(views=True, folded=False), ReplayMode(views=False, folded=T
 
 
 class Recording:
-    """Outputs of a network's modules before the first call of `layer`, recorded inside `recording()`."""
+    """Outputs of a network's modules before a call of `layer`, recorded inside `recording()`.
 
-    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+    Args:
+        call: number of the call, from 0; earlier ones are recorded as those of other modules are.
+    """
+
+    def __init__(self, model: nn.Module, layer: nn.Module, call: int = 0) -> None:
         self.model = model
         self.layer = layer
+        self.call = call
         self.answers: list[_Answer] = []
-        """Outputs of the outermost calls, in order; the last is the layer's own."""
+        """Outputs of the outermost calls, in order; the last is that of the layer's call."""
+        self._kept: list[Kept] = []
         self.failure_reason = ""
         """Why the recording cannot be replayed; "" if it can."""
         # Modules that contain the layer had not finished before it; their Python code must run.
@@ -64,8 +76,8 @@ class Recording:
 
     @property
     def complete(self) -> bool:
-        """Whether the layer was called."""
-        return bool(self.answers) and self.answers[-1].module is self.layer
+        """Whether the layer's call was recorded."""
+        return sum(answer.module is self.layer for answer in self.answers) > self.call
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -80,26 +92,21 @@ class Recording:
                 self.answers.append(_Answer(module, copied, bool(tensors), in_place))
 
         def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-            output = forward(*arguments, **keywords)
-            remember(module, (arguments, keywords), output)
-            return output
-
-        is_final = False
-
-        def record_final(module: nn.Module, arguments: Any, output: Any) -> None:
-            nonlocal is_final
-            if self.complete and not is_final:  # as changed by the user's own hooks
-                self.answers[-1].output, is_final = mapped(output, lambda tensor: tensor.detach().clone()), True
+            held = [forward(*arguments, **keywords)]
+            if module is self.layer and not self.complete:
+                self._kept = find_kept(module, held, (arguments, keywords))
+            remember(module, (arguments, keywords), held[0])
+            return held[0]
 
         self.answers.clear()
-        with self.hooked(record_final), self._intercepting(run):
+        with self._intercepting(run):
             yield
         if not self.complete:
             self.failure_reason = "the layer is called inside a module that does not contain it"
 
     @contextmanager
     def answering(self, sample: int, batch: int, copies: int, output: Any, mode: "ReplayMode") -> Iterator[None]:
-        """Return recorded outputs of one sample of `batch`, `copies` times, for module calls, and `output` for that of the layer."""
+        """Return recorded outputs of one sample of `batch`, `copies` times, for module calls, and `output` for the layer's call."""
         rest = iter(self.answers)
 
         def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -108,31 +115,25 @@ class Recording:
                 return forward(*arguments, **keywords)
             if answer.module is not module:
                 raise _NotReplayableError("its modules are called in another order")
-            if module is self.layer:
-                # The user's hooks, called besides the one below, may work in place.
-                return mapped(output, torch.clone) if len(module._forward_hooks) > 1 else output
+            if answer is self.answers[-1]:
+                # The network's own hooks may work in place.
+                given = mapped(output, torch.clone) if module._forward_hooks else output
+                tensors = list(tensors_in(given))
+                for kept in self._kept:
+                    kept.put(tensors, changes)
+                return given
             if not answer.has_inputs or (answer.in_place and not mode.views):
                 return forward(*arguments, **keywords)
             recalled = _of_sample(answer.output, sample, batch, copies, mode)
             return forward(*arguments, **keywords) if recalled is None else recalled
 
-        with self.hooked(_once(lambda _: output)), self._intercepting(run):
+        with self._intercepting(run) as changes:
             yield
 
     @contextmanager
-    def hooked(self, hook: Any) -> Iterator[None]:
-        """Register `hook` behind the layer's own hooks inside the block."""
-        handle = self.layer.register_forward_hook(hook)
-        try:
-            yield
-        finally:
-            handle.remove()
-
-    @contextmanager
-    def _intercepting(self, run: Any) -> Iterator[None]:
+    def _intercepting(self, run: Any) -> Iterator[Changes]:
         """Route every outermost module call through `run`, except those of the modules that contain the layer."""
         inside = False
-        originals: list[tuple[nn.Module, Any]] = []
 
         def wrapper(module: nn.Module) -> Any:
             forward = module.forward
@@ -149,19 +150,13 @@ class Recording:
 
             return intercepted
 
-        try:
+        # Compiled code would be compiled again with what stands in its parts, which are never outermost.
+        compiled = {part for module in self.model.modules() if is_compiled(module) for part in module.modules() if part is not module}
+        with Changes() as changes:
             for module in self.model.modules():
-                if module not in self._enclosing and not isinstance(module, torch.jit.ScriptModule):
-                    changed = wrapper(module)
-                    originals.append((module, vars(module).get("forward")))
-                    vars(module)["forward"] = changed
-            yield
-        finally:
-            for module, forward in originals:
-                if forward is None:
-                    del vars(module)["forward"]
-                else:
-                    vars(module)["forward"] = forward
+                if module not in self._enclosing and module not in compiled and not is_scripted(module):
+                    changes.replace_forward(module, wrapper(module))
+            yield changes
 
 
 def _of_sample(output: Any, sample: int, batch: int, copies: int, mode: ReplayMode) -> Any:
@@ -205,7 +200,7 @@ class Replay:
         self._batch_axis = batch_axis
         self._inputs = inputs
         self._batch = len(inputs.picture)
-        self._expected = [tensor.detach() for tensor in tensors_in(output)]
+        self._expected = scores_in(output, batch=self._batch).detach()
         self._mode = _MODES[0]
         self.status = recording.failure_reason and f"full forward passes: {recording.failure_reason}"
         """"" before the first use, then "replay", or why whole forward passes are made."""
@@ -233,20 +228,25 @@ class Replay:
             self.status = ""
 
     def _try(self) -> None:
-        """Replay two copies of the first sample's own activations, and use the replay if the output is the same."""
-        pair = self.activations.narrow(self._batch_axis, 0, 1).repeat_interleave(2, dim=self._batch_axis)
-        failure = ""
+        """Replay the first sample's own activations beside different ones, and use the replay if the scores are the same.
+
+        Otherwise whole forward passes must give them.
+        """
+        beside = beside_different(self.activations, axis=self._batch_axis, batch=self._batch)
+        count, failure = beside.shape[self._batch_axis], ""
         for self._mode in _MODES:
             try:
                 with torch.no_grad():
-                    outputs = list(tensors_in(self._tail(0, pair)))
+                    output = self._tail(0, beside.clone())
+                agrees = first_agrees(output, count, self._expected)
             except Exception as error:  # noqa: BLE001 - networks raise anything on unexpected input
                 failure = " ".join(str(error).split())[:200]
                 continue
-            failure = "its output differs for the same activations"
-            if len(outputs) == len(self._expected) and all(map(_agree_on_first, outputs, self._expected)):
+            if agrees:
                 self.status = REPLAYED
                 return
+            failure = "its output differs for the same activations"
+        check_copies(self._recording.model, self._inputs, self._expected, lambda: self.whole(0, beside.clone()), count)
         self.status = f"full forward passes: {failure}"
 
     def _tail(self, sample: int, activations: Tensor) -> Any:
@@ -257,8 +257,8 @@ class Replay:
 
     def whole(self, sample: int, activations: Tensor) -> Any:
         """Return the same from whole forward passes of the network with the layer's output replaced."""
-        exchange = _once(lambda output: _with_tensor(output, self._index, activations))
-        with self._recording.hooked(exchange):
+        exchange = _at(self._recording.call, lambda output: _with_tensor(output, self._index, activations))
+        with changed_output(self._recording.layer, exchange):
             return self._inputs.sample(sample).repeated(activations.shape[self._batch_axis]).run(self._recording.model)
 
     def _output(self, sample: int, activations: Tensor) -> Any:
@@ -269,25 +269,12 @@ class Replay:
         return _with_tensor(output, self._index, activations)
 
 
-def _once(change: Callable[[Any], Any]) -> Callable[[nn.Module, Any, Any], Any]:
-    """Return a forward hook that changes the output of a module's first call."""
+def _at(number: int, change: Callable[[Any], Any]) -> Change:
+    """Return what changes the output of one of a module's calls."""
     calls = itertools.count()
-    return lambda *call: change(call[-1]) if next(calls) == 0 else None
+    return lambda *call: change(call[-1]) if next(calls) == number else None
 
 
 def _with_tensor(output: Any, index: int, activations: Tensor) -> Any:
     old = list(tensors_in(output))[index]
     return mapped(output, lambda tensor: activations if tensor is old else tensor)
-
-
-def _agree_on_first(output: Tensor, expected: Tensor) -> bool:
-    # A network may squeeze away a batch of one, as LeNet-5 of mmpretrain.
-    first = expected[:1] if expected.ndim == output.ndim else expected.unsqueeze(0)
-    return output.shape[1:] == first.shape[1:] and (not first.numel() or _agree(output, first))
-
-
-def _agree(output: Tensor, expected: Tensor) -> bool:
-    scale = expected.abs().amax().clamp(min=torch.finfo(expected.dtype).tiny)
-    # 3e-4 of float32: other kernels for another batch, not other mathematics; of bfloat16 the root of eps would be 9 %.
-    tolerance = min(torch.finfo(expected.dtype).eps ** 0.5, 0.02)
-    return bool((output - expected).abs().amax() <= tolerance * scale)

@@ -4,10 +4,10 @@ A slab is a range of the input along one spatial axis. Seeded noise of the input
 else unchanged; the squared change of each element of each axis of a tensor, slab by slab, tells where in the input it looks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from camtool.functional import to_float32
 from camtool.instrumentation.batching import Progress
+from camtool.instrumentation.calls import ThreadHook
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.nested import tensors_in
+from camtool.instrumentation.randomness import SameRandomNumbers
 from camtool.layouts.localisation import Responses
 
 SLABS = 8
@@ -47,22 +49,28 @@ def sketched(tensor: Tensor) -> Sketch:
     return Sketch(tuple(tensor.shape), torch.finfo(tensor.dtype).eps, _samples(tensor.detach()))
 
 
-def layer_sketches(model: nn.Module, layers: Mapping[str, nn.Module]) -> Callable[[Inputs], Sketches]:
-    """Return a function that runs the network and returns the sketches of the first output of each layer; its hooks do not stay."""
+def layer_sketches(model: nn.Module, layers: Mapping[str, nn.Module], calls: Mapping[str, int]) -> Callable[[Inputs], Sketches]:
+    """Return a function that runs the network and returns the sketches of one output of each layer; its hooks do not stay.
+
+    Args:
+        calls: by path of layers that are called several times: the number of the call; the first of the others.
+    """
 
     def run(inputs: Inputs) -> Sketches:
         seen: dict[str, list[Sketch]] = {}
+        counts = dict.fromkeys(layers, 0)
 
         def remember(path: str) -> Callable[[nn.Module, Any, Any], None]:
             def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-                if path not in seen:
+                if counts[path] == calls.get(path, 0):
                     seen[path] = [sketched(tensor) for tensor in tensors_in(output)]
+                counts[path] += 1
 
             return hook
 
         with ExitStack() as stack:
             for path, module in layers.items():
-                stack.callback(module.register_forward_hook(remember(path)).remove)
+                stack.callback(module.register_forward_hook(ThreadHook(remember(path))).remove)
             inputs.run(model)
         return seen
 
@@ -93,13 +101,11 @@ def measure_responses(
     size = picture.shape[2:]
     most = SLABS_OF_VOLUMES if sum(length > 1 for length in size) > 2 else SLABS
     counts = [0 if length == 1 else min(count, length) for length, count in zip(size, slabs or [most] * len(size), strict=True)]
-    noise = _noise(picture, seed, strength)
+    noise = noise_like(picture, seed, strength)
     places = [(axis, slab) for axis, count in enumerate(counts) for slab in range(count)]
     with evaluating(model), torch.no_grad():
-        with _seeded(picture, seed):
-            before = run(inputs)
-        with _seeded(picture, seed):
-            again = run(inputs)
+        same = SameRandomNumbers(picture.device, seed)
+        before, again = same(partial(run, inputs)), same(partial(run, inputs))
         found = {
             path: [_empty(sketch, _twin(again, path, index, sketch), counts) for index, sketch in enumerate(tensors)]
             for path, tensors in before.items()
@@ -110,8 +116,7 @@ def measure_responses(
             disturbed = picture.clone()
             start, stop = slab * size[axis] // counts[axis], (slab + 1) * size[axis] // counts[axis]
             disturbed[:1].narrow(2 + axis, start, stop - start).add_(noise.narrow(2 + axis, start, stop - start))
-            with _seeded(picture, seed):
-                after = run(inputs.with_picture(disturbed))
+            after = same(partial(run, inputs.with_picture(disturbed)))
             for path, tensors in before.items():
                 for index, sketch in enumerate(tensors):
                     twin = _twin(after, path, index, sketch)
@@ -122,18 +127,11 @@ def measure_responses(
     return found
 
 
-@contextmanager
-def _seeded(picture: Tensor, seed: int) -> Iterator[None]:
-    """Give the network the same random numbers in every pass, as for random masks and functional dropout, and leave no trace of it."""
-    with torch.random.fork_rng([picture.device] if picture.is_cuda else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _noise(picture: Tensor, seed: int, strength: float) -> Tensor:
+def noise_like(picture: Tensor, seed: int = 0, strength: float = 1.0) -> Tensor:
+    """Return seeded noise (1, c, *spatial), the same on every device, of a picture's own spread, or 1 if it has none, times `strength`."""
     first = to_float32(picture[:1].detach())
     # Not a seed that the input itself may be drawn with: twice the input is the input for a network that normalises.
-    noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(NOISE + seed)).to(first)
+    noise = torch.randn(first.shape, generator=torch.Generator(device="cpu").manual_seed(NOISE + seed), device="cpu").to(first)
     spread = first.std(correction=0)
     return (noise * strength * (spread if spread > 0 else 1)).to(picture.dtype)
 
@@ -147,9 +145,9 @@ def _twin(sketches: Sketches, path: str, index: int, sketch: Sketch) -> Sketch |
 def _samples(tensor: Tensor) -> list[Tensor]:
     """Return for each axis (length, samples) numbers of the tensor at evenly spread places, the same for each element of the axis."""
     if tensor.ndim < 3 or tensor.numel() == 0:
-        return [torch.zeros(0) for _ in tensor.shape]
+        return [torch.zeros(0, device="cpu") for _ in tensor.shape]
     return [
-        torch.zeros(0) if slices is None else to_float32(tensor[slices].movedim(axis, 0).flatten(1)).clone()
+        torch.zeros(0, device="cpu") if slices is None else to_float32(tensor[slices].movedim(axis, 0).flatten(1)).clone()
         for axis, slices in enumerate(_slices(tuple(tensor.shape)))
     ]
 
@@ -170,11 +168,11 @@ def _slices(shape: tuple[int, ...]) -> list[tuple[slice, ...] | None]:
 
 
 def _empty(sketch: Sketch, again: Sketch | None, counts: Sequence[int]) -> Responses:
-    zeros = [[torch.zeros(len(sample), count) for count in counts] for sample in sketch.samples]
+    zeros = [[torch.zeros(len(sample), count, device="cpu") for count in counts] for sample in sketch.samples]
     unrest = []
     for axis, sample in enumerate(sketch.samples):
         if again is None:
-            unrest.append(torch.full((len(sample),), torch.inf))
+            unrest.append(torch.full((len(sample),), torch.inf, device="cpu"))
         else:
             unrest.append(_mean_square(sample - again.samples[axis]))
     scale = [_mean_square(sample) for sample in sketch.samples]
@@ -190,4 +188,4 @@ def _add(responses: Responses, before: Sketch, after: Sketch, axis: int, slab: i
 
 
 def _mean_square(samples: Tensor) -> Tensor:
-    return samples.square().mean(dim=1).nan_to_num(nan=torch.inf).cpu() if len(samples) else torch.zeros(0)
+    return samples.square().mean(dim=1).nan_to_num(nan=torch.inf).cpu() if len(samples) else torch.zeros(0, device="cpu")

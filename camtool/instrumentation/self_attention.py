@@ -202,7 +202,10 @@ def find_blocks(layers: Sequence[Attention], method: str) -> list[str]:
     """
     chains = [enclosing(layer.path) for layer in layers]
     shared = sum(1 for _ in itertools.takewhile(lambda paths: len(set(paths)) == 1, zip(*chains, strict=False)))
-    blocks = [chain[shared] if len(chain) > shared else "" for chain in chains]
+    # A block that is called again and again has no module around all layers but the one around itself.
+    blocks = [
+        chain[shared] if len(chain) > shared else next(reversed(layer.outputs), "") for layer, chain in zip(layers, chains, strict=True)
+    ]
     for layer, block in zip(layers, blocks, strict=True):
         if block not in layer.outputs:
             raise MethodError(

@@ -5,6 +5,7 @@ Every layer is captured in one forward pass; one backward pass gives the share o
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,14 +16,20 @@ from torch import Tensor, nn
 from camtool.errors import LayerError, times
 from camtool.instrumentation.activations import Capture, CapturedLayer
 from camtool.instrumentation.batching import Progress
+from camtool.instrumentation.differentiation import gradients_of, mutations_allowed
 from camtool.instrumentation.inputs import Inputs
+from camtool.instrumentation.layer_calls import Call, LayerCalls
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import enclosing, walk
-from camtool.instrumentation.module_state import evaluating
+from camtool.instrumentation.module_state import evaluating, is_quantised, is_scripted
+from camtool.instrumentation.responses import noise_like
 from camtool.layouts import Layout, Reading
-from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, find_logits, resolve_targets, scores
+from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, resolve_targets, scores, scores_in
 
 LAST_NORM = "last-norm"
+_DISCONNECTED = (
+    "no layer's output is connected to the score, as where the model itself has torch.no_grad() or torch.inference_mode() around its layers"
+)
 
 _PARTS_OF_PROJECTIONS = (nn.Linear, nn.Dropout, nn.Identity)
 
@@ -119,33 +126,54 @@ class Probe:
         return usable
 
 
-def probed(model: nn.Module, inputs: Inputs, targets: Any = None, layout: Layout | None = None, progress: Progress | None = None) -> Probe:
+def probed(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: Any = None,
+    layout: Layout | None = None,
+    progress: Progress | None = None,
+    call: Call = None,
+) -> Probe:
     """Return every layer's measurements on the first sample, with gradients for its target (default: predicted class).
+
+    Of a constant picture, noise is measured if the network and the targets take it: behind a ReLU nothing of zeros may have a gradient, and
+    layers that differ return the same.
 
     Args:
         layout: the user's layout, if any.
         progress: called while layers are measured as `progress(description, done, total)`.
+        call: of layers that are called several times, as of `LayerCalls`.
     """
-    layouts = LayerLayouts(model, inputs, layout, progress=progress, orders=(), warns=False)
-    found = layouts.settled(partial(_probe, model, inputs, layouts, targets))
+    if _is_constant(inputs.picture):
+        with suppress(Exception):  # a detector may find no such box in noise
+            return _probed(model, inputs.with_picture(inputs.picture + noise_like(inputs.picture)), targets, layout, progress, call)
+    return _probed(model, inputs, targets, layout, progress, call)
+
+
+def _probed(model: nn.Module, inputs: Inputs, targets: Any, layout: Layout | None, progress: Progress | None, call: Call) -> Probe:
+    calls = LayerCalls(model, inputs, targets, call)
+    layouts = LayerLayouts(model, inputs, layout, progress=progress, orders=(), warns=False, calls=calls)
+    found = layouts.settled(partial(mutations_allowed, partial(_probe, model, inputs, layouts, targets)))
     # The order of tokens takes many passes; it is needed where nothing that is known is as deep.
     deepest = max((layer.record.order for layer in found.layers if layer.usable), default=-1)
     deeper = [layer.path for layer in found.layers if layer.path in layouts.unordered and layer.record.order > deepest]
     if not deeper:
         return found
-    layouts = LayerLayouts(model, inputs, layout, progress=progress, orders=deeper, warns=False)
-    return layouts.settled(partial(_probe, model, inputs, layouts, targets))
+    layouts = LayerLayouts(model, inputs, layout, progress=progress, orders=deeper, warns=False, calls=calls)
+    return layouts.settled(partial(mutations_allowed, partial(_probe, model, inputs, layouts, targets)))
 
 
 def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any = None) -> Probe:
     """Return every layer's measurements on the first sample, with gradients for its target (default: predicted class)."""
-    modules = dict(walk(model))
+    # Hooks see no scripted part, so that nothing of it can be measured.
+    modules = {path: module for path, module in walk(model) if not is_scripted(module)}
     batch = len(inputs.picture)
     fit = partial(layouts.fit, batch=batch, input_size=inputs.picture.shape[2:])
-    with evaluating(model), Capture(modules, fit, differentiate=True) as capture:
+    with evaluating(model), Capture(modules, fit, differentiate=True, calls=layouts.calls.recorded) as capture:
         output = inputs.run(model)
+        layouts.calls.require(capture.counts)
         layouts.require_measured()
-        logits = find_logits(output, batch=batch)
+        logits = scores_in(output, batch=batch)
         with torch.enable_grad():
             resolved, _ = resolve_targets(targets, logits)
             asked = [_plain(row[0], logits) for row in resolved]
@@ -156,13 +184,15 @@ def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
         fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records)]
-        failure = "" if score.requires_grad else "no layer's output is connected to the score"
+        failure = "" if score.requires_grad else _DISCONNECTED
+        if is_quantised(model):
+            failure = "the network is quantised, and its integer layers have no gradient, so that a layer must be named"
         if not fitted:
             failure = _nothing_fits(layers)
         tensors = [layer.record.activations for layer in fitted if layer.record.activations is not None]
         gradients: tuple[Tensor | None, ...] = (None,) * len(fitted)
         if score.requires_grad and tensors:
-            gradients = torch.autograd.grad(score, tensors, allow_unused=True)
+            gradients = gradients_of(score, tensors, allow_unused=True)
     input_size = tuple(inputs.picture.shape[2:])
     for layer, gradient in zip(fitted, gradients, strict=True):
         layout = layer.record.layout
@@ -177,6 +207,11 @@ def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any
             layer.gradient_share = (maps[0] != 0).any(dim=0).float().mean().item()
             layer.is_scores = classes is not None and _holds_classes(gradient, maps, classes)
     return Probe(layers, input_size, failure)
+
+
+def _is_constant(picture: Tensor) -> bool:
+    first = picture[0].flatten(1)
+    return bool((first == first[:, :1]).all())
 
 
 def _plain(target: Target, logits: Output) -> Target:

@@ -130,7 +130,7 @@ class Localisation:
         # (cells, cells): the sum of the elements that are the same number of steps into a row, at each cell.
         folded = shares[:whole].unflatten(0, (-1, cells)).sum(dim=0)
         folded[: self.length - whole] += shares[whole:]
-        steps = torch.arange(cells)
+        steps = torch.arange(cells, device="cpu")
         return folded[steps, (steps - steps.unsqueeze(1)) % cells].sum(dim=1).max().item() / self.length
 
     def sharpness(self, axis: int) -> float:
@@ -156,7 +156,7 @@ class Localisation:
     def centres(self, axis: int) -> Tensor:
         """Return (length): the centroid of each element's answers along one axis, in slabs."""
         profile = self._profiles[axis]
-        return profile @ torch.arange(profile.shape[1], dtype=profile.dtype)
+        return profile @ torch.arange(profile.shape[1], dtype=profile.dtype, device="cpu")
 
     def neighbourhood(self) -> float:
         """Return how much elements next to each other look at one place: the largest correlation over axes, weighted."""
@@ -167,7 +167,7 @@ class Localisation:
 
     def correlation(self, kept: Tensor, grid: Sequence[int], active: Sequence[int]) -> float:
         """Return the smallest correlation over axes between the centroids of the elements `kept` and the coordinates of the cells."""
-        coordinates = torch.unravel_index(torch.arange(len(kept)), tuple(grid))
+        coordinates = torch.unravel_index(torch.arange(len(kept), device="cpu"), tuple(grid))
         smallest = 1.0
         for axis in active:
             if grid[axis] > 1:
@@ -198,6 +198,6 @@ def weighted_correlation(first: Tensor, second: Tensor, weights: Tensor) -> floa
 @cache
 def _overlap(cells: int, slabs: int) -> Tensor:
     """Return (cells, slabs): the share of each cell that lies in each slab."""
-    starts, ends = torch.arange(cells).unsqueeze(1) / cells, torch.arange(1, cells + 1).unsqueeze(1) / cells
-    lower, upper = torch.arange(slabs) / slabs, torch.arange(1, slabs + 1) / slabs
+    starts, ends = torch.arange(cells, device="cpu").unsqueeze(1) / cells, torch.arange(1, cells + 1, device="cpu").unsqueeze(1) / cells
+    lower, upper = torch.arange(slabs, device="cpu") / slabs, torch.arange(1, slabs + 1, device="cpu") / slabs
     return (torch.minimum(ends, upper) - torch.maximum(starts, lower)).clamp(min=0) * cells

@@ -157,7 +157,7 @@ def _agreement(places: Localisation, axis: int, active: Sequence[int]) -> tuple[
     # Tokens one after the other look from top to bottom, too, but each at one column; a row looks at all columns.
     if any(places.sharpness(other) > places.sharpness(axis) for other in active):
         return 0.0, 0.0
-    order = torch.arange(places.length, dtype=torch.float32)
+    order = torch.arange(places.length, dtype=torch.float32, device="cpu")
     correlation = weighted_correlation(places.centres(axis), order, places.weights)
     shares = places.shares(axis, places.length).diagonal().mean().item()
     if places.length <= SHORT and places.sharpness(axis) < SHARP:
@@ -222,7 +222,7 @@ def positions_among(responses: Responses, axis: int) -> torch.Tensor:
     """Return the indices of the elements of an axis that look at a place; all, if more than a few do not."""
     weights = Localisation(responses.own[axis], responses.by_axis[axis]).weights
     looking = weights > HALF * weights.median()
-    return looking.nonzero().flatten() if int((~looking).sum()) <= MAX_EXTRA_TOKENS else torch.arange(len(weights))
+    return looking.nonzero().flatten() if int((~looking).sum()) <= MAX_EXTRA_TOKENS else torch.arange(len(weights), device="cpu")
 
 
 def grids_of(cells: int, size: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -241,7 +241,7 @@ def agreement(layout: Layout, responses: Responses, finding: Finding, size: Sequ
     if not finding.depends:
         return finding.reason
     shape = responses.shape
-    numbers = torch.arange(math.prod(shape), dtype=torch.float64).reshape(shape)
+    numbers = torch.arange(math.prod(shape), dtype=torch.float64, device="cpu").reshape(shape)
     if finding.layout is not None:
         given, measured = layout.to_maps(numbers, size), finding.layout.to_maps(numbers, size)
         if given.shape == measured.shape and torch.equal(given, measured):

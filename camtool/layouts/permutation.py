@@ -16,17 +16,17 @@ def measured_cells(responses: Responses, axis: int, grid: Sequence[int], tokens:
     Args:
         tokens: indices of the tokens that are positions, in order; None: all.
     """
-    tokens = torch.arange(responses.shape[axis]) if tokens is None else tokens
+    tokens = torch.arange(responses.shape[axis], device="cpu") if tokens is None else tokens
     count = len(tokens)
-    token_cells = torch.zeros(count, dtype=torch.long)
+    token_cells = torch.zeros(count, dtype=torch.long, device="cpu")
     for spatial, cells in enumerate(grid):
-        groups = torch.zeros(count, dtype=torch.long)
+        groups = torch.zeros(count, dtype=torch.long, device="cpu")
         if cells > 1:
             answers = responses.own[axis][spatial][tokens]
             sharpened = (answers - answers.amin(dim=1, keepdim=True)) ** 2
             total = sharpened.sum(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-            centres = sharpened @ torch.arange(answers.shape[1], dtype=answers.dtype) / total
-            groups[centres.argsort(stable=True)] = torch.arange(count) * cells // count
+            centres = sharpened @ torch.arange(answers.shape[1], dtype=answers.dtype, device="cpu") / total
+            groups[centres.argsort(stable=True)] = torch.arange(count, device="cpu") * cells // count
         token_cells = token_cells * cells + groups
     order = token_cells.argsort(stable=True)
-    return tokens[order].reshape(tuple(grid)) if torch.equal(token_cells[order], torch.arange(count)) else None
+    return tokens[order].reshape(tuple(grid)) if torch.equal(token_cells[order], torch.arange(count, device="cpu")) else None

@@ -74,10 +74,10 @@ class Rearranged(Layout):
 
 def _numbers(shape: Sequence[int]) -> Tensor:
     """Return a tensor whose numbers are their own places."""
-    return torch.arange(math.prod(shape), dtype=torch.float64).reshape(tuple(shape))
+    return torch.arange(math.prod(shape), dtype=torch.float64, device="cpu").reshape(tuple(shape))
 
 
 def _follows_samples(maps: Tensor, shape: Sequence[int], axis: int) -> bool:
     """Return whether the maps of each sample hold numbers of one element of an axis alone."""
     places = torch.unravel_index(maps.flatten(1).round().long().clamp(0, math.prod(shape) - 1), tuple(shape))[axis]
-    return bool((places == torch.arange(len(maps)).unsqueeze(1)).all())
+    return bool((places == torch.arange(len(maps), device="cpu").unsqueeze(1)).all())

@@ -95,7 +95,7 @@ def find_token_grids(
 
 def positions_left_out(places: Localisation, fit: TokenFit) -> int:
     """Return the number of tokens that are no positions in a reading, but look at a place as those do that are."""
-    kept = torch.zeros(places.length, dtype=torch.bool)
+    kept = torch.zeros(places.length, dtype=torch.bool, device="cpu")
     kept[cell_indices(fit.grid, fit.order, fit.front, fit.gap).flatten()] = True
     return int((places.weights[~kept] > HALF * places.weights[kept].mean()).sum())
 
@@ -166,8 +166,8 @@ def _sums(places: Localisation, grid: tuple[int, ...], order: tuple[int, ...], a
     """Return (extra + 1, cells + 1): scores of the first 0, 1, … positions, if they start at each of the possible tokens."""
     count = math.prod(grid)
     extra = places.length - count
-    coordinates = torch.unravel_index(torch.arange(count), [grid[axis] for axis in order])
-    starts = torch.arange(extra + 1).unsqueeze(1) + torch.arange(count)
+    coordinates = torch.unravel_index(torch.arange(count, device="cpu"), [grid[axis] for axis in order])
+    starts = torch.arange(extra + 1, device="cpu").unsqueeze(1) + torch.arange(count, device="cpu")
     gains = torch.stack([places.gains(axis, grid[axis], starts, coordinates[order.index(axis)]) for axis in active]).mean(dim=0)
     # Of a signal nothing else tells where extra tokens stand; in a picture a row that hardly answers is still a row.
     silent = (1 - places.weights / SILENT).clamp(min=0) if len(active) == 1 else 0

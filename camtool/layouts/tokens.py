@@ -55,7 +55,7 @@ def cell_indices(grid: Sequence[int], order: Sequence[int], front: int = 0, midd
         front: number of tokens in front of the positions.
         middle: (positions before it, number of tokens) of a gap between positions.
     """
-    cells = torch.arange(math.prod(grid))
+    cells = torch.arange(math.prod(grid), device="cpu")
     cells = torch.where(cells < middle[0], cells, cells + middle[1]) + front
     return cells.unflatten(0, [grid[axis] for axis in order]).permute([list(order).index(axis) for axis in range(len(grid))])
 

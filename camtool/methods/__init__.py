@@ -43,12 +43,16 @@ from camtool.methods.input._base import InputMethod as InputMethod
 from camtool.methods.input.full_grad import FullGrad as FullGrad
 from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackprop
 from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
+from camtool.methods.input.integrated_gradients import IntegratedGradients as IntegratedGradients
+from camtool.methods.input.saliency import Saliency as Saliency
+from camtool.methods.input.smooth_grad import SmoothGrad as SmoothGrad
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
 from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
 from camtool.methods.perturbation.faster_score_cam import FasterScoreCAM as FasterScoreCAM
 from camtool.methods.perturbation.group_cam import GroupCAM as GroupCAM
 from camtool.methods.perturbation.is_cam import ISCAM as ISCAM
 from camtool.methods.perturbation.lift_cam import LIFTCAM as LIFTCAM
+from camtool.methods.perturbation.occlusion import Occlusion as Occlusion
 from camtool.methods.perturbation.opti_cam import OptiCAM as OptiCAM
 from camtool.methods.perturbation.poly_cam import PolyCAM as PolyCAM
 from camtool.methods.perturbation.recipro_cam import ReciproCAM as ReciproCAM

@@ -23,8 +23,8 @@ LAYERS, ATTENTION, INPUT = "layers", "attention", "input"
 
 
 @runtime_checkable
-class ModelQueries(Protocol):
-    """Queries of the network beyond one forward pass; scores are those of the explained target.
+class InputQueries(Protocol):
+    """Queries of the network about other inputs; scores are those of the explained target.
 
     Methods have no access to the network itself. The engine decides how many copies are run at once; results do not depend on it.
     """
@@ -34,14 +34,22 @@ class ModelQueries(Protocol):
     scores: Float[Tensor, " n"]
     """Scores of the unaltered inputs."""
 
-    def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
-        """Return the scores of `count` copies of the layer's activations (n, c, *spatial); only the network's tail is run."""
-
     def scores_of_inputs(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
         """Return the scores of `count` copies of the inputs."""
 
     def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
         """Return the scores of other inputs, and the gradients of the scores with respect to these inputs."""
+
+    def report(self, done: int, total: int) -> None:
+        """Report the progress of a method that queries step by step; queries of many copies report it themselves."""
+
+
+@runtime_checkable
+class ModelQueries(InputQueries, Protocol):
+    """Queries of the network at one layer, beside those about other inputs."""
+
+    def scores_of_activations(self, count: int, copies: Copies) -> Float[Tensor, "n count"]:
+        """Return the scores of `count` copies of the layer's activations (n, c, *spatial); only the network's tail is run."""
 
     def contributions_from_zero(self) -> Maps:
         """Return each activation's contribution to the score minus that of zero activations, by DeepLIFT's rescale rule; (n, c, *spatial).
@@ -52,9 +60,6 @@ class ModelQueries(Protocol):
 
     def evidence_of(self, inputs: Sequence[Float[Tensor, "n channels *size"]], *, gradients: bool = True) -> "list[Evidence]":
         """Return the evidence of other inputs at the same layer, with or without gradients."""
-
-    def report(self, done: int, total: int) -> None:
-        """Report the progress of a method that queries step by step; queries of many copies report it themselves."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ class Needs:
     """Gradients of the score of each attention layer's own tokens."""
     bias_gradients: bool = False
     """Gradients at the biases of all layers."""
+    input_gradients: bool = False
+    """Gradients at the input, from the shared pass."""
     guided_gradients: bool = False
     """Gradients through guided ReLUs."""
     same_queries_for_all_targets: bool = False
@@ -155,6 +162,16 @@ class BaseMethod:
     def target(self, target: Target) -> Target:
         """Return the target that the method explains instead of `target`; TargetError if it cannot explain `target`."""
         return target
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        """Return about how many passes of the network, or of its tail, a map takes besides the one that all methods share.
+
+        Args:
+            channels: of the target layer; 0 without one.
+            cells: positions of the target layer.
+            size: of the input, by spatial axis.
+        """
+        return 0
 
     def raw_map(self, evidence: Any) -> RawMap:
         """Return the raw map (n, *spatial), signed."""

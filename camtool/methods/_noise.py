@@ -33,6 +33,6 @@ class Noise:
         axes = tuple(range(1, plain.ndim))
         scale = self._sigma * (plain.amax(dim=axes, keepdim=True) - plain.amin(dim=axes, keepdim=True))
         # Drawn on the CPU: the same noise on every device; not the global generator, which is the caller's.
-        generator = torch.Generator().manual_seed(self._seed)
-        draws = (torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64) for _ in range(self._samples))
+        generator = torch.Generator(device="cpu").manual_seed(self._seed)
+        draws = (torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu") for _ in range(self._samples))
         return [(plain + scale * draw.to(plain.device, plain.dtype)).to(inputs.dtype) for draw in draws]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from camtool.errors import TargetError, closest
+from camtool.errors import TargetError, closest, some
+from camtool.words import one_line, shortened
 
 
 def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: int) -> tuple[list[str] | None, str]:
@@ -24,7 +25,7 @@ def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: in
 
 
 def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
-    """Return the index of a class given by index, name or one of the name's comma-separated synonyms (case-insensitive).
+    """Return the index of a class given by index, name, one of the name's comma-separated synonyms, or words in one (case-insensitive).
 
     Raises:
         TargetError: if no class matches (the message has the closest names), or several do (it lists their indices).
@@ -42,20 +43,40 @@ def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
     if names is None:
         raise TargetError(f"Class '{wanted}' is unknown: the classes of this network have no names. Give an index, 0 to {classes - 1}.")
     folded = text.casefold()
-    exact = [index for index, name in enumerate(names) if name.casefold() == folded]
-    matches = exact or [index for index, name in enumerate(names) if folded in [part.strip() for part in name.casefold().split(",")]]
-    if not matches:
-        synonyms = [part.strip() for name in names for part in name.split(",")]
-        raise TargetError(f"No class '{wanted}'{closest(wanted, synonyms)}.")
+    lines = [one_line(name).casefold() for name in names]  # a name with a line break or an escape code is typed as it is shown
+    exact = [index for index, line in enumerate(lines) if folded in (line, names[index].casefold())]
+    matches = exact or [index for index, line in enumerate(lines) if folded in [part.strip() for part in line.split(",")]]
     if len(matches) > 1:
-        listed = ", ".join(f"{index} ({names[index]})" for index in matches)
+        listed = ", ".join(f"{index} ({shortened(one_line(names[index]))})" for index in matches)
         raise TargetError(f"Class name '{wanted}' is ambiguous; give one of the indices: {listed}.")
-    return matches[0]
+    return matches[0] if matches else _class_with_words(wanted, lines, names)
+
+
+_MOST_CANDIDATES = 12
+
+
+def _class_with_words(wanted: str, lines: Sequence[str], names: Sequence[str]) -> int:
+    """Return the only class with these words in its name; TargetError if there is none, or if there are several."""
+    word = re.compile(rf"(?<![^\W_]){re.escape(wanted.strip().casefold())}(?![^\W_])")
+    synonyms = [part.strip() for name in names for part in name.split(",")]
+    found = {index: next((part.strip() for part in line.split(",") if word.search(part)), "") for index, line in enumerate(lines)}
+    found = {index: part for index, part in found.items() if part} if wanted.strip() else {}
+    if not found:
+        raise TargetError(f"No class '{wanted}'{closest(wanted, synonyms)}.")
+    if len(found) > 1:
+        listed = some([f"{index} ({shortened(part)})" for index, part in found.items()], _MOST_CANDIDATES)
+        raise TargetError(f"No class is called '{wanted}', but {len(found)} have it in their names; give one of the indices: {listed}.")
+    return next(iter(found))
 
 
 def short_name(name: str) -> str:
-    """Return the first of the comma-separated synonyms of a class name."""
-    return name.split(",", maxsplit=1)[0].strip()
+    r"""Return the first of the comma-separated synonyms of a class name, in one line and of at most 60 characters.
+
+    Example:
+        >>> short_name("red\n fox, Vulpes vulpes")
+        'red fox'
+    """
+    return shortened(one_line(name.strip().split(",", maxsplit=1)[0]))
 
 
 def label(index: int, names: Sequence[str] | None) -> str:

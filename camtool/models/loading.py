@@ -1,20 +1,25 @@
 """Build a network from a config and a checkpoint: model in eval mode, preprocessing, class names."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from camtool.axes import Axes
 from camtool.config.loading import LoadedConfig
 from camtool.datasets.class_names import names_in_checkpoint
-from camtool.errors import CamtoolError, CheckpointError
-from camtool.models.checkpoints import Checkpoint, KeyCounts, best_fit, load_into
+from camtool.errors import CamtoolError, CheckpointError, some
+from camtool.io.pillow import Reading
+from camtool.models.checkpoints import Checkpoint, KeyCounts, load_into
 from camtool.models.class_labels import fitting_names, probabilities
+from camtool.models.filling import own_tensors
 from camtool.models.sources import Source, find_source
 from camtool.models.sources._base import Preprocess
+from camtool.models.sources.preprocessing import reading_of
 
 RANDOM_SPREAD = 0.02  # zero-initialised heads (MAE, DeiT) would have no gradient
 
@@ -35,8 +40,26 @@ class Network:
     _meta: dict[str, Any] = field(default_factory=dict, repr=False)
     keys: KeyCounts | None = None
     """Numbers of keys loaded from the checkpoint; None: random weights."""
+    wrapper: str = ""
+    """The names before the weights' own in the checkpoint, such as "state_dict_ema.module"; "" if there are none."""
     names_of_data: Sequence[str] | None = field(default=None, repr=False)
     """Class names of the data set at hand, used if neither checkpoint nor config names the classes."""
+    gives_probabilities: bool | None = field(default=None, repr=False)
+    """Whether the network's outputs are probabilities already; None: not known yet."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the config says that picture files are read."""
+        return reading_of(self.source.loaded)
+
+    @property
+    def shown(self) -> Sequence[int]:
+        """Which channels of its input are looked at, as red, green and blue or one; () where pictures are RGB."""
+        return getattr(self.preprocess, "shown", ())
+
+    def blank(self) -> np.ndarray:
+        """Return a black picture, as `preprocess` takes it."""
+        return getattr(self.preprocess, "blank", np.zeros((256, 256, 3), np.uint8))
 
     def inputs(self, pictures: Tensor, axes: str | None = None) -> Any:
         """Return the network's call arguments for preprocessed pictures (n, c, h, w).
@@ -76,7 +99,7 @@ def load_network(
 
     Raises:
         ConfigError: if the network or its preprocessing cannot be built.
-        CheckpointError: if the weights are missing, unsafe, unreadable or of another network.
+        CheckpointError: if the weights are missing, unsafe, unreadable or of another network, or random ones are asked for beside them.
         CamtoolError: if the device is not available.
 
     Example:
@@ -88,19 +111,23 @@ def load_network(
         (torch.Size([1, 3, 224, 224]), torch.Size([1, 1000]), 'goldfish')
     """
     torch_device = check_device(device)
+    if checkpoint and random_weights:
+        raise CheckpointError(
+            f"Expected a checkpoint or random weights, got both: CHECKPOINT '{checkpoint}' and --random-weights. Leave one of them out."
+        )
     source = find_source(loaded)
     weights = None if random_weights else _weights_of(source, checkpoint)
     loaded_checkpoint = None if weights is None else source.read(weights)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):  # the same weights for every device
         torch.manual_seed(seed)  # constructors draw as well, and init_weights does not redraw everything
         model = source.build()
         if loaded_checkpoint is None:
             _randomise(model, source)
     preprocess = source.preprocessing(model)
-    keys = None if loaded_checkpoint is None else _load(model, loaded_checkpoint, source)
+    keys, wrapper = (None, "") if loaded_checkpoint is None else _load(model, loaded_checkpoint, source)
     model.eval().requires_grad_(False)
     meta, digest = ({}, None) if loaded_checkpoint is None else (loaded_checkpoint.meta, loaded_checkpoint.digest)
-    return Network(model.to(torch_device), preprocess, weights, digest, source, meta, keys)
+    return Network(model.to(torch_device), preprocess, weights, digest, source, meta, keys, wrapper=wrapper)
 
 
 def check_device(device: str) -> torch.device:
@@ -119,13 +146,22 @@ def check_device(device: str) -> torch.device:
 
 
 def _weights_of(source: Source, checkpoint: str | None) -> str:
-    address = checkpoint or source.loaded.config.get("load_from") or source.published
+    address = checkpoint or _beside_config(source.loaded) or source.published
     if not address:
         raise CheckpointError(
             f"Config '{source.loaded.name}' names no checkpoint. Give one as the third argument or as 'load_from' in the config, "
             "or use random weights by --random-weights."
         )
     return str(address)
+
+
+def _beside_config(loaded: LoadedConfig) -> str | None:
+    """Return the config's `load_from`, as a path that is relative to the config where that is a file, else as it is."""
+    named = loaded.config.get("load_from")
+    if not isinstance(named, str) or not named or not loaded.config.filename:
+        return named
+    beside = os.path.join(os.path.dirname(loaded.config.filename), os.path.expanduser(named))
+    return beside if os.path.isfile(beside) else named
 
 
 def _randomise(model: nn.Module, source: Source) -> None:
@@ -135,6 +171,19 @@ def _randomise(model: nn.Module, source: Source) -> None:
             parameter.add_(torch.randn_like(parameter), alpha=RANDOM_SPREAD)
 
 
-def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> KeyCounts:
-    state = best_fit(model.state_dict(), checkpoint.state, source.loaded.cam.get("checkpoint_keys") or ())
-    return load_into(model, source.convert(model, state), checkpoint.address)
+def _load(model: nn.Module, checkpoint: Checkpoint, source: Source) -> tuple[KeyCounts, str]:
+    """Return what the checkpoint filled, and under which name in the file the weights stood."""
+    cam = source.loaded.cam
+    key = cam.get("checkpoint_key") or ""
+    if not checkpoint.containers and key:
+        raise CheckpointError(f"Expected a file where --checkpoint-key '{key}' is given; '{checkpoint.address}' has one set of weights.")
+    if not checkpoint.state:  # the network was built with its weights
+        return KeyCounts(len(own_tensors(model)), 0, 0), ""
+    found = checkpoint.weights_for(model.state_dict(), cam.get("checkpoint_keys") or (), key)
+    remark = ""
+    if found.others:
+        names = some([f"'{name}'" if name else "the file's own keys" for name in found.others])
+        taken = f"'{found.wrapper}'" if found.wrapper else "its own keys"
+        remark = f"Its weights are those of {taken}; other weights of this network are in {names}: --checkpoint-key NAME chooses."
+    state = found.state if found.whole else source.convert(model, found.state)
+    return load_into(model, state, checkpoint.address, remark, source.classes_option), found.wrapper

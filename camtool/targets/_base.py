@@ -40,7 +40,7 @@ class ClassTarget(ABC):
     """The value of `--target`."""
 
     def __init__(self, index: SupportsIndex) -> None:
-        self.index = operator.index(index)
+        self.index = class_index(index)
 
     @abstractmethod
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
@@ -64,6 +64,13 @@ class ClassTarget(ABC):
 
     def __hash__(self) -> int:
         return hash((type(self), *vars(self).values()))
+
+
+def class_index(value: SupportsIndex) -> int:
+    """Return the value as a class index; TargetError for a truth value, which Python takes for 0 or 1, TypeError for no whole number."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        raise TargetError(f"Expected a class index, got {value!r}; give the number of the class, or its name where names are known.")
+    return operator.index(value)
 
 
 def check_class(index: int, output: Output) -> None:

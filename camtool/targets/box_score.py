@@ -42,7 +42,7 @@ class BoxScore:
     name = "box"
 
     def __init__(self, box: Any, label: SupportsIndex, *, overlap: float = 0.5) -> None:
-        self.box: Float[Tensor, 4] = torch.as_tensor(box, dtype=torch.float32).detach().cpu()
+        self.box: Float[Tensor, 4] = torch.as_tensor(box, dtype=torch.float32, device="cpu").detach()
         self.label = operator.index(label)
         self.overlap = overlap
         if self.box.shape != (4,) or not (self.box[2:] > self.box[:2]).all():
@@ -63,7 +63,7 @@ class BoxScore:
 
     def fitted(self, output: Output, sample: int) -> "BoxScore":
         """Return the target; TargetError if the output is not a detector's, or no box matches."""
-        if not isinstance(output, PerSample):
+        if not isinstance(output, PerSample) or not output.are_detections():
             keys = ", ".join(DETECTION_KEYS)
             raise TargetError(f"A box's score needs a detector, which gives a dict of {keys} for each sample; got {described(output)}.")
         if not self.matches(output[sample]).any():

@@ -1,6 +1,5 @@
 """The difference of the scores of two classes."""
 
-import operator
 from collections.abc import Callable
 from typing import SupportsIndex
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from camtool.errors import TargetError
 from camtool.registry import TARGETS
-from camtool.targets._base import ClassTarget, check_class
+from camtool.targets._base import ClassTarget, check_class, class_index
 from camtool.targets.output import Output
 
 
@@ -33,7 +32,7 @@ class ClassContrast(ClassTarget):
 
     def __init__(self, index: SupportsIndex, against: SupportsIndex) -> None:
         super().__init__(index)
-        self.against = operator.index(against)
+        self.against = class_index(against)
         if self.against == self.index:
             raise TargetError(f"Expected two classes to contrast, got class {self.index} twice.")
 

@@ -9,7 +9,7 @@ from camtool.errors import TargetError
 from camtool.registry import TARGETS
 from camtool.targets._base import ClassTarget
 
-SCALES = ("softmax", "sigmoid")
+SCALES = ("softmax", "sigmoid", "probability")
 
 
 @TARGETS.register_module()
@@ -18,7 +18,7 @@ class ClassProbability(ClassTarget):
 
     Args:
         scale: "softmax" over the classes, or "sigmoid" for multi-label networks. A single score always goes through a sigmoid: the
-            softmax of one score is constant.
+            softmax of one score is constant. "probability": the network's scores are probabilities already.
 
     Raises:
         TargetError: if there is no such scale.
@@ -44,6 +44,8 @@ class ClassProbability(ClassTarget):
 
     def __call__(self, logits: Float[Tensor, " classes"]) -> Float[Tensor, ""]:
         """Return the class's probability."""
+        if self.scale == "probability":
+            return logits[self.index]
         if self.scale == "sigmoid" or len(logits) == 1:
             return logits[self.index].sigmoid()
         return logits.softmax(dim=0)[self.index]

@@ -37,7 +37,8 @@ class EmbeddingSimilarity:
     name = "similarity"
 
     def __init__(self, reference: Any) -> None:
-        reference = torch.as_tensor(reference, dtype=None if isinstance(reference, Tensor) else torch.float32)
+        if not isinstance(reference, Tensor):
+            reference = torch.as_tensor(reference, dtype=torch.float32, device="cpu")
         if reference.ndim != 1:
             raise TargetError(f"Expected a reference embedding of one vector (c), got shape {tuple(reference.shape)}.")
         if not reference.isfinite().all() or not reference.any():

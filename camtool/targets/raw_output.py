@@ -1,6 +1,5 @@
 """One output of a regression network."""
 
-import operator
 from collections.abc import Callable
 from typing import SupportsIndex
 
@@ -51,4 +50,4 @@ class RawOutput(ClassTarget):
         return f"output {self.index}" if named == f"class {self.index}" else named
 
     def __repr__(self) -> str:
-        return "RawOutput()" if self._is_only else f"RawOutput({operator.index(self.index)})"
+        return "RawOutput()" if self._is_only else f"RawOutput({self.index})"

@@ -1,15 +1,15 @@
 """The score of a class in a region of a dense output, for semantic segmentation."""
 
-import operator
 from typing import Any, SupportsIndex
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from camtool.errors import TargetError, times
 from camtool.registry import TARGETS
+from camtool.targets._base import class_index
 from camtool.targets.output import Output, described
 
 
@@ -18,12 +18,14 @@ class Region:
     """The sum of one class's scores over a region of a dense output (classes, *spatial): Seg-Grad-CAM's target, arXiv:2002.11434.
 
     Args:
-        mask: (*spatial), a tensor or an array; the region is where it is not zero. A mask of another size than the output is resized
-            (nearest neighbour), so that it can be drawn on the picture.
+        mask: (*spatial), a tensor or an array; of whole numbers or truth values, the region is where it is not zero; of floating-point
+            numbers, these over their largest are the positions' weights, as of a soft mask. A mask of another size than the output is
+            resized (nearest neighbour), so that it can be drawn on the picture.
         index: of the class, 0 to classes - 1.
 
     Raises:
-        TargetError: if the region is empty, also after resizing, or the output does not have the class or the number of axes.
+        TargetError: if weights are negative or not finite, the region is empty, also after resizing, or the output does not have the
+            class or the number of axes.
 
     Example:
         >>> import torch
@@ -33,13 +35,19 @@ class Region:
         Region(2 positions of 2x2, 1)
         >>> target(torch.stack([torch.zeros(2, 2), torch.ones(2, 2)]))
         tensor(2.)
+        >>> Region([[1.0, 0.5], [0.0, 0.0]], index=1)(torch.ones(2, 2, 2))  # a soft mask
+        tensor(1.5000)
     """
 
     name = "region"
 
     def __init__(self, mask: Any, index: SupportsIndex) -> None:
-        self.mask: Bool[Tensor, "*spatial"] = torch.as_tensor(mask).detach() != 0
-        self.index = operator.index(index)
+        given = mask.detach() if isinstance(mask, Tensor) else torch.as_tensor(mask, device="cpu")
+        if given.is_floating_point() and not ((given >= 0) & given.isfinite()).all():
+            raise TargetError("Expected weights of zero or more in a region's mask, got negative or infinite ones or NaN.")
+        self.mask: Tensor = _weights(given) if given.is_floating_point() else given != 0
+        """(*spatial), truth values, or weights up to 1."""
+        self.index = class_index(index)
         if not 1 <= self.mask.ndim <= 3:
             raise TargetError(
                 f"Expected a region's mask with one to three axes, the output's spatial ones; got shape {tuple(self.mask.shape)}."
@@ -49,8 +57,10 @@ class Region:
 
     def __call__(self, scores: Float[Tensor, "classes *spatial"]) -> Float[Tensor, ""]:
         """Return the sum of the class's scores inside the region."""
-        inside = _resized(self.mask.to(scores.device), scores.shape[1:])
-        return scores[self.index][inside].sum()
+        mask = _resized(self.mask.to(scores.device), scores.shape[1:])
+        inside = mask != 0  # a product with zero would be NaN where scores are infinite
+        of_region = scores[self.index][inside]
+        return (of_region * mask[inside].to(scores.dtype)).sum() if mask.is_floating_point() else of_region.sum()
 
     def fitted(self, output: Output, sample: int) -> "Region":
         """Return the region at the output's size; TargetError if it is empty there, or the output is not (n, classes, *spatial)."""
@@ -74,10 +84,14 @@ class Region:
         return Region(self.mask.flip(-1), self.index)
 
     def __repr__(self) -> str:
-        return f"Region({int(self.mask.sum())} positions of {times(self.mask.shape)}, {self.index})"
+        return f"Region({int((self.mask != 0).sum())} positions of {times(self.mask.shape)}, {self.index})"
 
 
-def _resized(mask: Bool[Tensor, "*spatial"], size: torch.Size) -> Bool[Tensor, "*size"]:
+def _weights(mask: Float[Tensor, "*spatial"]) -> Float[Tensor, "*spatial"]:
+    return mask / mask.amax().clamp(min=torch.finfo(mask.dtype).tiny) if mask.numel() else mask
+
+
+def _resized(mask: Shaped[Tensor, "*spatial"], size: torch.Size) -> Shaped[Tensor, "*size"]:
     if mask.shape == size:
         return mask
-    return F.interpolate(mask[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0] != 0
+    return F.interpolate(mask[None, None].to(torch.float32), size=tuple(size), mode="nearest-exact")[0, 0].to(mask.dtype)

@@ -83,6 +83,8 @@ def resolve_targets(targets: Any, logits: Output) -> tuple[list[list[Target]], b
     nested = [not _is_item(row) for row in rows]
     if any(nested) and not all(nested):
         raise TargetError("Expected either one target or one list of targets for each sample, got a mixture.")
+    if any(nested):
+        _refuse_labels(rows, logits)
     if not any(nested):
         return [[_target(row, logits, sample)] for sample, row in enumerate(rows)], False
     lists = [[_target(item, logits, sample) for item in _items(row)] for sample, row in enumerate(rows)]
@@ -152,6 +154,20 @@ def _is_item(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _refuse_labels(rows: Sequence[Any], logits: Output) -> None:
+    """Raise TargetError for labels (n, classes) of 0 and 1, which would be read as lists of the classes 0 and 1."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        return
+    lists = [_items(row) for row in rows]
+    are_labels = all(len(row) == logits.shape[1] and not any(map(callable, row)) and all(item in (0, 1) for item in row) for row in lists)
+    # Of two classes, 0 1 and 1 0 are lists of both.
+    if are_labels and any(len(row) > len({float(item) for item in row}) for row in lists):
+        raise TargetError(
+            f"Expected class indices, got one number, 0 or 1, for each of the {logits.shape[1]} classes: labels, not classes. Give the "
+            "indices of the classes to explain, as [8, 9] for a sample, by `labels[0].nonzero().flatten().tolist()`."
+        )
 
 
 def _items(several: Any) -> list[Any]:

@@ -58,6 +58,8 @@ def joined(launcher: str) -> Iterator[None]:
     _join(launcher)
     try:
         yield
+        if launcher != "none" and distributed.is_initialized():
+            distributed.barrier()  # a process that leaves while another one still needs it may be aborted by the C++ runtime
     except RuntimeError as error:
         if launcher == "none" or not _CONNECTION_LOST.search(str(error)):
             raise

@@ -17,7 +17,7 @@ from torch import nn
 
 from camtool.datasets.class_names import names_in_dataset
 from camtool.errors import CamtoolError, CheckpointError, ConfigError, OutputError, closest
-from camtool.models.checkpoints import best_fit, read_checkpoint
+from camtool.models.checkpoints import read_checkpoint
 from camtool.registry import unknown_type
 from camtool.train.distributed import check_launcher, joined
 from camtool.train.hooks.broken_images_hook import KEY as BROKEN
@@ -87,7 +87,9 @@ class TrainingRunner(Runner):  # type: ignore[misc]  # mmengine has no types
             model.load_state_dict(content["state_dict"])
             return content
         current = model.state_dict()
-        state = best_fit(current, read_checkpoint(filename).state, (self.cfg.get("cam") or {}).get("checkpoint_keys") or ())
+        cam = self.cfg.get("cam") or {}
+        found = read_checkpoint(filename).weights_for(current, cam.get("checkpoint_keys") or (), cam.get("checkpoint_key") or "")
+        state = found.state
         fitting = {name: value for name, value in state.items() if name in current and current[name].shape == value.shape}
         if not fitting:
             raise CheckpointError(

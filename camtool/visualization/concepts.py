@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from camtool.visualization.figures import _above, _alarm, _grid, _lines, _tile
+from camtool.visualization.figures import _above, _alarm, _grid, _tile
+from camtool.visualization.text import text_lines, warn_of_unknown_letters
 
 _SWATCH = 14
 _LEGEND_WIDTH = 300
@@ -52,13 +53,14 @@ def concept_figure(
         opacity: of the colours, in [0, 1].
         alarm: large red text below the figure, "" for none.
     """
+    warn_of_unknown_letters([*labels, *captions])
     entries = [_entry(label, colour) for label, colour in zip(labels, colours(len(maps)), strict=True)]
     whole = _grid([[_tile(picture, ["input"]), _tile(coloured(picture, maps, opacity), captions, remarks), np.concatenate(entries)]])
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
 
 
 def _entry(label: str, colour: UInt8[np.ndarray, " 3"]) -> UInt8[np.ndarray, "k w 3"]:
-    text = _lines([label], _LEGEND_WIDTH)
+    text = text_lines([label], _LEGEND_WIDTH)
     swatch = np.full((len(text), _SWATCH + 4, 3), 255, dtype=np.uint8)
     swatch[3 : 3 + _SWATCH, :_SWATCH] = colour
     return np.concatenate([swatch, text], axis=1)

@@ -1,19 +1,15 @@
 """Figures: a plain overlay or heatmap, or a captioned grid of methods by classes."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
 
 from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, heatmap, overlay
+from camtool.visualization.text import ALARM, INK, PAPER, text_lines, warn_of_unknown_letters
 
 KINDS = ("overlay", "panel", "heatmap")
 
@@ -22,10 +18,8 @@ _MOST_ENLARGED = 672  # height in pixels up to which an image is enlarged to mak
 _MARGIN = 8
 _MOST_IN_A_ROW = 6  # tiles; a longer row fits neither page nor screen
 _MOST_ROWS = 6
-_NO_LETTER = "\uffff"  # drawn as the box for missing glyphs
-_PAPER, _INK, _ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
-
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_OWN_SCALE = "own scale: each map from its lowest value to its highest"
+_SIGNED_SCALE = "own scale: each map from minus to plus its largest magnitude, 0 in the middle"
 
 
 @dataclass(frozen=True)
@@ -51,9 +45,13 @@ class Style:
     kind: str = "overlay"
     """One of KINDS."""
     colormap: str = DEFAULT_COLORMAP
-    """One of `camtool.visualization.overlay.COLORMAPS`."""
+    """A name that `camtool.visualization.overlay.colours_of` knows."""
     opacity: float = DEFAULT_OPACITY
     """Of the map over the image, in [0, 1]."""
+    caption: bool = False
+    """Write the captions below a single overlay or heatmap, too, which else has none and keeps its size."""
+    signed: bool = False
+    """Whether 0.5 of a map stands for zero."""
 
 
 def figure(
@@ -74,12 +72,16 @@ def figure(
         True
     """
     cells = [cell for row in rows for cell in row]
-    if len(cells) == 1 and style.kind != "panel":
-        drawn = _drawn(picture, cells[0], style)
-        notes = [text for text in (alarm, cells[0].remark) if text]
-        return _tile(drawn, [], notes) if notes else drawn
     if style.kind == "panel":
         return panels(picture, cells, style, alarm=alarm)
+    if style.caption or len(cells) > 1:
+        warn_of_unknown_letters([text for cell in cells for text in (cell.title, cell.subtitle)])
+    if len(cells) == 1:
+        (cell,) = cells
+        drawn = _drawn(picture, cell, style)
+        captions = [cell.title, cell.subtitle] if style.caption else []
+        notes = [text for text in (alarm, cell.remark) if text]
+        return _tile(drawn, captions, notes) if captions or notes else drawn
     grid: list[list[np.ndarray | None]] = [
         [
             _tile(picture, ["input"]) if index == 0 else None,
@@ -87,7 +89,7 @@ def figure(
         ]
         for index, row in enumerate(rows)
     ]
-    return _whole(_folded(grid), alarm)
+    return _whole(_folded(grid), cells, style, alarm)
 
 
 def panels(
@@ -105,6 +107,7 @@ def panels(
         overlay_captions: of the overlay; None: the captions of the map.
         alarm: large red text below the figure, "" for none.
     """
+    warn_of_unknown_letters([*(text for cell in cells for text in (cell.title, cell.subtitle)), *input_captions, *(overlay_captions or ())])
     grid: list[list[np.ndarray | None]] = []
     for cell in cells:
         captions = [cell.title, cell.subtitle]
@@ -115,11 +118,14 @@ def panels(
                 _tile(_drawn(picture, cell, style), captions if overlay_captions is None else overlay_captions, [cell.remark]),
             ]
         )
-    return _whole(_folded(grid), alarm)
+    return _whole(_folded(grid), cells, style, alarm)
 
 
-def _whole(grid: Sequence[Sequence[np.ndarray | None]], alarm: str) -> UInt8[np.ndarray, "H W 3"]:
+def _whole(grid: Sequence[Sequence[np.ndarray | None]], cells: Sequence[Cell], style: Style, alarm: str) -> UInt8[np.ndarray, "H W 3"]:
     whole = _grid(grid)
+    in_colours = [cell for cell in cells if cell.portrait is None or style.kind != "overlay"]
+    if len({cell.title for cell in in_colours}) > 1:  # one might take the redder of two classes for the stronger
+        whole = _above(whole, _scale(whole.shape[1], style))
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
 
 
@@ -152,10 +158,10 @@ def _tile(picture: UInt8[np.ndarray, "h w 3"], captions: Sequence[str], remarks:
     factor = max(min(-(-_LEAST_WIDTH // width), _MOST_ENLARGED // height), 1)
     tile = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST) if factor > 1 else picture
     if tile.shape[1] < _LEAST_WIDTH:  # a tall image: pad it at the right
-        tile = np.pad(tile, ((0, 0), (0, _LEAST_WIDTH - tile.shape[1]), (0, 0)), constant_values=_PAPER[0])
-    for texts, colour in ((captions, _INK), (remarks, _ALARM)):
+        tile = np.pad(tile, ((0, 0), (0, _LEAST_WIDTH - tile.shape[1]), (0, 0)), constant_values=PAPER[0])
+    for texts, colour in ((captions, INK), (remarks, ALARM)):
         if any(texts):
-            tile = _above(tile, _lines([text for text in texts if text], tile.shape[1], colour=colour))
+            tile = _above(tile, text_lines([text for text in texts if text], tile.shape[1], colour=colour))
     return tile
 
 
@@ -163,7 +169,7 @@ def _grid(rows: Sequence[Sequence[np.ndarray | None]]) -> UInt8[np.ndarray, "H W
     columns = max(len(row) for row in rows)
     widths = [max((row[k].shape[1] for row in rows if k < len(row) and row[k] is not None), default=0) for k in range(columns)]  # type: ignore[union-attr]
     heights = [max((tile.shape[0] for tile in row if tile is not None), default=0) for row in rows]
-    canvas = np.full((sum(heights) + _MARGIN * (len(rows) + 1), sum(widths) + _MARGIN * (columns + 1), 3), _PAPER, dtype=np.uint8)
+    canvas = np.full((sum(heights) + _MARGIN * (len(rows) + 1), sum(widths) + _MARGIN * (columns + 1), 3), PAPER, dtype=np.uint8)
     top = _MARGIN
     for row, height in zip(rows, heights, strict=True):
         left = _MARGIN
@@ -179,45 +185,16 @@ def _above(upper: UInt8[np.ndarray, "h w 3"], lower: UInt8[np.ndarray, "k w 3"])
     return np.concatenate([upper, lower])
 
 
+def _scale(width: int, style: Style) -> UInt8[np.ndarray, "k w 3"]:
+    """Return a colour bar on paper, and that each map uses the whole of it."""
+    bar_width = min(max(width // 4, 60), 300)
+    text = text_lines([_SIGNED_SCALE if style.signed else _OWN_SCALE], width - bar_width - 2 * _MARGIN, scale=0.5)
+    strip = np.full((len(text) + _MARGIN, width, 3), PAPER, dtype=np.uint8)
+    strip[: len(text), bar_width + 2 * _MARGIN :] = text
+    values = np.linspace(0, 1, bar_width, dtype=np.float32)[None].repeat(min(len(text) - 4, 20), axis=0)
+    strip[2 : 2 + len(values), _MARGIN : _MARGIN + bar_width] = heatmap(values, style.colormap)
+    return strip
+
+
 def _alarm(text: str, width: int) -> UInt8[np.ndarray, "k w 3"]:
-    return _lines([text], width, colour=_ALARM, scale=0.75)
-
-
-def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = _INK, scale: float = 1.0) -> UInt8[np.ndarray, "k w 3"]:
-    size = scale * min(max(width / 22, 11), 48)
-    font = _font("".join(texts), size)
-    lines = [line for text in texts for line in _wrapped(text, font, width - 8)]
-    height = round(size * 1.3)
-    image = Image.new("RGB", (width, height * len(lines) + 4), _PAPER)
-    draw = ImageDraw.Draw(image)
-    for index, line in enumerate(lines):
-        draw.text((4, 2 + index * height), line, fill=colour, font=font)
-    return np.asarray(image)
-
-
-def _font(text: str, size: float) -> Font:
-    """Return Pillow's default font; if it lacks letters of `text`, DejaVu Sans (Latin, Greek, Cyrillic and others)."""
-    default = ImageFont.load_default(size)
-    if text.isascii() or _draws(default, text):
-        return default
-    matplotlib = find_spec("matplotlib")  # a dependency of mmengine; only its font file is used
-    file = Path(matplotlib.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if matplotlib else None
-    return ImageFont.truetype(file, size) if file is not None and file.is_file() else default
-
-
-def _draws(font: Font, text: str) -> bool:
-    missing = bytes(font.getmask(_NO_LETTER))
-    return not any(bytes(font.getmask(letter)) == missing for letter in set(text))
-
-
-def _wrapped(text: str, font: Font, width: int) -> list[str]:
-    """Return `text` in lines of at most `width` pixels, broken at spaces, else after dots, else anywhere."""
-    lines: list[str] = []
-    rest = text
-    while font.getlength(rest) > width and len(rest) > 1:
-        most = max(bisect_right(range(1, len(rest) + 1), float(width), key=lambda k: font.getlength(rest[:k])), 1)
-        cut = max(rest.rfind(" ", 1, most + 1), rest.rfind(".", 1, most - 1) + 1)
-        cut = cut if cut > 0 else most
-        lines.append(rest[:cut].rstrip())
-        rest = rest[cut:].lstrip()
-    return [*lines, rest]
+    return text_lines([text], width, colour=ALARM, scale=0.75)

@@ -27,7 +27,7 @@ def explained(network: nn.Module, layer: Any, inputs: Any, *, target: int = CLAS
         result = CAM(network, layer, **options)(inputs, targets=target)
     own = [warning.message for warning in caught if isinstance(warning.message, CamtoolWarning)]
     remarks = [str(warning) for warning in own if warning.sample is None]
-    return result, [remark for remark in remarks if not remark.startswith("The network returns scores of")]
+    return result, [remark for remark in remarks if not remark.startswith("The network returns ")]
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from camtool import CAM, deep_feature_factorization
 from camtool.errors import CamtoolError
-from camtool.functional import fuse, min_max
+from camtool.functional import fuse, min_max, over_maximum
 from camtool.placement import Placement, placed
 from tests.networks import RANKS, SIZES, autograd_evidence, images, small_net
 
@@ -103,7 +103,8 @@ def test_fullgrads_terms_are_placed_one_by_one() -> None:
 def test_a_guided_product_is_that_of_the_placed_map() -> None:
     model, inputs = small_net(), images(count=1)
     results = CAM(model, "late", ["gradcam", "guidedbackprop", "guidedgradcam"], placement=OFF)(inputs, 1)
-    expected = results["guidedbackprop"].attributions * results["gradcam"].maps.unsqueeze(1)
+    factor = over_maximum(placed(results["gradcam"].raw["late"].clamp(min=0), SIZES[2], off(2)))
+    expected = results["guidedbackprop"].attributions * factor.unsqueeze(1)
     torch.testing.assert_close(results["guidedgradcam"].attributions, expected)
     assert str(results["guidedgradcam"].placement["input"]) == "pixel = 1 * index + 0 (even)"
 

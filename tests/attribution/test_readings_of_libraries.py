@@ -348,6 +348,7 @@ def test_retinanets_default_is_no_scores_of_anchors() -> None:
 
     from camtool.targets import BoxScore
 
+    torch.manual_seed(0)
     body = _resnet_fpn_extractor(torchvision.models.resnet18(), 3, returned_layers=[3, 4])
     anchors = AnchorGenerator(((32,), (64,), (128,)), ((1.0,),) * 3)
     network = torchvision.models.detection.RetinaNet(

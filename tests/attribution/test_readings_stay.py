@@ -373,8 +373,12 @@ class Shared(nn.Module):
 def test_a_layer_called_at_two_resolutions_is_read_at_the_call_that_is_explained() -> None:
     network = Shared().eval()
     inputs = pictures((32, 32))
-    expected = by_hand(network, network.norm, inputs, score, Arrangement((8, 8)).maps)
-    result, remarks = explained(network, "norm", inputs)
-    assert difference(result.raw["norm"], expected) < 1e-3
+    for call, side in enumerate((8, 4)):
+        expected = by_hand(network, network.norm, inputs, score, Arrangement((side, side)).maps, call=call)
+        result, remarks = explained(network, "norm", inputs, call=call)
+        assert difference(result.raw["norm"], expected) < 1e-3
+        assert remarks == []
+    last, remarks = explained(network, "norm", inputs)
+    assert torch.equal(last.raw["norm"], result.raw["norm"])
     assert len(remarks) == 1
     assert "called 2 times" in remarks[0]

@@ -1,6 +1,8 @@
 """Bad input: one readable message, exit code 2, nothing written."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.fixtures import CAT, LAST, LITE0, Finished, Run
+from tests.cli.fixtures import CAT, LAST, LITE0, ROOT, Finished, Run
 
 _RECIPE = Path(LITE0).read_text()
 
@@ -123,7 +125,7 @@ def _saved(folder: Path, change: str) -> Path:
     ("change", "said"),
     [
         ("missing", ["Missing parameters: head.fc.bias", "1 missing", "0 unexpected"]),
-        ("head", ["Its head has 10 classes; try --cfg-options model.head.num_classes=10"]),
+        ("head", ["The checkpoint has 10 classes; try --cfg-options model.head.num_classes=10"]),
     ],
 )
 def test_a_checkpoint_of_another_network(run: Run, tmp_path: Path, change: str, said: list[str]) -> None:
@@ -159,6 +161,7 @@ def test_weights_that_cannot_be_downloaded(run: Run, tmp_path: Path, monkeypatch
     def unreachable(url: str, *arguments: object, **keywords: object) -> None:
         raise OSError("Name or service not known")
 
+    monkeypatch.setattr("camtool.models.hub.unreachable", lambda _: "")
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
@@ -179,8 +182,8 @@ def test_weights_that_cannot_be_downloaded(run: Run, tmp_path: Path, monkeypatch
         (["--target-layers", "neck.gap"], "single position"),
         (["--target-layers", "head.fc"], "is not a map"),
         (["--target-layers", "head.loss_module"], "never called"),
-        (["--target-layers", LAST, "--vit-like"], "expected tokens"),
-        (["--vit-like"], "No target layer can be derived"),
+        (["--target-layers", LAST, "--vit-like"], "is a CNN: its layers are maps already"),
+        (["--vit-like"], "is a CNN: its layers are maps already"),
         (["--method", "cam", "--target-layers", "backbone.timm_model.blocks[5]"], "global average pooling"),
         (["--save-path", "picture.gif"], "expected .jpg"),
         (["--save-path", f"{CAT}/x.jpg"], "is a file, not a directory"),
@@ -263,3 +266,28 @@ def test_debug_shows_where(run: Run) -> None:
 
     assert finished.exit_code == 2
     assert "Traceback" in finished.stderr
+
+
+def test_a_file_behind_standard_input_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(Path(CAT).read_bytes())
+    command = [sys.executable, str(ROOT / "tools/vis_cam.py"), "-", LITE0, "--random-weights", "--save-path", "cat.jpg"]
+    with (tmp_path / "cat.jpg").open("rb") as file:
+        finished = subprocess.run(command, cwd=tmp_path, stdin=file, capture_output=True, text=True, check=False, timeout=120)
+    assert finished.returncode == 2, finished.stderr
+    assert "would overwrite an image that is read" in finished.stderr
+    assert (tmp_path / "cat.jpg").read_bytes() == Path(CAT).read_bytes()
+
+
+def test_a_picture_of_many_pixels_is_refused_unless_they_are_allowed(run: Run, tmp_path: Path) -> None:
+    refused = run("vis", CAT, LITE0, "--random-weights", "--max-pixels", "1000")
+    _refused(refused, tmp_path, "expected at most 0.001", "--max-pixels")
+    refused = run("vis", CAT, LITE0, "--random-weights", "--target-image", CAT, "--max-pixels", "1000")
+    _refused(refused, tmp_path, "expected at most 0.001")
+
+
+def test_a_picture_of_12_bits_in_16_is_remarked_on_and_read_by_its_range(run: Run, tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 4095, 64 * 64).astype(np.uint16).reshape(64, 64)).save(tmp_path / "xray.png")
+    arguments = ("vis", "xray.png", LITE0, "--random-weights", "--json")
+    _refused(run(*arguments[:-1], "--value-range", "5", "5"), tmp_path, "Expected value_range", "(5.0, 5.0)")
+    assert any("--value-range 0 4095" in warning for warning in run(*arguments).report["warnings"])
+    assert not any("dark" in warning for warning in run(*arguments, "--value-range", "0", "4095").report["warnings"])

@@ -145,7 +145,7 @@ def test_the_table_names_layer_and_checkpoint_with_the_counts_of_its_keys(browse
 
     assert len([line for line in finished.stdout.splitlines() if "random_cam_" in line]) == 3
     assert "Layer: backbone.layer2[1] (" in finished.stdout
-    assert "Checkpoint: work/epoch_12.pth (62 of 62 keys loaded, 0 missing, 0 unexpected)" in finished.stdout
+    assert "Checkpoint: work/epoch_12.pth (62 of 62 keys loaded, 0 missing, 0 unexpected, weights under 'state_dict')" in finished.stdout
     assert finished.stderr == ""
 
 

@@ -10,6 +10,8 @@ LISTS = ("--target-layers", "--method", "--cfg-options")
     [
         ("a.jpg c.py --method x y", "a.jpg c.py --method x --method y"),
         ("a.jpg c.py --method x --method y", "a.jpg c.py --method x --method y"),
+        ("a.jpg c.py --method x y -o out.jpg", "a.jpg c.py --method x --method y -o out.jpg"),
+        ("-o out.jpg --method x y", "-o out.jpg --method x --method y"),
         ("--method x y -- a.jpg c.py", "--method x --method y a.jpg c.py"),
         ("--method=x y --json", "--method=x --method y --json"),
         ("--target_layers m[-1].ln1 n --aug_smooth", "--target-layers m[-1].ln1 --target-layers n --aug-smooth"),
@@ -20,4 +22,4 @@ LISTS = ("--target-layers", "--method", "--cfg-options")
     ],
 )
 def test_lists_behind_an_option_are_taken_until_the_next_option(typed: str, meant: str) -> None:
-    assert expand_lists(typed.split(), LISTS) == meant.split()
+    assert expand_lists(typed.split(), LISTS, {"-o"}) == meant.split()

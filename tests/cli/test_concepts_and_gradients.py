@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from camtool.functional import over_maximum, resize
 from tests.cli.fixtures import CAT, LAST, LITE0, PAIR, Run, pixels
 
 
@@ -16,7 +18,7 @@ def test_concepts_are_drawn_with_a_legend_and_reported_with_their_classes(run: R
     names = {one["classes"][0]["index"] for one in report["concepts"]}
     assert names & {281, 282, 285}  # the cat and the espresso are different concepts
     assert names & {967, 504}
-    assert report["outputs"][0].replace("\\", "/") == "outputs/vis_cam/cat_and_espresso_dff.jpg"
+    assert report["outputs"][0].replace("\\", "/") == "outputs/vis_cam/cat_and_espresso_efficientnet-lite0_in1k_dff.jpg"
     assert pixels(tmp_path / report["outputs"][0]).shape[1] > 3 * 224
     with np.load(tmp_path / "x.npz") as arrays:
         assert arrays["map/dff"].shape == (3, 224, 224)
@@ -59,7 +61,8 @@ def test_guided_gradcam_is_drawn_beside_what_it_is_the_product_of(run: Run, tmp_
     assert product.std() > 5
     with np.load(tmp_path / "x.npz") as arrays:
         assert arrays["attributions/guidedgradcam"].shape == (1, 3, 224, 224)
-        expected = arrays["attributions/guidedbackprop"] * arrays["map/gradcam"][:, None]
+        (raw,) = (torch.from_numpy(arrays[key]).clamp(min=0) for key in arrays if key.startswith("raw/gradcam"))
+        expected = arrays["attributions/guidedbackprop"] * over_maximum(resize(raw, (224, 224))).numpy()[:, None]
         np.testing.assert_allclose(arrays["attributions/guidedgradcam"], expected, rtol=1e-4, atol=1e-9)
 
 

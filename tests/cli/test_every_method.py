@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_all_draws_what_fits_and_says_why_the_others_do_not(run: Run, small: Pat
     assert "defined for tokens" in report["refused"]["cdam"]
     assert "No attention was recorded" in report["refused"]["rollout"]
     assert {*report["methods"], *report["refused"]} == set(every_method())
-    assert [path.rsplit("/", 1)[-1] for path in report["outputs"]] == ["cat_all.jpg", "a.npz"]
+    assert [path.rsplit("/", 1)[-1] for path in report["outputs"]] == ["cat_small_all.jpg", "a.npz"]
     with np.load("a.npz") as arrays:
         assert json.loads(str(arrays["meta"]))["refused"] == report["refused"]
         assert {name for name in arrays if name.startswith("map/")} == {f"map/{name}" for name in report["methods"]}
@@ -190,7 +191,7 @@ def test_a_very_long_list_of_methods_gives_a_file_name_that_can_be_written(run: 
     ]
     report = run("vis", CAT, small, "--random-weights", "--json", "--method", *methods).report
 
-    assert report["outputs"] == [f"outputs/vis_cam/cat_{len(methods)}_methods.jpg"]
+    assert report["outputs"] == [f"outputs/vis_cam/cat_{small.stem}_{len(methods)}_methods.jpg"]
 
 
 class _Terminal(io.StringIO):
@@ -214,3 +215,11 @@ def test_progress_is_drawn_on_a_terminal_alone_and_goes_when_it_is_done(monkeypa
 
 def test_into_a_pipe_no_progress_is_written(run: Run, small: Path) -> None:
     assert run("vis", CAT, small, "--random-weights", "--method", "scorecam", "--json").stderr == ""
+
+
+def test_what_takes_more_than_a_hundred_passes_is_said_before_it_starts(run: Run, small: Path) -> None:
+    finished = run("vis", CAT, small, "--random-weights", "--method", "occlusion", "gradcam")
+    assert re.search(
+        r"Warning: Method 'occlusion' takes about 225 forward passes for each map, .*s.* for this picture's\.", finished.stderr
+    )
+    assert "gradcam' takes" not in finished.stderr

@@ -14,6 +14,7 @@ from camtool.cli.main import app
 from camtool.cli.positionals import find_images, split_positionals
 from camtool.errors import ConfigError, ImageError, warn
 from camtool.io.images import encode
+from camtool.io.pillow import Reading
 from tests.cli.fixtures import CAT, ESPRESSO, LITE0, ROCKET, Run, pixels
 from tests.models.fixtures import SMALL
 
@@ -98,12 +99,12 @@ def test_strict_stops_at_the_first_that_fails(run: Run, small: str, pictures: Pa
 def test_a_folder_or_a_pattern_of_one_image_gives_a_list(image: str, run: Run, small: str, pictures: Path) -> None:
     (report,) = json.loads(run("vis", image.format(pictures), small, "--random-weights", "--json").stdout)
     assert report["image"] == str(pictures / "below/rocket.jpg")
-    assert report["outputs"] == ["outputs/vis_cam/rocket_gradcam.jpg"]
+    assert report["outputs"] == ["outputs/vis_cam/rocket_small_gradcam.jpg"]
 
 
 def test_a_file_whose_name_has_brackets_is_no_pattern(run: Run, small: str, tmp_path: Path) -> None:
     shutil.copy(CAT, tmp_path / "cat[1].jpg")
-    assert run("vis", "cat[1].jpg", small, "--random-weights", "--json").report["outputs"] == ["outputs/vis_cam/cat[1]_gradcam.jpg"]
+    assert run("vis", "cat[1].jpg", small, "--random-weights", "--json").report["outputs"] == ["outputs/vis_cam/cat[1]_small_gradcam.jpg"]
 
 
 def test_images_of_one_name_get_numbers(run: Run, small: str, tmp_path: Path) -> None:
@@ -112,7 +113,9 @@ def test_images_of_one_name_get_numbers(run: Run, small: str, tmp_path: Path) ->
         shutil.copy(CAT, tmp_path / folder / name)
     images = ["a/cat.jpg", "b/cat.jpg", "c/CAT.png", "d/cat_2.jpg"]
     reports = json.loads(run("vis", *images, small, "--random-weights", "--json").stdout)
-    assert [Path(report["outputs"][0]).name for report in reports] == [f"{stem}_gradcam.jpg" for stem in ("cat", "cat_3", "CAT_4", "cat_2")]
+    assert [Path(report["outputs"][0]).name for report in reports] == [
+        f"{stem}_small_gradcam.jpg" for stem in ("cat", "cat_3", "CAT_4", "cat_2")
+    ]
 
 
 def test_standard_input_is_one_image(small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +123,7 @@ def test_standard_input_is_one_image(small: str, tmp_path: Path, monkeypatch: py
     finished = CliRunner().invoke(app, ["vis", "-", small, "--random-weights", "--json"], input=Path(CAT).read_bytes())
     assert finished.exit_code == 0, finished.stderr
     report = json.loads(finished.stdout)
-    assert (report["image"], report["outputs"]) == ("stdin", ["outputs/vis_cam/stdin_gradcam.jpg"])
+    assert (report["image"], report["outputs"]) == ("stdin", ["outputs/vis_cam/stdin_small_gradcam.jpg"])
     finished = CliRunner().invoke(app, ["vis", "-", small, "--random-weights"], input=b"")
     assert finished.exit_code == 2
     assert "standard input" in finished.stderr
@@ -273,7 +276,7 @@ def test_a_tilde_before_a_name_is_a_home_folder_only_where_there_is_one(
 def test_closed_standard_input_is_one_readable_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(ImageError, match="Standard input is closed"):
-        find_images(["-"]).images()
+        find_images(["-"]).images(Reading())
 
 
 def test_a_folder_that_cannot_be_read_is_one_readable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

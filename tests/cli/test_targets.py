@@ -81,7 +81,7 @@ def test_a_contrast_takes_the_other_class_away(run: Run, tmp_path: Path) -> None
     np.testing.assert_allclose(found["contrast"], found["cat"] - found["espresso"], atol=1e-5)  # hirescam is linear in the target
     assert meta["target"]["against"] == 967
     assert meta["target"]["explains"] == ["tiger cat (282) against espresso (967)"]
-    assert (tmp_path / "outputs/vis_cam/cat_and_espresso_hirescam_contrast.jpg").exists()
+    assert (tmp_path / "outputs/vis_cam/cat_and_espresso_efficientnet-lite0_in1k_hirescam_contrast.jpg").exists()
 
 
 def test_finer_names_the_classes_it_compares_with(run: Run) -> None:
@@ -111,8 +111,8 @@ def test_the_caption_says_what_is_explained(run: Run, monkeypatch: pytest.Monkey
     from camtool.visualization import figures
 
     written: list[str] = []
-    lines = figures._lines
-    monkeypatch.setattr(figures, "_lines", lambda texts, *rest, **named: (written.extend(texts), lines(texts, *rest, **named))[1])
+    lines = figures.text_lines
+    monkeypatch.setattr(figures, "text_lines", lambda texts, *rest, **named: (written.extend(texts), lines(texts, *rest, **named))[1])
 
     run("vis", CAT, LITE0, "--figure", "panel", "--target", "probability", "--target-category", "282")
     run("vis", CAT, LITE0, "--figure", "panel", "--target", "contrast", "--against", "281", "--target-category", "282")
@@ -132,7 +132,10 @@ def test_what_makes_a_picture_like_another(run: Run, tmp_path: Path) -> None:
     assert report["target"]["image"] == ESPRESSO
     assert 0 < report["target"]["values"][0] < 1
     assert report["top5"] == run("vis", PAIR, LITE0, "--json").report["top5"]  # of the scores, not of the embedding
-    assert report["outputs"][0].replace("\\", "/") == "outputs/vis_cam/cat_and_espresso_gradcam_similarity_espresso.jpg"
+    assert (
+        report["outputs"][0].replace("\\", "/")
+        == "outputs/vis_cam/cat_and_espresso_efficientnet-lite0_in1k_gradcam_similarity_espresso.jpg"
+    )
     with np.load("like.npz") as arrays:
         saliency = arrays["map/gradcam"][0]
         assert arrays["logits"].shape == (1000,)

@@ -25,8 +25,8 @@ def test_without_options_an_overlay_is_saved_and_its_path_printed(run: Run, tmp_
     finished = run("vis", CAT, LITE0)
 
     assert finished.exit_code == 0
-    assert "outputs/vis_cam/cat_gradcam.jpg" in finished.stdout.replace("\\", "/")
-    assert pixels(tmp_path / "outputs/vis_cam/cat_gradcam.jpg").shape == (224, 224, 3)
+    assert "outputs/vis_cam/cat_efficientnet-lite0_in1k_gradcam.jpg" in finished.stdout.replace("\\", "/")
+    assert pixels(tmp_path / "outputs/vis_cam/cat_efficientnet-lite0_in1k_gradcam.jpg").shape == (224, 224, 3)
 
 
 def test_the_table_shows_five_classes_the_scale_the_target_the_layer_and_times(run: Run) -> None:

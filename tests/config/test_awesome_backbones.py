@@ -83,7 +83,7 @@ def test_options_are_spelt_as_the_config_is(config_file: Write) -> None:
 def test_what_the_error_about_a_head_of_another_size_tells_to_set_can_be_set(config_file: Write, saved: Save) -> None:
     state = load_network(load_config(config_file(text())), random_weights=True).model.state_dict()
     path = config_file(text(MOBILENET.replace("num_classes=5", "num_classes=7"), test=f"ckpt='{saved(trained(state))}'"))
-    with pytest.raises(CheckpointError, match=r"Its head has 5 classes; try --cfg-options model\.head\.num_classes=5"):
+    with pytest.raises(CheckpointError, match=r"The checkpoint has 5 classes; try --cfg-options model\.head\.num_classes=5"):
         load_network(load_config(path))
     assert load_network(load_config(path, {"model.head.num_classes": 5})).checkpoint is not None
 

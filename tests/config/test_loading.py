@@ -113,7 +113,7 @@ def test_a_misspelt_folder_names_the_nearest_file() -> None:
             "mmpretrain::resnet/resnet5_8xb32_in1k.py",
             r"mmpretrain ships no config 'resnet/resnet5_.*; closest: 'resnet/resnet50_8xb32_in1k\.py'",
         ),
-        ("mmdet::yolo.py", "unknown scope 'mmdet'; expected 'camtool::' or 'mmpretrain::'"),
+        ("other::yolo.py", "unknown scope 'other'; expected 'camtool::' or 'mmpretrain::'"),
         ("x" * 300 + ".py", "No config 'xxx"),
     ],
     ids=["directory", "zoo name", "shipped", "another scope", "name too long"],

@@ -63,11 +63,13 @@ def test_a_name_of_several_is_refused_with_what_to_type(name: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(name)
 
-    assert str(raised.value) == (
+    said, _, of_zoo = str(raised.value).partition(" Trained by mmpretrain on ImageNet: ")
+    assert said == (
         f"'{name}' is the name of several models; type one of 'timm/resnet50', 'torchvision/resnet50', "
         "'camtool::timm/resnet50.py', 'camtool::torchvision/resnet50.py'."
     )
-    timm, torchvision, own, of_first_weights = (load_config(choice).config.model for choice in str(raised.value).split("'")[3::2])
+    assert of_zoo.startswith("'resnet50_8xb32_in1k', ")
+    timm, torchvision, own, of_first_weights = (load_config(choice).config.model for choice in said.split("'")[3::2])
     assert (timm.name, torchvision.name, own.name, of_first_weights.weights) == (
         "resnet50",
         "resnet50",

@@ -1,6 +1,7 @@
 """A faster copy of a network gives the maps of the network itself, and the network stays what it was."""
 
 import shutil
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -81,16 +82,73 @@ def test_a_convolution_that_others_read_too_is_not_folded() -> None:
 
 
 class Past(Both):
-    """Reads it past the norm in plain code, which nothing but the scores can tell."""
+    """Reads it past the norm in plain code."""
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.conv(image)
         return self.fc((self.norm(features) + 2 * features).relu().mean((2, 3)))
 
 
+class Signs(Both):
+    """Reads where it is positive."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.conv(image)
+        return self.fc((self.norm(features) * (features > 0)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Past, Signs])
+def test_a_convolution_that_a_function_reads_too_is_not_folded(make: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    nn.init.uniform_(model.norm.running_mean)
+    cam = CAM(model, "norm", speed={"fold": True})
+    torch.testing.assert_close(cam(images(), 1).maps, CAM(model, "norm")(images(), 1).maps)
+    assert norms(cam._fast.model) == 1
+
+
+@pytest.mark.parametrize("wrap", [torch.nn.utils.weight_norm, torch.nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_weight_that_a_hook_computes_is_not_folded(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = small_net()
+    wrap(model.late[0])
+    model(images())  # the hook sets the weight
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    expected = CAM(model, "late", METHODS[:3])(images(), 1)
+    for speed in EXACT:
+        cam = CAM(model, "late", METHODS[:3], speed=speed)
+        for _ in range(2):
+            found = cam(images(), 1)
+            for name in METHODS[:3]:
+                torch.testing.assert_close(found[name].maps, expected[name].maps, rtol=0, atol=1e-4)
+        assert norms(cam._fast.model) == (1 if "fold" in speed else 2), speed
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+class Weighing(Both):
+    """Reads the convolution's weight in plain code, which nothing but the scores can tell."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc(self.norm(self.conv(image)).relu().mean((2, 3))) * self.conv.weight.square().sum()
+
+
+class Counting(Both):
+    """Reads a number that the norm has."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc(self.norm(self.conv(image)).relu().mean((2, 3))) * self.norm.num_features
+
+
+def test_a_copy_that_cannot_be_run_is_refused() -> None:
+    with pytest.raises(MethodError, match=r"cannot be run with speed=dict\(fold=True\): torch raises AttributeError.* Leave out `speed`"):
+        CAM(Counting().eval(), "norm", speed={"fold": True})(images(), 1)
+
+
 def test_a_copy_with_other_scores_is_refused() -> None:
+    weighing = Weighing().eval()
+    nn.init.constant_(weighing.norm.weight, 2)
     with pytest.raises(MethodError, match=r"accelerated network's scores differ by .* of the largest, more than 1e-04; leave `speed` out"):
-        CAM(Past().eval(), "norm", speed={"fold": True})(images(), 1)
+        CAM(weighing, "norm", speed={"fold": True})(images(), 1)
 
 
 def test_the_network_stays_what_it_was_and_changed_weights_are_seen() -> None:
@@ -196,3 +254,94 @@ def test_parametrized_convolutions_are_not_folded() -> None:
     nn.utils.parametrizations.weight_norm(model.early[0])
     expected, found = (CAM(model, "early", "layercam", speed=one)(images(), 1) for one in (None, {"fold": True}))
     torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=1e-5)
+
+
+class WithFeatures(nn.Module):
+    """Large features beside small scores, which half precision gets wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv, self.fc = nn.Conv2d(2, 8, 3), nn.Linear(8, 5)
+        with torch.no_grad():
+            self.conv.bias.add_(300.0)  # type: ignore[union-attr]
+            self.fc.weight.sub_(self.fc.weight.mean(1, keepdim=True))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        features = self.conv(image)
+        return {"logits": self.fc(features.mean((2, 3))), "features": features}
+
+
+def test_scores_are_compared_by_themselves_and_not_beside_larger_features() -> None:
+    with pytest.raises(MethodError, match="scores differ by"):
+        CAM(WithFeatures().eval(), "conv", speed={"amp": "bf16"})(images(), 1)
+
+
+class Config:
+    def __init__(self) -> None:
+        self.scales = {"sign": [1.0]}
+
+
+class Signed(nn.Module):
+    """Its sign is an attribute of a config."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.config, self.sign = small_net(), Config(), 1.0
+        self.shift = torch.zeros(1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.sign * self.config.scales["sign"][0] * self.net(image + self.shift)
+
+
+def turn_attribute(model: Signed) -> None:
+    model.sign = -2.0
+
+
+def turn_config(model: Signed) -> None:
+    model.config.scales["sign"][0] = -1.0
+
+
+def change_epsilon(model: Signed) -> None:
+    next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d)).eps = 10.0
+
+
+def hook(model: Signed) -> None:
+    model.net.early.register_forward_hook(lambda *call: call[-1] * 0.5 + 1)
+
+
+def write_tensor(model: Signed) -> None:
+    model.shift += 1
+
+
+def replace_forward(model: Signed) -> None:
+    own = model.net.early.forward
+    model.net.early.forward = lambda image: own(image) * 3  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("change", [turn_attribute, turn_config, change_epsilon, hook, write_tensor, replace_forward])
+def test_a_copy_is_renewed_when_anything_that_the_network_computes_with_has_changed(change: Callable[[Signed], None]) -> None:
+    model, inputs = Signed().eval(), images()
+    cam = CAM(model, "net.early", "hirescam", speed={"channels_last": True})
+    before, made = cam(inputs, 1), cam._fast.model
+    cam(inputs, 1)
+    assert cam._fast.model is made, "nothing has changed"
+    change(model)
+    found, expected = cam(inputs, 1), CAM(model, "net.early", "hirescam")(inputs, 1)
+    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.raw["net.early"], expected.raw["net.early"], rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(found.logits, before.logits)
+
+
+def test_what_torch_cannot_run_faster_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(forward: object, **_: object) -> Callable[..., Tensor]:
+        def run(*_: object) -> Tensor:
+            raise RuntimeError("expected scalar type\nBFloat16")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", failing)
+    message = r"^The accelerated network cannot be run with speed=dict\(compile=True, amp='bf16'\): .*scalar type\. Leave out `amp`.*$"
+    with pytest.raises(MethodError, match=message):
+        CAM(small_net(), "early", speed={"compile": True, "amp": "bf16"})(images(), 1)

@@ -60,16 +60,17 @@ def test_gradients_are_those_of_finite_differences(family: str) -> None:
 
 def shifted_score(model: nn.Module, inputs: Tensor, layer: int, place: tuple[int, ...], step: float) -> float:
     """Return the score when one weight of one layer is another; `Recorder._keep` is where weights can be changed."""
-    with AttentionRecorder(model) as recorder:
-        keep = recorder._keep
+    recorder = AttentionRecorder(model)
+    keep = recorder._keep
 
-        def changing(scores: Tensor, weights: Tensor) -> Tensor:
-            if len(recorder.records) == layer:
-                weights = weights.clone()
-                weights[place] += step
-            return keep(scores, weights)
+    def changing(scores: Tensor, weights: Tensor) -> Tensor:
+        if len(recorder.records) == layer:
+            weights = weights.clone()
+            weights[place] += step
+        return keep(scores, weights)
 
-        recorder._mode._keep = changing
+    recorder._keep = changing  # type: ignore[method-assign]
+    with recorder:
         return find_logits(model(inputs), 1)[0, 1].item()
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torchvision
+from timm.layers.norm_act import BatchNormAct2d, FrozenBatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm, bias_of
@@ -131,3 +132,94 @@ def test_recording_leaves_no_trace_also_after_an_exception() -> None:
     with pytest.raises(RuntimeError), recorder:
         model(torch.zeros(2, 7, 4, 4))
     assert_same(before, state(model))
+
+
+class _FusedNorm(nn.BatchNorm2d):
+    """A batch norm with its activation inside."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps).relu_()
+
+
+class _OwnNorm(nn.Module):
+    """A batch norm with its activation inside, as a function, of no class of torch's."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.rand(channels) + 0.5), nn.Parameter(torch.randn(channels))
+        self.register_buffer("running_mean", torch.randn(channels))
+        self.register_buffer("running_var", torch.rand(channels) + 0.5)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.nn.functional.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias).relu()
+
+
+class _FusedConvolution(nn.Conv2d):
+    """A convolution with its activation inside."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps).relu()
+
+
+class _FunctionalConvolution(nn.Module):
+    """A convolution called as a function, with the activation behind it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.kernel, self.shift = nn.Parameter(torch.randn(channels, channels, 1, 1)), nn.Parameter(torch.randn(channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(maps, self.kernel, bias=self.shift).relu()
+
+
+class _FusedLinear(nn.Linear):
+    """A linear layer over the channels with its activation inside."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps.movedim(1, -1)).relu().movedim(-1, 1)
+
+
+def _frozen(channels: int) -> nn.Module:
+    norm = FrozenBatchNormAct2d(channels)
+    for tensor in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.uniform_(tensor, -1, 1)
+    return norm
+
+
+FUSED = {
+    "timm's": BatchNormAct2d,
+    "timm's, not in place": partial(BatchNormAct2d, inplace=False),
+    "timm's, frozen": _frozen,
+    "timm's, of several devices": lambda channels: convert_sync_batchnorm(BatchNormAct2d(channels)),
+    "a subclass": _FusedNorm,
+    "a function": _OwnNorm,
+    "of a sample": lambda channels: nn.InstanceNorm2d(channels, affine=True, track_running_stats=True),
+    "a convolution": lambda channels: _FusedConvolution(channels, channels, 3, padding=1),
+    "a functional convolution": _FunctionalConvolution,
+    "a transposed convolution": lambda channels: nn.Sequential(nn.ConvTranspose2d(channels, channels, 2, stride=2), nn.ReLU()),
+    "a linear layer": lambda channels: _FusedLinear(channels, channels),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", FUSED)
+def test_input_and_biases_sum_to_the_score_where_layers_have_their_activation_inside(kind: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, bias=False),
+        FUSED[kind](6),
+        nn.Conv2d(6, 6, 3),
+        FUSED[kind](6),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 4),
+    ).double()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.InstanceNorm2d)):
+            for tensor in (module.weight, module.bias, module.running_mean):
+                nn.init.uniform_(tensor, -1, 1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    scores, products, terms = decomposed(model.eval(), torch.randn(2, 3, 12, 12, dtype=torch.float64), [1, 3])
+    torch.testing.assert_close(summed(products, terms), scores, rtol=1e-9, atol=1e-10)
+    assert len(terms) == 4  # nothing twice
+    assert kind == "a linear layer" or [term.maps is not None for term in terms] == [True, True, True, False]

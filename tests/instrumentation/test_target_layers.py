@@ -1,5 +1,6 @@
 """The layer that is derived when none is given, on networks as users have them."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -9,13 +10,13 @@ import torchvision
 from torch import Tensor, nn
 
 from camtool import CAM
-from camtool.errors import LayerError
+from camtool.errors import LayerError, TargetError
 from camtool.instrumentation.embedding import EmbeddingOutput
 from camtool.instrumentation.inputs import find_inputs
 from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.target_layers import Probe
 from camtool.targets import ClassContrast, ClassProbability, EmbeddingSimilarity, FinerScore
-from tests.networks import CLASSES, RANKS, autograd_evidence, images, small_net, small_vit
+from tests.networks import CLASSES, CONV, GAP, NORM, RANKS, autograd_evidence, images, small_net, small_vit
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 models = torchvision.models
@@ -120,6 +121,24 @@ def test_a_head_of_zeros_is_told_and_no_layer_is_derived() -> None:
     nn.init.zeros_(model.fc.weight)
     with pytest.raises(LayerError, match=r"No target layer can be derived: .*weights of zero.*Load trained weights"):
         CAM(model)(images())
+
+
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+def test_a_network_that_switches_gradients_off_itself_is_told(switched_off: Callable[[], Any]) -> None:
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.fc = small_net(), nn.Linear(CLASSES, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            with switched_off():
+                scores = self.backbone(images)
+            return self.fc(scores)
+
+    with pytest.raises(
+        LayerError, match=r"no layer's output is connected to the score, .* torch\.no_grad\(\) or torch\.inference_mode\(\)"
+    ):
+        CAM(Frozen())(images())
 
 
 def test_a_network_without_spatial_layers_is_told() -> None:
@@ -299,3 +318,56 @@ def test_channels_as_many_as_the_embedding_has_numbers_are_no_classes() -> None:
         found = CAM(model).probe(images(), EmbeddingSimilarity(embedding.reference))
 
     assert found.default_layer()[0] == CAM(model).probe(images()).default_layer()[0]
+
+
+def drawn_net(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return a random network and the size of its input."""
+    draw = random.Random(seed)
+    rank, bias = draw.choice((1, 2, 3)), draw.random() < 0.3
+    size = {1: (24,), 2: (12, 16), 3: (6, 8, 10)}[rank]
+    layers, channels = list[nn.Module](), 2
+    for _ in range(draw.randint(2, 3)):
+        width = draw.choice((4, 5, 6))
+        layers.append(CONV[rank](channels, width, draw.choice((1, 3)), stride=draw.choice((1, 2)), padding=1, bias=bias))
+        layers += draw.choice(([], [NORM[rank](width)], [nn.GroupNorm(1, width)]))
+        layers += [draw.choice((nn.ReLU(), nn.GELU(), nn.SiLU(), nn.Tanh(), nn.LeakyReLU()))]
+        layers += draw.choice(([], [nn.Dropout()], [nn.Identity()]))
+        channels = width
+    torch.manual_seed(seed)
+    return nn.Sequential(*layers, GAP[rank](1), nn.Flatten(), nn.Linear(channels, 3)).eval(), size
+
+
+@pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+@pytest.mark.parametrize("seed", range(24))
+def test_a_constant_picture_derives_the_layer_that_any_other_does(seed: int) -> None:
+    model, size = drawn_net(seed)
+    expected = CAM(model).probe(torch.randn(1, 2, *size)).default_layer()
+    constant = [
+        torch.zeros(1, 2, *size),
+        torch.ones(1, 2, *size),
+        torch.tensor([0.0, -2.0]).view(1, 2, *[1] * len(size)).expand(1, 2, *size),
+    ]
+    for picture in (*constant, torch.cat([torch.zeros(1, 2, *size), torch.randn(1, 2, *size)])):
+        assert CAM(model).probe(picture).default_layer() == expected
+
+
+def test_a_black_picture_is_explained_at_the_layer_that_is_derived() -> None:
+    torch.manual_seed(0)
+    block = [nn.Conv2d(4, 4, 3, bias=False), nn.GELU()]
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), *block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    result = CAM(model)(torch.zeros(1, 2, 8, 8), 1)
+    assert result.layers == ["[2]"]
+    assert not result.raw["[2]"].any()
+
+
+def test_a_target_that_noise_does_not_have_is_derived_from_the_constant_picture() -> None:
+    def only_of_black(scores: Tensor) -> Tensor:
+        if not torch.equal(scores.detach(), expected):
+            raise TargetError("no such box")
+        return scores[1]
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    picture = torch.zeros(1, 2, 8, 8)
+    expected = model(picture)[0].detach()
+    assert CAM(model).probe(picture, only_of_black).default_layer()[0] in ("[0]", "[1]")

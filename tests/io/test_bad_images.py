@@ -94,5 +94,5 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
     header = (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(content)
-    with pytest.raises(ImageError, match="is 60000x60000, 3600 megapixels; expected at most 1000"):
+    with pytest.raises(ImageError, match="is 60000x60000, 3600 megapixels; expected at most 250"):
         read_picture(tmp_path / "bomb.png")

@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 
 import cv2
@@ -5,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from camtool.errors import CamtoolWarning, ImageError
 from camtool.io.images import read_picture
+from camtool.io.pillow import Reading
 from tests.datasets.synthetic.signals import STORED, scene
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
@@ -84,7 +87,9 @@ def test_transparency_lies_on_white(tmp_path: Path, suffix: str) -> None:
     rgba = np.dstack([scene(), alpha])
     Image.fromarray(rgba).save(tmp_path / f"alpha.{suffix}", **({"lossless": True, "exact": True} if suffix == "webp" else {}))
     share = alpha[..., None] / 255
-    assert differs(read_picture(tmp_path / f"alpha.{suffix}"), (scene() * share + 255 * (1 - share)).round()) <= 1
+    with pytest.warns(CamtoolWarning, match="opacity") if suffix == "tif" else contextlib.nullcontext():
+        picture = read_picture(tmp_path / f"alpha.{suffix}")
+    assert differs(picture, (scene() * share + 255 * (1 - share)).round()) <= 1
 
 
 def test_grey_with_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -158,7 +163,33 @@ def test_of_several_frames_or_pages_the_first_is_read(tmp_path: Path, suffix: st
     frames = [Image.new("RGB", (20, 10), colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
     settings = {"webp": {"lossless": True}}.get(suffix, {})
     frames[0].save(tmp_path / f"many.{suffix}", save_all=True, append_images=frames[1:], **settings)
-    assert differs(read_picture(tmp_path / f"many.{suffix}"), np.full((10, 20, 3), (200, 0, 0))) == 0
+    with pytest.warns(CamtoolWarning, match=r"has 3 frames or pages; frame 0 is read. --frame N reads another, 0 to 2\."):
+        picture = read_picture(tmp_path / f"many.{suffix}")
+    assert differs(picture, np.full((10, 20, 3), (200, 0, 0))) == 0
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
+def test_a_frame_is_chosen_by_its_number(tmp_path: Path, suffix: str) -> None:
+    colours = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
+    sizes = [(20, 10), (10, 30), (20, 10)] if suffix == "tif" else [(20, 10)] * 3  # pages have sizes of their own
+    frames = [Image.new("RGB", size, colour) for size, colour in zip(sizes, colours, strict=True)]
+    settings = {"webp": {"lossless": True}}.get(suffix, {})
+    frames[0].save(tmp_path / f"many.{suffix}", save_all=True, append_images=frames[1:], **settings)
+    for number, (size, colour) in enumerate(zip(sizes, colours, strict=True)):
+        picture = read_picture(tmp_path / f"many.{suffix}", Reading(frame=number))  # without a remark: warnings are errors here
+        assert picture.shape[1::-1] == size
+        assert differs(picture, np.full(picture.shape, colour)) == 0
+    with pytest.raises(ImageError, match="has 3 frames or pages, no frame 3; expected --frame 0 to 2"):
+        read_picture(tmp_path / f"many.{suffix}", Reading(frame=3))
+
+
+def test_a_picture_of_one_frame_has_frame_0_alone(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "one.jpg")
+    assert read_picture(tmp_path / "one.jpg", Reading(frame=0)).shape == (10, 20, 3)
+    with pytest.raises(ImageError, match="has one frame, no frame 1; expected --frame 0"):
+        read_picture(tmp_path / "one.jpg", Reading(frame=1))
+    with pytest.raises(ImageError, match="Expected frame as the number"):
+        Reading(frame=-1)
 
 
 def test_the_array_can_be_written_to(tmp_path: Path) -> None:

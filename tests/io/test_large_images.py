@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from camtool.errors import CamtoolWarning
-from camtool.io import images
+from camtool.io import images, pillow
 from camtool.io.images import read_picture
 from tests.datasets.synthetic.signals import STORED, scene
 
@@ -44,7 +44,7 @@ def in_mode(mode: str) -> tuple[Image.Image, np.ndarray]:
     [("RGB", "png"), ("L", "png"), ("P", "png"), ("RGBA", "png"), ("I;16", "png"), ("I;16", "tif"), ("F", "tif"), ("CMYK", "tif")],
 )
 def test_every_mode_is_reduced_and_keeps_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, suffix: str) -> None:
-    monkeypatch.setattr(images, "MOST_PIXELS", 600)
+    monkeypatch.setattr(pillow, "KEPT_PIXELS", 600)
     monkeypatch.setattr(images, "BAND", 3)  # several bands, the last one not full
     image, expected = in_mode(mode)
     image.save(tmp_path / f"large.{suffix}")
@@ -55,7 +55,7 @@ def test_every_mode_is_reduced_and_keeps_its_colours(tmp_path: Path, monkeypatch
 
 
 def test_a_large_jpeg_is_reduced_and_keeps_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MOST_PIXELS", 600)
+    monkeypatch.setattr(pillow, "KEPT_PIXELS", 600)
     Image.fromarray(scene()).save(tmp_path / "large.jpg", quality=95, subsampling=0)
     with pytest.warns(CamtoolWarning, match="96x64"):
         picture = read_picture(tmp_path / "large.jpg")
@@ -65,7 +65,7 @@ def test_a_large_jpeg_is_reduced_and_keeps_its_colours(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_a_reduced_picture_is_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(images, "MOST_PIXELS", 600)
+    monkeypatch.setattr(pillow, "KEPT_PIXELS", 600)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     stored = Image.fromarray(np.ascontiguousarray(STORED[6](scene())))

@@ -8,6 +8,8 @@ from camtool.methods._base import ATTENTION, INPUT, LAYERS
 NAMES = method_names()
 OF_LAYERS = [name for name in NAMES if find_method(name).reads == LAYERS]
 OF_INPUT = [name for name in NAMES if find_method(name).reads == INPUT]
+OF_INPUT_GRADIENTS = [name for name in OF_INPUT if find_method(name).needs.gradients]
+"""Those of them that read the shared pass alone."""
 OF_ATTENTION = [name for name in NAMES if find_method(name).reads == ATTENTION]
 OF_TOKENS = [name for name in OF_LAYERS if find_method(name).needs.tokens]
 OF_MAPS = [name for name in OF_LAYERS if name not in OF_TOKENS]

@@ -134,7 +134,8 @@ def gradcam(sample: Sample) -> np.ndarray:
 
 @method("gradcam++")
 def gradcam_plus_plus(sample: Sample) -> np.ndarray:
-    """Chattopadhyay 2018, eqs. 10 and 19; 1e-6 in the denominator; alpha is 0 where the gradient is."""
+    """Chattopadhyay 2018, eqs. 10 and 19; 1e-12 of the largest g^2 keeps the denominator from 0; alpha is 0 where the gradient is."""
+    largest = max(abs(g) for g in sample.gradients.ravel())
 
     def weight_of(activation: np.ndarray, gradient: np.ndarray) -> float:
         total = sum(activation[p] for p in positions(activation))
@@ -142,7 +143,8 @@ def gradcam_plus_plus(sample: Sample) -> np.ndarray:
         for p in positions(gradient):
             g = gradient[p]
             if g != 0:
-                alpha = g**2 / (2 * g**2 + total * g**3 + 1e-6)
+                denominator = 2 * g**2 + total * g**3
+                alpha = g**2 / (denominator + math.copysign(1e-12 * largest**2, denominator))
                 weight += alpha * max(g, 0.0)
         return weight
 

@@ -1,5 +1,6 @@
 """Replicas of methods that look at noisy, faded or otherwise altered copies of the input; see tests/methods/replicas.py."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,13 +18,15 @@ def noisy(sample: Sample, count: int, sigma: float) -> list[np.ndarray]:
 def smoothgradcam_plus_plus(sample: Sample) -> np.ndarray:
     """Omeiza 2019: Grad-CAM++ with the mean of g, of g^2 and of g^3 over four noisy inputs, sigma 0.3 of the range."""
     gradients = [sample.evidence_of_input(picture)[1] for picture in noisy(sample, 4, 0.3)]
+    largest = max(abs(g) for one in gradients for g in one.ravel())
     terms = np.zeros_like(sample.activations)
     for k, activation in enumerate(sample.activations):
         total, weight = sum(activation[p] for p in positions(activation)), 0.0
         for p in positions(activation):
             first, second, third = (sum(one[k][p] ** order for one in gradients) / 4 for order in (1, 2, 3))
             if second != 0:
-                weight += second / (2 * second + total * third + 1e-6) * max(first, 0.0)
+                denominator = 2 * second + total * third
+                weight += second / (denominator + math.copysign(1e-12 * largest**2, denominator)) * max(first, 0.0)
         for p in positions(activation):
             terms[k][p] = weight * activation[p]
     return terms

@@ -83,6 +83,16 @@ def test_maps_equal_those_of_pytorch_grad_cam_which_with_a_plain_target_is_plain
     assert np.abs(compared - plain).max() > 0.1, "theirs does not compare where a class is given as a target"
 
 
+def test_a_plain_mean_counts_every_reference_alike() -> None:
+    logits = torch.tensor([5.0, 4.0, 1.0, -9.0])
+    assert FinerScore(0, references=[1, 2], alpha=0.5, weighted=False)(logits).item() == 5 - 0.5 * 2.5
+    model, inputs = small_net(double=True), images(double=True)
+    spec = {"type": "finer", "method": "hirescam", "references": [0, 3], "alpha": 0.5, "weighted": False}
+    of_classes = CAM(model, "early", "hirescam")(inputs, [[1, 0, 3]] * 2).raw["early"]
+    expected = of_classes[:, 0] - 0.25 * (of_classes[:, 1] + of_classes[:, 2])  # the score is linear in the logits, so the map is, too
+    torch.testing.assert_close(CAM(model, "early", spec)(inputs, 1).raw["early"], expected)
+
+
 def test_what_is_no_class_is_refused() -> None:
     def score(logits: Tensor) -> Tensor:
         return logits.sum()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from mmengine.logging import MessageHub
 from torch import nn
@@ -265,6 +266,7 @@ def test_without_a_network_the_address_and_the_way_out_are_named(
     def fail(*arguments: Any, **keywords: Any) -> None:
         raise failure
 
+    monkeypatch.setattr("camtool.models.hub.unreachable", lambda _: "")
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(CheckpointError, match=f"Cannot download the weights from {URL}: {reason}.*as CHECKPOINT .*--random-weights"):
         read_checkpoint(URL)
@@ -284,8 +286,84 @@ def test_a_download_is_made_once(hub: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(url)
         torch.save(WEIGHTS, path)
 
+    monkeypatch.setattr("camtool.models.hub.unreachable", lambda _: "")
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     for _ in range(2):
         assert set(read_checkpoint(URL).state) == set(WEIGHTS)
     assert asked == [URL]
-    assert (hub / "checkpoints/resnet.pth").is_file()
+    assert [path.name for path in hub.rglob("*.*")] == ["resnet.pth"]
+
+
+@pytest.fixture
+def web(hub: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What each URL sends."""
+    pages: dict[str, bytes] = {}
+    monkeypatch.setattr("camtool.models.hub.unreachable", lambda _: "")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path, **_: Path(path).write_bytes(pages[url]))
+    return pages
+
+
+def as_bytes(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_addresses_with_one_file_name_have_weights_of_their_own(web: dict[str, bytes]) -> None:
+    urls = [f"https://{place}/best.pth{query}" for place in ("a.example.org", "b.example.org/x") for query in ("", "?v=2")]
+    for number, url in enumerate(urls):
+        web[url] = as_bytes({"w": torch.tensor([float(number)])})
+    for _ in range(2):
+        assert [read_checkpoint(url).state["w"].item() for url in urls] == [0, 1, 2, 3]
+
+
+def test_a_file_of_torchs_cache_is_used_if_the_hash_in_its_name_is_its_own(hub: Path, web: dict[str, bytes]) -> None:
+    content, other = as_bytes({"w": torch.ones(1)}), as_bytes({"w": torch.zeros(1)})
+    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    url = f"https://a.example.org/{name}"
+    (hub / "checkpoints").mkdir(parents=True)
+    (hub / "checkpoints" / name).write_bytes(content)
+    assert read_checkpoint(url).state["w"].item() == 1  # the page is not there: nothing is asked
+
+    (hub / "checkpoints" / name).write_bytes(other)
+    web[url] = content
+    assert read_checkpoint(url).state["w"].item() == 1
+    assert (hub / "checkpoints" / name).read_bytes() == content  # where torch, timm and mmengine find it, too
+
+
+def test_a_download_whose_hash_is_not_the_names_serves_its_address_alone(hub: Path, web: dict[str, bytes]) -> None:
+    urls = [f"https://{place}.example.org/net-01234567.pth" for place in "ab"]
+    for number, url in enumerate(urls):
+        web[url] = as_bytes({"w": torch.tensor([float(number)])})
+    assert [read_checkpoint(url).state["w"].item() for url in urls] == [0, 1]
+    assert not (hub / "checkpoints/net-01234567.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\n<!DOCTYPE html><title>Log in</title>", "a web page arrived, perhaps one to log in"),
+        (b'{"error": "forbidden"}', "what arrived is no file of weights"),
+        (b"", "what arrived is no file of weights"),
+        (as_bytes(WEIGHTS)[:-50], "the file that arrived is not whole"),
+        (safetensors.torch.save(WEIGHTS)[:-1], "the file that arrived is not whole"),
+    ],
+    ids=["page", "json", "empty", "half a zip", "most of a safetensors"],
+)
+def test_what_is_no_weights_is_not_kept(hub: Path, web: dict[str, bytes], sent: bytes, reason: str) -> None:
+    web[URL] = sent
+    with pytest.raises(CheckpointError, match=f"Cannot download the weights from {URL}: {reason}.*as CHECKPOINT"):
+        read_checkpoint(URL)
+    assert not [path for path in hub.rglob("*") if path.is_file()]
+
+    web[URL] = as_bytes(WEIGHTS)  # logged in
+    assert set(read_checkpoint(URL).state) == set(WEIGHTS)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_whole_files_of_every_format_are_kept(web: dict[str, bytes], suffix: str) -> None:
+    url = f"https://a.example.org/net.{suffix}"
+    old = io.BytesIO()
+    torch.save(WEIGHTS, old, **OLD_FORMAT)
+    web[url] = safetensors.torch.save(WEIGHTS) if suffix == "safetensors" else old.getvalue()
+    assert set(read_checkpoint(url).state) == set(WEIGHTS)

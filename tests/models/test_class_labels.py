@@ -50,6 +50,17 @@ def test_an_ambiguous_name_lists_its_indices(imagenet: list[str]) -> None:
         find_class("crane", imagenet, 1000)
 
 
+def test_words_in_a_single_name_are_enough_and_of_several_the_classes_are_listed(imagenet: list[str]) -> None:
+    assert find_class("Eskimo", imagenet, 1000) == 248
+    assert find_class("brown dog", ["cat", "hound, big brown dog"], 2) == 1
+    with pytest.raises(TargetError, match=r"is called 'cat', but \d+ have it in their names; .*: 281 \(tabby cat\), 282 \(tiger cat"):
+        find_class("cat", imagenet, 1000)
+    with pytest.raises(TargetError, match="No class 'ca'"):  # no word
+        find_class("ca", imagenet, 1000)
+    with pytest.raises(TargetError, match="No class ' '"):
+        find_class(" ", imagenet, 1000)
+
+
 def test_an_unknown_name_has_the_nearest(imagenet: list[str]) -> None:
     with pytest.raises(TargetError, match=r"No class 'expresso'; closest: 'espresso'"):
         find_class("expresso", imagenet, 1000)

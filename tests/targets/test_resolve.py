@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 from camtool.errors import CamtoolWarning, TargetError
-from camtool.targets import ClassScore, FromLogits, find_logits, of_first_sample, resolve_targets, scores, top_k
+from camtool.targets import (
+    ClassContrast,
+    ClassScore,
+    FinerScore,
+    FromLogits,
+    Region,
+    find_logits,
+    of_first_sample,
+    resolve_targets,
+    scores,
+    top_k,
+)
 
 LOGITS = torch.tensor([[1.0, 5.0, 3.0], [9.0, 2.0, 4.0]])
 
@@ -91,6 +102,44 @@ def test_wrong_targets_are_refused_in_words(targets: Any, message: str) -> None:
 def test_what_is_no_class_is_refused_as_a_target_error(targets: Any) -> None:
     with pytest.raises(TargetError):
         resolve_targets(targets, LOGITS)
+
+
+@pytest.mark.parametrize("convert", [Tensor.float, Tensor.long, Tensor.bool, Tensor.tolist, Tensor.numpy])
+@pytest.mark.parametrize("labels", [[[0, 1, 1], [1, 0, 0]], [[0, 0, 0], [1, 1, 1]], [[1, 0, 0], [0, 0, 1]]])
+def test_labels_of_zero_and_one_are_no_lists_of_classes(labels: list[list[int]], convert: Any) -> None:
+    with pytest.raises(TargetError, match="one number, 0 or 1, for each of the 3 classes"):
+        resolve_targets(convert(torch.tensor(labels)), LOGITS)
+
+
+def test_lists_of_the_classes_0_and_1_are_lists_of_classes() -> None:
+    both, logits = [[0, 1], [1, 0]], LOGITS[:, :2]
+    assert resolve_targets(both, logits) == ([[ClassScore(0), ClassScore(1)], [ClassScore(1), ClassScore(0)]], True)
+    assert resolve_targets(both, LOGITS)[1]
+    with pytest.raises(TargetError, match="labels, not classes"):
+        resolve_targets([[1, 1], [0, 1]], logits)
+
+
+@pytest.mark.parametrize("targets", [True, [True, False], [[True], [False]], torch.tensor([True, False]), np.array([True, False])])
+def test_truth_values_are_no_classes(targets: Any) -> None:
+    with pytest.raises(TargetError, match=r"class index.*got .*(True|False)"):
+        resolve_targets(targets, LOGITS)
+
+
+def test_settings_of_targets_that_are_no_numbers_are_refused_in_words() -> None:
+    for alpha in ("0.6", True, None, float("nan")):
+        with pytest.raises(TargetError, match="finite number as alpha"):
+            FinerScore(0, alpha=alpha)
+    for make in (
+        ClassScore,
+        lambda index: ClassContrast(3, index),
+        lambda index: Region([[1]], index),
+        lambda index: FinerScore(3, references=[index]),
+    ):
+        with pytest.raises(TargetError, match="class index, got True"):
+            make(True)
+    for references in (True, "12"):
+        with pytest.raises(TargetError, match="number of reference classes"):
+            FinerScore(0, references=references)
 
 
 def test_a_target_that_gives_no_single_number_is_refused() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from PIL import ImageFont
 
+from camtool.errors import CamtoolWarning
 from camtool.visualization import figures
 from camtool.visualization.figures import Cell, Style, figure
 from camtool.visualization.overlay import heatmap, overlay
@@ -108,18 +108,6 @@ def test_a_single_small_overlay_keeps_its_own_size() -> None:
     assert figure(small, [[cell((32, 32))]], Style()).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("width", [32, 224, 448, 2000])
-@pytest.mark.parametrize(
-    "text",
-    ["", "cat", "great white shark, white shark, man-eater, man-eating shark", LONG_LAYER, "x" * 300, "Ä é 猫 🐈 " * 20, "word " * 60],
-)
-def test_a_caption_is_wrapped_within_the_width_and_loses_nothing(text: str, width: int) -> None:
-    font = ImageFont.load_default(min(max(width / 22, 11), 48))
-    lines = figures._wrapped(text, font, width - 8)
-    assert all(font.getlength(line) <= width - 8 for line in lines)
-    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-
-
 def test_a_long_layer_path_makes_the_figure_higher_not_wider(picture: np.ndarray) -> None:
     short = figure(picture, [[cell(), cell()]], Style())
     long = figure(picture, [[cell(), cell(subtitle=f"gradcam @ {LONG_LAYER}")]], Style())
@@ -127,13 +115,6 @@ def test_a_long_layer_path_makes_the_figure_higher_not_wider(picture: np.ndarray
     assert long.shape[0] > short.shape[0]
     margin = long[8 + 240 : -8, 8 + 320 : 8 + 320 + 8]
     assert (margin == PAPER).all()  # no caption runs into its neighbour
-
-
-def test_a_layer_path_is_broken_behind_its_dots() -> None:
-    font = ImageFont.load_default(14)
-    lines = figures._wrapped(LONG_LAYER, font, 220)
-    assert len(lines) > 2
-    assert all(line.endswith(".") for line in lines[:-1])
 
 
 def test_what_is_written_below_a_tiny_picture_has_room_to_be_read() -> None:
@@ -166,13 +147,52 @@ def test_a_tall_picture_gets_room_beside_it_and_is_not_enlarged_without_bounds(s
     assert rows < drawn.shape[0] < rows + 100
 
 
-@pytest.mark.parametrize("text", ["Größe", "ñandú", "кошка", "ελιά", "tench"])
-def test_letters_of_other_alphabets_are_drawn_and_not_boxes(text: str) -> None:
-    font = figures._font(text, 12.0)
-    box = bytes(font.getmask("\uffff"))
-    assert all(bytes(font.getmask(letter)) != box for letter in text)
+def test_with_caption_class_method_and_layer_stand_below_a_single_overlay_which_else_keeps_its_size(picture: np.ndarray) -> None:
+    for kind in ("overlay", "heatmap"):
+        plain, captioned = (figure(picture, [[cell()]], Style(kind=kind, caption=caption)) for caption in (False, True))
+        assert plain.shape == picture.shape
+        np.testing.assert_array_equal(captioned[:240], plain)
+        rows = (captioned[240:] < 100).all(axis=2).any(axis=1)
+        assert np.count_nonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(int)) == 1) == 2  # two lines of ink
 
 
-def test_the_usual_font_serves_where_it_can() -> None:
-    assert figures._font("tench", 12.0).getname() == ImageFont.load_default(12).getname()
-    assert figures._font("кошка", 12.0).getname() != ImageFont.load_default(12).getname()
+def test_a_caption_below_a_small_overlay_enlarges_it_by_a_whole_factor() -> None:
+    small = np.random.default_rng(0).integers(0, 200, (32, 32, 3), dtype=np.uint8)
+    drawn = figure(small, [[cell((32, 32))]], Style(opacity=0.0, caption=True))
+    assert drawn.shape[1] == 224
+    np.testing.assert_array_equal(drawn[:224], small.repeat(7, axis=0).repeat(7, axis=1))
+
+
+def of_classes(*titles: str, portrait: np.ndarray | None = None) -> list[Cell]:
+    return [Cell(np.eye(240, 320, dtype=np.float32), title, "gradcam at layer4", portrait=portrait) for title in titles]
+
+
+def has_colour_bar(drawn: np.ndarray, colormap: str = "jet") -> bool:
+    """Return whether some row of the figure runs once through the whole colour map, on paper, with words at its right."""
+    is_paper = (drawn == PAPER).all(axis=2)
+    for row in range(drawn.shape[0]):
+        length = int(is_paper[row, 8:].argmax())  # from the margin to the next paper
+        bar = heatmap(np.linspace(0, 1, max(length, 2), dtype=np.float32)[None], colormap)[0]
+        if length >= 60 and np.array_equal(drawn[row, 8 : 8 + length], bar):
+            return bool((drawn[row : row + 14, 16 + length :] < 100).any())
+    return False
+
+
+@pytest.mark.parametrize("style", [Style(), Style(kind="heatmap", colormap="turbo"), Style(kind="panel")], ids=lambda style: style.kind)
+def test_maps_of_several_classes_have_a_colour_bar_that_says_that_each_has_its_own_scale(picture: np.ndarray, style: Style) -> None:
+    assert has_colour_bar(figure(picture, [of_classes("cat", "dog")], style), style.colormap)
+    assert not has_colour_bar(figure(picture, [of_classes("cat", "cat")], style), style.colormap)
+
+
+def test_without_heat_maps_there_is_no_colour_bar(picture: np.ndarray) -> None:
+    assert not has_colour_bar(figure(picture, [of_classes("cat", "dog", portrait=picture)], Style()))
+
+
+def test_letters_without_a_font_are_remarked_on_once_a_figure_and_only_where_captions_are_drawn(picture: np.ndarray) -> None:
+    unknown = of_classes("\u0378 cat", "\u0378 dog")
+    with pytest.warns(CamtoolWarning, match="Letters drawn as '\\?'") as caught:
+        figure(picture, [unknown], Style())
+    assert len(caught) == 1
+    figure(picture, [unknown[:1]], Style())  # plain: warnings are errors here
+    with pytest.warns(CamtoolWarning, match="Letters drawn as"):
+        figure(picture, [unknown[:1]], Style(kind="panel"))

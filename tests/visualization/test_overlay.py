@@ -1,4 +1,5 @@
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 
@@ -38,6 +39,31 @@ def test_jet_runs_from_blue_to_red_in_rgb() -> None:
     assert high[0] > 100 > high[1] + high[2]
 
 
+@pytest.mark.parametrize("name", ["jet", "Viridis", "bone", "coolwarm", "RdBu"])
+def test_a_reversed_colour_map_shows_the_opposite_value(name: str) -> None:
+    ramp = np.arange(256)[None] / 255
+    # matplotlib interpolates its reversed maps anew
+    difference = heatmap(ramp, f"{name}_r").astype(int) - heatmap(1 - ramp, name)
+    assert np.abs(difference).max() <= (1 if name == "RdBu" else 0)
+
+
+@pytest.mark.parametrize("name", ["coolwarm", "RdBu", "Greys", "hot_r", "jet"])
+def test_colours_are_those_of_the_library(name: str) -> None:
+    levels = np.linspace(0, 1, 256)
+    colours = heatmap(levels[None], name)[0]
+    expected = matplotlib.colormaps[name](levels, bytes=True)[:, :3]
+    if name == "jet":  # where both have it, OpenCV's, which was there first
+        expected = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)[0, :, ::-1]
+    if name == "hot_r":
+        expected = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_HOT)[0, ::-1, ::-1]
+    np.testing.assert_array_equal(colours, expected)
+
+
+def test_a_colour_map_of_neither_library_is_refused() -> None:
+    with pytest.raises(OutputError, match=r"Unknown colormap 'coolwrm'; closest: 'coolwarm'.*; expected one of OpenCV's: "):
+        check_style("coolwrm", 0.5)
+
+
 def test_viridis_has_the_colours_of_matplotlib() -> None:
     ends = heatmap(np.array([[0.0, 1.0]], dtype=np.float32), "viridis")[0].astype(int)
     assert np.abs(ends - [(68, 1, 84), (253, 231, 37)]).max() <= 2
@@ -70,7 +96,7 @@ def test_every_colormap_that_is_offered_draws(name: str, ramp: np.ndarray) -> No
 
 
 def test_an_unknown_colormap_has_the_nearest() -> None:
-    with pytest.raises(OutputError, match=r"Unknown colormap 'virids'; closest: 'viridis'.*; expected one of: .*jet"):
+    with pytest.raises(OutputError, match=r"Unknown colormap 'virids'; closest: 'viridis'.*; expected one of OpenCV's: .*jet"):
         check_style("virids", 0.5)
 
 

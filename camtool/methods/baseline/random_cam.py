@@ -34,7 +34,7 @@ class RandomCAM(ActivationMethod):
 
     def weights(self, activations: Maps) -> Weights:
         # Drawn on the CPU: the same weights on every device.
-        generator = torch.Generator().manual_seed(self.seed)
-        draws = torch.rand(activations.shape[1], generator=generator, dtype=torch.float64) * 2 - 1
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        draws = torch.rand(activations.shape[1], generator=generator, dtype=torch.float64, device="cpu") * 2 - 1
         spatial = activations.ndim - 2
         return draws.to(activations.device, activations.dtype).reshape(1, -1, *[1] * spatial)

@@ -1,6 +1,5 @@
-"""Base class of input methods: maps from the gradient of the score at the input itself."""
+"""Base class of input methods: maps of the input itself, from the gradient of the score there, or from other inputs' scores."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.methods._base import INPUT, BaseMethod, Needs
+from camtool.methods._base import INPUT, BaseMethod, InputQueries, Needs
 from camtool.placement import Placement
 from camtool.types import Maps, RawMap
 
@@ -28,25 +27,34 @@ class InputEvidence:
 
     inputs: Maps
     gradients: Maps | None = None
-    """Gradients of the target's score with respect to the inputs; None unless the method needs the bias terms."""
+    """Gradients of the target's score with respect to the inputs; None unless the method needs them, or the bias terms."""
     bias_terms: Sequence[Float[Tensor, "n _ ..."]] = ()
     """Bias times gradient of every biased layer with positions, at the layer's own grid; empty unless the method needs them."""
     guided: Maps | None = None
     """The gradient through guided ReLUs; None unless the method needs it."""
     map: RawMap | None = None
-    """The base method's final map, of the input's size, in [0, 1]; None without a base method."""
+    """The base method's map, of the input's size: its positive part over its maximum, in [0, 1]; None without a base method."""
     bias_placements: Sequence[Placement | None] = ()
     """Where the cells of each of `bias_terms` lie on the input; None, or left out: evenly."""
+    model_queries: InputQueries | None = None
+    """Further queries of the network, where they are possible."""
+
+    def queries(self, method: str) -> InputQueries:
+        """Return the queries of the network; MethodError if there are none."""
+        if self.model_queries is None:
+            raise MethodError(f"Method '{method}' needs further passes of the network, which are not available here; try 'saliency'.")
+        return self.model_queries
 
 
-class InputMethod(BaseMethod, ABC):
-    """Base class of methods that use gradients at the input. They have no target layer, unless their base method has.
+class InputMethod(BaseMethod):
+    """Base class of methods that explain by the input itself. They have no target layer, unless their base method has.
 
     Example:
         >>> import torch
-        >>> from camtool.methods import InputEvidence, InputMethod
+        >>> from camtool.methods import InputEvidence, InputMethod, Needs
         >>> class Saliency(InputMethod):
         ...     name, paper = "saliency", "arXiv:1312.6034"
+        ...     needs = Needs(gradients=True, input_gradients=True)
         ...     def raw_map(self, evidence):
         ...         return evidence.gradients.abs().amax(dim=1)
         >>> Saliency().raw_map(InputEvidence(torch.ones(1, 2, 2), torch.tensor([[[0.0, 1.0], [-2.0, 0.5]]])))
@@ -57,15 +65,35 @@ class InputMethod(BaseMethod, ABC):
     needs = Needs(gradients=True)
     reads = INPUT
     base: ClassVar[str] = ""
-    """The method of target layers whose final map this method uses; "" for none."""
+    """The method of target layers whose map this method uses; "" for none."""
 
-    @abstractmethod
+    def gradients(self, evidence: InputEvidence) -> Maps:
+        """Return the gradient at the input of the evidence; MethodError if it has none."""
+        if evidence.gradients is None:
+            raise MethodError(f"Method '{self.name}' needs the gradients of the score at the input, which the evidence does not have.")
+        return evidence.gradients
+
     def raw_map(self, evidence: InputEvidence) -> RawMap:
-        """Return the raw map (n, *spatial), of the input's size."""
+        """Return the raw map (n, *spatial), of the input's size: unless overridden, of the attributions of every channel."""
+        attributions = self.attributions(evidence)
+        if attributions is None:
+            raise MethodError(f"Expected method '{self.name}' to define raw_map or attributions, got neither.")
+        return self.reduced(attributions)
+
+    def reduced(self, attributions: Maps) -> RawMap:
+        """Return the raw map of attributions: their largest absolute value over channels unless overridden."""
+        return attributions.abs().amax(dim=1)
 
     def attributions(self, evidence: InputEvidence) -> Maps | None:
         """Return the attributions of every input channel (n, c, *spatial), signed; None if the method has none."""
         return None
+
+    def maps(self, evidence: InputEvidence) -> tuple[RawMap, Maps | None]:
+        """Return the raw map and the attributions."""
+        attributions = self.attributions(evidence)  # once: it may take many passes
+        if attributions is not None and type(self).raw_map is InputMethod.raw_map:
+            return self.reduced(attributions), attributions
+        return self.raw_map(evidence), attributions
 
     def guided(self, evidence: InputEvidence) -> Maps:
         """Return the guided gradient of the evidence; MethodError if it has none."""

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import MethodError
 from camtool.functional import min_max
 from camtool.methods._base import Needs
 from camtool.methods.input._base import InputEvidence, InputMethod
@@ -33,10 +32,8 @@ class FullGrad(InputMethod):
     needs = Needs(gradients=True, bias_gradients=True)
 
     def raw_map(self, evidence: InputEvidence) -> RawMap:
-        if evidence.gradients is None:
-            raise MethodError(f"Method '{self.name}' needs the gradients of the score at the input, which the evidence does not have.")
         size = evidence.inputs.shape[2:]
-        terms = [evidence.inputs * evidence.gradients, *evidence.bias_terms]
+        terms = [evidence.inputs * self.gradients(evidence), *evidence.bias_terms]
         places = [None, *(evidence.bias_placements or [None] * len(evidence.bias_terms))]
         # The interpolation is linear, so it can follow the sum over channels: 50 interpolations in a ResNet-50 instead of 26 000.
         maps = [placed(_scaled_sizes(term).sum(dim=1), size, place) for term, place in zip(terms, places, strict=True)]

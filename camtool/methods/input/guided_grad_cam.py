@@ -11,7 +11,9 @@ from camtool.types import Maps, RawMap
 class GuidedGradCAM(InputMethod):
     """Multiplies guided backpropagation by the Grad-CAM map at the input's size: fine and class-discriminative.
 
-    The product, signed and in the input's channels, is `attributions`; the map is its largest absolute value over channels.
+    The product, signed and in the input's channels, is `attributions`; the map is its largest absolute value over channels. The factor
+    is relu(raw) over its maximum, by sample: a min-max, as in the drawn Grad-CAM map, would set the lowest of positive cells to zero
+    and with it the evidence there. Several layers are fused as the call says, scaled likewise.
 
     Example:
         >>> import torch

@@ -1,5 +1,7 @@
 """Ablation-CAM: Desai & Ramaswamy 2020, "Visual Explanations for Deep Convolutional Network via Gradient-free Localization"."""
 
+from collections.abc import Sequence
+
 from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._ablations import OneChannelZero
 from camtool.registry import METHODS
@@ -28,6 +30,9 @@ class AblationCAM(BaseMethod):
     paper = "doi:10.1109/WACV45572.2020.9093360"
     cost = "C tails"
     needs = Needs(replay=True, same_queries_for_all_targets=True)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return channels
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)

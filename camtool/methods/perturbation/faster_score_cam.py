@@ -1,6 +1,7 @@
 """Faster Score-CAM: https://github.com/tabayashi0117/Score-CAM; no paper of its own."""
 
 import operator
+from collections.abc import Sequence
 
 import torch
 
@@ -38,6 +39,9 @@ class FasterScoreCAM(BaseMethod):
         self.k = operator.index(k)
         if self.k < 1:
             raise ValueError(f"expected k, a number of channels, of at least 1, got {k}")
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return min(self.k, channels)
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)

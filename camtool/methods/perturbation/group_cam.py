@@ -1,6 +1,8 @@
 """Group-CAM: Zhang, Rao & Yang 2021, arXiv:2103.13859."""
 
+import math
 import operator
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +58,9 @@ class GroupCAM(BaseMethod):
                 f"expected groups and kernel of at least 1, a quantile in [0, 1) and a sigma above 0, got {groups}, {kernel}, {quantile} "
                 f"and {sigma}"
             )
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return math.ceil(channels / max(math.ceil(channels / self.groups), 1)) + 1  # as torch.chunk; the blurred picture
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         queries = evidence.queries(self.name)

@@ -1,6 +1,7 @@
 """IS-CAM: Naidu et al. 2020, "IS-CAM: Integrated Score-CAM for axiomatic-based explanations", arXiv:2010.03023."""
 
 import operator
+from collections.abc import Sequence
 
 from jaxtyping import Int
 from torch import Tensor
@@ -42,6 +43,9 @@ class ISCAM(BaseMethod):
         self.steps = operator.index(steps)
         if self.steps < 1:
             raise ValueError(f"expected steps of at least 1, got {steps}")
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return self.steps * channels
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations = evidence.activations

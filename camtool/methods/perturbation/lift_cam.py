@@ -1,5 +1,7 @@
 """LIFT-CAM: Jung & Oh 2021, "Towards Better Explanations of Class Activation Mapping", arXiv:2102.05228."""
 
+from collections.abc import Sequence
+
 from camtool.functional import spatial_sum
 from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.registry import METHODS
@@ -30,6 +32,9 @@ class LIFTCAM(BaseMethod):
     paper = "arXiv:2102.05228"
     cost = "1 forward + tail and its backward"
     needs = Needs(replay=True)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return 2
 
     def contributions(self, evidence: Evidence) -> Maps:
         return spatial_sum(evidence.queries(self.name).contributions_from_zero()) * evidence.activations

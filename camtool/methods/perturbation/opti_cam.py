@@ -1,9 +1,13 @@
 """Opti-CAM: Zhang et al. 2023, "Opti-CAM: Optimizing saliency maps for interpretability", arXiv:2301.07002."""
 
 import operator
+from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from camtool.functional import UNDECIDED
 from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import as_masks, weighted
 from camtool.registry import METHODS
@@ -15,7 +19,9 @@ class OptiCAM(BaseMethod):
     """Optimises channel weights so that the input masked by the map, resized and scaled to [0, 1], has the highest score.
 
     The weights are a softmax over channels, optimised by Adam from equal weights: deterministic, and separate for each sample. The map is
-    that of the last step, without the paper's optional ReLU.
+    that of the last step, without the paper's optional ReLU. Differs from the paper where the sum over channels is the same at every
+    position but for rounding, which the mask would scale to [0, 1], as behind a layer norm with initial weights: there the optimisation
+    starts from the softmax of the channels' standard deviations as shares of the largest.
 
     Args:
         steps: number of Adam's steps, at least 1; each is one forward and one backward pass.
@@ -42,12 +48,15 @@ class OptiCAM(BaseMethod):
         if self.steps < 1 or not self.rate > 0:
             raise ValueError(f"expected steps of at least 1 and a rate above 0, got {steps} and {rate}")
 
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return self.steps
+
     def contributions(self, evidence: Evidence) -> Maps:
         queries = evidence.queries(self.name)
         # The gradient of a dead channel's weight is 0. In float32 it is rounding noise, which Adam scales to full steps.
         # MPS has no float64.
         activations = evidence.activations if evidence.activations.device.type == "mps" else evidence.activations.double()
-        logits = activations.new_zeros(activations.shape[:2], requires_grad=True)  # (n, c)
+        logits = _start(activations).requires_grad_()  # (n, c)
         optimiser = torch.optim.Adam([logits], lr=self.rate, maximize=True)
         for step in range(self.steps):
             with torch.enable_grad():
@@ -59,3 +68,13 @@ class OptiCAM(BaseMethod):
             optimiser.step()
             queries.report(step + 1, self.steps)
         return weighted(logits.detach().softmax(dim=1), activations).to(evidence.activations.dtype)
+
+
+def _start(activations: Maps) -> Float[Tensor, "n c"]:
+    """Return the logits of the first weights: equal ones, unless the map of these is flat but for rounding."""
+    flat = activations.flatten(2)
+    total, size = flat.sum(dim=1), flat.abs().sum(dim=1).amax(dim=1)
+    undecided = total.amax(dim=1) - total.amin(dim=1) <= UNDECIDED * size
+    spread = flat.std(dim=2, correction=0)
+    by_spread = spread / spread.amax(dim=1, keepdim=True).clamp(min=torch.finfo(spread.dtype).tiny)
+    return torch.where(undecided.unsqueeze(1), by_spread, 0)

@@ -1,5 +1,7 @@
 """Poly-CAM: Englebert, Cornu & De Vleeschouwer 2022, arXiv:2204.13359."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Int
 from torch import Tensor
 
@@ -51,6 +53,9 @@ class PolyCAM(BaseMethod):
 
     def target(self, target: Target) -> Target:
         return ClassProbability(target.index) if isinstance(target, ClassScore) else target
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return channels * (2 if self.variant == "both" else 1)
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)

@@ -1,5 +1,7 @@
 """Recipro-CAM: Byun & Lee 2022, arXiv:2209.14074; on tokens ViT-ReciproCAM, arXiv:2310.02588."""
 
+from collections.abc import Sequence
+
 import torch
 
 from camtool.methods._base import BaseMethod, Evidence, Needs
@@ -30,6 +32,9 @@ class ReciproCAM(BaseMethod):
     paper = "arXiv:2209.14074"
     cost = "N tails"
     needs = Needs(replay=True, same_queries_for_all_targets=True)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return cells
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         activations, queries = evidence.activations, evidence.queries(self.name)

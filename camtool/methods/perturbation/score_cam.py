@@ -1,5 +1,7 @@
 """Score-CAM: Wang et al. 2020, arXiv:1910.01279."""
 
+from collections.abc import Sequence
+
 from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods.perturbation._masks import seen_through, softmax_of_living, weighted
 from camtool.registry import METHODS
@@ -29,6 +31,9 @@ class ScoreCAM(BaseMethod):
 
     def __init__(self, *, align_corners: bool = False) -> None:
         self.align_corners = bool(align_corners)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return channels
 
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)

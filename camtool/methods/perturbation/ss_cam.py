@@ -1,6 +1,7 @@
 """SS-CAM: Wang et al. 2020, "SS-CAM: Smoothed Score-CAM for Sharper Visual Feature Localization", arXiv:2006.14255."""
 
 import operator
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Int
@@ -49,10 +50,13 @@ class SSCAM(BaseMethod):
         if self.samples < 1 or not self.sigma >= 0:
             raise ValueError(f"expected samples of at least 1 and sigma of at least 0, got {samples} and {sigma}")
 
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return self.samples * channels
+
     def contributions(self, evidence: Evidence) -> Maps:
         activations, queries = evidence.activations, evidence.queries(self.name)
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randn(self.samples, *queries.inputs.shape[2:], generator=generator, dtype=torch.float64)
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        drawn = torch.randn(self.samples, *queries.inputs.shape[2:], generator=generator, dtype=torch.float64, device="cpu")
         noise = (self.sigma * drawn).to(activations.device, activations.dtype)
 
         def noisy(masks: Tensor, sample: Int[Tensor, " copies"]) -> Tensor:

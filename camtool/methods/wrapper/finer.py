@@ -21,6 +21,7 @@ class Finer(Wrapper):
         method: the wrapped method, which must be class-discriminative; None: Grad-CAM.
         references: number of reference classes, the closest by logit, or their indices.
         alpha: strength of the comparison; 0 gives the wrapped method's map.
+        weighted: whether references count by their probability, else alike.
 
     Raises:
         MethodError: if the wrapped method's map is the same for every class.
@@ -30,7 +31,7 @@ class Finer(Wrapper):
         >>> from camtool.methods import build_method
         >>> from camtool.targets import ClassScore
         >>> build_method({"type": "finer", "method": "layercam", "references": 2}).target(ClassScore(7))
-        FinerScore(7, references=2, alpha=0.6)
+        FinerScore(7, references=2, alpha=0.6, weighted=True)
     """
 
     name = "finer"
@@ -38,10 +39,13 @@ class Finer(Wrapper):
     cost = "that of the wrapped method"
     needs = Needs(gradients=True)
 
-    def __init__(self, *, method: BaseMethod | None = None, references: int | Sequence[int] = 3, alpha: float = 0.6) -> None:
+    def __init__(
+        self, *, method: BaseMethod | None = None, references: int | Sequence[int] = 3, alpha: float = 0.6, weighted: bool = True
+    ) -> None:
         super().__init__(method)
         self.references = references if isinstance(references, int) else tuple(references)
         self.alpha = float(alpha)
+        self.weighted = bool(weighted)
 
     def accepted(self, method: BaseMethod) -> BaseMethod:
         accepted = super().accepted(method)
@@ -63,11 +67,14 @@ class Finer(Wrapper):
             raise TargetError(
                 f"Method '{self.name}' compares a class with similar ones: expected a class's logit as target, got {target!r}."
             )
-        return FinerScore(target.index, references=self.references, alpha=self.alpha)
+        return FinerScore(target.index, references=self.references, alpha=self.alpha, weighted=self.weighted)
 
     @property
     def weighs_gradients(self) -> bool:
         return weighs_gradients(self.method)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return self.method.further_passes(channels, cells, size)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         return self.method.raw_map(evidence)

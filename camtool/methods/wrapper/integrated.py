@@ -1,6 +1,7 @@
 """Integrated gradients around a method: Sundararajan et al. 2017, arXiv:1703.01365; Sattarzadeh et al. 2021, arXiv:2102.07805."""
 
 import operator
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -60,6 +61,9 @@ class Integrated(Wrapper):
 
     def needs_around(self, inner: Needs) -> Needs:
         return Needs(tokens=inner.tokens, further_gradients=True)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return self.steps + self.method.further_passes(channels, cells, size)
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         return self.method.raw_map(self._integrated(evidence))

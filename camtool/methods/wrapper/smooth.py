@@ -1,6 +1,7 @@
 """SmoothGrad around a method: Smilkov et al. 2017, arXiv:1706.03825."""
 
 import operator
+from collections.abc import Sequence
 
 import torch
 
@@ -62,6 +63,9 @@ class Smooth(Wrapper):
 
     def needs_around(self, inner: Needs) -> Needs:
         return Needs(tokens=inner.tokens, further_gradients=inner.gradients or inner.further_gradients)
+
+    def further_passes(self, channels: int, cells: int, size: Sequence[int]) -> int:
+        return self.samples * (1 + self.method.further_passes(channels, cells, size))
 
     def raw_map(self, evidence: Evidence) -> RawMap:
         return torch.stack([self.method.raw_map(noisy) for noisy in self._noisy(evidence)]).mean(dim=0)

@@ -41,6 +41,9 @@ class Source(ABC):
         if not isinstance(self.options.get("multi_label", False), bool):
             raise ConfigError(f"'model.multi_label' of '{loaded.name}' must be True or False, got {self.options['multi_label']!r}.")
 
+    classes_option = "model.num_classes={}"
+    """The override by which the network has another number of classes."""
+
     @abstractmethod
     def build(self) -> nn.Module:
         """Return the network without loading any weights."""

@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,11 +50,19 @@ class TorchModel(Source):
         if not isinstance(self.options.get("kwargs", {}), Mapping):
             raise ConfigError(f"'model.kwargs' of '{loaded.name}' must be a dict, got {self.options['kwargs']!r}.")
         config = Path(loaded.config.filename or loaded.name).absolute()
-        self._folders = [Path.cwd(), config.parent]
+        self._folders = [config.parent, Path.cwd()]  # what a config names lies beside it
         # A config that comes with camtool names what lies beside `configs/`, in a clone and in an installation.
         self._shipped = [shipped_root().parent] if config.resolve().is_relative_to(shipped_root()) else []
         self.published = FACTORY if self.options.get("with_weights") else None
         self._inputs = self._read_inputs(self.options.get("inputs", [PICTURE]))
+
+    @property
+    def classes_option(self) -> str:  # type: ignore[override]  # a constant elsewhere
+        """The override of the factory's argument that is called so; of a guess, the most usual."""
+        factory = self._find("factory")
+        parameters = list(inspect.signature(factory).parameters)
+        named = [name for name in (*self.options.get("kwargs", {}), *parameters) if re.search("class|label|n_out|out_dim", name)]
+        return f"model.kwargs.{named[0] if named else 'num_classes'}={{}}"
 
     def build(self) -> nn.Module:
         factory = self._find("factory")
@@ -61,9 +71,6 @@ class TorchModel(Source):
 
     def read(self, weights: str) -> Checkpoint:
         return Checkpoint({}, {}, weights, None) if weights == FACTORY else super().read(weights)
-
-    def convert(self, model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return state or model.state_dict()
 
     def preprocessing(self, model: nn.Module) -> Preprocess:
         spec = self.options.get("preprocess")

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +18,13 @@ from camtool.config.loading import LoadedConfig
 from camtool.errors import CheckpointError, ConfigError
 from camtool.io.images import Picture
 from camtool.models.checkpoints import Checkpoint, read_checkpoint
+from camtool.models.connection import unreachable
 from camtool.models.sources._base import Preprocess, Source
 from camtool.models.sources.preprocessing import described, of_pil
 
 try:
     import transformers
+    from huggingface_hub import constants
     from transformers.utils.hub import cached_file
 except ImportError as missing:
     raise ConfigError(
@@ -57,9 +59,11 @@ class HuggingFaceModel(Source):
     """
 
     own_keys = ("name", "preprocess")
+    classes_option = "model.num_labels={}"
 
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
+        self._cut_off: str | None = None
         name = self.options.get("name")
         self.published = str(Path(os.path.expanduser(name))) if isinstance(name, str) else ""
         if not name or not self.published:
@@ -107,7 +111,21 @@ class HuggingFaceModel(Source):
                 f"'{self.published}' has no weights for {', '.join(missing[:4])}; expected a classifier with a trained head and the "
                 "same number of classes."
             )
-        return Checkpoint(dict(model.state_dict()), {}, weights, self._digest())
+        # Buffers that the files lack are not theirs, whatever the network was built with.
+        state = {name: value for name, value in model.state_dict().items() if name not in loading["missing_keys"]}
+        return Checkpoint(state, {}, weights, self._digest())
+
+    def convert(self, model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        # A file that save_pretrained() wrote has names that the networks of this release no longer have; from_pretrained() renames them.
+        try:
+            with _quiet():
+                renamed, loading = type(model).from_pretrained(  # type: ignore[attr-defined]  # every network of transformers has it
+                    None, config=self._config, state_dict=dict(state), output_loading_info=True
+                )
+        except Exception:  # noqa: BLE001 - what does not fit is named where the weights are loaded
+            return state
+        filled = {name: value for name, value in renamed.state_dict().items() if name not in loading["missing_keys"]}
+        return filled if len(filled) > len(state.keys() & filled.keys()) else state
 
     def preprocessing(self, model: nn.Module) -> Preprocess:
         if self._task.rank != 4:
@@ -136,11 +154,21 @@ class HuggingFaceModel(Source):
 
     def _from_repository(self, load: Callable[..., Any], **arguments: Any) -> Any:
         """Return what `load` reads from the repository; ConfigError if that fails."""
+        if self._cut_off is None:
+            local = os.path.isdir(str(self.published)) or constants.HF_HUB_OFFLINE
+            self._cut_off = "" if local else unreachable(constants.ENDPOINT)
+        if self._cut_off:  # what was downloaded before is used, without asking again and again
+            arguments["local_files_only"] = True
         try:
             with _quiet():
                 return load(self.published, trust_remote_code=False, **arguments)
         except Exception as error:  # exceptions of the hub, of files and of their content; none names the repository
             text = " ".join(str(error).split())[:300]
+            if self._cut_off:
+                raise ConfigError(
+                    f"Cannot load '{self.published}': {self._cut_off}. Expected a connection to the hub, a network that was downloaded "
+                    "before, or a directory with config.json and weights."
+                ) from error
             raise ConfigError(
                 f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text} "
                 "Expected a directory with config.json and weights, or a name on the hub and a connection to it."

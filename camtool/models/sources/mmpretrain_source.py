@@ -9,6 +9,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from camtool.config.loading import LoadedConfig, as_mapping, find_test_dataset
+from camtool.config.shipped import NO_CLASSIFIER, OTHER_SCOPES
 from camtool.datasets.class_names import as_names
 from camtool.errors import ConfigError, closest
 from camtool.models.sources._base import Preprocess, Source
@@ -18,6 +19,8 @@ from camtool.registry import known_types, unknown_type
 
 class MMPretrainModel(Source):
     """Source of models in mmpretrain's registry. Published weights: those of `model.init_cfg`, else those of the config's name."""
+
+    classes_option = "model.head.num_classes={}"
 
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
@@ -32,6 +35,7 @@ class MMPretrainModel(Source):
             import mmpretrain.models  # noqa: F401 - registers the networks
             from mmpretrain.registry import MODELS
 
+        self._check_task(MODELS)
         config = _without_pretrained(copy.deepcopy(self.loaded.config.model))
         preprocessor = self.loaded.config.get("data_preprocessor")
         if preprocessor and not config.get("data_preprocessor"):
@@ -42,12 +46,29 @@ class MMPretrainModel(Source):
                 model = MODELS.build(config)
         except Exception as error:
             raise ConfigError(f"Cannot build the model of '{self.loaded.name}': {_reason(error)}") from error
-        if not isinstance(getattr(model, "data_preprocessor", None), nn.Module) or getattr(model, "head", None) is None:
+        # Classifiers of timm and transformers inside mmpretrain have no head of its own.
+        has_scores = getattr(model, "head", None) is not None or type(model).__name__ in ("TimmClassifier", "HuggingFaceClassifier")
+        if not isinstance(getattr(model, "data_preprocessor", None), nn.Module) or not has_scores:
             raise ConfigError(
                 f"The model of '{self.loaded.name}', a {type(model).__name__}, is not a classifier: it has no head. "
                 "Expected an ImageClassifier with a head."
             )
         return model
+
+    def _check_task(self, models: Any) -> None:
+        """Raise ConfigError for a config of another task, named as what it is."""
+        from mmpretrain.models import BaseSelfSupervisor
+
+        name, scope = self.loaded.name, self.loaded.config.get("default_scope")
+        kind = self.loaded.config.model.get("type")
+        found = kind if isinstance(kind, type) else models.get(str(kind)) if isinstance(kind, str) and "." not in kind else None
+        if found is None and scope in OTHER_SCOPES:
+            raise ConfigError(f"'{name}' is a config of {scope}, for {OTHER_SCOPES[scope]} ('{kind}'). {NO_CLASSIFIER}")
+        if isinstance(found, type) and issubclass(found, BaseSelfSupervisor):
+            raise ConfigError(
+                f"'{name}' is a config of self-supervised pre-training ({found.__name__}), which has no classes. Expected a classifier, "
+                "such as mmpretrain's config that fine-tunes the same backbone, or its linear probe."
+            )
 
     def initialise(self, model: nn.Module) -> None:
         with warnings.catch_warnings():

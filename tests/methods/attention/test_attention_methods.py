@@ -102,7 +102,7 @@ def planted_image() -> Tensor:
 def test_genericattention_on_a_planted_block_has_the_values_worked_out_by_hand() -> None:
     # The gradient of class 0 is the value at each key: I + relu(value * weight), which the class token's row reads.
     result = CAM(Planted(), method="genericattention")(planted_image(), [[0, 1]])
-    expected = torch.tensor([[[4 * 1 / 8, 0.0], [8 * 3 / 8, 2 * 1 / 8]], [[0.0, 4 * 2 / 8], [0.0, 0.0]]])
+    expected = torch.tensor([[[4 * 1 / 8, 0.0], [8 * 3 / 8, 2 * 1 / 8]], [[0.0, 4 * 2 / 8], [0.0, 0.0]]], dtype=torch.float64)
     torch.testing.assert_close(result.raw["attention"][0], expected, rtol=1e-6, atol=1e-7)
 
 

@@ -1,7 +1,8 @@
 """Methods of the input, slow and literal, one sample at a time."""
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -18,6 +19,9 @@ class InputSample:
     bias_terms: list[np.ndarray]
     guided: np.ndarray
     map: np.ndarray
+    score_of_input: Callable[[np.ndarray], float] = lambda _: 0.0
+    gradient_of_input: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    noise: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (samples, c, *spatial), of a standard deviation of 1
 
 
 def scaled(channel: np.ndarray) -> np.ndarray:
@@ -54,14 +58,66 @@ def guided_grad_cam(sample: InputSample) -> np.ndarray:
     return np.stack([channel * sample.map for channel in sample.guided])
 
 
+def smooth_grad(sample: InputSample) -> np.ndarray:
+    """Smilkov 2017: the mean gradient of 16 noisy inputs, sigma 0.15 of the range."""
+    spread = max(sample.inputs.ravel()) - min(sample.inputs.ravel())
+    total = np.zeros_like(sample.inputs)
+    for noise in sample.noise[:16]:
+        total += sample.gradient_of_input(sample.inputs + 0.15 * spread * noise) / 16
+    return total
+
+
+def integrated_gradients(sample: InputSample) -> np.ndarray:
+    """Sundararajan 2017: x times the mean gradient at the middles of 50 parts of the way from zero to x."""
+    total = np.zeros_like(sample.inputs)
+    for step in range(50):
+        total += sample.gradient_of_input((step + 0.5) / 50 * sample.inputs) / 50
+    return sample.inputs * total
+
+
+def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int, ...], baseline: float = 0.0) -> np.ndarray:
+    """Zeiler & Fergus 2014: the mean over the patches that cover a position of the fall of the score when they are blanked."""
+    size = sample.inputs.shape[1:]
+    falls: dict[tuple[int, ...], list[float]] = {position: [] for position in np.ndindex(*size)}
+    corners = []
+    for length, box, step in zip(size, patch, stride, strict=True):
+        along = [0]
+        while along[-1] + box < length:
+            along.append(along[-1] + step)
+        corners.append(along)
+    for corner in itertools.product(*corners):
+        covered = [p for p in falls if all(start <= at < start + box for at, start, box in zip(p, corner, patch, strict=True))]
+        blanked = sample.inputs.copy()
+        for position in covered:
+            blanked[(slice(None), *position)] = baseline
+        for position in covered:
+            falls[position].append(sample.score_of_input(sample.inputs) - sample.score_of_input(blanked))
+    raw = np.zeros(size)
+    for position, values in falls.items():
+        raw[position] = sum(values) / len(values)
+    return raw
+
+
+def occlusion(sample: InputSample) -> np.ndarray:
+    patch = tuple(max(length // 8, 1) for length in sample.inputs.shape[1:])
+    return occlusion_of(sample, patch, tuple(max(box // 2, 1) for box in patch))
+
+
 INPUT_REPLICAS: dict[str, Callable[[InputSample], np.ndarray]] = {
     "fullgrad": full_grad,
     "guidedbackprop": lambda sample: largest(sample.guided),
     "guidedgradcam": lambda sample: largest(guided_grad_cam(sample)),
+    "integratedgradients": lambda sample: sum(integrated_gradients(sample)),
+    "occlusion": occlusion,
+    "saliency": lambda sample: largest(sample.gradients),
+    "smoothgrad": lambda sample: largest(smooth_grad(sample)),
 }
 """Raw maps."""
 
 ATTRIBUTIONS: dict[str, Callable[[InputSample], np.ndarray]] = {
     "guidedbackprop": lambda sample: sample.guided,
     "guidedgradcam": guided_grad_cam,
+    "integratedgradients": integrated_gradients,
+    "saliency": lambda sample: sample.gradients,
+    "smoothgrad": smooth_grad,
 }

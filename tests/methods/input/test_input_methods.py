@@ -1,5 +1,6 @@
 """What every method of the input must satisfy."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from torch import Tensor, nn
 
 from camtool import CAM
 from camtool.errors import CamtoolWarning, MethodError
+from camtool.functional import over_maximum, resize
 from camtool.methods import InputMethod, build_method
 from camtool.methods.input._base import InputEvidence
 from tests.methods.input.replicas import ATTRIBUTIONS, INPUT_REPLICAS, InputSample
-from tests.methods.kinds import OF_INPUT
+from tests.methods.kinds import OF_INPUT, OF_INPUT_GRADIENTS
+from tests.methods.queries import ByHand, Formula, gradient_of_input, score_of_input
+from tests.methods.test_contract import noise
 from tests.methods.test_no_trace import assert_same, inference, plain, requiring_grad, state, worn_net
 from tests.networks import RANKS, SIZES, images, small_net
 
@@ -44,10 +48,20 @@ def evidence(rank: int) -> tuple[InputEvidence, list[InputSample]]:
     terms = [drawn(2, grid), drawn(4, coarse), drawn(2, (1,) * rank)]
     maps = drawn(1, grid).sigmoid()[:, 0]
     samples = [
-        InputSample(inputs[k].numpy(), gradients[k].numpy(), [term[k].numpy() for term in terms], guided[k].numpy(), maps[k].numpy())
+        InputSample(
+            inputs[k].numpy(),
+            gradients[k].numpy(),
+            [term[k].numpy() for term in terms],
+            guided[k].numpy(),
+            maps[k].numpy(),
+            score_of_input,
+            gradient_of_input,
+            noise(*inputs.shape[1:]),
+        )
         for k in range(2)
     ]
-    return InputEvidence(inputs, gradients, terms, guided, maps), samples
+    queries = Formula(inputs, inputs, gradients, torch.ones(2, 3))
+    return InputEvidence(inputs, gradients, terms, guided, maps, model_queries=queries), samples
 
 
 def test_every_method_has_a_replica_and_a_hand_worked_example() -> None:
@@ -75,17 +89,27 @@ HAND = InputEvidence(
     guided=torch.tensor([[[[2.0, 0.0], [0.0, 5.0]], [[1.0, 0.0], [2.0, -3.0]]]], dtype=torch.float64),
     map=torch.tensor([[[1.0, 0.5], [0.0, 1.0]]], dtype=torch.float64),
 )
+# Other inputs' scores are the sums of the first channel times 1 2 / 3 4, and every channel's gradient is these.
+QUERIED = replace(HAND, model_queries=ByHand(HAND.inputs, HAND.inputs, HAND.inputs, torch.ones(1, 2)))
+ARGUMENTS: dict[str, dict[str, Any]] = {"occlusion": {"patch": (1, 2), "stride": 1}}
 EXPECTED = {
     # |x g| = 2 4 / 0 0, over 4: 0.5 1 / 0 0;  |x g| = 0 4 / 2 0, over 4: 0 1 / 0.5 0;  |b g| = 2 6 / 2 6, min-max: 0 1 / 0 1
     "fullgrad": [[0.5, 3.0], [0.5, 1.0]],
     "guidedbackprop": [[2.0, 0.0], [2.0, 5.0]],
     "guidedgradcam": [[2.0, 0.0], [0.0, 5.0]],
+    # x g = 1 4 / 9 0 and 0 2 / 3 4, whatever the point on the way
+    "integratedgradients": [[1.0, 6.0], [12.0, 4.0]],
+    # the score is 1 + 4 + 9; without the first row 5 less, without the second 9 less
+    "occlusion": [[5.0, 5.0], [9.0, 9.0]],
+    "saliency": [[2.0, 4.0], [2.0, 5.0]],
+    "smoothgrad": [[1.0, 2.0], [3.0, 4.0]],
 }
 
 
 @pytest.mark.parametrize("name", OF_INPUT)
 def test_raw_map_equals_the_hand_worked_example(name: str) -> None:
-    torch.testing.assert_close(built(name).raw_map(HAND)[0], torch.tensor(EXPECTED[name], dtype=torch.float64), rtol=1e-6, atol=1e-6)
+    method = build_method({"type": name, **ARGUMENTS.get(name, {})})
+    torch.testing.assert_close(method.raw_map(QUERIED)[0], torch.tensor(EXPECTED[name], dtype=torch.float64), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -100,7 +124,8 @@ def test_maps_have_the_inputs_size_and_a_batch_equals_singles(name: str, rank: i
     assert batch.source.startswith("at the input")
     for sample in range(3):
         single = cam(inputs[sample : sample + 1], 1)
-        torch.testing.assert_close(single.maps[0], batch.maps[sample], rtol=1e-4, atol=1e-5)
+        atol = 5e-5 if name == "occlusion" else 1e-5  # it takes differences of nearly equal scores
+        torch.testing.assert_close(single.maps[0], batch.maps[sample], rtol=1e-4, atol=atol)
         torch.testing.assert_close(single.raw["input"][0], batch.raw["input"][sample], rtol=1e-4, atol=1e-5)
         if batch.attributions is not None:
             assert batch.attributions.shape == inputs.shape
@@ -136,7 +161,7 @@ def test_all_share_one_forward_pass_with_methods_of_layers_and_change_nothing_of
     model, inputs = small_net(), images()
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
-    names = ["gradcam", "eigencam", *OF_INPUT]
+    names = ["gradcam", "eigencam", *OF_INPUT_GRADIENTS]
     together = CAM(model, "early", names)(inputs, [[0, 1], [2, 3]])
     assert len(calls) == 1
     for name in names:
@@ -153,12 +178,25 @@ def test_all_share_one_forward_pass_with_methods_of_layers_and_change_nothing_of
 def test_guided_gradcam_is_the_product_of_the_two_and_returns_only_itself() -> None:
     model, inputs = small_net(), images()
     results = CAM(model, "late", ["gradcam", "guidedbackprop", "guidedgradcam"])(inputs, [1, 2])
-    product = results["guidedbackprop"].attributions * results["gradcam"].maps.unsqueeze(1)
+    factor = resize(results["gradcam"].raw["late"].clamp(min=0), inputs.shape[2:])
+    product = results["guidedbackprop"].attributions * over_maximum(factor).unsqueeze(1)
     torch.testing.assert_close(results["guidedgradcam"].attributions, product)
     assert results["guidedgradcam"].source == "at the input, times gradcam at late"
     assert results["guidedgradcam"].layers == ["late"]
     assert results["guidedbackprop"].layers == []
     assert list(CAM(model, "late", ["guided-gradcam"])(inputs, 1)) == ["guidedgradcam"]
+
+
+@pytest.mark.parametrize("layers", [["[0]"], ["[0]", "[1]"]])
+@pytest.mark.parametrize("fuse", ["mean", "product", "max", "refined", "winsorized"])
+def test_guided_gradcam_keeps_the_evidence_of_the_lowest_cell(fuse: str, layers: list[str]) -> None:
+    # The raw map is relu(x) / 4, at both layers: 1 of the lowest cell, of 2 3 4, is a quarter of the maximum, not zero.
+    model = nn.Sequential(nn.ReLU(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    result = CAM(model, layers, "guidedgradcam", fuse=fuse)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 0)
+    factor = torch.tensor([[1.0, 2.0], [3.0, 4.0]]) / 4
+    if fuse == "product":
+        factor = factor ** len(layers)
+    torch.testing.assert_close(result.raw["input"][0], factor / 4)  # the score's gradient is 1 / 4
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +237,7 @@ def test_fullgrad_says_where_its_terms_do_not_sum_to_the_score() -> None:
         CAM(model, method="fullgrad")(inputs, 1)
 
 
-@pytest.mark.parametrize("name", OF_INPUT)
+@pytest.mark.parametrize("name", [name for name in OF_INPUT if name != "occlusion"])
 def test_a_network_without_gradient_at_the_input_is_refused(name: str) -> None:
     class Cut(nn.Module):
         def __init__(self) -> None:
@@ -226,7 +264,7 @@ def test_networks_of_other_activations_are_refused(name: str) -> None:
 def test_eigen_smooth_and_target_layers_alone_are_refused() -> None:
     with pytest.raises(MethodError, match="'fullgrad' has none"):
         CAM(small_net(), method="fullgrad", eigen_smooth=True)
-    with pytest.raises(MethodError, match="'fullgrad' reads the gradient at the input and no target layer"):
+    with pytest.raises(MethodError, match="'fullgrad' reads the input and no target layer"):
         CAM(small_net(), "late", "fullgrad")
 
 

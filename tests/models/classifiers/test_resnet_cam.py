@@ -75,8 +75,8 @@ def test_the_mean_of_the_map_and_the_bias_are_the_logit(small: nn.Module, inputs
     logits = by_hand.mean(dim=(2, 3)) + small.head.fc.bias
     (raw,) = result.raw.values()
     torch.testing.assert_close(logits, small(inputs), rtol=0, atol=1e-12)
-    torch.testing.assert_close(raw, by_hand.float(), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(raw.mean(dim=(2, 3)) + small.head.fc.bias.float(), result.logits.float(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(raw, by_hand, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(raw.mean(dim=(2, 3)) + small.head.fc.bias, result.logits, rtol=1e-5, atol=1e-6)
     assert raw.shape == (3, 5, 8, 8)
 
 

@@ -194,6 +194,7 @@ def test_a_config_that_states_the_axes_wins(tmp_path: Path) -> None:
     ],
     ids=["video", "audio"],
 )
+@pytest.mark.filterwarnings("ignore:.*no positive evidence")  # the networks are made while the tests are collected, without a seed
 def test_classifiers_of_clips_and_sounds_are_loaded_and_explain_tensors(
     model: PreTrainedModel, shape: tuple[int, ...], message: str, tmp_path: Path
 ) -> None:

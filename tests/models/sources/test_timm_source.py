@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from camtool.config.loading import LoadedConfig, load_config
-from camtool.errors import CheckpointError, ConfigError
+from camtool.errors import CamtoolWarning, CheckpointError, ConfigError
 from camtool.io.images import read_picture
 from camtool.models import load_network
 from camtool.models.sources import find_source
@@ -98,3 +98,21 @@ def test_a_wrong_name_is_said_with_the_nearest(name: str, message: str) -> None:
 def test_a_wrong_argument_is_said() -> None:
     with pytest.raises(ConfigError, match=r"Cannot build the model of 'timm/vit_tiny_patch16_224': TypeError.*no_such"):
         load_network(load_config("timm/vit_tiny_patch16_224", {"model.no_such": 1}), random_weights=True)
+
+
+def test_averaged_weights_are_taken_where_timm_takes_them(saved: Save) -> None:
+    small = {"depth": 2, "embed_dim": 32, "num_heads": 2}
+    raw, averaged = (timm.create_model("vit_tiny_patch16_224", **small).state_dict() for _ in range(2))
+    path = saved({"epoch": 9, "state_dict": raw, "state_dict_ema": {f"module.{name}": value for name, value in averaged.items()}})
+    theirs = timm.create_model("vit_tiny_patch16_224", **small, checkpoint_path=path)
+    with pytest.warns(CamtoolWarning, match="those of 'state_dict_ema.module'; other weights"):
+        network = load_network(vit(), path)
+    assert torch.equal(network.model.get_parameter("pos_embed"), theirs.pos_embed)
+    assert torch.equal(theirs.pos_embed, averaged["pos_embed"])
+
+
+def test_averaged_weights_of_another_size_are_taken_too(saved: Save) -> None:
+    raw, averaged = (timm.create_model("vit_tiny_patch16_224", depth=2, embed_dim=32, num_heads=2) for _ in range(2))
+    network = load_network(vit(img_size=96), saved({"state_dict": raw.state_dict(), "state_dict_ema": averaged.state_dict()}))
+    expected = timm.layers.resample_abs_pos_embed(averaged.pos_embed.detach(), [6, 6], num_prefix_tokens=1)
+    torch.testing.assert_close(network.model.get_parameter("pos_embed"), expected)

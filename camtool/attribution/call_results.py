@@ -1,0 +1,85 @@
+"""Results of one CAM call, method by method, from what was computed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from camtool.attribution.computation import Computation
+from camtool.attribution.input_gradients import input_source
+from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
+from camtool.errors import warn
+from camtool.fusion import Fusion
+from camtool.instrumentation.layer_layouts import LayerLayouts
+from camtool.methods import AttentionMethod, BaseMethod, InputMethod, reads_layers
+
+
+def call_result(
+    name: str,
+    method: BaseMethod,
+    explained: MethodMaps,
+    computation: Computation,
+    layouts: LayerLayouts,
+    layers: Sequence[str],
+    fusion: Fusion,
+) -> CAMResult:
+    """Return the result of a method of a call; warn of each map without evidence.
+
+    Args:
+        explained: its maps.
+        layers: paths of the target layers of the call.
+        fusion: fusion of their maps, for methods without their own.
+    """
+    status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
+    targets = [[getattr(target, "index", target) for target in row] for row in computation.targets]
+    for sample, row in enumerate(status):
+        for target, text in zip(targets[sample], row, strict=True):
+            if text != OK:
+                warn(f"{name}, sample {sample}, target {target}: {text}.", sample=sample)
+
+    def shaped(item: Any) -> Any:
+        if computation.nested:
+            return item
+        return item[:, 0] if isinstance(item, Tensor) else [row[0] for row in item]
+
+    logits = computation.logits
+    calls = {path: layouts.calls.recorded[path] for path in layouts.calls.counts if path in layers} if reads_layers(method) else {}
+    return CAMResult(
+        method=name,
+        maps=shaped(explained.maps),
+        raw={path: shaped(raw) for path, raw in explained.raw.items()},
+        layer_maps={path: shaped(maps) for path, maps in explained.layer_maps.items()},
+        status=shaped(status),
+        logits=logits,
+        predicted=logits.argmax(dim=1).tolist() if isinstance(logits, Tensor) and logits.ndim == 2 else None,
+        targets=shaped(targets),
+        layers=_layers_of(method, computation, layers),
+        source=_source(method, computation, [_with_call(path, layouts) for path in layers], fusion),
+        layout_evidence={path: layouts.evidence[path] for path in explained.raw if path in layouts.evidence},
+        class_discriminative=method.class_discriminative,
+        placement=dict(explained.placement),
+        attributions=None if explained.attributions is None else shaped(explained.attributions),
+        seconds=dict(computation.seconds),
+        calls=calls,
+        output=computation.output.name,
+        outputs=computation.output.shapes,
+    )
+
+
+def _layers_of(method: BaseMethod, computation: Computation, layers: Sequence[str]) -> list[str]:
+    if isinstance(method, AttentionMethod):
+        return computation.attention_layers
+    return list(layers) if reads_layers(method) else []
+
+
+def _source(method: BaseMethod, computation: Computation, layers: Sequence[str], fusion: Fusion) -> str:
+    if isinstance(method, AttentionMethod):
+        return attention_source(computation.attention_layers)
+    source = layers_source(layers, getattr(method, "fusion", None) or fusion)
+    return input_source(method.base, source) if isinstance(method, InputMethod) else source
+
+
+def _with_call(path: str, layouts: LayerLayouts) -> str:
+    """Return a layer's path, and which call of it is explained if there are several."""
+    count = layouts.calls.counts.get(path)
+    return path if count is None else f"{path} (call {layouts.calls.recorded[path]} of 0 to {count - 1})"

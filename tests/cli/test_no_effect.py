@@ -1,0 +1,105 @@
+"""What was typed and cannot have the effect that was meant is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from camtool.config.loading import is_config, load_config
+from camtool.config.overrides import parse_options
+from camtool.instrumentation.convolutional import is_convolutional_network
+from tests.cli.fixtures import CAT, LAST, LITE0, Run
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--depth", "3"], "--depth and --filter have no effect without --preview-model"),
+        (["--filter", "bn"], "--depth and --filter have no effect without --preview-model"),
+        (["--fuse", "product"], "--fuse product has no effect: there is one target layer"),
+        (["--fuse", "product", "--target-layers", LAST], "there is one target layer"),
+    ],
+)
+def test_an_option_without_effect_is_named(run: Run, options: list[str], said: str) -> None:
+    assert any(said in warning for warning in run("vis", CAT, LITE0, *options, "--json").report["warnings"])
+
+
+def test_an_option_that_another_one_took_as_its_value_is_named(run: Run) -> None:
+    finished = run("models", "--filter", "--json=-x")
+    assert finished.exit_code == 2
+    assert "Option '--filter' requires a value, got the option '--json=-x'" in finished.stderr
+
+
+def test_an_option_given_twice_is_named(run: Run) -> None:
+    assert "Warning: --filter was given 2 times" in run("models", "--filter", "lite0", "--filter=lite").stderr
+    assert "Warning" not in run("models", "--filter", "lite0").stderr
+
+
+@pytest.mark.parametrize("typed", [["--target-category", "281", CAT, LITE0], ["--method", "gradcam", CAT, LITE0]])
+def test_a_picture_that_an_option_took_is_named(run: Run, typed: list[str]) -> None:
+    finished = run("vis", *typed)
+
+    assert finished.exit_code == 2
+    assert f"'{CAT}' was read as a value of {typed[0]}" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("https://example.org/cat.jpg", "is an address; expected a file"),
+        ("s.jpg,t.jpg", "several pictures are separated by blanks: s.jpg t.jpg"),
+    ],
+)
+def test_pictures_named_in_another_way_say_what_to_do(run: Run, image: str, said: str) -> None:
+    finished = run("vis", image, LITE0, "--json")
+
+    assert finished.exit_code == 2
+    assert said in json.loads(finished.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("['red fox']", ["red fox"]),
+        ("['red fox', \"it's a cat\"]", ["red fox", "it's a cat"]),
+        ("['fox, red', 'cat (small)']", ["fox, red", "cat (small)"]),
+        ("[red fox, cat]", ["red fox", "cat"]),
+        ("red fox", "red fox"),
+        ("[(1, 2), [x, 3.5]]", [(1, 2), ["x", 3.5]]),
+        ("1, 2", [1, 2]),
+        ("( 2 , 3 )", (2, 3)),
+    ],
+)
+def test_overrides_keep_the_blanks_in_words(typed: str, meant: object) -> None:
+    assert parse_options([f"model.classes={typed}"]) == {"model.classes": meant}
+
+
+def test_a_folder_that_transformers_saved_is_a_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("hf/vit", "other/vit"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text("{}")
+
+    named = {"./hf/vit": "./hf/vit", "hf/vit": "hf/vit", "other/vit": "other/vit", str(tmp_path / "hf/vit"): str(tmp_path / "hf/vit")}
+    for typed, name in named.items():
+        assert is_config(typed)
+        assert load_config(typed).config.model.to_dict() == {"type": "camtool.HuggingFaceModel", "name": name}
+    assert load_config("hf/other/vit").config.model.name == "other/vit"
+    assert load_config("hf/google/vit").config.model.name == "google/vit"  # on the hub
+
+
+def test_tokens_of_a_cnn_are_named_as_what_is_wrong(run: Run) -> None:
+    finished = run("vis", CAT, LITE0, "--vit-like")
+    assert finished.exit_code == 2
+    assert "is a CNN: its layers are maps already. Leave --vit-like out." in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "is_cnn"),
+    [("resnet18", True), ("test_vit", False), ("mixer_s32_224", False), ("levit_128s", False)],
+)
+def test_networks_of_tokens_are_not_taken_for_cnns(name: str, is_cnn: bool) -> None:
+    timm = pytest.importorskip("timm")
+    if name not in timm.list_models():
+        pytest.skip("not in this release")
+    assert is_convolutional_network(timm.create_model(name)) == is_cnn
