@@ -192,9 +192,8 @@ class _Readers(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if any(
-            isinstance(part, Tensor) for part in (output if isinstance(output, (tuple, list)) else [output])
-        ):  # else it asks for a shape
+        parts = output if isinstance(output, (tuple, list)) else [output]
+        if any(isinstance(part, Tensor) for part in parts):  # else it asks for a shape
             for number in {id(tensor) for tensor in tensors_in((args, kwargs or {}))} & self.of.keys():
                 self.of[number] += 1
         return output

@@ -21,6 +21,7 @@ from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.nested import mapped, tensors_in
 from camtool.instrumentation.randomness import SameRandomNumbers
+from camtool.instrumentation.responses import noise_like
 from camtool.targets import resolve_targets, scores, scores_in
 
 Call: TypeAlias = int | Mapping[str, int] | None
@@ -264,11 +265,7 @@ def _no_call(path: str, count: int, given: int) -> str:
 
 def _disturbed(tensor: Tensor) -> Tensor:
     """Return the tensor with seeded noise of its own spread."""
-    if not tensor.is_floating_point():
-        return tensor
-    noise = torch.randn(tensor.shape, generator=torch.Generator(device="cpu").manual_seed(NOISE), device="cpu").to(tensor.device)
-    spread = to_float32(tensor).std(correction=0)
-    return (to_float32(tensor) + noise * torch.where(spread > 0, spread, 1)).to(tensor.dtype)
+    return tensor + noise_like(tensor) if tensor.is_floating_point() else tensor
 
 
 def _differs(before: Tensor, after: Tensor) -> bool:

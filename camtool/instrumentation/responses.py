@@ -101,7 +101,7 @@ def measure_responses(
     size = picture.shape[2:]
     most = SLABS_OF_VOLUMES if sum(length > 1 for length in size) > 2 else SLABS
     counts = [0 if length == 1 else min(count, length) for length, count in zip(size, slabs or [most] * len(size), strict=True)]
-    noise = noise_like(picture, seed, strength)
+    noise = noise_like(picture[:1], seed, strength)
     places = [(axis, slab) for axis, count in enumerate(counts) for slab in range(count)]
     with evaluating(model), torch.no_grad():
         same = SameRandomNumbers(picture.device, seed)
@@ -127,13 +127,13 @@ def measure_responses(
     return found
 
 
-def noise_like(picture: Tensor, seed: int = 0, strength: float = 1.0) -> Tensor:
-    """Return seeded noise (1, c, *spatial), the same on every device, of a picture's own spread, or 1 if it has none, times `strength`."""
-    first = to_float32(picture[:1].detach())
+def noise_like(tensor: Tensor, seed: int = 0, strength: float = 1.0) -> Tensor:
+    """Return seeded noise of a tensor's shape, the same on every device, of its own spread, or 1 if it has none, times `strength`."""
+    wide = to_float32(tensor.detach())
     # Not a seed that the input itself may be drawn with: twice the input is the input for a network that normalises.
-    noise = torch.randn(first.shape, generator=torch.Generator(device="cpu").manual_seed(NOISE + seed), device="cpu").to(first)
-    spread = first.std(correction=0)
-    return (noise * strength * (spread if spread > 0 else 1)).to(picture.dtype)
+    noise = torch.randn(wide.shape, generator=torch.Generator(device="cpu").manual_seed(NOISE + seed), device="cpu").to(wide)
+    spread = wide.std(correction=0)
+    return (noise * strength * (spread if spread > 0 else 1)).to(tensor.dtype)
 
 
 def _twin(sketches: Sketches, path: str, index: int, sketch: Sketch) -> Sketch | None:

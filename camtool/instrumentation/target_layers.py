@@ -146,7 +146,7 @@ def probed(
     """
     if _is_constant(inputs.picture):
         with suppress(Exception):  # a detector may find no such box in noise
-            return _probed(model, inputs.with_picture(inputs.picture + noise_like(inputs.picture)), targets, layout, progress, call)
+            return _probed(model, inputs.with_picture(inputs.picture + noise_like(inputs.picture[:1])), targets, layout, progress, call)
     return _probed(model, inputs, targets, layout, progress, call)
 
 
