@@ -17,7 +17,7 @@ from camtool.attribution.input_gradients import InputGradients
 from camtool.attribution.queries import NetworkQueries, QueryContext, callers_autocast
 from camtool.attribution.result import MethodMaps, finished
 from camtool.attribution.target_groups import TargetGroup, group_targets
-from camtool.errors import CamtoolError, LayerError, MethodError, attribute_errors_to, warn
+from camtool.errors import NOT_FINITE, CamtoolError, LayerError, MethodError, attribute_errors_to, warn
 from camtool.instrumentation.attention import AttentionRecorder
 from camtool.instrumentation.attention_functions import ExplicitAttention
 from camtool.instrumentation.attention_places import AttentionFindings
@@ -258,7 +258,9 @@ class Computation:
             maps.append(method.eigen_smooth_map(with_queries) if self._context.eigen_smooth else method.raw_map(with_queries))
         raw = torch.stack(maps, dim=1)
         if not raw.isfinite().all():
-            raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+            raise MethodError(
+                f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.", status=NOT_FINITE
+            )
         return raw
 
 
