@@ -27,8 +27,8 @@ def run(
         typer.Option(
             "--data",
             metavar="DATA",
-            help="A folder of pictures, whose sub-folders are labels; a list (.txt, or .csv with the columns path and label); config:val or "
-            "config:train, the data set of the config.",
+            help="A folder of pictures, whose sub-folders are labels; a list (.txt, or .csv with the columns path and label); config:val "
+            "or config:train, the data set of the config.",
         ),
     ] = None,
     out: Annotated[

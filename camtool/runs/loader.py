@@ -56,20 +56,21 @@ class Batches(Dataset[list[Loaded]]):
         """Return one sample."""
         data, path = self._data, self._data.path(number)
         label = None if data.labels is None else self._labels.of(data.labels[number])
-        item: Item | None = None
+        digest = None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # remarks on pictures are in `Prepared.warnings`
                 with seeded(self._seed + number if isinstance(data, TorchData) else None):
                     item = data.read(number)
+                digest = item.digest
                 label = self._labels.of(item.label) if item.label is not None else label
                 prepared = self._prepared(item, path, label)
         except CamtoolError as error:
-            return Loaded(number, path, item and item.digest, label, None, error.status, str(error))
+            return Loaded(number, path, digest, label, None, error.status, str(error))
         except Exception as error:  # noqa: BLE001 - a picture that a library chokes on is a row, not the end of the run
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            return Loaded(number, path, item and item.digest, label, None, UNREADABLE, reason)
-        return Loaded(number, path, item.digest, label, prepared)
+            return Loaded(number, path, digest, label, None, UNREADABLE, reason)
+        return Loaded(number, path, digest, label, prepared)
 
     def _prepared(self, item: Item, path: str, label: int | None) -> Prepared:
         content: Any = item.content
