@@ -59,6 +59,9 @@ def run(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store maps in float16, each divided by its largest absolute value.")] = False,
+    importances: Annotated[
+        bool, typer.Option("--importances", help="Store the importance of each channel, for 'camtool analyze importance'.")
+    ] = False,
     max_failures: Annotated[
         int | None, typer.Option("--max-failures", min=0, metavar="N", help="Stop when more than N samples could not be explained.")
     ] = None,
@@ -133,6 +136,7 @@ def run(
                 workers=workers,
                 limit=limit,
                 half=half,
+                importances=importances,
                 max_failures=max_failures,
                 threads=threads,
                 rank=place.rank,

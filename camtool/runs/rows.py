@@ -1,6 +1,6 @@
 """Rows of a store from the answers for a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,6 +87,7 @@ def _of_answer(loaded: Loaded, answer: SelectionResult, explainer: Explainer) ->
                     placement=None if place is None else (*place.scale, *place.offset),
                     status=map_status(raw[0, k]),
                     reason=remarks,
+                    importances=_of_layer(result.importances, layer, k),
                 )
 
 
@@ -102,6 +103,10 @@ def map_status(raw: Tensor) -> str:
     if not highest > 0:
         return NO_EVIDENCE
     return OK if highest - raw.clamp(min=0).amin() > FLAT_SHARE * highest else FLAT
+
+
+def _of_layer(importances: Mapping[str, Tensor], layer: str, k: int) -> Tensor | None:
+    return importances[layer][0, k] if layer in importances else None
 
 
 def _probability(answer: SelectionResult, target: ExplainedTarget) -> float | None:

@@ -13,10 +13,12 @@ import torch
 from camtool.apis import Explainer
 from camtool.apis.explainer import BATCH_SIZE
 from camtool.apis.target_selection import LABEL
+from camtool.attribution.cam import CAM
 from camtool.errors import CamtoolError, DataError, some, warn
 from camtool.runs.data import RunData, as_run_data
 from camtool.runs.fingerprint import differences, fingerprint_of, plain
 from camtool.runs.labels import read_labels
+from camtool.runs.rows import Remarks
 from camtool.runs.shards import OnProgress, Shards, Work, shard_size
 from camtool.runs.trial import first_answer
 from camtool.store.layout import check_folder, is_store, read_run, remove_abandoned, shard_path, write_run
@@ -59,6 +61,7 @@ def run(  # noqa: PLR0913 - a keyword each
     workers: int = 0,
     limit: int | None = None,
     half: bool = False,
+    importances: bool = False,
     max_failures: int | None = None,
     threads: int | None = None,
     rank: int = 0,
@@ -82,6 +85,7 @@ def run(  # noqa: PLR0913 - a keyword each
         batch_size: number of samples that share a forward pass; which ones is fixed by the shards.
         workers: processes that read and preprocess; 0: none besides this one.
         limit: only so many samples, the first ones.
+        importances: store the importance of each channel, the sum over positions of its contribution, of methods that have such.
         half: store maps in float16, each divided by its largest absolute value.
         max_failures: stop when more samples than this could not be explained; None: never.
         threads: of torch in this process; None: those that the store was begun with, else 1 with several processes, else the machine's.
@@ -126,13 +130,15 @@ def run(  # noqa: PLR0913 - a keyword each
         "threads": threads,
         "limit": limit,
         "half": half,
+        "importances": importances,
         "seed": explainer.settings.model.seed,
         "data": samples.fingerprint(),
     }
     if begun:  # before the first forward pass, so without the layers, which that may have to find
         _check_same(folder, begun, {**fingerprint, "layers": begun["fingerprint"].get("layers")})
-    with _threads(int(threads or 1)):
-        trial = first_answer(explainer, selection, samples, count)
+    remarks = Remarks()
+    with _threads(int(threads or 1)), _importances(explainer.cam, wanted=importances):
+        trial = first_answer(explainer, selection, samples, count, remarks)
         fingerprint["layers"] = explainer.cam.target_layers
         classes = len(trial.by_class) if trial is not None and trial.by_class else None
         labels = read_labels(samples, None if trial is None else trial.names, classes)
@@ -144,7 +150,7 @@ def run(  # noqa: PLR0913 - a keyword each
                 "samples": count,
                 "shard_size": shard_size(count, batch_size),
                 "half": half,
-                "importances": False,
+                "importances": importances,
                 "class_names": (None if trial is None else trial.names) or (labels.names and list(labels.names)),
                 "root": samples.root,
                 "seed": explainer.settings.model.seed,
@@ -153,7 +159,7 @@ def run(  # noqa: PLR0913 - a keyword each
         )
         _check_same(folder, description, fingerprint)
         work = Work(explainer, selection, samples, labels, folder, description, workers, max_failures, rank, world_size)
-        shards = Shards(work, progress)
+        shards = Shards(work, remarks, progress)
         repaired = shards.remove_damaged() if verify else []
         shards.make(shards.missing())
         if not verify:
@@ -162,9 +168,9 @@ def run(  # noqa: PLR0913 - a keyword each
     if repaired:
         warn(f"Damaged shards were made again: {some([repr(shard_path(folder, number).name) for number in repaired])}.")
     remove_abandoned(folder)
-    failures, remarks = shards.failures.read()
+    failures, of_maps = shards.failures.read()
     names = tuple(shard_path(folder, number).name for number in repaired)
-    return RunReport(folder, count, shards.made, shards.not_there, failures, remarks, names, time.perf_counter() - started)
+    return RunReport(folder, count, shards.made, shards.not_there, failures, of_maps, names, time.perf_counter() - started)
 
 
 def _check_numbers(*, batch_size: int, limit: int | None, workers: int, threads: int | None, rank: int, world_size: int) -> None:
@@ -188,6 +194,15 @@ def _check_labels(categories: Any, samples: RunData) -> None:
 
 def _as_list(categories: str | int | Sequence[str | int]) -> list[str]:
     return [str(categories)] if isinstance(categories, (str, int)) else [str(category) for category in categories]
+
+
+@contextmanager
+def _importances(cam: CAM, *, wanted: bool) -> Iterator[None]:
+    before, cam.importances = cam.importances, wanted
+    try:
+        yield
+    finally:
+        cam.importances = before
 
 
 @contextmanager

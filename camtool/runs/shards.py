@@ -72,18 +72,20 @@ class Shards:
 
     Args:
         work: what is made.
+        remarks: shows each remark on the network once.
         progress: called after every batch.
     """
 
-    def __init__(self, work: Work, progress: OnProgress | None = None) -> None:
+    def __init__(self, work: Work, remarks: Remarks, progress: OnProgress | None = None) -> None:
         self._work, self._folder, self._progress = work, work.folder, progress
         self.count, self._size = int(work.description["samples"]), int(work.description["shard_size"])
         self._batch_size, self._half = int(work.description["fingerprint"]["batch_size"]), bool(work.description["half"])
+        self._importances = bool(work.description["importances"])
         self._own = range(-(-self.count // self._size))[work.rank :: work.world_size]
         self.made = 0
         """Samples explained by this process."""
         self.failures = Failures(work.folder)
-        self._remarks = Remarks()
+        self._remarks = remarks
 
     def samples_of(self, number: int) -> range:
         """Return the samples of a shard."""
@@ -126,7 +128,7 @@ class Shards:
             self.failures.check(len(failed), most)
             self.made, done = self.made + len(batch), done + len(batch)
             if batch[-1] == self.samples_of(number)[-1]:
-                write_rows(self._folder, number, rows, half=self._half)
+                write_rows(self._folder, number, rows, half=self._half, importances=self._importances)
                 rows, failed = [], set()
             if self._progress is not None:
                 failures = self.failures.total + len(failed)

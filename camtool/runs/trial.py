@@ -7,12 +7,15 @@ from camtool.errors import NO_LABEL, NOT_FINITE, UNREADABLE, ZERO_GRADIENT, Camt
 from camtool.runs.data import RunData
 from camtool.runs.labels import Labels
 from camtool.runs.loader import Batches
+from camtool.runs.rows import Remarks
 
 _TRIALS = 4
 _OF_THE_SAMPLE = (UNREADABLE, ZERO_GRADIENT, NOT_FINITE, NO_LABEL)
 
 
-def first_answer(explainer: Explainer, selection: TargetSelection, samples: RunData, count: int) -> SelectionResult | None:
+def first_answer(
+    explainer: Explainer, selection: TargetSelection, samples: RunData, count: int, remarks: Remarks
+) -> SelectionResult | None:
     """Return the answer for the first sample that has one, so that the target layer is derived from it, whichever process asks.
 
     Raises:
@@ -26,7 +29,8 @@ def first_answer(explainer: Explainer, selection: TargetSelection, samples: RunD
         if loaded.prepared is None:
             continue
         loaded.prepared.label = loaded.prepared.label if loaded.prepared.label is not None else 0  # the classes are not known yet
-        (answer,) = explainer.answers([loaded.prepared], selection)
+        with remarks.filtered():
+            (answer,) = explainer.answers([loaded.prepared], selection)
         if isinstance(answer, SelectionResult):
             return answer
         if answer.status not in _OF_THE_SAMPLE:

@@ -1,5 +1,6 @@
 """Kill runs at random moments, and compare what they leave with an undisturbed run: `python -m tests.runs.killed [KILLS] [SEED]`."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -62,10 +63,8 @@ def disturbed(folder: Path, data: Path, out: Path, generator: random.Random) -> 
         time.sleep(generator.uniform(0, 0.3))
         for process in processes:
             for number in [*workers_of(process), process]:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
     for process in processes:
         os.waitpid(process, 0)
     return "nothing" if not target else "worker" if children else "process"
@@ -98,8 +97,9 @@ def trial(folder: Path, kills: int, seed: int) -> dict[str, int]:
         assert report.missing == 0
         found = whole(out)
         assert found.equals(expected), f"after {number + 1} kills of seed {seed}"
-        assert [path.name for path in sorted(out.glob("*.parquet"))] == [path.name for path in sorted((folder / "undisturbed").glob("*.parquet"))]
-        assert all(path.read_bytes() == (folder / "undisturbed" / path.name).read_bytes() for path in out.glob("*.parquet"))
+        undisturbed = sorted((folder / "undisturbed").glob("*.parquet"))
+        assert sorted(path.name for path in out.glob("*.parquet")) == [path.name for path in undisturbed]
+        assert all(path.read_bytes() == (out / path.name).read_bytes() for path in undisturbed)
         counts["stores"] += 1
         shutil.rmtree(out)
         in_store = 0
