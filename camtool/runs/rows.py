@@ -85,6 +85,7 @@ def _of_answer(loaded: Loaded, answer: SelectionResult, explainer: Explainer) ->
                     layer=layer,
                     map=raw[0, k],
                     placement=None if place is None else (*place.scale, *place.offset),
+                    input_size=tuple(result.maps.shape[2:]),
                     status=map_status(raw[0, k]),
                     reason=remarks,
                     importances=_of_layer(result.importances, layer, k),
