@@ -106,7 +106,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed notes the caller for every kind of device, which takes a millisecond
     try:
         yield
     finally:
