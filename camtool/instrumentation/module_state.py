@@ -84,10 +84,9 @@ def gradient_remark(model: nn.Module) -> str:
 def check_weights(model: nn.Module) -> None:
     """Raise CamtoolError if the model's parameters are not made yet, or cannot take part in a graph."""
     # Without names, which take as long as a small network's forward pass.
-    tensors: list[Tensor | None] = [
-        tensor for module in model.modules() for tensor in (*module._parameters.values(), *module._buffers.values())
-    ]
-    if any(is_lazy(tensor) for tensor in tensors if tensor is not None):
+    parts = list(model.modules())
+    tensors = [tensor for part in parts for kept in (part._parameters, part._buffers) for tensor in kept.values() if tensor is not None]
+    if any(is_lazy(tensor) for tensor in tensors):
         lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
         raise CamtoolError(
             f"The model has lazy modules, whose weights are not made yet: {some(lazy)}. Run it once, `model(inputs)`, and then load "
