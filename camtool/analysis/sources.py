@@ -1,6 +1,6 @@
 """Sources: of which method and layer the maps of a store are, and the numbers of their rows, a shard at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,10 +107,3 @@ def with_map(table: Any) -> np.ndarray:
 def numbers(column: Any) -> np.ndarray:
     """Return a column of numbers in float64, NaN for NULL."""
     return column.to_numpy().astype(np.float64)
-
-
-def batches(store: Store, names: Sequence[str] = ()) -> Iterator[tuple[list[dict[str, Any]], Any]]:
-    """Yield of each shard the rows that have a map, as dicts of these columns, and their table."""
-    for table in store.tables():
-        kept = table.take(np.flatnonzero(with_map(table)))
-        yield kept.select(list(names)).to_pylist(), kept

@@ -100,6 +100,8 @@ def test_a_file_gives_the_same_normaliser(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", random_rows(), fingerprint={"target": "label", "data": "abc"})
     fitted = Normaliser.fit(store, rescale="tanh", scale_ratio=0.1 + 0.2, percentiles=(95.0, 40.0))
 
+    assert fitted.table is not None
+    assert (fitted.vmax, fitted.vmin) == (fitted.table.maxima[95.0], fitted.table.minima[40.0])
     again = Normaliser.load(fitted.save(tmp_path / "new" / "file.json"))
 
     assert again == fitted
