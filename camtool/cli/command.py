@@ -38,7 +38,7 @@ class _OneLineErrors(_Base):
             code = super().main(arguments, prog_name, *rest, **extra)
             sys.stdout.flush()
         except _ClickException as error:
-            if not arguments:
+            if not arguments or type(error).__name__ == "NoArgsIsHelpError":  # of a group inside this one
                 print(error, file=sys.stderr)  # the help text
                 sys.exit(failures.REFUSED)
             failures.fail(_usage_error(error, arguments), as_json=as_json)

@@ -6,6 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from camtool import __version__
+from camtool.cli.analyze_consistency import consistency
+from camtool.cli.analyze_importance import importance
+from camtool.cli.analyze_ranges import ranges
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
@@ -31,6 +34,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "cache": cache,
 }
 
+ANALYSES: dict[str, Callable[..., Any]] = {
+    "ranges": ranges,
+    "importance": importance,
+    "consistency": consistency,
+}
+"""Sub-commands of `camtool analyze`."""
+
 app = typer.Typer(
     name="camtool",
     cls=Group,
@@ -41,6 +51,11 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name, cls=Command)(_command)
+
+analyze = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Statistics over the store of a data set's maps.")
+for _name, _command in ANALYSES.items():
+    analyze.command(_name, cls=Command)(_command)
+app.add_typer(analyze, name="analyze")
 
 
 def _show_version(value: bool) -> bool:
