@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from camtool.errors import CamtoolError
 from camtool.instrumentation.calls import Changes
-from camtool.instrumentation.copies import beside_different, check_copies, first_agrees
+from camtool.instrumentation.copies import beside_different, check_copies, copies_agree
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.interception import Change, changed_output
 from camtool.instrumentation.kept import Kept, find_kept
@@ -234,11 +234,14 @@ class Replay:
         """
         beside = beside_different(self.activations, axis=self._batch_axis, batch=self._batch)
         count, failure = beside.shape[self._batch_axis], ""
+
+        def copies(numbers: list[int]) -> Tensor:
+            return beside.index_select(self._batch_axis, torch.tensor(numbers, device=beside.device))
+
         for self._mode in _MODES:
             try:
                 with torch.no_grad():
-                    output = self._tail(0, beside.clone())
-                agrees = first_agrees(output, count, self._expected)
+                    agrees = copies_agree(lambda numbers: self._tail(0, copies(numbers)), count, self._expected)
             except Exception as error:  # noqa: BLE001 - networks raise anything on unexpected input
                 failure = " ".join(str(error).split())[:200]
                 continue
@@ -246,7 +249,7 @@ class Replay:
                 self.status = REPLAYED
                 return
             failure = "its output differs for the same activations"
-        check_copies(self._recording.model, self._inputs, self._expected, lambda: self.whole(0, beside.clone()), count)
+        check_copies(self._recording.model, self._inputs, self._expected, lambda numbers: self.whole(0, copies(numbers)), count)
         self.status = f"full forward passes: {failure}"
 
     def _tail(self, sample: int, activations: Tensor) -> Any:
