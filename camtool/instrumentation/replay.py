@@ -18,7 +18,7 @@ from camtool.instrumentation.calls import Changes
 from camtool.instrumentation.copies import beside_different, check_copies, copies_agree
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.interception import Change, changed_output
-from camtool.instrumentation.kept import Kept, find_kept
+from camtool.instrumentation.kept import Kept, KeptView, find_kept
 from camtool.instrumentation.module_state import is_compiled, is_scripted
 from camtool.instrumentation.nested import mapped, tensors_in
 from camtool.targets import scores_in
@@ -68,7 +68,7 @@ class Recording:
         self.call = call
         self.answers: list[_Answer] = []
         """Outputs of the outermost calls, in order; the last is that of the layer's call."""
-        self._kept: list[Kept] = []
+        self._kept: list[Kept | KeptView] = []
         self.failure_reason = ""
         """Why the recording cannot be replayed; "" if it can."""
         # Modules that contain the layer had not finished before it; their Python code must run.
@@ -95,6 +95,8 @@ class Recording:
             held = [forward(*arguments, **keywords)]
             if module is self.layer and not self.complete:
                 self._kept = find_kept(module, held, (arguments, keywords))
+                if any(isinstance(kept, KeptView) for kept in self._kept):
+                    self.failure_reason = "the layer keeps a view of its output, which is of another batch"
             remember(module, (arguments, keywords), held[0])
             return held[0]
 
