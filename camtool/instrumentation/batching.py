@@ -34,7 +34,7 @@ def in_chunks(count: int, size: int, run: Callable[[int, int], None], progress: 
         try:
             run(start, stop)
         except RuntimeError as error:
-            if not _is_out_of_memory(error) or stop - start == 1:
+            if not is_out_of_memory(error) or stop - start == 1:
                 raise
             size = (stop - start) // 2
             if torch.cuda.is_available():
@@ -45,9 +45,14 @@ def in_chunks(count: int, size: int, run: Callable[[int, int], None], progress: 
             progress(start, count)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether the error says that memory did not suffice."""
     # The CPU's allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "can't allocate memory" in str(error)
+        or "not enough memory" in str(error)
+    )
 
 
 def _free_memory(device: torch.device) -> int:
