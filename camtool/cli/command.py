@@ -202,7 +202,8 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
 
 def _fail(error: Exception, running: Session, *, as_json: bool, debug: bool) -> NoReturn:
     """Report an error: code 2 where the command or its surroundings are at fault, 1 for a defect."""
-    known = error if isinstance(error, CamtoolError) else failures.described(error) or as_camtool_error(error)
+    own = isinstance(error, CamtoolError)
+    known = failures.too_little_memory(error) or (error if own else failures.described(error) or as_camtool_error(error))
     if known is not None:
         failures.fail(str(known), as_json=as_json, output=running.output)
     text = " ".join(str(error).split())[:600]
