@@ -131,7 +131,8 @@ def _usage_error(error: Any, arguments: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
     named = getattr(getattr(error, "param", None), "opts", None) or [getattr(error, "option_name", None)]
     typed = [value for name in named if name for value in _values_of(name, arguments)]
-    got = f" Got {typed[-1]!r}." if typed and typed[-1] not in message else ""
+    unknown = hasattr(error, "possibilities")  # an option that does not exist has no value either
+    got = f" Got {typed[-1]!r}." if typed and typed[-1] not in message and not unknown else ""
     help_of = f" Try '{context.command_path} --help'." if context is not None else " Try --help."
     return f"{message}{'' if message.endswith(('.', '?', '!')) else '.'}{got}{help_of}"
 

@@ -189,6 +189,10 @@ def test_a_command_line_that_cannot_be_parsed_is_one_line_and_one_object(run: Ru
     assert json.loads(as_json.stdout)["error"] == as_json.stderr.removeprefix("Error: ").rstrip("\n")
 
 
+def test_what_stands_behind_an_option_that_does_not_exist_is_not_called_its_value(run: Run) -> None:
+    assert "Got" not in run("cache", "--nix", "--json").stderr
+
+
 def test_control_c_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
