@@ -7,6 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from camtool.errors import is_out_of_memory
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 """`progress(description, done, total)`, called between the chunks of long computations."""
 
@@ -43,16 +45,6 @@ def in_chunks(count: int, size: int, run: Callable[[int, int], None], progress: 
         start = stop
         if progress is not None:
             progress(start, count)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether the error says that memory did not suffice."""
-    # The CPU's allocator raises a plain RuntimeError.
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "can't allocate memory" in str(error)
-        or "not enough memory" in str(error)
-    )
 
 
 def _free_memory(device: torch.device) -> int:

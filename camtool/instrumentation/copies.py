@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camtool.errors import MethodError, TargetError
-from camtool.instrumentation.batching import is_out_of_memory
+from camtool.errors import MethodError, TargetError, is_out_of_memory
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating, is_quantised
 from camtool.instrumentation.nested import tensors_in
