@@ -108,14 +108,15 @@ def _is_all(specs: Sequence[MethodSpec]) -> bool:
 
 
 def _seeded(spec: MethodSpec, seed: int) -> MethodSpec:
-    """Return a method's name as a config dict, with the seed if the method draws random numbers; other specs unchanged."""
+    """Return a method's name as a config dict, with the seed if the method draws random numbers and names none; other specs unchanged."""
     return _with_seed(spec_of(spec), seed) if isinstance(spec, str) else spec
 
 
 def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:
     draws = {"seed": seed} if "seed" in inspect.signature(find_method(spec["type"])).parameters else {}
-    inner = {"method": _with_seed(spec["method"], seed)} if "method" in spec else {}
-    return {**spec, **draws, **inner}
+    wrapped = spec.get("method")
+    inner = {"method": _with_seed(spec_of(wrapped) if isinstance(wrapped, str) else wrapped, seed)} if wrapped is not None else {}
+    return {**draws, **spec, **inner}
 
 
 def _with_parts(methods: Mapping[str, BaseMethod]) -> list[BaseMethod]:

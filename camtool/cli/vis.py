@@ -50,8 +50,8 @@ def vis(
         typer.Option(
             "--method",
             metavar="NAME…",
-            help="One or more methods, in any case; all: every method that fits the network, without wrappers (smooth, integrated); "
-            "dff: concepts. 'camtool methods' lists them.",
+            help="One or more methods, in any case, settings in brackets: 'occlusion(patch=32)'; all: every method that fits the network, "
+            "without wrappers (smooth, integrated); dff: concepts. 'camtool methods' lists them.",
         ),
     ] = None,
     target_category: Annotated[

@@ -1,6 +1,7 @@
 """Methods of the input, slow and literal, one sample at a time."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -75,10 +76,13 @@ def integrated_gradients(sample: InputSample) -> np.ndarray:
     return sample.inputs * total
 
 
-def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int, ...], baseline: float = 0.0) -> np.ndarray:
-    """Zeiler & Fergus 2014: the mean over the patches that cover a position of the fall of the score when they are blanked."""
+def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int, ...], baseline: float | str = 0.0) -> np.ndarray:
+    """Zeiler & Fergus 2014: the mean over the patches that cover a position of the fall of the score when they are blanked.
+
+    "gaussian", "mean_patch" and "mean_image" as in MONAI 1.4, the means by channel.
+    """
     size = sample.inputs.shape[1:]
-    falls: dict[tuple[int, ...], list[float]] = {position: [] for position in np.ndindex(*size)}
+    falls: dict[tuple[int, ...], list[tuple[float, float]]] = {position: [] for position in np.ndindex(*size)}
     corners = []
     for length, box, step in zip(size, patch, stride, strict=True):
         along = [0]
@@ -89,13 +93,41 @@ def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int,
         covered = [p for p in falls if all(start <= at < start + box for at, start, box in zip(p, corner, patch, strict=True))]
         blanked = sample.inputs.copy()
         for position in covered:
-            blanked[(slice(None), *position)] = baseline
+            inside = tuple(at - start for at, start in zip(position, corner, strict=True))
+            for channel in range(len(blanked)):
+                place = (channel, *position)
+                if baseline == "gaussian":
+                    blanked[place] *= 1 - gaussian_shade(patch)[inside]
+                elif baseline == "mean_patch":
+                    blanked[place] = sum(sample.inputs[(channel, *other)] for other in covered) / len(covered)
+                elif baseline == "mean_image":
+                    blanked[place] = sum(sample.inputs[channel].ravel()) / sample.inputs[channel].size
+                else:
+                    blanked[place] = baseline
+        fall = sample.score_of_input(sample.inputs) - sample.score_of_input(blanked)
         for position in covered:
-            falls[position].append(sample.score_of_input(sample.inputs) - sample.score_of_input(blanked))
+            weight = 1.0
+            if baseline == "gaussian":
+                for at, start, box in zip(position, corner, patch, strict=True):
+                    weight *= math.exp(-((at - start - (box - 1) / 2) ** 2) / (2 * (box / 8) ** 2))
+                weight = max(weight, 1e-3)
+            falls[position].append((weight, fall))
     raw = np.zeros(size)
     for position, values in falls.items():
-        raw[position] = sum(values) / len(values)
+        raw[position] = sum(weight * fall for weight, fall in values) / sum(weight for weight, _ in values)
     return raw
+
+
+def gaussian_shade(patch: tuple[int, ...]) -> dict[tuple[int, ...], float]:
+    """Return by position in the patch the integral of a Gaussian, sigma a quarter of the patch, over it, as 0 to 1 of its range."""
+    shade = {}
+    for position in np.ndindex(*patch):
+        product = 1.0
+        for at, box in zip(position, patch, strict=True):
+            product *= math.erf((at - (box - 1) / 2 + 0.5) / (box / 4 * 2**0.5)) - math.erf((at - (box - 1) / 2 - 0.5) / (box / 4 * 2**0.5))
+        shade[position] = product
+    low, high = min(shade.values()), max(shade.values())
+    return {position: (value - low) / (high - low) if high > low else 1.0 for position, value in shade.items()}
 
 
 def occlusion(sample: InputSample) -> np.ndarray:
