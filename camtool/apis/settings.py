@@ -68,7 +68,9 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
     if not any(map(reads_layers, methods)):  # the config's target layers do not concern these methods
-        recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth", "call")}
+        smooths = all(isinstance(method, InputMethod) and method.smooths for method in methods)
+        left_out = ("target_layers", "call") if smooths else ("target_layers", "call", "eigen_smooth")
+        recipe = {key: value for key, value in recipe.items() if key not in left_out}
     axes = recipe.get("input_axes") if input_axes is None else input_axes
     arguments = {
         "target_layers": recipe.get("target_layers") if target_layers is None or target_layers == [] else target_layers,

@@ -139,9 +139,10 @@ class CAM:
         self.refused: dict[str, str] = {}
         """Reasons by method that does not fit, of the last call with `skip_unfit`."""
         self._fast = FastNetwork(self._model, build_speed(speed))
-        without_channels = [*self._attention_methods, *self._input_methods]
-        for error in unfit_without_channels(without_channels, eigen_smooth=eigen_smooth, speed=bool(self._fast.speed)):
-            self._leave_out(without_channels, error)
+        of_all = [*self._attention_methods, *self._input_methods]
+        not_smoothed = [name for name in of_all if name not in self._input_methods or not self._input_methods[name].smooths]
+        for names, error in unfit_without_channels(of_all, not_smoothed if eigen_smooth else [], speed=bool(self._fast.speed)):
+            self._leave_out(names, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose them."""
         self._derive_last_norm = False

@@ -58,6 +58,9 @@ class LeGrad(AttentionMethod):
         layers = self.chosen(len(evidence.layer_gradients))
         return torch.stack([evidence.layer_gradients[layer].clamp(min=0).mean(dim=(1, 2)) for layer in layers]).mean(dim=0)
 
+    def layers_read(self, layers: Sequence[str]) -> list[str]:
+        return [layers[index] for index in sorted(self.chosen(len(layers)))]
+
     def chosen(self, count: int) -> list[int]:
         """Return the indices of the averaged layers among `count`; MethodError if there are not as many."""
         given = range(count) if self.blocks is None else range(-self.blocks, 0) if isinstance(self.blocks, int) else self.blocks

@@ -100,6 +100,8 @@ def test_legrad_averages_the_chosen_blocks(blocks: int | list[int], layers: list
     raws = [REPLICAS["legrad"](sample, layers)[1:].reshape(GRIDS[2]) for sample in kept_samples(model, inputs, classes)]  # type: ignore[call-arg]
     result = CAM(model, method={"type": "legrad", "blocks": blocks})(inputs, classes)
     np.testing.assert_allclose(result.raw["attention"].numpy(), np.stack(raws), rtol=1e-5, atol=1e-7)
+    assert result.layers == [f"blocks[{layer}]" for layer in layers]
+    assert result.source == f"from the attention of {len(layers)} layer{'s' * (len(layers) > 1)}"
 
 
 def test_legrad_of_one_block_of_two_by_hand() -> None:

@@ -38,14 +38,29 @@ def resized(channel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def full_grad(sample: InputSample) -> np.ndarray:
+    return sum(full_grad_layers(sample), np.zeros(sample.inputs.shape[1:]))
+
+
+def full_grad_layers(sample: InputSample) -> list[np.ndarray]:
+    """Return the map of the input and of each biased layer."""
     size = sample.inputs.shape[1:]
-    total = np.zeros(size)
+    layers = [np.zeros(size)]
     for channel, gradient in zip(sample.inputs, sample.gradients, strict=True):
-        total += scaled(np.abs(channel * gradient))
+        layers[0] += scaled(np.abs(channel * gradient))
     for term in sample.bias_terms:
+        layers.append(np.zeros(size))
         for channel in term:
-            total += resized(scaled(np.abs(channel)), size)
-    return total
+            layers[-1] += resized(scaled(np.abs(channel)), size)
+    return layers
+
+
+def full_grad_smoothed(sample: InputSample) -> np.ndarray:
+    """Return the positions projected on the first principal component over the layers' maps, turned towards their sum."""
+    layers = full_grad_layers(sample)
+    points = np.stack([layer.ravel() - layer.mean() for layer in layers], axis=1)
+    projection = points @ np.linalg.svd(points, full_matrices=False)[2][0]
+    sign = np.sign(projection @ points.sum(axis=1))
+    return (sign * projection).reshape(layers[0].shape)
 
 
 def largest(attributions: np.ndarray) -> np.ndarray:
