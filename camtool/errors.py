@@ -7,9 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+UNREADABLE, ZERO_GRADIENT, NOT_FINITE, NO_LABEL = "unreadable", "zero gradient", "NaN", "no label"
+"""Statuses of errors that concern one sample, not the network or the settings."""
+
 
 class CamtoolError(Exception):
-    """Base class of all errors caused by the user's input."""
+    """Base class of all errors caused by the user's input.
+
+    Args:
+        status: what is the matter with the sample, in the words of a store's rows; None: the class's own.
+    """
+
+    status = "not explained"
+
+    def __init__(self, *arguments: object, status: str | None = None) -> None:
+        super().__init__(*arguments)
+        if status is not None:
+            self.status = status
 
     methods: tuple[str, ...] = ()
     """Names of the methods that caused the error, where known; the other methods of the call can run without them."""
@@ -33,9 +47,13 @@ class CheckpointError(CamtoolError):
 class ImageError(CamtoolError):
     """A picture that is missing, unreadable or of an unusable size."""
 
+    status = UNREADABLE
+
 
 class DataError(CamtoolError):
     """A data set that is missing, cannot be fetched, read or made, or lacks the requested sample or class."""
+
+    status = UNREADABLE
 
 
 class LayerError(CamtoolError):

@@ -60,6 +60,7 @@ def call_result(
         placement=dict(explained.placement),
         attributions=None if explained.attributions is None else shaped(explained.attributions),
         seconds=dict(computation.seconds),
+        importances={path: shaped(values) for path, values in computation.importances.get(name, {}).items()},
         calls=calls,
         output=computation.output.name,
         outputs=computation.output.shapes,

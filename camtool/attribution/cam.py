@@ -133,6 +133,8 @@ class CAM:
         self._progress = progress
         self.announce = announce
         """As given; may be changed between calls."""
+        self.importances = False
+        """Whether results have the importance of each channel; may be changed between calls."""
         self._skip_unfit = skip_unfit
         self._unfit: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -168,6 +170,8 @@ class CAM:
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
         check_weights(self._model)
+        if self.importances and self._aug_smooth:
+            raise MethodError("Importances are those of one pass, and aug_smooth takes six; expected one of the two.")
         # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
         with only_call(self._model), torch.inference_mode(False), torch.no_grad():
             prepared = self._found(inputs).detached()
@@ -230,6 +234,7 @@ class CAM:
             progress=self._progress,
             skip_unfit=self._skip_unfit,
             announce=self.announce,
+            importances=self.importances,
             placements=placements,
         )
 

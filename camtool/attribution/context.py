@@ -42,6 +42,8 @@ class CallContext:
     skip_unfit: bool
     announce: Callable[[str, int, float], None] | None = None
     """Is told of methods that take many passes; see `costs`."""
+    importances: bool = False
+    """Whether the channels' importances are kept; see `CAMResult.importances`."""
     placements: Placements = field(default_factory=dict)
     """Where the cells of layers lie, by path; the cells of the others divide the input evenly."""
     checked: set[str] = field(default_factory=set)

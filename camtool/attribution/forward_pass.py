@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from camtool.errors import LayerError, MethodError
+from camtool.errors import NOT_FINITE, ZERO_GRADIENT, LayerError, MethodError
 from camtool.functional import to_float32
 from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.inputs import Inputs
@@ -104,7 +104,9 @@ class ForwardPass:
         activations = to_float32(layout.to_maps(tensor.detach(), size))
         # The sum first, a single pass over the numbers; a sum of finite numbers may overflow.
         if not activations.sum().isfinite() and not activations.isfinite().all():
-            raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
+            raise LayerError(
+                f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+            )
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
             derivatives = self._derivatives[k][path]
@@ -156,7 +158,9 @@ def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
             f"Layer '{path}': the score of target {_listed(classes)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
             "at every position. If the head reads a class token, layers behind the last attention have none: choose the first norm "
             "of the last block, or leave the target layers out to have one derived. Of a layer that is called several times, as a "
-            "detector's head for each scale, another call= may have one. A head with weights of zero has none either: load trained weights."
+            "detector's head for each scale, another call= may have one. A head with weights of zero has none either: load trained "
+            "weights.",
+            status=ZERO_GRADIENT,
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camtool.attribution.queries import QueriesOfInputs, QueryContext
 from camtool.attribution.result import MethodMaps, finished
-from camtool.errors import MethodError, attribute_errors_to, warn
+from camtool.errors import NOT_FINITE, MethodError, attribute_errors_to, warn
 from camtool.functional import to_float32
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm
 from camtool.instrumentation.differentiation import gradients_of
@@ -154,7 +154,9 @@ class InputGradients:
                 attributions.append(of_channels)
         raw = torch.stack(raws, dim=1)
         if not raw.isfinite().all():
-            raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
+            raise MethodError(
+                f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+            )
         final = finished({INPUT: raw}, self._leaf.shape[2:])
         final.attributions = to_float32(torch.stack(attributions, dim=1)) if attributions else None
         return final

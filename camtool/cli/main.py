@@ -17,6 +17,7 @@ from camtool.cli.command import Command, Group
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
 from camtool.cli.models import models
+from camtool.cli.run import run
 from camtool.cli.sweep import sweep
 from camtool.cli.train import train
 from camtool.cli.vis import vis
@@ -24,6 +25,7 @@ from camtool.cli.vis import vis
 COMMANDS: dict[str, Callable[..., Any]] = {
     "vis": vis,
     "browse": browse,
+    "run": run,
     "layers": layers,
     "methods": methods,
     "models": models,

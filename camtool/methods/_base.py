@@ -248,3 +248,15 @@ class ActivationMethod(BaseMethod, ABC):
     @abstractmethod
     def weights(self, activations: Maps) -> Weights:
         """Return channel weights (n or 1, c, 1, ...) or position weights (n, c, *spatial)."""
+
+
+def sums_channels(method: BaseMethod) -> bool:
+    """Return whether a method's map is the sum over channels of its contributions.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> sums_channels(build_method("gradcam")), sums_channels(build_method("reciprocam"))
+        (True, False)
+    """
+    kind, base = type(method), BaseMethod
+    return kind.contributions is not base.contributions and kind.raw_map is base.raw_map and kind.collapse is base.collapse

@@ -40,17 +40,28 @@ def read_run(folder: Path) -> dict[str, Any]:
         description = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"'{folder / RUN}' cannot be read: {error}. Expected the file as 'camtool run' wrote it.") from error
-    if not isinstance(description, dict) or not {"fingerprint", "samples", "shard_size"} <= description.keys():
+    if not isinstance(description, dict) or not _describes_a_run(description):
         raise DataError(f"'{folder / RUN}' does not describe a run; expected the file as 'camtool run' wrote it.")
     return description
+
+
+def _describes_a_run(description: Mapping[str, Any]) -> bool:
+    """Return whether a description has what is needed to read the shards."""
+    numbers = [description.get(name) for name in ("samples", "shard_size")]
+    return (
+        isinstance(description.get("fingerprint"), dict)
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+        and description["samples"] >= 0
+        and description["shard_size"] >= 1
+    )
 
 
 def write_run(folder: Path, description: Mapping[str, Any]) -> dict[str, Any]:
     """Write the description of a run unless there is one, and return the one that is there: of several processes the first one's."""
     temporary = folder / f".{RUN}.{os.getpid()}"
-    write_atomically(
-        temporary, f"{json.dumps(description, indent=1, ensure_ascii=False)}\n".encode("utf-8", "surrogateescape"), durable=True
-    )
+    # Names of folders may be no text: as escapes of JSON they come back, and the file stays UTF-8.
+    content = f"{json.dumps(description, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
+    write_atomically(temporary, content, durable=True)
     try:
         os.link(temporary, folder / RUN)
     except FileExistsError:
@@ -142,7 +153,12 @@ def read_shard(folder: Path, number: int, records: Mapping[int, Mapping[str, Pat
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"Shard '{path}' cannot be read: {error.strerror}. The same 'camtool run' makes it again.") from error
-    if hashlib.sha256(content).hexdigest() not in records.get(number, {}):
+    if number not in records:
+        raise DataError(
+            f"Shard '{path}' has no checksum in '{folder / MANIFEST}'; expected the folder as 'camtool run' wrote it. The same "
+            "'camtool run' with --verify makes the shard again."
+        )
+    if hashlib.sha256(content).hexdigest() not in records[number]:
         raise DataError(
             f"Shard '{path}' is damaged: its checksum is not the manifest's. The same 'camtool run' with --verify makes it again."
         )

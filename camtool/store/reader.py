@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,15 @@ class MapRow:
         numbers = self.values.get("placement")
         if not numbers:
             return None
-        rank = len(numbers) // 2
+        rank = len(numbers) // 2  # the scale of each axis, then the offset of each
         return Placement(tuple(numbers[:rank]), tuple(numbers[rank:]))
 
     @property
     def input_size(self) -> tuple[int, ...] | None:
-        """Size of the input in pixels by axis, as an even placement tells it; None without a map."""
-        place = self.placement
+        """Size of the network's input in pixels by axis: the stored one, else as an even placement tells it; None without a map."""
+        place, stored = self.placement, self.values.get("input_size")
+        if stored:
+            return tuple(stored)
         return None if place is None or self.map is None else tuple(round(s * n) for s, n in zip(place.scale, self.map.shape, strict=True))
 
     def resized(self, size: Sequence[int] | None = None) -> Tensor:
@@ -121,7 +124,7 @@ class Store:
     @property
     def is_complete(self) -> bool:
         """Whether all shards are there."""
-        return len(self.shards) == -(-self.samples // int(self.run["shard_size"]))
+        return set(self.shards) >= set(range(-(-self.samples // int(self.run["shard_size"]))))
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator["pa.Table"]:
         """Yield the rows of one shard after the other as a table.
@@ -134,13 +137,8 @@ class Store:
         """
         records = manifest(self.folder)
         for number in self.shards:
-            table = self._chosen(_parsed(read_shard(self.folder, number, records), self.folder, number))
-            unknown = [name for name in columns or () if name not in table.column_names]
-            if unknown:
-                raise DataError(
-                    f"The store '{self.folder}' has no column '{unknown[0]}'{closest(unknown[0], table.column_names)}; expected "
-                    f"{', '.join(table.column_names)}."
-                )
+            names = None if columns is None else list(dict.fromkeys([*columns, *self.conditions]))
+            table = self._chosen(_parsed(read_shard(self.folder, number, records), self.folder, number, names))
             yield table if columns is None else table.select(list(columns))
 
     def table(self, columns: Sequence[str] | None = None) -> "pa.Table":
@@ -187,7 +185,11 @@ class Store:
         import pyarrow.compute as pc
 
         for column, values in self.conditions.items():
-            known = pa.array([value for value in values if value is not None], type=table.schema.field(column).type)
+            kind = table.schema.field(column).type
+            expected = str if pa.types.is_string(kind) else Integral  # pyarrow makes 2 of 2.5
+            if not all(value is None or (isinstance(value, expected) and not isinstance(value, bool)) for value in values):
+                raise DataError(f"Rows are not chosen by {column}={values}: expected values of the type {kind}, or None.")
+            known = pa.array([value for value in values if value is not None], type=kind)
             mask = pc.is_in(table[column], value_set=known)
             if None in values:
                 mask = pc.or_(mask, pc.is_null(table[column]))
@@ -225,11 +227,17 @@ def maps_of(table: "pa.Table") -> list[Tensor | None]:
     return maps
 
 
-def _parsed(content: bytes, folder: Path, number: int) -> "pa.Table":
+def _parsed(content: bytes, folder: Path, number: int, columns: Sequence[str] | None) -> "pa.Table":
+    """Return the table of a shard with these columns, None: all; DataError if it is none, or lacks a column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(io.BytesIO(content))
+        file = pq.ParquetFile(io.BytesIO(content))
+        known = file.schema_arrow.names
+        unknown = next((name for name in columns or () if name not in known), None)
+        if unknown is not None:
+            raise DataError(f"The store '{folder}' has no column '{unknown}'{closest(unknown, known)}; expected {', '.join(known)}.")
+        return file.read(columns)
     except pa.ArrowException as error:
         raise DataError(f"Shard {number} of '{folder}' is no Parquet file: {error}.") from error

@@ -51,6 +51,8 @@ class Row:
     """Raw map (*feature), signed."""
     placement: tuple[float, ...] | None = None
     """Where the map's cells lie on the input: the scale in pixels of each axis, then the offset of each."""
+    input_size: tuple[int, ...] | None = None
+    """Size of the network's input in pixels by axis; None: that of an even placement. A measured one does not tell it."""
     status: str = OK
     reason: str = ""
     importances: Tensor | None = None
@@ -81,6 +83,7 @@ def schema(*, half: bool = False, importances: bool = False) -> "pa.Schema":
         *([("scale", pa.float64())] if half else []),
         ("map_shape", pa.list_(pa.int32())),
         ("placement", pa.list_(pa.float64())),
+        ("input_size", pa.list_(pa.int32())),
         ("min", pa.float64()),
         ("max", pa.float64()),
         ("sum", pa.float64()),
@@ -104,11 +107,21 @@ def as_table(rows: Sequence[Row], *, half: bool = False, importances: bool = Fal
 
     columns: dict[str, list[Any]] = {name: [] for name in schema(half=half, importances=importances).names}
     for row in rows:
-        values = {**vars(row), **_of_map(row.map, half=half)}
+        values = {**vars(row), **_of_map(row.map, half=half), "path": as_text(row.path), "reason": as_text(row.reason)}
         values["importances"] = None if row.importances is None else row.importances.detach().float().cpu().numpy()
         for name, column in columns.items():
             column.append(values.get(name))
     return pa.Table.from_pydict(columns, schema=schema(half=half, importances=importances))
+
+
+def as_text(text: str) -> str:
+    r"""Return text that can be written as UTF-8: bytes of a file name that are no text become escapes such as \udcff.
+
+    Example:
+        >>> as_text("caf\udce9.jpg")
+        'caf\\udce9.jpg'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _of_map(raw: Tensor | None, *, half: bool) -> dict[str, Any]:
