@@ -75,7 +75,7 @@ def clusters(
         if not entries:
             raise DataError(f"No {'wrongly predicted ' if errors else ''}sample of any class has a map to cluster.")
         written = analysis.write(files)
-        report(running, analysis, "clusters", entries, written, as_json=as_json)
+        report(running, analysis, {"clusters": entries}, written, as_json=as_json)
 
 
 def _classes(analysis: Analysis, named: list[str]) -> list[int]:

@@ -84,9 +84,11 @@ def test_maps_are_of_a_class_or_of_its_errors(tmp_path: Path, errors: bool) -> N
 
 
 def test_without_labels_a_class_is_what_is_predicted(tmp_path: Path) -> None:
+    place = (8.0, 8.0, 3.5, 3.5)
     rows = [
-        Row(k, f"{k}", "gradcam", predicted=k % 2, target=k % 2, layer="layer4", map=torch.ones(2, 2), placement=(8.0, 8.0, 3.5, 3.5))
+        Row(k, f"{k}", "gradcam", predicted=k % 2, target=target, layer="layer4", map=torch.ones(2, 2), placement=place)
         for k in range(5)
+        for target in (0, 1)
     ]
     assert [row["id"] for row in class_maps(write_store(tmp_path / "store", rows), HERE, 1).rows] == [1, 3]
 
