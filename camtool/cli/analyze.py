@@ -74,13 +74,12 @@ class Analysis:
 
 
 def report(
-    running: Session, analysis: Analysis, kind: str, entries: list[dict[str, Any]], written: Sequence[Path], *, as_json: bool
+    running: Session, analysis: Analysis, tables: Mapping[str, list[dict[str, Any]]], written: Sequence[Path], *, as_json: bool
 ) -> None:
-    """Print the results as one JSON object, or as a table and the paths written; None of a number is NaN.
+    """Print the results as one JSON object, or as tables and the paths written; None of a number is NaN.
 
     Args:
-        kind: key of the entries.
-        entries: dicts of one form, a row each.
+        tables: by name dicts of one form, a row each.
     """
     from rich.table import Table
 
@@ -90,15 +89,16 @@ def report(
 
     if as_json:
         paths = [str(path) for path in written]
-        print_json(running, {"store": str(analysis.store.folder), kind: entries, "warnings": running.warnings, "outputs": paths})
+        print_json(running, {"store": str(analysis.store.folder), **tables, "warnings": running.warnings, "outputs": paths})
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in entries[0] if entries else ():
-        table.add_column(heading.replace("_", " "), overflow="fold")
-    for entry in entries:
-        table.add_row(*(Unbroken(_shown(value)) for value in entry.values()))
     console = results_console(running)
-    console.print(table)
+    for entries in tables.values():
+        table = Table(box=None, pad_edge=False)
+        for heading in entries[0] if entries else ():
+            table.add_column(heading.replace("_", " "), overflow="fold")
+        for entry in entries:
+            table.add_row(*(Unbroken(_shown(value)) for value in entry.values()))
+        console.print(table)
     for path in written:
         console.print(f"Saved: {path}", soft_wrap=True)
 

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from camtool.cli import options
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, Out, StorePath, finite, report
 from camtool.cli.command import session
+from camtool.errors import DataError
 
 if TYPE_CHECKING:
     from camtool.analysis import Normaliser
     from camtool.analysis.consistency import Agreement, Points
+    from camtool.analysis.masked import MaskedEffect
     from camtool.analysis.sources import Source
+    from camtool.apis import Explainer
 
 
 def consistency(
@@ -26,6 +30,18 @@ def consistency(
     method: Methods = None,
     layer: Layers = None,
     rescale: Annotated[str, typer.Option("--rescale", metavar="KIND", help="Without --normaliser: norm, tanh or none.")] = "norm",
+    masked: Annotated[
+        list[str] | None,
+        typer.Option("--masked", metavar="KIND…", help="Also run the network on what the maps show: basic, logit. Needs --config."),
+    ] = None,
+    config: Annotated[str | None, typer.Option("--config", metavar="CONFIG", help="With --masked: the run's.")] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="FILE", help="With --masked: the run's weights.")] = None,
+    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="With --masked: folder of the pictures. Left out: the run's.")
+    ] = None,
+    device: Annotated[str, options.DEVICE] = "cpu",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="With --masked: how many samples share a forward pass.")] = 16,
     out: Out = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -33,25 +49,37 @@ def consistency(
     """Correlate the sums of maps with the probability and the logit, by class and in all: a table and scatter plots in figs/."""
     with session(as_json=as_json, debug=debug) as running:
         from camtool.analysis.consistency import agreements, points
+        from camtool.analysis.masked import KINDS
 
         analysis = Analysis(store, out, method, layer)
+        scales = _normalisers(analysis, normaliser or [], rescale)
+        effects: list[dict[str, Any]] = []
+        if masked or config:
+            from camtool.analysis.passes import MaskedPasses
+
+            root = data if data is not None else analysis.store.run.get("root")
+            passes = MaskedPasses(_explainer(config, checkpoint, device, random_weights=random_weights), root, batch_size)
+            for scale in scales.values():
+                effects += [_effect(passes.effect(analysis.store, scale, kind), scale, kind) for kind in masked or KINDS]
         entries: list[dict[str, Any]] = []
         files: dict[str, bytes] = {}
-        for source, scale in _normalisers(analysis, normaliser or [], rescale).items():
+        for source, scale in scales.items():
             found = points(analysis.store, scale)
             rows = [_entry(analysis, source, one) for one in agreements(found)]
             name = analysis.names[source]
             files[f"figs/corr_{name}.csv"] = _csv(rows)
             files[f"figs/corr_{name}.png"] = _drawn(analysis, source, scale, found, agreements(found)[0])
             entries += rows
+        if effects:
+            files["figs/masked.csv"] = _csv(effects)
         written = analysis.write(files)
-        report(running, analysis, "agreement", entries, written, as_json=as_json)
+        tables = {"agreement": entries, **({"masked": effects} if effects else {})}
+        report(running, analysis, tables, written, as_json=as_json)
 
 
 def _normalisers(analysis: Analysis, paths: list[Path], rescale: str) -> "dict[Source, Normaliser]":
     """Return by method and layer its normaliser: that of a file, else fitted on the store itself."""
     from camtool.analysis import Normaliser
-    from camtool.errors import DataError
 
     if not paths:
         return {
@@ -68,6 +96,20 @@ def _normalisers(analysis: Analysis, paths: list[Path], rescale: str) -> "dict[S
     if not chosen:
         raise DataError(f"No normaliser of {', '.join(map(str, analysis.sources))}; got {', '.join(map(str, given))}.")
     return chosen
+
+
+def _explainer(config: str | None, checkpoint: str | None, device: str, *, random_weights: bool) -> "Explainer":
+    from camtool.apis import Explainer
+
+    if config is None:
+        raise DataError("Expected --config with --masked: the network is run again on what the maps show.")
+    return Explainer(config, checkpoint, device=device, random_weights=random_weights)
+
+
+def _effect(found: "MaskedEffect", scale: "Normaliser", kind: str) -> dict[str, Any]:
+    numbers = {name: finite(getattr(found, name)) for name in ("drop", "increase", "accuracy_before", "accuracy_after")}
+    source = {"method": scale.source.method, "layer": scale.source.layer}
+    return {**source, "masked": kind, **numbers, "samples": found.count, "left_out": found.left_out}
 
 
 def _entry(analysis: Analysis, source: "Source", one: "Agreement") -> dict[str, Any]:

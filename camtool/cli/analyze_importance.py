@@ -46,4 +46,4 @@ def importance(
                 }
             )
         written = analysis.write(files)
-        report(running, analysis, "importance", entries, written, as_json=as_json)
+        report(running, analysis, {"importance": entries}, written, as_json=as_json)

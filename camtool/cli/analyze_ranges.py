@@ -57,7 +57,7 @@ def ranges(
             for one in fitted
             if one.table is not None
         ]
-        report(running, analysis, "ranges", entries, written, as_json=as_json)
+        report(running, analysis, {"ranges": entries}, written, as_json=as_json)
 
 
 def _percentiles(text: str) -> tuple[float, float]:

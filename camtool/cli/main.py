@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from camtool import __version__
+from camtool.cli.analyze_clusters import clusters
 from camtool.cli.analyze_consistency import consistency
 from camtool.cli.analyze_importance import importance
 from camtool.cli.analyze_ranges import ranges
@@ -38,6 +39,7 @@ ANALYSES: dict[str, Callable[..., Any]] = {
     "ranges": ranges,
     "importance": importance,
     "consistency": consistency,
+    "clusters": clusters,
 }
 """Sub-commands of `camtool analyze`."""
 
