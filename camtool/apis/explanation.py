@@ -129,7 +129,7 @@ class Explanation:
         """Return one RGB figure of all maps.
 
         Args:
-            options: `kind` ("overlay", "panel", "heatmap"), `colormap`, `opacity`, `original`, `per_layer`, `caption`, `signed`;
+            options: `kind` ("overlay", "panel", "heatmap"), `colormap`, `opacity`, `original`, `per_layer`, `caption`, `signed`, `scale`;
                 see `FigureOptions`.
 
         Raises:

@@ -1,12 +1,13 @@
 """Figures of an explained image: one of all maps, or one for each map; on the network's input or on the original image."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
+from camtool.attribution.result import CAMResult
 from camtool.errors import OutputError, closest
 from camtool.io.images import Picture
 from camtool.models.sources.preprocessing import BandPreprocess
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: this map means nothing"
 """Written large below figures of a network without a checkpoint."""
+
+
+@runtime_checkable
+class MapScale(Protocol):
+    """One scale for all maps, such as that of a data set."""
+
+    @property
+    def words(self) -> str:
+        """What 0 and 1 stand for: beside the colour bar."""
+
+    def maps(self, result: CAMResult, layer: str) -> "Tensor":
+        """Return the maps of a result, or of one of its layers, as `result.maps`, on this scale and in [0, 1].
+
+        Raises:
+            CamtoolError: if the scale is not one of this method's and layer's maps.
+        """
 
 
 @dataclass(frozen=True)
@@ -44,8 +61,13 @@ class FigureOptions:
     signed: bool = False
     """Draw the raw maps with their signs, 0 in the middle of a diverging colour map ("coolwarm" in place of the default)."""
 
+    scale: MapScale | None = None
+    """Scale of the maps, with a colour bar; None: each has its own."""
+
     def check(self) -> None:
-        """Raise OutputError if there is no such kind or colormap, or the opacity is out of range."""
+        """Raise OutputError if there is no such kind or colormap, the opacity is out of range, or there are two scales."""
+        if self.signed and self.scale is not None:
+            raise OutputError("Expected one scale of the maps, got both: signed (--signed) and that of a normaliser (--normaliser).")
         if self.kind not in KINDS:
             raise OutputError(f"Unknown figure '{self.kind}'{closest(self.kind, KINDS)}; expected one of: {', '.join(KINDS)}.")
         check_style(self.colormap, self.opacity)
@@ -54,7 +76,7 @@ class FigureOptions:
     def style(self) -> Style:
         """The style, as the drawing functions take it."""
         colormap = DIVERGING_COLORMAP if self.signed and self.colormap == DEFAULT_COLORMAP else self.colormap
-        return Style(self.kind, colormap, self.opacity, self.caption, self.signed)
+        return Style(self.kind, colormap, self.opacity, self.caption, self.signed, self.scale.words if self.scale else "")
 
 
 class Canvas:
@@ -83,11 +105,14 @@ class Canvas:
         """Return a map (h, w) of the network's input, aligned with `below`; NaN outside the network's input."""
         return maps if self._geometry is None else self._geometry.to_original(maps)
 
-    def cell(self, answer: SelectionResult, method: str, k: int, layer: str = "", *, signed: bool = False) -> Cell:
+    def cell(
+        self, answer: SelectionResult, method: str, k: int, layer: str = "", *, signed: bool = False, scale: MapScale | None = None
+    ) -> Cell:
         """Return a method's map of the k-th target with its captions: the fused map, or that of one layer.
 
         Args:
             signed: whether it is the raw map, 0 at 0.5.
+            scale: of the map; None: its own.
         """
         result = answer.results[method]
         maps = (result.layer_maps[layer] if layer else result.maps)[0, k].cpu().numpy()
@@ -95,9 +120,11 @@ class Canvas:
         if signed:
             with_signs = result.signed(layer)[0, k]
             maps, status = (0.5 + with_signs / 2).cpu().numpy(), "ok" if with_signs.amin() < 0 else "no negative values"
+        if scale is not None:
+            maps, status = scale.maps(result, layer)[0, k].cpu().numpy(), "ok"
         discriminative = "" if result.class_discriminative else " (any class)"
         portrait = None
-        if result.attributions is not None and not signed:
+        if result.attributions is not None and not signed and scale is None:
             values = result.attributions[0, k].cpu().numpy()[self._shown or channel_order(self._preprocess)]
             portrait = around_grey(np.stack([self.placed(channel) for channel in values]))
         return Cell(
@@ -130,7 +157,9 @@ def draw(canvas: Canvas, answer: SelectionResult, options: FigureOptions, *, ala
         if options.per_layer and len(result.layer_maps) > 1:
             keys += [(method, layer) for layer in result.layer_maps]
     count = len(answer.targets)
-    rows = [[canvas.cell(answer, method, k, layer, signed=options.signed) for k in range(count)] for method, layer in keys]
+    rows = [
+        [canvas.cell(answer, method, k, layer, signed=options.signed, scale=options.scale) for k in range(count)] for method, layer in keys
+    ]
     by_map = {
         (method, answer.targets[k].file_name, layer): figure(canvas.below, [[cell]], options.style, alarm=alarm)
         for (method, layer), row in zip(keys, rows, strict=True)

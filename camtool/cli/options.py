@@ -44,6 +44,9 @@ VALUE_RANGE = typer.Option(
     "--value-range", metavar="LOW HIGH", help="Values of the picture file that are black and white: 0 4095 for 12 bits stored in 16."
 )
 FRAME = typer.Option("--frame", min=0, metavar="N", help="Of a file with several frames or pages: which, counted from 0.")
+NORMALISER = typer.Option(
+    "--normaliser", metavar="FILE", help="Draw maps on the scale of a data set, a file of 'camtool analyze ranges', with a colour bar."
+)
 SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Seed for random weights and random methods.")
 DEBUG = typer.Option("--debug", help="Show tracebacks and the logs of libraries.")
 JSON = typer.Option("--json", help="Print JSON, and nothing else, on standard output.")

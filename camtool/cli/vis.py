@@ -2,25 +2,23 @@
 
 import os
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from camtool.cli import options
 from camtool.cli.command import session
+from camtool.cli.concepts import concepts_of, first_layer, is_concepts
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.errors import CamtoolError, LayoutError, MethodError, as_camtool_error, emit_again, recorded_warnings, warn
+from camtool.errors import CamtoolError, LayoutError, warn
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
-    from camtool.apis.images import ImageLike
+    from camtool.apis.figures import MapScale
     from camtool.config.loading import LoadedConfig
     from camtool.io.pillow import Reading
-
-CONCEPTS = "dff"
 
 
 def vis(
@@ -113,6 +111,12 @@ def vis(
     signed: Annotated[
         bool, typer.Option("--signed", help="Draw evidence against the class, too: raw maps with their signs, coolwarm unless --colormap.")
     ] = False,
+    normaliser: Annotated[
+        Path | None,
+        typer.Option(
+            "--normaliser", metavar="FILE", help="Draw maps on a data set's scale, of 'camtool analyze ranges', with a colour bar."
+        ),
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Show the figure in a window; without a display, as blocks in the terminal.")
     ] = False,
@@ -162,7 +166,9 @@ def vis(
         from camtool.cli.progress import announcing, drawn_progress
         from camtool.cli.results import ResultWriter
 
-        figure_options = FigureOptions(figure, colormap, opacity, original, per_layer, caption, signed)
+        figure_options = FigureOptions(
+            figure, colormap, opacity, original, per_layer, caption, signed, None if normaliser is None else _scale(normaliser)
+        )
         figure_options.check()
         loaded = model.read_config()
         reading = _reading(loaded, max_pixels, value_range, frame)
@@ -171,7 +177,7 @@ def vis(
         read = [*files.read, *([str(target_image)] if target_image else [])]
         output = Output(save_path and os.path.expanduser(save_path), raw, files.several, read, network_as_file_name(model.config))
         output.check()
-        is_concepts = _is_concepts(
+        of_concepts = is_concepts(
             method or [],
             n_components,
             {
@@ -187,8 +193,8 @@ def vis(
         settings = read_settings(  # a misspelt method, layout or target is reported before the network is built
             model,
             loaded,
-            method="gradcam" if is_concepts else method,  # concepts have none; the config's might read no layers, or not exist
-            target_layers=target_layers or _first_layer(loaded.cam) if is_concepts else target_layers,
+            method="gradcam" if of_concepts else method,  # concepts have none; the config's might read no layers, or not exist
+            target_layers=target_layers or first_layer(loaded.cam) if of_concepts else target_layers,
             layout=as_layout(layout, vit_like, num_extra_tokens),
             aug_smooth=aug_smooth or None,
             eigen_smooth=eigen_smooth or None,
@@ -199,7 +205,7 @@ def vis(
         )
         _say_what_has_no_effect(fuse, target_layers or loaded.cam.get("target_layers"), previews=depth is not None or bool(text))
         selection = None
-        if not is_concepts:  # these are about no target
+        if not of_concepts:  # these are about no target
             selection = read_selection(
                 settings.target,
                 categories=target_category or [],
@@ -214,12 +220,19 @@ def vis(
             _check_tokens(explainer, vit_like=vit_like)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
             if selection is None:
-                results = _concepts(explainer, images, n_components, files.names if files.several else None)
+                results = concepts_of(explainer, images, n_components, files.names if files.several else None)
             else:
                 results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
             writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
             writer.write(results, progress if files.several else None)
         writer.report(explainer.seconds_loading, started)
+
+
+def _scale(path: Path) -> "MapScale":
+    from camtool.analysis.normaliser import Normaliser
+    from camtool.analysis.scale import DataSetScale
+
+    return DataSetScale(Normaliser.load(path))
 
 
 def _reading(loaded: "LoadedConfig", max_pixels: int | None, value_range: tuple[float, float] | None, frame: int | None) -> "Reading":
@@ -244,43 +257,3 @@ def _say_what_has_no_effect(fuse: str, layers: Sequence[str] | str | None, *, pr
         warn("--depth and --filter have no effect without --preview-model.")
     if fuse and (layers is None or isinstance(layers, str) or len(layers) == 1):
         warn(f"--fuse {fuse} has no effect: there is one target layer; --target-layers takes several.")
-
-
-def _is_concepts(methods: Sequence[str], n_components: int | None, excluded: Mapping[str, Any]) -> bool:
-    """Return whether the method is dff; MethodError if it is combined with other methods or with options that it does not take."""
-    if CONCEPTS not in [name.casefold() for name in methods]:
-        if n_components is not None:
-            raise MethodError("--n-components belongs to --method dff.")
-        return False
-    if len(set(methods)) > 1:
-        raise MethodError("'dff' explains the concepts of an image, not a class, and cannot be combined with other methods; give it alone.")
-    unsupported = [option for option, value in excluded.items() if value]
-    if unsupported:
-        raise MethodError(f"'dff' factorizes one layer, and does not depend on a class; leave out {', '.join(unsupported)}.")
-    return True
-
-
-def _first_layer(recipe: Mapping[str, Any]) -> list[str] | None:
-    layers = recipe.get("target_layers")
-    return [layers] if isinstance(layers, str) else list(layers)[:1] if layers else None
-
-
-def _concepts(
-    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None, names: Sequence[str] | None
-) -> "Iterator[ConceptExplanation | CamtoolError]":
-    from camtool.apis.concepts import COMPONENTS, explain_concepts
-
-    for number, image in enumerate(images):
-        caught: list[warnings.WarningMessage] = []
-        result: ConceptExplanation | CamtoolError
-        try:
-            with recorded_warnings() as caught:
-                result = explain_concepts(explainer, image, n_components=n_components or COMPONENTS, number=number)
-        except Exception as error:
-            described = as_camtool_error(error)
-            if described is None:
-                raise
-            result = described
-        for warning in caught:
-            emit_again(warning, f"{names[number]}: {warning.message}" if names else "")
-        yield result

@@ -52,6 +52,8 @@ class Style:
     """Write the captions below a single overlay or heatmap, too, which else has none and keeps its size."""
     signed: bool = False
     """Whether 0.5 of a map stands for zero."""
+    scale: str = ""
+    """What the maps' 0 and 1 stand for, where that is one for all of them: written beside a colour bar; "": each has its own scale."""
 
 
 def figure(
@@ -81,7 +83,8 @@ def figure(
         drawn = _drawn(picture, cell, style)
         captions = [cell.title, cell.subtitle] if style.caption else []
         notes = [text for text in (alarm, cell.remark) if text]
-        return _tile(drawn, captions, notes) if captions or notes else drawn
+        whole = _tile(drawn, captions, notes) if captions or notes or style.scale else drawn
+        return _above(whole, _scale(whole.shape[1], style)) if style.scale else whole
     grid: list[list[np.ndarray | None]] = [
         [
             _tile(picture, ["input"]) if index == 0 else None,
@@ -124,7 +127,7 @@ def panels(
 def _whole(grid: Sequence[Sequence[np.ndarray | None]], cells: Sequence[Cell], style: Style, alarm: str) -> UInt8[np.ndarray, "H W 3"]:
     whole = _grid(grid)
     in_colours = [cell for cell in cells if cell.portrait is None or style.kind != "overlay"]
-    if len({cell.title for cell in in_colours}) > 1:  # one might take the redder of two classes for the stronger
+    if style.scale or len({cell.title for cell in in_colours}) > 1:  # one might take the redder of two classes for the stronger
         whole = _above(whole, _scale(whole.shape[1], style))
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
 
@@ -186,9 +189,9 @@ def _above(upper: UInt8[np.ndarray, "h w 3"], lower: UInt8[np.ndarray, "k w 3"])
 
 
 def _scale(width: int, style: Style) -> UInt8[np.ndarray, "k w 3"]:
-    """Return a colour bar on paper, and that each map uses the whole of it."""
+    """Return a colour bar on paper, and what its ends stand for."""
     bar_width = min(max(width // 4, 60), 300)
-    text = text_lines([_SIGNED_SCALE if style.signed else _OWN_SCALE], width - bar_width - 2 * _MARGIN, scale=0.5)
+    text = text_lines([style.scale or (_SIGNED_SCALE if style.signed else _OWN_SCALE)], width - bar_width - 2 * _MARGIN, scale=0.5)
     strip = np.full((len(text) + _MARGIN, width, 3), PAPER, dtype=np.uint8)
     strip[: len(text), bar_width + 2 * _MARGIN :] = text
     values = np.linspace(0, 1, bar_width, dtype=np.float32)[None].repeat(min(len(text) - 4, 20), axis=0)
