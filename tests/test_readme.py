@@ -94,6 +94,7 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
     assert PROGRAMS.keys() == {
         "README.md",
         "configs/README.md",
+        "camtool/analysis/README.md",
         "camtool/attribution/README.md",
         "camtool/methods/README.md",
         "camtool/runs/README.md",
@@ -135,6 +136,13 @@ def test_the_program_about_data_sets_runs(clone: Path) -> None:
     exec(compile(program, "camtool/runs/README.md", "exec"), names)
     assert names["report"].made == 3
     assert names["store"].maps(size=(112, 112)).shape == (3, 112, 112)
+
+
+def test_the_program_about_one_scale_runs(clone: Path) -> None:
+    (program,) = PROGRAMS["camtool/analysis/README.md"]
+    names: dict[str, Any] = {}
+    exec(compile(program, "camtool/analysis/README.md", "exec"), names)
+    assert names["rescaled"].shape == (7, 7)
 
 
 def test_the_programs_about_tensors_run() -> None:
