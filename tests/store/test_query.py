@@ -153,6 +153,14 @@ def test_what_is_more_than_a_condition_is_refused_in_one_line(folder: Path, stor
     assert {path.name: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    "behind", ["union select _row from store_rows where (true", "order by (id", "limit (1", "group by (id", "qualify (id > 1"]
+)
+def test_what_stands_behind_a_condition_is_said(store: camtool.store.Store, behind: str) -> None:
+    with pytest.raises(DataError, match="has something behind the condition"):
+        list(matching(store, f"true) {behind}"))
+
+
 def test_the_database_itself_reads_no_file_and_no_variable(folder: Path) -> None:
     """If a condition got past the check, there would be nothing to find."""
     import duckdb
