@@ -7,9 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+UNREADABLE, ZERO_GRADIENT, NOT_FINITE, NO_LABEL = "unreadable", "zero gradient", "NaN", "no label"
+"""Statuses of errors that concern one sample, not the network or the settings."""
+
 
 class CamtoolError(Exception):
-    """Base class of all errors caused by the user's input."""
+    """Base class of all errors caused by the user's input.
+
+    Args:
+        status: what is the matter with the sample, in the words of a store's rows; None: the class's own.
+    """
+
+    status = "not explained"
+
+    def __init__(self, *arguments: object, status: str | None = None) -> None:
+        super().__init__(*arguments)
+        if status is not None:
+            self.status = status
 
     methods: tuple[str, ...] = ()
     """Names of the methods that caused the error, where known; the other methods of the call can run without them."""
@@ -33,9 +47,13 @@ class CheckpointError(CamtoolError):
 class ImageError(CamtoolError):
     """A picture that is missing, unreadable or of an unusable size."""
 
+    status = UNREADABLE
+
 
 class DataError(CamtoolError):
     """A data set that is missing, cannot be fetched, read or made, or lacks the requested sample or class."""
+
+    status = UNREADABLE
 
 
 class LayerError(CamtoolError):
@@ -103,6 +121,28 @@ def as_camtool_error(error: Exception) -> CamtoolError | None:
     described = CamtoolError(f"{type(error).__name__}: {' '.join(str(error).split())[:600]}. {notes}")
     described.__cause__ = error
     return described
+
+
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",  # a library that is loaded
+    "bad_alloc",
+    "can't start new thread",
+    "insufficient memory",  # OpenCV
+    "unable to allocate",  # numpy
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python, torch or another library (none of camtool's own) says that there is too little memory."""
+    if isinstance(error, MemoryError):
+        return True
+    # A path may have any words.
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return not isinstance(error, CamtoolError) and any(words in text.casefold() for words in _NO_MEMORY)
 
 
 @contextmanager

@@ -96,6 +96,7 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
         "configs/README.md",
         "camtool/attribution/README.md",
         "camtool/methods/README.md",
+        "camtool/runs/README.md",
         "camtool/targets/README.md",
     }
 
@@ -126,6 +127,14 @@ def test_the_program_about_pictures_runs(clone: Path) -> None:
         "layercam": (1, 1, 224, 224),
     }
     assert (clone / "cat.png").stat().st_size > 1000
+
+
+def test_the_program_about_data_sets_runs(clone: Path) -> None:
+    (program,) = PROGRAMS["camtool/runs/README.md"]
+    names: dict[str, Any] = {}
+    exec(compile(program, "camtool/runs/README.md", "exec"), names)
+    assert names["report"].made == 3
+    assert names["store"].maps(size=(112, 112)).shape == (3, 112, 112)
 
 
 def test_the_programs_about_tensors_run() -> None:

@@ -25,6 +25,7 @@ FLOORS = [
 ]
 ROOMS_OF = {
     "sklearn": {"analysis", "concepts", "datasets"},
+    "scipy": {"analysis"},
     "pyarrow": {"store"},
     "duckdb": {"store"},
     "h5py": {"store"},

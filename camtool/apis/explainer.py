@@ -1,15 +1,14 @@
 """Explainer: explains images by the network of a config and a checkpoint, which is built once; images are processed in batches."""
 
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from camtool.apis.answers import answers
 from camtool.apis.explanation import Explanation
 from camtool.apis.images import ImageLike, NamedPicture, Prepared, is_several, load_image, of_bands
 from camtool.apis.model import ModelRequest, quieted_libraries
@@ -17,7 +16,7 @@ from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.target_selection import TargetSelection, read_selection
 from camtool.attribution.cam import CAM
-from camtool.errors import CamtoolError, ConfigError, as_camtool_error, emit_again, recorded_warnings
+from camtool.errors import CamtoolError, ConfigError, emit_again, recorded_warnings
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
 from camtool.instrumentation.batching import Progress
@@ -206,11 +205,10 @@ class Explainer:
         """
         if batch_size < 1:
             raise CamtoolError(f"Expected a batch size of at least 1, got {batch_size}.")
-        # Further inputs of a network (`inputs` in its config) are those of a single sample.
-        limit = batch_size if self.network.source.picture_input is None else 1
+        limit = self.batch_limit(batch_size)
         batch: list[Prepared] = []
         for number, image in enumerate(images):
-            prepared = self._preprocess(image, number, named=named)
+            prepared = self._prepared_or_error(image, number, named=named)
             if batch and (isinstance(prepared, CamtoolError) or len(batch) >= limit or prepared.inputs.shape != batch[0].inputs.shape):
                 yield from self._explained(batch, selection, named=named)
                 batch = []
@@ -221,6 +219,10 @@ class Explainer:
         if batch:
             yield from self._explained(batch, selection, named=named)
 
+    def batch_limit(self, batch_size: int) -> int:
+        """Return how many images share a forward pass: one where the config has further inputs, which are those of a single sample."""
+        return batch_size if self.network.source.picture_input is None else 1
+
     def preprocessed(self, image: ImageLike, number: int = 0) -> tuple[NamedPicture, Tensor]:
         """Return an image and its preprocessed tensor (1, c, h, w) on the CPU; ImageError if it cannot be read."""
         picture = load_image(image, number, self.network.reading)
@@ -228,54 +230,37 @@ class Explainer:
             picture = of_bands(picture.bands, picture.name, self.network.shown)
         return picture, self.network.preprocess(picture.content)
 
-    def _preprocess(self, image: ImageLike, number: int, *, named: bool) -> "Prepared | CamtoolError":
-        messages: list[str] = []
+    def _prepared_or_error(self, image: ImageLike, number: int, *, named: bool) -> Prepared | CamtoolError:
         try:
-            with recorded_warnings() as caught:
-                picture, inputs = self.preprocessed(image, number)
+            return self.prepared(image, number, named=named)
         except CamtoolError as error:
             return error
+
+    def _explained(self, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
+        for prepared, answer in zip(batch, self.answers(batch, selection, named=named), strict=True):
+            yield answer if isinstance(answer, CamtoolError) else self._explanation(prepared, selection, answer, len(batch))
+
+    def prepared(self, image: ImageLike, number: int = 0, *, named: bool = False, label: int | None = None) -> Prepared:
+        """Return an image as `answers` takes it, with the remarks on it; ImageError if it cannot be read.
+
+        Args:
+            number: in the name of an image without a file.
+            named: whether warnings begin with the image's name.
+            label: the true class.
+        """
+        with recorded_warnings() as caught:
+            picture, inputs = self.preprocessed(image, number)
         for warning in caught:
-            messages.append(str(warning.message))
             emit_again(warning, f"{picture.name}: {warning.message}" if named else "")
-        return Prepared(picture, inputs, messages)
+        return Prepared(picture, inputs, [str(warning.message) for warning in caught], label)
 
-    def _explained(self, batch: "Sequence[Prepared]", selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
-        try:
-            explanations = self._explain(batch, selection, named=named)
-        except Exception as error:
-            described = as_camtool_error(error)  # a network may not take one image, such as a small one
-            if described is None:
-                raise
-            if len(batch) == 1:
-                yield described
-            else:
-                for prepared in batch:
-                    yield from self._explained([prepared], selection, named=named)
-            return
-        yield from explanations
+    def answers(
+        self, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool = False
+    ) -> list[SelectionResult | CamtoolError]:
+        """Return for each of a batch's images, which are of one size, its maps or the error; see `camtool.apis.answers`."""
+        return answers(self.cam, self.network, batch, selection, named=named)
 
-    def _explain(self, batch: "Sequence[Prepared]", selection: TargetSelection, *, named: bool) -> list[Explanation]:
-        inputs = torch.cat([prepared.inputs for prepared in batch]).to(next(self.network.model.parameters()).device)
-        caught: list[warnings.WarningMessage] = []
-        try:
-            with recorded_warnings() as caught:
-                answers = selection.explain(self.cam, self.network, inputs)
-        except Exception:
-            for warning in caught if len(batch) == 1 else ():  # a larger batch is repeated, and warns again
-                emit_again(warning)
-            raise
-        for warning in caught:
-            sample = getattr(warning.message, "sample", None)
-            message = str(warning.message)
-            concerned = batch if sample is None else [batch[sample]]
-            for prepared in concerned:  # each explanation has one sample
-                prepared.warnings.append(message.replace(f", sample {sample}", ", sample 0", 1))
-            names = ", ".join(prepared.picture.name for prepared in concerned)
-            emit_again(warning, f"{names}: {message.replace(f', sample {sample}', '', 1)}" if named else "")
-        return [self._explanation(prepared, selection, answer, len(batch)) for prepared, answer in zip(batch, answers, strict=True)]
-
-    def _explanation(self, prepared: "Prepared", selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
+    def _explanation(self, prepared: Prepared, selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
         seconds = next(iter(answer.results.values())).seconds
         return Explanation(
             image=prepared.picture,

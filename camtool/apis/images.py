@@ -52,6 +52,8 @@ class Prepared:
     inputs: Tensor
     """(1, c, h, w), on the CPU."""
     warnings: list[str]
+    label: int | None = None
+    """The true class; None if it is not known."""
 
 
 @dataclass(frozen=True)

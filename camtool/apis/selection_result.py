@@ -66,6 +66,7 @@ def sample_of(result: CAMResult, sample: int) -> CAMResult:
         predicted=None if result.predicted is None else result.predicted[rows],
         targets=result.targets[rows],
         attributions=None if result.attributions is None else result.attributions[rows],
+        importances=cut(result.importances),
     )
 
 

@@ -15,7 +15,7 @@ from camtool.apis.probabilities import class_probabilities, learn_from
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult, ranking_of, sample_of, with_classes
 from camtool.attribution.cam import CAM
 from camtool.attribution.result import CAMResult
-from camtool.errors import TargetError
+from camtool.errors import NO_LABEL, TargetError
 from camtool.instrumentation.calls import only_call
 from camtool.instrumentation.embedding import EmbeddingOutput
 from camtool.instrumentation.network_inputs import network_inputs
@@ -36,6 +36,11 @@ from camtool.targets import (
     find_target,
 )
 
+PREDICTED, LABEL, ALL = "predicted", "label", "all"
+"""In place of a class: the predicted one, the true one, every one; a class of such a name is `name:all`."""
+
+Labels = Sequence[int | None]
+
 
 class TargetSelection(ABC):
     """Selects the targets of images, and explains them."""
@@ -44,8 +49,12 @@ class TargetSelection(ABC):
     """Name of the target: "logit", "probability", …, "similarity"."""
 
     @abstractmethod
-    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
-        """Return the result for each image of `inputs` (n, c, h, w)."""
+    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
+        """Return the result for each image of `inputs` (n, c, h, w).
+
+        Args:
+            labels: true class of each image, None where it is not known; (): they are not known.
+        """
 
     @property
     def suffix(self) -> str:
@@ -65,7 +74,8 @@ def read_selection(
     """Return the target selection: of the arguments, else of the config's `cam.target` (`recipe`), else of the classes' logits.
 
     Args:
-        categories: a class by index or name, or several; empty: the predicted class.
+        categories: a class by index or name, "predicted", "label" (the true class, where it is known) or "all", or several of these;
+            empty: the predicted class.
         top_k: select the classes with the highest scores, this many.
         target: the target's name or a config dict.
         against: the other class of a contrast.
@@ -122,7 +132,7 @@ class ClassSelection(TargetSelection):
         self.name = getattr(factory.func, "name", factory.func.__name__.casefold())
         self._facts = {key: value for key, value in settings.items() if key != "type"}
 
-    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; classes are selected, and their names checked, from the logits of the same forward pass."""
         chosen: list[tuple[list[Any], SelectionResult]] = []
 
@@ -130,14 +140,16 @@ class ClassSelection(TargetSelection):
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
                 raise TargetError(f"The network gives {shape}; expected one score per class.")
-            chosen[:] = [self._chosen(network, logits[sample : sample + 1]) for sample in range(len(logits))]  # probing calls it, too
+            # Probing calls it, too, with the first sample alone.
+            rows = [self._chosen(network, logits[sample : sample + 1], *labels[sample : sample + 1]) for sample in range(len(logits))]
+            chosen[:] = _without_repetitions(rows)
             return [targets for targets, _ in chosen]
 
         results = cam(network.inputs(inputs, cam.input_axes), FromLogits(choose))
         scores = next(iter(results.values())).logits
         if learn_from(scores, network, inputs, cam.input_axes, cam.output) and self._factory.func is not RawOutput:
             if self._factory.func in (ClassProbability, BinaryScore):  # they were taken for logits, in choosing or explaining
-                return self.explain(cam, network, inputs)
+                return self.explain(cam, network, inputs, labels)
             choose(scores)  # for the probabilities; the targets are the same
         selected = []
         for sample, (targets, partial_result) in enumerate(chosen):
@@ -147,13 +159,13 @@ class ClassSelection(TargetSelection):
             selected.append(replace(partial_result, results=of_sample, targets=explained, logits=logits))
         return selected
 
-    def _chosen(self, network: Network, logits: Tensor) -> tuple[list[Target], SelectionResult]:
+    def _chosen(self, network: Network, logits: Tensor, label_: int | None = None) -> tuple[list[Target], SelectionResult]:
         """Return the targets of one sample, and its result without maps."""
         by_class, scale = self._by_class(network, logits)
         names, remark = network.class_names(len(by_class))
         ranking = ranking_of(torch.tensor(by_class, device="cpu") if self.name == "binary" else logits[0])
         facts = dict(self._facts)
-        targets = [self._target(index, names, scale, logits, facts) for index in self._indices(ranking, names)]
+        targets = [self._target(index, names, scale, logits, facts) for index in self._indices(ranking, names, label_)]
         return targets, SelectionResult({}, [], logits, by_class, scale, names, remark, ranking, facts)
 
     def _by_class(self, network: Network, logits: Tensor) -> tuple[list[float], str]:
@@ -165,10 +177,9 @@ class ClassSelection(TargetSelection):
             return [1 - probabilities[0, 0].item(), probabilities[0, 0].item()], scale
         return probabilities[0].tolist(), scale
 
-    def _indices(self, ranking: list[int], names: list[str] | None) -> list[int]:
+    def _indices(self, ranking: list[int], names: list[str] | None, label_: int | None) -> list[int]:
         if self._categories:
-            indices = [find_class(category, names, len(ranking)) for category in self._categories]
-            return list(dict.fromkeys(indices))  # a class named twice counts once
+            return [index for category in self._categories for index in _of_category(category, ranking, names, label_)]
         if self._factory.func is RawOutput and self._top_k is None and len(ranking) > 1:
             raise TargetError(f"The network gives {len(ranking)} numbers; name one or more by categories (--target-category).")
         return ranking[: self._top_k or 1]
@@ -192,6 +203,27 @@ class ClassSelection(TargetSelection):
         return ExplainedTarget(index, words, "_".join(parts), float(target(logits)), self.name in ("logit", "probability", "binary"))
 
 
+def _of_category(category: str, ranking: Sequence[int], names: list[str] | None, label_: int | None) -> list[int]:
+    """Return the classes that one of the categories names."""
+    if category == PREDICTED:
+        return [ranking[0]]
+    if category == ALL:
+        return list(range(len(ranking)))
+    if category != LABEL:
+        return [find_class(category, names, len(ranking))]
+    if label_ is None:
+        raise TargetError("The true class is not known here; expected a class, or 'predicted'.", status=NO_LABEL)
+    return [find_class(str(label_), names, len(ranking))]
+
+
+def _without_repetitions(rows: list[tuple[list[Target], SelectionResult]]) -> list[tuple[list[Target], SelectionResult]]:
+    """Return the rows with each class once, unless that leaves some samples with fewer targets than others."""
+    once = [list({getattr(target, "index", number): target for number, target in enumerate(targets)}.values()) for targets, _ in rows]
+    if len({len(targets) for targets in once}) > 1:
+        return rows
+    return [(targets, result) for targets, (_, result) in zip(once, rows, strict=True)]
+
+
 class WholeSelection(TargetSelection):
     """One target that needs no choice of a class, for networks with any output: a region's class, a box."""
 
@@ -200,7 +232,7 @@ class WholeSelection(TargetSelection):
         self.name = str(getattr(self._target, "name", type(self._target).__name__.casefold()))
         self._facts = {key: _plain(value) for key, value in settings.items() if key != "type"}
 
-    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; classes are ranked where the network gives one score per class."""
         results = cam(network.inputs(inputs, cam.input_axes), [[self._target]] * len(inputs))
         learn_from(next(iter(results.values())).logits, network, inputs, cam.input_axes, cam.output)
@@ -230,7 +262,7 @@ class SimilaritySelection(TargetSelection):
         """The target and the reference image as a part of file names."""
         return f"_{self.name}_{self._reference.stem}"
 
-    def explain(self, cam: CAM, network: Network, inputs: Tensor) -> list[SelectionResult]:
+    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; the reference image takes a forward pass of its own."""
         reference = network.inputs(network.preprocess(self._reference.content).to(inputs.device), cam.input_axes)
         prepared = network_inputs(network.model, reference, network.source.picture_input, cam.input_axes, output=cam.output)

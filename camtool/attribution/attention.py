@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from camtool.errors import MethodError, TargetError
+from camtool.errors import NOT_FINITE, MethodError, TargetError
 from camtool.functional import to_float32
 from camtool.instrumentation.attention import Attention
 from camtool.instrumentation.attention_places import AttentionFindings
@@ -162,7 +162,9 @@ class AttentionMaps:
             stacked = torch.stack(maps, dim=1)
             raws[name] = stacked.expand(-1, len(gradients), *stacked.shape[2:]).contiguous()
             if not stacked.isfinite().all():
-                raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
+                raise MethodError(
+                    f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+                )
         return raws
 
     def _behind(self) -> int:

@@ -17,7 +17,7 @@ from camtool.attribution.input_gradients import InputGradients
 from camtool.attribution.queries import NetworkQueries, QueryContext, callers_autocast
 from camtool.attribution.result import MethodMaps, finished
 from camtool.attribution.target_groups import TargetGroup, group_targets
-from camtool.errors import CamtoolError, LayerError, MethodError, attribute_errors_to, warn
+from camtool.errors import NOT_FINITE, CamtoolError, LayerError, MethodError, attribute_errors_to, warn
 from camtool.instrumentation.attention import AttentionRecorder
 from camtool.instrumentation.attention_functions import ExplicitAttention
 from camtool.instrumentation.attention_places import AttentionFindings
@@ -26,7 +26,7 @@ from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.replay import REPLAYED, Recording, Replay
 from camtool.methods import BaseMethod
-from camtool.methods._base import Evidence
+from camtool.methods._base import Evidence, sums_channels
 from camtool.targets import ExplainedOutput, Output, Target, explained_output, of_copies, resolve_targets, samples_of, scores_in
 
 
@@ -59,6 +59,8 @@ class Computation:
         """Paths of the layers whose attention was read."""
         self.refused: dict[str, str] = {}
         """Reasons by method that does not fit; only with `skip_unfit`."""
+        self.importances: dict[str, dict[str, Tensor]] = {}
+        """By method and path: (n, k, c), the sum over positions of each channel's contribution; only where the context asks for it."""
         self.replays: dict[str, str] = {}
         """By path: how scores of other activations were computed, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
@@ -252,14 +254,28 @@ class Computation:
         """Return a method's raw map at a layer, (n, k, *feature); k = 1 where it is the same for every target."""
         known_scores: list[Tensor] | None = [] if method.needs.same_queries_for_all_targets else None
         layout, replay, maps = record.captured[path][1], record.replays.get(path), []
+        importances: list[Tensor] | None = [] if self._context.importances and sums_channels(method) else None
         for k in range(len(self.targets[0]) if method.class_discriminative else 1):
             model_queries = NetworkQueries(queries, method=name, path=path, k=k, layout=layout, replay=replay, known_scores=known_scores)
             with_queries = replace(evidence[k], model_queries=model_queries, placement=self._context.placements.get(path))
-            maps.append(method.eigen_smooth_map(with_queries) if self._context.eigen_smooth else method.raw_map(with_queries))
+            maps.append(self._map_of(method, with_queries, importances))
         raw = torch.stack(maps, dim=1)
         if not raw.isfinite().all():
-            raise MethodError(f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.")
+            raise MethodError(
+                f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.", status=NOT_FINITE
+            )
+        if importances:
+            self.importances.setdefault(name, {})[path] = torch.stack(importances, dim=1).expand(-1, len(self.targets[0]), -1)
         return raw
+
+    def _map_of(self, method: BaseMethod, evidence: Evidence, importances: list[Tensor] | None) -> Tensor:
+        """Return a raw map (n, *feature); append to `importances` those of the channels (n, c), unless it is None."""
+        smoothly = self._context.eigen_smooth
+        if importances is None:
+            return method.eigen_smooth_map(evidence) if smoothly else method.raw_map(evidence)
+        contributions = method.contributions(evidence)
+        importances.append(contributions.flatten(2).sum(dim=2))
+        return method.collapse_smoothly(contributions) if smoothly else method.collapse(contributions)
 
 
 def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from camtool.errors import LayerError, MethodError
+from camtool.errors import NOT_FINITE, ZERO_GRADIENT, LayerError, MethodError
 from camtool.functional import to_float32
 from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.inputs import Inputs
@@ -104,7 +104,9 @@ class ForwardPass:
         activations = to_float32(layout.to_maps(tensor.detach(), size))
         # The sum first, a single pass over the numbers; a sum of finite numbers may overflow.
         if not activations.sum().isfinite() and not activations.isfinite().all():
-            raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
+            raise LayerError(
+                f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+            )
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
             derivatives = self._derivatives[k][path]
@@ -119,12 +121,12 @@ class ForwardPass:
         gradients = [self.evidence(path, k).gradients for k in range(len(self.targets[0]))]
         return torch.stack([gradient.flatten(1).mean(dim=1).clamp(min=0) for gradient in gradients if gradient is not None], dim=1)
 
-    def _class_weights(self, activations: Maps, k: int) -> Tensor:
-        """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
+    def _class_weights(self, activations: Maps, k: int, classifier: str | None = None) -> Tensor:
+        """Return (n, c): the weights of the final linear layer, or the named one, combined as the target combines the logits."""
         if not isinstance(self.logits, Tensor):
             raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
         logits = to_float32(self.logits.detach())
-        head = find_linear_head(self._model, activations, logits)
+        head = find_linear_head(self._model, activations, logits, classifier)
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_()
             score = scores([row[k] for row in self.targets], leaf).sum()
@@ -156,7 +158,9 @@ def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
             f"Layer '{path}': the score of target {_listed(classes)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
             "at every position. If the head reads a class token, layers behind the last attention have none: choose the first norm "
             "of the last block, or leave the target layers out to have one derived. Of a layer that is called several times, as a "
-            "detector's head for each scale, another call= may have one. A head with weights of zero has none either: load trained weights."
+            "detector's head for each scale, another call= may have one. A head with weights of zero has none either: load trained "
+            "weights.",
+            status=ZERO_GRADIENT,
         )
 
 
@@ -177,8 +181,8 @@ def parts(evidence: Evidence, count: int) -> list[Evidence]:
     return [Evidence(*part_evidence) for part_evidence in zip(evidence.activations.split(n), gradients, weights, strict=True)]
 
 
-def _rows(of_all: Callable[[], Tensor], start: int, stop: int) -> Tensor:
-    return of_all()[start:stop]
+def _rows(of_all: Callable[..., Tensor], start: int, stop: int, *classifier: str) -> Tensor:
+    return of_all(*classifier)[start:stop]
 
 
 def _curvature(gradient: Tensor, activations: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camtool.attribution.queries import QueriesOfInputs, QueryContext
 from camtool.attribution.result import MethodMaps, finished
-from camtool.errors import MethodError, attribute_errors_to, warn
+from camtool.errors import NOT_FINITE, MethodError, attribute_errors_to, warn
 from camtool.functional import to_float32
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm
 from camtool.instrumentation.differentiation import gradients_of
@@ -148,13 +148,15 @@ class InputGradients:
             own = QueriesOfInputs(queries, method=name, path=INPUT, k=k, known_scores=known_scores)
             given = replace(evidence, map=None if factors is None else factors[:, k].to(evidence.inputs.dtype), model_queries=own)
             with attribute_errors_to([name]):
-                raw, of_channels = method.maps(given)
+                raw, of_channels = method.maps(given, eigen_smooth=queries.call.eigen_smooth)
             raws.append(raw)
             if of_channels is not None:
                 attributions.append(of_channels)
         raw = torch.stack(raws, dim=1)
         if not raw.isfinite().all():
-            raise MethodError(f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.")
+            raise MethodError(
+                f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+            )
         final = finished({INPUT: raw}, self._leaf.shape[2:])
         final.attributions = to_float32(torch.stack(attributions, dim=1)) if attributions else None
         return final

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camtool.attribution.context import CallContext
 from camtool.attribution.forward_pass import ForwardPass, check_alive, parts
-from camtool.errors import MethodError
+from camtool.errors import NOT_FINITE, MethodError
 from camtool.functional import to_float32
 from camtool.instrumentation.batching import chunk_size, in_chunks
 from camtool.instrumentation.deep_lift import Rescaling
@@ -121,7 +121,8 @@ class QueriesOfInputs:
         in_chunks(count, chunk_size(copy), run, self.report)
         if not values.isfinite().all():
             raise MethodError(
-                f"Method '{self._method}' at layer '{self._path}': scores are NaN or infinite; check the weights and the precision."
+                f"Method '{self._method}' at layer '{self._path}': scores are NaN or infinite; check the weights and the precision.",
+                status=NOT_FINITE,
             )
         if known is None:
             return values[:, 0]

@@ -88,6 +88,9 @@ class CAMResult:
     attributions: Tensor | None = None
     """(n, c, *spatial of the input) or (n, k, c, *spatial), signed, in the dtype of `raw`: attributions by input channel of
     guidedbackprop and guidedgradcam; None for other methods."""
+    importances: dict[str, Tensor] = field(default_factory=dict)
+    """By layer path: (n, c) or (n, k, c), the sum over positions of each channel's contribution to the raw map. Only where
+    `CAM.importances` is set, and of methods whose map is a sum over channels."""
     calls: dict[str, int] = field(default_factory=dict)
     """By path of the target layers that a forward pass calls several times: the number of the call that is explained, from 0."""
     output: str = ""

@@ -6,6 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from camtool import __version__
+from camtool.cli.analyze_consistency import consistency
+from camtool.cli.analyze_importance import importance
+from camtool.cli.analyze_ranges import ranges
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
@@ -14,6 +17,7 @@ from camtool.cli.export import export
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
 from camtool.cli.models import models
+from camtool.cli.run import run
 from camtool.cli.show import show
 from camtool.cli.sweep import sweep
 from camtool.cli.train import train
@@ -22,6 +26,7 @@ from camtool.cli.vis import vis
 COMMANDS: dict[str, Callable[..., Any]] = {
     "vis": vis,
     "browse": browse,
+    "run": run,
     "layers": layers,
     "methods": methods,
     "models": models,
@@ -33,6 +38,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "cache": cache,
 }
 
+ANALYSES: dict[str, Callable[..., Any]] = {
+    "ranges": ranges,
+    "importance": importance,
+    "consistency": consistency,
+}
+"""Sub-commands of `camtool analyze`."""
+
 app = typer.Typer(
     name="camtool",
     cls=Group,
@@ -43,6 +55,11 @@ app = typer.Typer(
 )
 for _name, _command in COMMANDS.items():
     app.command(_name, cls=Command)(_command)
+
+analyze = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Statistics over the store of a data set's maps.")
+for _name, _command in ANALYSES.items():
+    analyze.command(_name, cls=Command)(_command)
+app.add_typer(analyze, name="analyze")
 
 
 def _show_version(value: bool) -> bool:

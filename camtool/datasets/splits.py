@@ -99,8 +99,7 @@ class Samples:
             DataError: if `index` is out of range, or the sample has no image.
             ImageError: if its file cannot be read.
         """
-        self.check_index(index)
-        info: dict[str, Any] = self._read(lambda: self._dataset.get_data_info(index))
+        info = self._info(index)
         where = f"{self.split} {index}"
         if info.get("img") is not None:
             return LabelledPicture(_as_picture(info["img"], where, is_rgb=self._is_rgb), where, _labels(info.get("gt_label")))
@@ -108,6 +107,20 @@ class Samples:
         if not path:
             raise DataError(f"Sample {index} of the {self._description} has neither 'img' nor 'img_path', only {', '.join(info)}.")
         return LabelledPicture(read_picture(Path(path)), str(path), _labels(info.get("gt_label")))
+
+    def entry(self, index: int) -> tuple[str, tuple[int, ...]]:
+        """Return the name and the labels of sample `index`, as `self[index]` has them; its image is not read.
+
+        Raises:
+            DataError: if `index` is out of range.
+        """
+        info = self._info(index)
+        path = info.get("img_path")
+        return str(path) if path and info.get("img") is None else f"{self.split} {index}", _labels(info.get("gt_label"))
+
+    def _info(self, index: int) -> dict[str, Any]:
+        self.check_index(index)
+        return self._read(lambda: self._dataset.get_data_info(index))
 
     @property
     def _description(self) -> str:

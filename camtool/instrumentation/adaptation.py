@@ -5,7 +5,8 @@ prepares its next backward pass, and waits for other processes). Tensors that we
 are exchanged for copies that can join a graph. Recurrent layers and checkpoints: see `recurrent` and `checkpointing`.
 """
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -31,10 +32,8 @@ def adapted(model: nn.Module) -> Iterator[None]:
             if isinstance(module, (DataParallel, DistributedDataParallel)):
                 changes.replace_forward(module, _inner(module))
             for container, key, value in tensors_on(module):
-                if isinstance(value, tuple) or (value.is_inference() and not isinstance(value, nn.Parameter)):
-                    usable = mapped(value, _usable)
-                    if not _same(usable, value):
-                        changes.put(Place(container, key), usable)
+                if not isinstance(value, nn.Parameter) and _of_inference(value):
+                    changes.put(Place(container, key), mapped(value, _usable))
         if recurrent:  # a mode costs a little at each function call
             mode.enter_context(TrainableRecurrence())
         yield
@@ -53,14 +52,18 @@ def _inner(wrapper: Any) -> Callable[..., Any]:
     return forward
 
 
+def _of_inference(value: Any) -> bool:
+    """Return whether a value is, or has in it, a tensor that was made in inference mode."""
+    if isinstance(value, Tensor):
+        return value.is_inference()
+    if isinstance(value, (tuple, list)):  # mostly sizes: every layer has some
+        return any(map(_of_inference, value))
+    if isinstance(value, Mapping):
+        return any(map(_of_inference, value.values()))
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    return any(_of_inference(getattr(value, part.name)) for part in dataclasses.fields(value))
+
+
 def _usable(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Return whether nested values hold the very same tensors."""
-    if isinstance(one, (tuple, list)):
-        return all(map(_same, one, other))
-    if isinstance(one, dict):
-        return all(_same(one[key], other[key]) for key in one)
-    return not isinstance(one, Tensor) or one is other

@@ -257,11 +257,12 @@ class _State:
         torch.set_grad_enabled(self._grad)
 
 
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith("_forward") and "hooks" in name)
+
+
 def _all_hooks(module: nn.Module) -> Iterator[dict[Any, Any]]:
-    """Yield the module's dicts of forward hooks and of their options, by the same keys."""
-    for name, hooks in vars(module).items():
-        if name.startswith("_forward") and "hooks" in name:
-            yield hooks
+    """Return the module's dicts of forward hooks and of their options, by the same keys, without empty ones."""
+    return (hooks for name in _HOOKS if (hooks := getattr(module, name)))
 
 
 def _own_hooks(module: nn.Module) -> list[tuple[Any, ThreadHook]]:

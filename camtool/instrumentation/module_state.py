@@ -83,13 +83,16 @@ def gradient_remark(model: nn.Module) -> str:
 
 def check_weights(model: nn.Module) -> None:
     """Raise CamtoolError if the model's parameters are not made yet, or cannot take part in a graph."""
-    lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
-    if lazy:
+    # Without names, which take as long as a small network's forward pass.
+    parts = list(model.modules())
+    tensors = [tensor for part in parts for kept in (part._parameters, part._buffers) for tensor in kept.values() if tensor is not None]
+    if any(is_lazy(tensor) for tensor in tensors):
+        lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
         raise CamtoolError(
             f"The model has lazy modules, whose weights are not made yet: {some(lazy)}. Run it once, `model(inputs)`, and then load "
             "its weights."
         )
-    if any(parameter.is_inference() for parameter in model.parameters()):
+    if any(isinstance(tensor, nn.Parameter) and tensor.is_inference() for tensor in tensors):
         raise CamtoolError(
             "The model was built under torch.inference_mode(), so gradients cannot be computed. Build it outside of inference mode."
         )

@@ -79,8 +79,9 @@ class Evidence:
     activations: Maps
     gradients: Maps | None
     """Gradients of the target's score with respect to the activations; None unless the method needs them."""
-    class_weights: Callable[[], Float[Tensor, "n c"]]
-    """Returns the final linear layer's weights for the target; MethodError if the head is not global average pooling + linear."""
+    class_weights: Callable[..., Float[Tensor, "n c"]]
+    """Returns the final linear layer's weights for the target; MethodError if the head is not global average pooling + linear. With the
+    path of a linear layer as argument, that layer's."""
     curvature: Maps | None = None
     """The score's Hessian with respect to the activations, times the activations; None unless the method needs it."""
     model_queries: ModelQueries | None = None
@@ -248,3 +249,15 @@ class ActivationMethod(BaseMethod, ABC):
     @abstractmethod
     def weights(self, activations: Maps) -> Weights:
         """Return channel weights (n or 1, c, 1, ...) or position weights (n, c, *spatial)."""
+
+
+def sums_channels(method: BaseMethod) -> bool:
+    """Return whether a method's map is the sum over channels of its contributions.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> sums_channels(build_method("gradcam")), sums_channels(build_method("reciprocam"))
+        (True, False)
+    """
+    kind, base = type(method), BaseMethod
+    return kind.contributions is not base.contributions and kind.raw_map is base.raw_map and kind.collapse is base.collapse

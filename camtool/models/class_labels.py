@@ -8,6 +8,9 @@ from torch import Tensor
 from camtool.errors import TargetError, closest, some
 from camtool.words import one_line, shortened
 
+NAME = "name:"
+"""Before a class's name that could be taken for something else."""
+
 
 def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: int) -> tuple[list[str] | None, str]:
     """Return (class names, "") of the first owner that has names; (None, reason) if their number is not `classes` or no owner has any.
@@ -27,6 +30,8 @@ def fitting_names(known: Sequence[tuple[Sequence[str] | None, str]], classes: in
 def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
     """Return the index of a class given by index, name, one of the name's comma-separated synonyms, or words in one (case-insensitive).
 
+    Behind "name:" everything is a name: a class may be called "7" or "all".
+
     Raises:
         TargetError: if no class matches (the message has the closest names), or several do (it lists their indices).
 
@@ -35,7 +40,9 @@ def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
         1
     """
     text = wanted.strip()
-    if re.fullmatch(r"[+-]?\d+", text):
+    is_name = text.startswith(NAME)
+    text = text.removeprefix(NAME).strip()
+    if not is_name and re.fullmatch(r"[+-]?\d+", text):
         index = int(text)
         if not 0 <= index < classes:
             raise TargetError(f"Class index {index} is out of range: the network has {classes} classes, 0 to {classes - 1}.")
@@ -49,7 +56,7 @@ def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
     if len(matches) > 1:
         listed = ", ".join(f"{index} ({shortened(one_line(names[index]))})" for index in matches)
         raise TargetError(f"Class name '{wanted}' is ambiguous; give one of the indices: {listed}.")
-    return matches[0] if matches else _class_with_words(wanted, lines, names)
+    return matches[0] if matches else _class_with_words(text, lines, names)
 
 
 _MOST_CANDIDATES = 12

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camtool.errors import TargetError
+from camtool.errors import NOT_FINITE, TargetError
 from camtool.targets._base import Target
 from camtool.targets.class_score import ClassScore
 from camtool.targets.output import Output, described
@@ -66,7 +66,7 @@ def resolve_targets(targets: Any, logits: Output) -> tuple[list[list[Target]], b
     """
     samples = logits.shape[0]
     if logits.isnan().any() if isinstance(logits, Tensor) else logits.has_nan():
-        raise TargetError("The network's scores are NaN on this input; check the weights and the precision.")
+        raise TargetError("The network's scores are NaN on this input; check the weights and the precision.", status=NOT_FINITE)
     if isinstance(targets, FromLogits):
         targets = targets.choose(logits.detach())
     if targets is None:

@@ -11,7 +11,7 @@ from torch import distributed
 from camtool.errors import CamtoolError, closest
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "pytorch": {name: name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")},
     "slurm": {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"},
     "mpi": {"RANK": "OMPI_COMM_WORLD_RANK", "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE", "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK"},
@@ -21,16 +21,20 @@ _ENVIRONMENT = {
 _CONNECTION_LOST = re.compile(r"gloo.*(closed by peer|reset by peer|Broken pipe)", re.IGNORECASE | re.DOTALL)
 
 
-def check_launcher(launcher: str) -> None:
-    """Raise CamtoolError if the launcher is unknown, or has not started this process."""
+def check_launcher(launcher: str, script: str = "tools/train.py") -> None:
+    """Raise CamtoolError if the launcher is unknown, or has not started this process.
+
+    Args:
+        script: of the command that the message shows.
+    """
     if launcher not in LAUNCHERS:
         raise CamtoolError(f"Unknown launcher '{launcher}'{closest(launcher, LAUNCHERS)}; expected {', '.join(LAUNCHERS)}.")
-    missing = [name for name in _ENVIRONMENT.get(launcher, {}).values() if name not in os.environ]
+    missing = [name for name in ENVIRONMENT.get(launcher, {}).values() if name not in os.environ]
     if missing:
-        commands = {"pytorch": "torchrun --nproc-per-node=2 tools/train.py …", "slurm": "srun python tools/train.py …"}
+        commands = {"pytorch": f"torchrun --nproc-per-node=2 {script} …", "slurm": f"srun python {script} …"}
         raise CamtoolError(
             f"--launcher {launcher}: this process was not started by that launcher, {missing[0]} is not set. "
-            f"Expected: {commands.get(launcher, 'mpirun python tools/train.py …')} --launcher {launcher}."
+            f"Expected: {commands.get(launcher, f'mpirun python {script} …')} --launcher {launcher}."
         )
 
 
@@ -38,7 +42,7 @@ def _join(launcher: str) -> None:
     # With CUDA mmengine initialises the process group; without, it would still require a GPU.
     if launcher == "none":
         return
-    for name, launcher_name in _ENVIRONMENT[launcher].items():
+    for name, launcher_name in ENVIRONMENT[launcher].items():
         os.environ[name] = os.environ[launcher_name]
     if torch.cuda.is_available():
         return

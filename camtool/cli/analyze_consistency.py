@@ -1,0 +1,114 @@
+"""`camtool analyze consistency`: does the sum of a map go with the score that it explains?"""
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, Out, StorePath, finite, report
+from camtool.cli.command import session
+
+if TYPE_CHECKING:
+    from camtool.analysis import Normaliser
+    from camtool.analysis.consistency import Agreement, Points
+    from camtool.analysis.sources import Source
+
+
+def consistency(
+    store: StorePath,
+    normaliser: Annotated[
+        list[Path] | None,
+        typer.Option("--normaliser", metavar="FILE…", help="Of 'analyze ranges', fitted on another split. Left out: fitted on this store."),
+    ] = None,
+    method: Methods = None,
+    layer: Layers = None,
+    rescale: Annotated[str, typer.Option("--rescale", metavar="KIND", help="Without --normaliser: norm, tanh or none.")] = "norm",
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Correlate the sums of maps with the probability and the logit, by class and in all: a table and scatter plots in figs/."""
+    with session(as_json=as_json, debug=debug) as running:
+        from camtool.analysis.consistency import agreements, points
+
+        analysis = Analysis(store, out, method, layer)
+        entries: list[dict[str, Any]] = []
+        files: dict[str, bytes] = {}
+        for source, scale in _normalisers(analysis, normaliser or [], rescale).items():
+            found = points(analysis.store, scale)
+            rows = [_entry(analysis, source, one) for one in agreements(found)]
+            name = analysis.names[source]
+            files[f"figs/corr_{name}.csv"] = _csv(rows)
+            files[f"figs/corr_{name}.png"] = _drawn(analysis, source, scale, found, agreements(found)[0])
+            entries += rows
+        written = analysis.write(files)
+        report(running, analysis, "agreement", entries, written, as_json=as_json)
+
+
+def _normalisers(analysis: Analysis, paths: list[Path], rescale: str) -> "dict[Source, Normaliser]":
+    """Return by method and layer its normaliser: that of a file, else fitted on the store itself."""
+    from camtool.analysis import Normaliser
+    from camtool.errors import DataError
+
+    if not paths:
+        return {
+            source: Normaliser.fit(analysis.store, method=source.method, layer=source.layer, rescale=rescale) for source in analysis.sources
+        }
+    given: dict[Source, Normaliser] = {}
+    for path in paths:
+        loaded = Normaliser.load(path)
+        loaded.check(analysis.store)
+        if loaded.source in given:
+            raise DataError(f"Two normalisers are of {loaded.source}; give one for each method and layer.")
+        given[loaded.source] = loaded
+    chosen = {source: given[source] for source in analysis.sources if source in given}
+    if not chosen:
+        raise DataError(f"No normaliser of {', '.join(map(str, analysis.sources))}; got {', '.join(map(str, given))}.")
+    return chosen
+
+
+def _entry(analysis: Analysis, source: "Source", one: "Agreement") -> dict[str, Any]:
+    reasons = {getattr(one, name).reason for name in ("corr", "corr_logit", "clipped", "own_scale")} - {""}
+    return {
+        "method": source.method,
+        "layer": source.layer,
+        "class": one.target,
+        "name": analysis.class_name(one.target),
+        "maps": one.count,
+        "corr": finite(one.corr.r),
+        "corr_p": finite(one.corr.p),
+        "corr_logit": finite(one.corr_logit.r),
+        "corr_logit_p": finite(one.corr_logit.p),
+        "clipped_logit": finite(one.clipped.r),
+        "own_scale_logit": finite(one.own_scale.r),
+        "auroc": finite(one.auroc),
+        "reason": "; ".join(sorted(reasons)),
+    }
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _drawn(analysis: Analysis, source: "Source", scale: "Normaliser", found: "Points", every: "Agreement") -> bytes:
+    from camtool.visualization.scatter import Scatter, draw_scatters
+
+    across, name = found.rescaled, f"sum of the map ({scale.rescale})"
+    plots = [
+        Scatter(across, found.probability, name, "probability", f"corr, all: {_r(every.corr.r)}"),
+        Scatter(across, found.logit, name, "logit", f"corr_logit, all: {_r(every.corr_logit.r)}"),
+        Scatter(found.clipped, found.logit, "sum of the map, clipped to [0, 1]", "logit", f"clipped, all: {_r(every.clipped.r)}"),
+    ]
+    classes = [analysis.class_name(int(k)) if math.isfinite(k) else "" for k in found.target.tolist()]
+    return draw_scatters(plots, classes, heading=str(source))
+
+
+def _r(value: float) -> str:
+    return f"r = {value:.4f}" if math.isfinite(value) else "no r"

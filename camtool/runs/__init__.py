@@ -1,0 +1,6 @@
+"""A data set explained into a store: resumable, in as many processes as there are."""
+
+from camtool.runs.run import RunReport as RunReport
+from camtool.runs.run import run as run
+
+__all__ = ["RunReport", "run"]

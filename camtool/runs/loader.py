@@ -1,0 +1,115 @@
+"""Read and preprocess the samples of a run ahead of the maps, in workers."""
+
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from camtool.apis import Explainer
+from camtool.apis.images import NamedPicture, Prepared
+from camtool.errors import UNREADABLE, CamtoolError, DataError
+from camtool.runs.data import Item, RunData, TorchData
+from camtool.runs.labels import Labels
+
+
+@dataclass
+class Loaded:
+    """A sample of a batch: preprocessed, or what is wrong with it."""
+
+    number: int
+    path: str
+    digest: str | None
+    label: int | None
+    prepared: Prepared | None = None
+    status: str = ""
+    reason: str = ""
+
+
+class Batches(Dataset[list[Loaded]]):
+    """Batches of samples by their numbers, read and preprocessed; a sample that cannot be read is told, not raised.
+
+    Args:
+        data: the samples.
+        explainer: whose preprocessing it is.
+        labels: class indices by label.
+        batches: numbers of the samples of each batch.
+        seed: of data sets that draw random numbers.
+    """
+
+    def __init__(self, data: RunData, explainer: Explainer, labels: Labels, batches: Sequence[Sequence[int]], seed: int) -> None:
+        self._data, self._explainer, self._labels, self._batches, self._seed = data, explainer, labels, batches, seed
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, batch: int) -> list[Loaded]:
+        return [self.sample(number) for number in self._batches[batch]]
+
+    def sample(self, number: int) -> Loaded:
+        """Return one sample."""
+        data, path = self._data, self._data.path(number)
+        label = None if data.labels is None else self._labels.of(data.labels[number])
+        digest = None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # remarks on pictures are in `Prepared.warnings`
+                with seeded(self._seed + number if isinstance(data, TorchData) else None):
+                    item = data.read(number)
+                digest = item.digest
+                label = self._labels.of(item.label) if item.label is not None else label
+                prepared = self._prepared(item, path, label)
+        except CamtoolError as error:
+            return Loaded(number, path, digest, label, None, error.status, str(error))
+        except Exception as error:  # noqa: BLE001 - a picture that a library chokes on is a row, not the end of the run
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            return Loaded(number, path, digest, label, None, UNREADABLE, reason)
+        return Loaded(number, path, digest, label, prepared)
+
+    def _prepared(self, item: Item, path: str, label: int | None) -> Prepared:
+        content: Any = item.content
+        if not (isinstance(content, Tensor) and content.is_floating_point()):
+            return self._explainer.prepared(content, label=label)
+        if content.ndim < 2:
+            raise DataError(f"Expected an input (channels, *spatial), got a tensor of shape {tuple(content.shape)}.")
+        nothing = NamedPicture(np.zeros((1, 1, 3), np.uint8), path)
+        return Prepared(nothing, content.detach()[None], [], label)
+
+
+def loaded_batches(batches: Batches, workers: int) -> Iterator[list[Loaded]]:
+    """Yield the batches in order, read ahead by worker processes; 0: here, one after the other."""
+    if not len(batches):
+        return
+    # Numbers of its own: a data loader draws a base seed from the global generator.
+    loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=workers, generator=torch.Generator())
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "worker" not in str(error):
+            raise
+        text = " ".join(str(error).split())[:300]
+        raise DataError(f"A worker process ended: {text} Run the same command again, or with --workers 0.") from error
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seed Python, NumPy and torch in a `with` block, and put their states back; None: leave them alone."""
+    if seed is None:
+        yield
+        return
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed notes the caller for every kind of device, which takes a millisecond
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
