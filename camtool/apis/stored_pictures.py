@@ -33,6 +33,8 @@ class StoredPicture:
     picture: Picture
     saliency: Float[np.ndarray, "h w"]
     """In [0, 1], scaled as that of `camtool vis`; NaN outside the network's input."""
+    remark: str = ""
+    """What the reader of a figure should know; "" for nothing."""
 
     def overlay(self, colormap: str = DEFAULT_COLORMAP, opacity: float = DEFAULT_OPACITY) -> UInt8[np.ndarray, "h w 3"]:
         """Return the picture under the coloured map."""
@@ -88,9 +90,11 @@ class StoredPictures:
         named = load_image(self._path(row), reading=self.reading)
         geometry = self._geometry(row, named.picture, (size[0], size[1]))
         saliency = scaled_map(row).numpy()
+        known = row.values.get("geometry") or self.preprocess is not None
+        remark = "" if known or named.picture.shape[:2] == size else "what was cropped is not known"
         if self.original:
-            return StoredPicture(named.picture, geometry.to_original(saliency))
-        return StoredPicture(geometry.seen_part(named.picture), saliency)
+            return StoredPicture(named.picture, geometry.to_original(saliency), remark)
+        return StoredPicture(geometry.seen_part(named.picture), saliency, remark)
 
     def _path(self, row: MapRow) -> Path:
         """Return a row's file; ImageError if there is none, or another one."""
@@ -112,9 +116,9 @@ class StoredPictures:
         if stored:
             return Geometry(np.array(stored, dtype=np.float64).reshape(2, 3), seen_size, (height, width))
         if self.preprocess is None:
-            if not self._warned:
+            if not self._warned and (height, width) != seen_size:
                 warn("The store does not say which part of a picture the network saw; maps lie over whole pictures. Give --config CONFIG.")
-            self._warned = True
+                self._warned = True
             return stretched(seen_size, (height, width))
         if (height, width) not in self._geometries:
             of_picture = self.preprocess.of_picture if isinstance(self.preprocess, BandPreprocess) else self.preprocess

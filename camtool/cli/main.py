@@ -13,6 +13,7 @@ from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
 from camtool.cli.command import Command, Group
+from camtool.cli.compare import compare
 from camtool.cli.export import export
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "layers": layers,
     "methods": methods,
     "models": models,
+    "compare": compare,
     "export": export,
     "show": show,
     "sweep": sweep,

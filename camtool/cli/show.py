@@ -75,22 +75,21 @@ def _asked(query: str, method: list[str] | None, layer: list[str] | None) -> str
 
 
 def _sheet(store: "Store", rows: "list[MapRow]", *, config: str, original: bool, colormap: str) -> Any:
-    import numpy as np
-
     from camtool.apis.stored_pictures import StoredPictures, captions_of, class_names
-    from camtool.visualization.contact_sheet import WIDTH, Tile, contact_sheet
+    from camtool.visualization.captioned_sheet import CaptionedPicture, captioned_sheet, no_picture
 
     pictures, names = StoredPictures.of(store, config, original=original), class_names(store)
     tiles = []
     for row in rows:
         remark = "" if row["status"] == "ok" else row["status"]
         try:
-            picture = pictures.read(row).overlay(colormap)
+            found = pictures.read(row)
+            picture, remark = found.overlay(colormap), remark or found.remark
         except (CamtoolError, MemoryError) as error:
-            picture = np.full((WIDTH // 2, WIDTH, 3), 224, dtype=np.uint8)
+            picture = no_picture()
             remark = remark or str(error)
-        tiles.append(Tile(picture, captions_of(row, names), remark))
-    return contact_sheet(tiles)
+        tiles.append(CaptionedPicture(picture, captions_of(row, names), remark))
+    return captioned_sheet(tiles)
 
 
 def _report(running: Session, rows: "list[MapRow]", save_path: Path, *, as_json: bool) -> None:

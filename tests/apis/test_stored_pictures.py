@@ -64,6 +64,7 @@ def test_a_map_lies_where_the_network_saw_it(tmp_path: Path, stored: bool) -> No
     preprocess = None if stored else cropped
     whole = StoredPictures(store, preprocess, original=True).read(row)
     assert np.array_equal(whole.picture, picture)
+    assert not whole.remark
     # The crop is rows 8 to 72 and columns 28 to 92 of the picture; its first cell is 16 pixels wide.
     inside = ~np.isnan(whole.saliency)
     assert (inside.any(axis=1).nonzero()[0][[0, -1]] == [8, 71]).all()
@@ -84,7 +85,9 @@ def test_without_a_geometry_the_whole_picture_is_taken_with_one_warning(tmp_path
     (row,) = store
     pictures = StoredPictures(store)
     with pytest.warns(CamtoolWarning, match="Give --config CONFIG"):
-        assert not np.isnan(pictures.read(row).saliency).any()
+        read = pictures.read(row)
+    assert not np.isnan(read.saliency).any()
+    assert read.remark == "what was cropped is not known"
     pictures.read(row)  # warnings are errors here
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import camtool.store
 from camtool.apis.stored_pictures import StoredPictures
-from camtool.visualization.contact_sheet import WIDTH
+from camtool.visualization.captioned_sheet import WIDTH
 from tests.cli.fixtures import LITE0, Run, pixels
 from tests.store.made import make_picture_store
 

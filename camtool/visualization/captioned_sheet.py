@@ -1,4 +1,4 @@
-"""Contact sheet: many small captioned pictures in rows."""
+"""Sheet of many small pictures in rows, each above several captions."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _MOST_COLUMNS = 8
 
 
 @dataclass(frozen=True)
-class Tile:
+class CaptionedPicture:
     """A picture of a sheet, with the lines below it."""
 
     picture: UInt8[np.ndarray, "h w 3"]
@@ -28,7 +28,7 @@ class Tile:
     """A line in red; "" for none."""
 
 
-def contact_sheet(tiles: Sequence[Tile], columns: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+def captioned_sheet(tiles: Sequence[CaptionedPicture], columns: int = 0) -> UInt8[np.ndarray, "H W 3"]:
     """Return the pictures (RGB) in rows, each within 224x224 pixels above its captions, on paper.
 
     Args:
@@ -36,7 +36,7 @@ def contact_sheet(tiles: Sequence[Tile], columns: int = 0) -> UInt8[np.ndarray, 
 
     Example:
         >>> grey = np.full((100, 200, 3), 128, dtype=np.uint8)
-        >>> contact_sheet([Tile(grey, ("cat.jpg",)), Tile(grey), Tile(grey)], columns=2).shape[1]
+        >>> captioned_sheet([CaptionedPicture(grey, ("cat.jpg",))] * 3, columns=2).shape[1]
         472
     """
     warn_of_unknown_letters([text for tile in tiles for text in (*tile.captions, tile.remark)])
@@ -55,7 +55,12 @@ def contact_sheet(tiles: Sequence[Tile], columns: int = 0) -> UInt8[np.ndarray, 
     return sheet
 
 
-def _drawn(tile: Tile) -> UInt8[np.ndarray, "H 224 3"]:
+def no_picture() -> UInt8[np.ndarray, "h w 3"]:
+    """Return a grey picture for the place of one that is gone."""
+    return np.full((WIDTH // 2, WIDTH, 3), 224, dtype=np.uint8)
+
+
+def _drawn(tile: CaptionedPicture) -> UInt8[np.ndarray, "H 224 3"]:
     height, width = tile.picture.shape[:2]
     factor = WIDTH / max(height, width)
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
