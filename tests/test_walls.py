@@ -29,6 +29,7 @@ ROOMS_OF = {
     "pyarrow": {"store"},
     "duckdb": {"store"},
     "h5py": {"store"},
+    "nibabel": {"io"},
     "ray": {"runs"},
     "typer": {"cli"},
     "rich": {"cli"},

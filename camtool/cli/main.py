@@ -14,10 +14,13 @@ from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
 from camtool.cli.command import Command, Group
+from camtool.cli.compare import compare
+from camtool.cli.export import export
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
 from camtool.cli.models import models
 from camtool.cli.run import run
+from camtool.cli.show import show
 from camtool.cli.sweep import sweep
 from camtool.cli.train import train
 from camtool.cli.vis import vis
@@ -29,6 +32,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "layers": layers,
     "methods": methods,
     "models": models,
+    "compare": compare,
+    "export": export,
+    "show": show,
     "sweep": sweep,
     "train": train,
     "benchmark": benchmark,

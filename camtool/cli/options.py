@@ -51,3 +51,12 @@ SEED = typer.Option("--seed", min=0, max=2**63 - 1, help="Seed for random weight
 DEBUG = typer.Option("--debug", help="Show tracebacks and the logs of libraries.")
 JSON = typer.Option("--json", help="Print JSON, and nothing else, on standard output.")
 JSON_FILE = typer.Option("--json-file", help="Also write the JSON to this file.", metavar="FILE")
+STORE = typer.Argument(help="The folder that 'camtool run' wrote.", metavar="STORE", show_default=False)
+OF_METHOD = typer.Option("--method", metavar="NAME…", help="Only rows of these methods.")
+OF_LAYER = typer.Option("--layer", metavar="PATH…", help="Only rows of these layers.")
+STORE_CONFIG = typer.Option(
+    "--config",
+    metavar="CONFIG",
+    help="Config of the run, whose preprocessing says which part of a picture was seen. Needed where the rows do not say it.",
+)
+STORE_ORIGINAL = typer.Option("--original", help="Draw on whole pictures, resize and crop undone.")

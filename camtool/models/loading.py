@@ -130,6 +130,17 @@ def load_network(
     return Network(model.to(torch_device), preprocess, weights, digest, source, meta, keys, wrapper=wrapper)
 
 
+def load_preprocessing(loaded: LoadedConfig) -> Preprocess:
+    """Return the preprocessing of a config's network; its weights are not read.
+
+    Raises:
+        ConfigError: if the network or its preprocessing cannot be built.
+    """
+    source = find_source(loaded)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        return source.preprocessing(source.build())
+
+
 def check_device(device: str) -> torch.device:
     """Return the torch device; CamtoolError if it is unknown or this machine does not have it."""
     try:

@@ -153,10 +153,7 @@ class Store:
     def __iter__(self) -> Iterator[MapRow]:
         """Yield the rows in order, with their maps."""
         for table in self.tables():
-            maps = maps_of(table)
-            plain = table.drop_columns(["map"])
-            for values, raw in zip(plain.to_pylist(), maps, strict=True):
-                yield MapRow(values, raw)
+            yield from rows_of(table)
 
     def distinct(self, column: str) -> list[Any]:
         """Return the values of a column in the order of their first row, without NULL."""
@@ -205,6 +202,12 @@ def open_store(folder: str | Path) -> Store:
     """
     path = Path(os.path.expanduser(folder))
     return Store(path, read_run(path), {})
+
+
+def rows_of(table: "pa.Table") -> Iterator[MapRow]:
+    """Yield the rows of a shard's table with their maps."""
+    for values, raw in zip(table.drop_columns(["map"]).to_pylist(), maps_of(table), strict=True):
+        yield MapRow(values, raw)
 
 
 def maps_of(table: "pa.Table") -> list[Tensor | None]:

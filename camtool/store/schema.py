@@ -53,6 +53,9 @@ class Row:
     """Where the map's cells lie on the input: the scale in pixels of each axis, then the offset of each."""
     input_size: tuple[int, ...] | None = None
     """Size of the network's input in pixels by axis; None: that of an even placement. A measured one does not tell it."""
+    geometry: tuple[float, ...] | None = None
+    """Where the network's input lies on a two-dimensional picture: (x, y) of the picture = (a x + b y + c, d x + e y + f) of the input's
+    pixel, as (a, b, c, d, e, f); None if it is not known."""
     status: str = OK
     reason: str = ""
     importances: Tensor | None = None
@@ -84,6 +87,7 @@ def schema(*, half: bool = False, importances: bool = False) -> "pa.Schema":
         ("map_shape", pa.list_(pa.int32())),
         ("placement", pa.list_(pa.float64())),
         ("input_size", pa.list_(pa.int32())),
+        ("geometry", pa.list_(pa.float64())),
         ("min", pa.float64()),
         ("max", pa.float64()),
         ("sum", pa.float64()),

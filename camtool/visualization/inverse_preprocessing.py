@@ -70,6 +70,37 @@ class Geometry:
         warped[inside == 0] = np.nan
         return warped
 
+    def seen_part(self, picture: Picture) -> UInt8[np.ndarray, "h2 w2 3"]:
+        """Return the part of a picture of `original_size` that the network's input shows, at the input's size; grey outside of it.
+
+        Example:
+            >>> middle = Geometry(np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 1.0]]), (2, 2), (4, 6))
+            >>> middle.seen_part(np.arange(72, dtype=np.uint8).reshape(4, 6, 3))[..., 0].tolist()
+            [[24, 27], [42, 45]]
+        """
+        matrix = self.matrix.astype(np.float64)
+        steps = np.hypot(*matrix[:, :2])  # pixels of the picture for one of the input, along x and y
+        if (factor := float(steps.min())) > 1:  # reduced by areas first: sampling a large picture at single points is noise
+            size = tuple(max(round(length / factor), 1) for length in picture.shape[1::-1])
+            ratios = np.array([new / old for new, old in zip(size, picture.shape[1::-1], strict=True)])
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            matrix = matrix * ratios[:, None]
+            matrix[:, 2] += (ratios - 1) / 2  # the centre of the first pixel is 0
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(picture, matrix, self.seen_size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
+
+
+def stretched(seen_size: tuple[int, int], original_size: tuple[int, int]) -> Geometry:
+    """Return the geometry of an input that shows a whole picture, resized with no regard to its proportions.
+
+    Example:
+        >>> stretched((2, 2), (4, 8)).matrix.tolist()
+        [[4.0, 0.0, 1.5], [0.0, 2.0, 0.5]]
+    """
+    down, across = (original / seen for original, seen in zip(original_size, seen_size, strict=True))
+    matrix = np.array([[across, 0.0, (across - 1) / 2], [0.0, down, (down - 1) / 2]])
+    return Geometry(matrix, seen_size, original_size)
+
 
 def measure_geometry(picture: Picture, preprocess: Callable[[Picture], Tensor]) -> Geometry:
     """Return the position of the network's input on `picture`, measured by two ramps of its size sent through the preprocessing.

@@ -1,16 +1,20 @@
 """Stores with seeded random rows, as a run writes them, without a network."""
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from camtool.io.images import encode
 from camtool.placement import Placement
 from camtool.store.layout import write_run
 from camtool.store.schema import Row
 from camtool.store.writer import write_rows
+from camtool.visualization.inverse_preprocessing import stretched
 
 INPUT = (32, 48)
 CLASSES = ["cat", "dog", "fox"]
@@ -74,3 +78,28 @@ def make_store(
 def shards_of(samples: int, shard_size: int) -> Iterator[range]:
     """Yield the samples of each shard."""
     return (range(start, min(start + shard_size, samples)) for start in range(0, samples, shard_size))
+
+
+def make_picture_store(
+    folder: Path, root: Path, samples: int = 6, *, odd: Sequence[int] = (), placed: bool = True, **description: Any
+) -> Path:
+    """Write a store whose rows have pictures of 60x90 pixels below `root`, seen whole by an input of 32x48; `odd` samples have none.
+
+    Args:
+        placed: whether the rows say where the input lies on the picture.
+    """
+    drawn = np.random.default_rng(0)
+    geometry = stretched(INPUT, (60, 90)).matrix.flatten().tolist()
+
+    def rows(numbers: Sequence[int]) -> list[Row]:
+        found = random_rows(numbers)
+        for place, row in enumerate(found):
+            content = encode(drawn.integers(0, 256, (6, 9, 3), dtype=np.uint8).repeat(10, axis=0).repeat(10, axis=1), ".png")
+            if row.id not in odd:
+                (root / row.path).parent.mkdir(parents=True, exist_ok=True)
+                (root / row.path).write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+            found[place] = dataclasses.replace(row, digest=digest, geometry=tuple(geometry) if placed else None)
+        return found
+
+    return make_store(folder, samples, 8, rows=rows, root=str(root), **description)
