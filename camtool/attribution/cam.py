@@ -125,8 +125,7 @@ class CAM:
         self._fusion = build_fusion(fuse)
         self._dtype = checked_dtype(dtype)
         self._placement = build_placement(placement)
-        self._input = input
-        self._per_sample = per_sample
+        self._input, self._per_sample = input, per_sample
         self.output = output
         """Name of the explained output, as given."""
         self.input_axes = None if input_axes is None else Axes(input_axes).letters
