@@ -29,7 +29,7 @@ class FiftyOneSamples:
 
     def __init__(self, folder: Path, store: Store) -> None:
         self._folder = folder
-        self._root = Path(str(store.run["root"] or ".")).absolute()
+        self._root = Path(str(store.run.get("root") or ".")).absolute()
         self._names = class_names(store)
         self._id: int | None = None
         self._sample: dict[str, Any] = {}

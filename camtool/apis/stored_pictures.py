@@ -102,11 +102,14 @@ class StoredPictures:
         if not isinstance(root, str):
             raise ImageError(f"'{row['path']}' is no file: the run's data set had no folder.")
         path = Path(root, row["path"])
+        if not _is_file(path):  # nor a device or a pipe, which might never end
+            raise ImageError(f"No picture '{path}'.")
         try:
-            same = row["digest"] is None or hashlib.sha256(path.read_bytes()).hexdigest() == row["digest"]
-        except (OSError, ValueError) as error:
-            raise ImageError(f"No picture '{path}': {getattr(error, 'strerror', None) or error}.") from error
-        if not same:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ImageError(f"Picture '{path}' cannot be read: {error.strerror}.") from error
+        if row["digest"] not in (None, digest):
             raise ImageError(f"'{path}' is not the picture that was explained: its checksum is another one.")
         return path
 
@@ -130,6 +133,13 @@ class StoredPictures:
                 )
             self._geometries[height, width] = measured
         return self._geometries[height, width]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a name with a NUL
+        return False
 
 
 def scaled_map(row: MapRow) -> Float[Tensor, "*size"]:

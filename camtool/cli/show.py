@@ -1,6 +1,7 @@
 """`camtool show`: a contact sheet of a store's rows, all or those that satisfy a condition."""
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,11 +93,16 @@ def _sheet(store: "Store", rows: "list[MapRow]", *, config: str, original: bool,
     return captioned_sheet(tiles)
 
 
+def _defined(value: Any) -> Any:
+    """Return a value as JSON has it: NaN is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _report(running: Session, rows: "list[MapRow]", save_path: Path, *, as_json: bool) -> None:
     from camtool.cli import report
 
     columns = ("id", "path", "label", "predicted", "target", "probability", "method", "layer", "status", "reason")
-    described = [{name: row[name] for name in columns} for row in rows]
+    described = [{name: _defined(row[name]) for name in columns} for row in rows]
     if as_json:
         report.print_json(running, {"rows": described, "warnings": running.warnings, "outputs": [str(save_path)]})
         return

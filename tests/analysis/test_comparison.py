@@ -184,9 +184,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 
 def test_the_map_of_the_predicted_class_is_compared(tmp_path: Path) -> None:
     def rows(samples: Sequence[int]) -> list[Row]:
-        others = [
-            dataclasses.replace(row, target=2 - row.predicted, map=torch.ones(4, 6)) for row in random_rows(samples) if row.predicted != 1
-        ]  # type: ignore[operator]
+        others = [dataclasses.replace(row, target=2 - row.predicted, map=-row.map) for row in random_rows(samples) if row.predicted != 1]  # type: ignore[operator]
         return sorted([*others, *random_rows(samples)], key=lambda row: row.id)
 
     first, second = make_store(tmp_path / "a", 8, rows=rows), make_store(tmp_path / "b", 8)

@@ -112,6 +112,16 @@ def test_a_picture_that_is_gone_or_changed_is_not_drawn(tmp_path: Path) -> None:
         pictures.read(changed)
 
 
+@pytest.mark.parametrize(("root", "path"), [("/dev", "zero"), ("/", "dev/zero"), (None, "x"), ("/proc/self", "mem\0"), ("/", "")])
+def test_what_is_no_file_is_not_read(tmp_path: Path, root: str | None, path: str) -> None:
+    def rows(samples: Sequence[int]) -> list[Row]:
+        return [dataclasses.replace(row, path=path) for row in random_rows(samples)]
+
+    store = camtool.store.open(make_store(tmp_path / "store", 1, rows=rows, root=root))
+    with pytest.raises(ImageError, match=r"No picture|is no file"):
+        StoredPictures(store).read(next(iter(store)))
+
+
 def test_rows_without_a_map_of_two_axes_are_refused(tmp_path: Path) -> None:
     def rows(samples: Sequence[int]) -> list[Row]:
         return [failed(0), *random_rows([1], size=(24,))]
