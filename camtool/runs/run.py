@@ -2,24 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from camtool.apis import Explainer
 from camtool.apis.explainer import BATCH_SIZE
-from camtool.apis.target_selection import LABEL
-from camtool.errors import CamtoolError, DataError, some, warn
-from camtool.runs.data import RunData, as_run_data
-from camtool.runs.fingerprint import differences, fingerprint_of, plain
-from camtool.runs.labels import read_labels
-from camtool.runs.shards import OnProgress, Shards, Work, shard_size
-from camtool.runs.trial import first_answer
-from camtool.store.layout import check_folder, is_store, read_run, remove_abandoned, shard_path, write_run
+from camtool.errors import some, warn
+from camtool.runs.prepare import RunOptions, prepare, torch_threads
+from camtool.runs.shards import OnProgress, Shards
+from camtool.store.layout import remove_abandoned, shard_path
 
 
 @dataclass(frozen=True)
@@ -109,51 +102,24 @@ def run(  # noqa: PLR0913 - a keyword each
         (1, [('cat.jpg', 282, 'ok', torch.Size([7, 7]))])
     """
     started = time.perf_counter()
-    _check_numbers(batch_size=batch_size, limit=limit, workers=workers, threads=threads, rank=rank, world_size=world_size)
+    options = RunOptions(
+        categories=categories,
+        target=target,
+        against=against,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        half=half,
+        max_failures=max_failures,
+        threads=threads,
+        rank=rank,
+        world_size=world_size,
+        command=command,
+    )
     folder = Path(os.path.expanduser(out))
-    check_folder(folder)
-    selection = explainer.select(categories=categories, target=target, against=against)
-    samples = as_run_data(data, explainer)
-    count = len(samples) if limit is None else min(limit, len(samples))
-    begun = read_run(folder) if is_store(folder) else None
-    if threads is None:
-        threads = begun["fingerprint"].get("threads") if begun else 1 if world_size > 1 else torch.get_num_threads()
-    fingerprint: dict[str, Any] = {
-        **fingerprint_of(explainer),
-        "target": plain({"categories": _as_list(categories) or ["predicted"], "target": target or explainer.settings.target}),
-        "against": against,
-        "batch_size": batch_size,
-        "threads": threads,
-        "limit": limit,
-        "half": half,
-        "seed": explainer.settings.model.seed,
-        "data": samples.fingerprint(),
-    }
-    if begun:  # before the first forward pass, so without the layers, which that may have to find
-        _check_same(folder, begun, {**fingerprint, "layers": begun["fingerprint"].get("layers")})
-    with _threads(int(threads or 1)):
-        trial = first_answer(explainer, selection, samples, count)
-        fingerprint["layers"] = explainer.cam.target_layers
-        classes = len(trial.by_class) if trial is not None and trial.by_class else None
-        labels = read_labels(samples, None if trial is None else trial.names, classes)
-        _check_labels(categories, samples)
-        description = begun or write_run(
-            folder,
-            {
-                "fingerprint": fingerprint,
-                "samples": count,
-                "shard_size": shard_size(count, batch_size),
-                "half": half,
-                "importances": False,
-                "class_names": (None if trial is None else trial.names) or (labels.names and list(labels.names)),
-                "root": samples.root,
-                "seed": explainer.settings.model.seed,
-                "command": list(command),
-            },
-        )
-        _check_same(folder, description, fingerprint)
-        work = Work(explainer, selection, samples, labels, folder, description, workers, max_failures, rank, world_size)
-        shards = Shards(work, progress)
+    work = prepare(explainer, data, folder, options)
+    shards = Shards(work, progress)
+    with torch_threads(work.threads):
         repaired = shards.remove_damaged() if verify else []
         shards.make(shards.missing())
         if not verify:
@@ -164,37 +130,4 @@ def run(  # noqa: PLR0913 - a keyword each
     remove_abandoned(folder)
     failures, remarks = shards.failures.read()
     names = tuple(shard_path(folder, number).name for number in repaired)
-    return RunReport(folder, count, shards.made, shards.not_there, failures, remarks, names, time.perf_counter() - started)
-
-
-def _check_numbers(*, batch_size: int, limit: int | None, workers: int, threads: int | None, rank: int, world_size: int) -> None:
-    for name, value, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0), ("threads", threads, 1)):
-        if value is not None and value < least:
-            raise CamtoolError(f"Expected {name} of at least {least}, got {value}.")
-    if not 0 <= rank < world_size:
-        raise CamtoolError(f"Expected a rank from 0 to {world_size - 1}, of {world_size} processes, got {rank}.")
-
-
-def _check_same(folder: Path, begun: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    changed = list(differences(begun["fingerprint"], fingerprint))
-    if changed:
-        raise DataError(f"'{folder}' is the store of another run; changed: {some(changed, 6)}. Choose another folder, or run as before.")
-
-
-def _check_labels(categories: Any, samples: RunData) -> None:
-    if LABEL in _as_list(categories) and samples.labels is not None and all(label is None for label in samples.labels):
-        raise DataError("The data set has no labels, which --target-category label explains; expected sub-folders, or a column 'label'.")
-
-
-def _as_list(categories: str | int | Sequence[str | int]) -> list[str]:
-    return [str(categories)] if isinstance(categories, (str, int)) else [str(category) for category in categories]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return RunReport(folder, shards.count, shards.made, shards.not_there, failures, remarks, names, time.perf_counter() - started)

@@ -61,6 +61,8 @@ class Work:
     folder: Path
     description: Mapping[str, Any]
     """Of the run, as in `run.json`."""
+    threads: int = 1
+    """Of torch, in each process."""
     workers: int = 0
     max_failures: int | None = None
     rank: int = 0
