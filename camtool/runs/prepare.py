@@ -36,6 +36,8 @@ class RunOptions:
     rank: int = 0
     world_size: int = 1
     command: Sequence[str] = ()
+    several: bool = False
+    """Whether other processes make shards, too: then each has one thread unless it is said."""
     device: str | None = None
     """Where the maps are made, if that is not this explainer's device."""
 
@@ -64,7 +66,7 @@ def prepare(explainer: Explainer, data: Any, folder: Path, options: RunOptions) 
     begun = read_run(folder) if is_store(folder) else None
     threads = options.threads
     if threads is None:
-        threads = begun["fingerprint"].get("threads") if begun else 1 if options.world_size > 1 else torch.get_num_threads()
+        threads = begun["fingerprint"].get("threads") if begun else 1 if options.several else torch.get_num_threads()
     fingerprint: dict[str, Any] = {
         **fingerprint_of(explainer),
         "target": plain({"categories": _as_list(categories) or ["predicted"], "target": target or explainer.settings.target}),

@@ -4,15 +4,19 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from camtool.apis import Explainer
 from camtool.apis.explainer import BATCH_SIZE
-from camtool.errors import some, warn
+from camtool.errors import CamtoolError, some, warn
 from camtool.runs.prepare import RunOptions, prepare, torch_threads
 from camtool.runs.shards import OnProgress, Shards
 from camtool.store.layout import remove_abandoned, shard_path
+
+if TYPE_CHECKING:
+    from camtool.runs.ray_engine import RayEngine
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def run(  # noqa: PLR0913 - a keyword each
     verify: bool = False,
     command: Sequence[str] = (),
     progress: OnProgress | None = None,
+    engine: "RayEngine | None" = None,
 ) -> RunReport:
     """Write the maps of a data set into a store, or what of them is not there yet; return what was done.
 
@@ -77,12 +82,14 @@ def run(  # noqa: PLR0913 - a keyword each
         limit: only so many samples, the first ones.
         half: store maps in float16, each divided by its largest absolute value.
         max_failures: stop when more samples than this could not be explained; None: never.
-        threads: of torch in this process; None: those that the store was begun with, else 1 with several processes, else the machine's.
+        threads: of torch in this process; None: those that the store was begun with, else 1 with several processes or an engine, else the
+            machine's.
         rank: number of this process, from 0.
         world_size: number of processes.
         verify: check the content of every shard before going on.
         command: as typed; it is noted in `run.json`.
-        progress: called after every batch.
+        progress: called after every batch, or shard of an engine.
+        engine: makes the shards in processes of its own; None: this process makes them.
 
     Raises:
         CamtoolError: if the data set cannot be read, no sample can be explained for a reason that is not its own, or there are more
@@ -102,6 +109,8 @@ def run(  # noqa: PLR0913 - a keyword each
         (1, [('cat.jpg', 282, 'ok', torch.Size([7, 7]))])
     """
     started = time.perf_counter()
+    if engine is not None and world_size > 1:
+        raise CamtoolError(f"Expected one process where an engine makes the shards, got {world_size}; try without --launcher.")
     options = RunOptions(
         categories=categories,
         target=target,
@@ -115,16 +124,21 @@ def run(  # noqa: PLR0913 - a keyword each
         rank=rank,
         world_size=world_size,
         command=command,
+        several=engine is not None or world_size > 1,
+        device=None if engine is None else engine.device,
     )
     folder = Path(os.path.expanduser(out))
     work = prepare(explainer, data, folder, options)
     shards = Shards(work, progress)
+    make = shards.make
+    if engine is not None:
+        make = partial(engine.make, engine.order(explainer, data, folder, options), shards, threads=work.threads, progress=progress)
     with torch_threads(work.threads):
         repaired = shards.remove_damaged() if verify else []
-        shards.make(shards.missing())
+        make(shards.missing())
         if not verify:
             repaired = shards.remove_damaged()
-            shards.make(shards.missing())
+            make(shards.missing())
     if repaired:
         warn(f"Damaged shards were made again: {some([repr(shard_path(folder, number).name) for number in repaired])}.")
     remove_abandoned(folder)
