@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +12,14 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
-from camtool.errors import DataError
+from camtool.errors import CamtoolError, DataError, closest
 
 if TYPE_CHECKING:
     from camtool.runs import RunReport
+    from camtool.runs.ray_engine import RayEngine
     from camtool.runs.shards import OnProgress, RunProgress
+
+_ENGINES = ("none", "ray")
 
 
 def run(
@@ -50,11 +53,13 @@ def run(
     target: Annotated[str | None, typer.Option("--target", metavar="KIND", help="As in 'camtool vis'.")] = None,
     against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many samples share a forward pass.")] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that read and preprocess ahead; 0: none.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes that read and preprocess ahead; 0: none. Left out: 1; 0 in actors.")
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, help="Of each process. Left out: as the store was begun, else 1 with a launcher, else the machine's."
+            "--threads", min=1, help="Of each process. Left out: as the store was begun, else 1 with several processes, else the machine's."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
@@ -70,6 +75,16 @@ def run(
         str,
         typer.Option("--launcher", help="What started this process: none, pytorch (torchrun), slurm or mpi; each makes its own shards."),
     ] = "none",
+    engine: Annotated[
+        str, typer.Option("--engine", help="What makes the shards: none (this process), or ray, the actors of a Ray cluster.")
+    ] = "none",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="HOST:PORT", help="With --engine ray: of a running cluster. Left out: one on this machine."),
+    ] = None,
+    actors: Annotated[
+        int | None, typer.Option("--actors", min=1, help="With --engine ray: how many. Left out: as many as leave one CPU free.")
+    ] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network.")] = False,
     amp: Annotated[str, typer.Option("--amp", metavar="DTYPE", help="Half precision of the network: bf16 or fp16.")] = "",
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
@@ -80,7 +95,9 @@ def run(
     layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
-    device: Annotated[str, options.DEVICE] = "cpu",
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps. Left out: cpu; cuda where a Ray cluster has GPUs.")
+    ] = None,
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
@@ -92,7 +109,7 @@ def run(
 
     The same command again goes on where it was. Samples that cannot be explained are rows with the reason.
     """
-    with session(as_json=as_json, debug=debug) as running:
+    with session(as_json=as_json, debug=debug) as running, ExitStack() as stack:
         if data is None or out is None:
             raise DataError("Expected --data DATA, what is explained, and --out DIR, where the maps go.")
         from camtool.apis import Explainer
@@ -106,9 +123,14 @@ def run(
             quiet_libraries()
         place = place_of(launcher)
         check_folder(Path(os.path.expanduser(out)))
-        if device == "cuda" and place.world_size > 1:
+        ray = stack.enter_context(_connected(engine, launcher, address, actors, device))
+        if ray is not None:
+            device, workers = _own_device(ray), workers or 0
+        elif device == "cuda" and place.world_size > 1:
             device = f"cuda:{place.local_rank}"
-        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
+        model = ModelRequest(
+            os.path.expanduser(config), checkpoint, device or "cpu", cfg_options or [], random_weights, seed, checkpoint_key
+        )
         loaded = model.read_config()
         settings = read_settings(
             model,
@@ -133,7 +155,7 @@ def run(
                 target=target,
                 against=against,
                 batch_size=batch_size,
-                workers=workers,
+                workers=1 if workers is None else workers,
                 limit=limit,
                 half=half,
                 importances=importances,
@@ -144,8 +166,35 @@ def run(
                 verify=verify,
                 command=[os.path.basename(sys.argv[0]), *sys.argv[1:]],
                 progress=progress,
+                engine=ray,
             )
         _report(running, report, as_json=as_json)
+
+
+@contextmanager
+def _connected(engine: str, launcher: str, address: str | None, actors: int | None, device: str | None) -> "Iterator[RayEngine | None]":
+    """Yield the engine whose actors make the shards; None where this process makes them."""
+    if engine not in _ENGINES:
+        raise CamtoolError(f"Unknown engine '{engine}'{closest(engine, _ENGINES)}; expected {', '.join(_ENGINES)}.")
+    if engine == "none":
+        if address is not None or actors is not None:
+            raise CamtoolError("--address and --actors are of a Ray cluster; expected --engine ray with them.")
+        yield None
+        return
+    if launcher != "none":
+        raise CamtoolError(f"Expected one of --engine ray and --launcher {launcher}, got both: Ray starts processes itself.")
+    from camtool.runs.ray_engine import RayEngine
+
+    with RayEngine(address, actors=actors, device=device) as ray:
+        ray.device = device or ("cuda" if ray.has_gpu else "cpu")
+        yield ray
+
+
+def _own_device(ray: "RayEngine") -> str:
+    """Return where this process tries the first sample: on the actors' kind of device, if it has one."""
+    import torch
+
+    return "cuda" if ray.device == "cuda" and torch.cuda.is_available() else "cpu"
 
 
 def _speed(of_config: Mapping[str, Any] | None, *, compile_: bool, amp: str) -> dict[str, Any] | None:

@@ -5,23 +5,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from camtool.apis import Explainer
 from camtool.apis.explainer import BATCH_SIZE
-from camtool.apis.target_selection import LABEL
-from camtool.attribution.cam import CAM
-from camtool.errors import CamtoolError, DataError, some, warn
-from camtool.runs.data import RunData, as_run_data
-from camtool.runs.fingerprint import differences, fingerprint_of, plain
-from camtool.runs.labels import read_labels
-from camtool.runs.rows import Remarks
-from camtool.runs.shards import OnProgress, Shards, Work, shard_size
-from camtool.runs.trial import first_answer
-from camtool.store.layout import check_folder, is_store, read_run, remove_abandoned, shard_path, write_run
+from camtool.errors import CamtoolError, some, warn
+from camtool.runs.prepare import RunOptions, prepare, torch_threads
+from camtool.runs.shards import OnProgress, Shards
+from camtool.store.layout import remove_abandoned, shard_path
+
+if TYPE_CHECKING:
+    from camtool.runs.ray_engine import RayEngine
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ def run(  # noqa: PLR0913 - a keyword each
     verify: bool = False,
     command: Sequence[str] = (),
     progress: OnProgress | None = None,
+    engine: "RayEngine | None" = None,
 ) -> RunReport:
     """Write the maps of a data set into a store, or what of them is not there yet; return what was done.
 
@@ -88,12 +85,14 @@ def run(  # noqa: PLR0913 - a keyword each
         importances: store the importance of each channel, the sum over positions of its contribution, of methods that have such.
         half: store maps in float16, each divided by its largest absolute value.
         max_failures: stop when more samples than this could not be explained; None: never.
-        threads: of torch in this process; None: those that the store was begun with, else 1 with several processes, else the machine's.
+        threads: of torch in this process; None: those that the store was begun with, else 1 with several processes or an engine, else the
+            machine's.
         rank: number of this process, from 0.
         world_size: number of processes.
         verify: check the content of every shard before going on.
         command: as typed; it is noted in `run.json`.
-        progress: called after every batch.
+        progress: called after every batch, or shard of an engine.
+        engine: makes the shards in processes of its own; None: this process makes them.
 
     Raises:
         CamtoolError: if the data set cannot be read, no sample can be explained for a reason that is not its own, or there are more
@@ -113,103 +112,50 @@ def run(  # noqa: PLR0913 - a keyword each
         (1, [('cat.jpg', 282, 'ok', torch.Size([7, 7]))])
     """
     started = time.perf_counter()
-    _check_numbers(batch_size=batch_size, limit=limit, workers=workers, threads=threads, rank=rank, world_size=world_size)
+    if engine is not None and world_size > 1:
+        raise CamtoolError(f"Expected one process where an engine makes the shards, got {world_size}; try without --launcher.")
+    options = RunOptions(
+        categories=categories,
+        target=target,
+        against=against,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        half=half,
+        importances=importances,
+        max_failures=max_failures,
+        threads=threads,
+        rank=rank,
+        world_size=world_size,
+        command=command,
+        several=engine is not None or world_size > 1,
+        device=None if engine is None else engine.device,
+    )
     folder = Path(os.path.expanduser(out))
-    check_folder(folder)
-    selection = explainer.select(categories=categories, target=target, against=against)
-    samples = as_run_data(data, explainer)
-    count = len(samples) if limit is None else min(limit, len(samples))
-    begun = read_run(folder) if is_store(folder) else None
-    if threads is None:
-        threads = begun["fingerprint"].get("threads") if begun else 1 if world_size > 1 else torch.get_num_threads()
-    fingerprint: dict[str, Any] = {
-        **fingerprint_of(explainer),
-        "target": plain({"categories": _as_list(categories) or ["predicted"], "target": target or explainer.settings.target}),
-        "against": against,
-        "batch_size": batch_size,
-        "threads": threads,
-        "limit": limit,
-        "half": half,
-        "importances": importances,
-        "seed": explainer.settings.model.seed,
-        "data": samples.fingerprint(),
-    }
-    if begun:  # before the first forward pass, so without the layers, which that may have to find
-        _check_same(folder, begun, {**fingerprint, "layers": begun["fingerprint"].get("layers")})
-    remarks = Remarks()
-    with _threads(int(threads or 1)), _importances(explainer.cam, wanted=importances):
-        trial = first_answer(explainer, selection, samples, count, remarks)
-        fingerprint["layers"] = explainer.cam.target_layers
-        classes = len(trial.by_class) if trial is not None and trial.by_class else None
-        labels = read_labels(samples, None if trial is None else trial.names, classes)
-        _check_labels(categories, samples)
-        description = begun or write_run(
-            folder,
-            {
-                "fingerprint": fingerprint,
-                "samples": count,
-                "shard_size": shard_size(count, batch_size),
-                "half": half,
-                "importances": importances,
-                "class_names": (None if trial is None else trial.names) or (labels.names and list(labels.names)),
-                "root": samples.root,
-                "seed": explainer.settings.model.seed,
-                "command": list(command),
-            },
-        )
-        _check_same(folder, description, fingerprint)
-        work = Work(explainer, selection, samples, labels, folder, description, workers, max_failures, rank, world_size)
-        shards = Shards(work, remarks, progress)
-        repaired = shards.remove_damaged() if verify else []
-        shards.make(shards.missing())
-        if not verify:
-            repaired = shards.remove_damaged()
-            shards.make(shards.missing())
+    with _importances_as_before(explainer):
+        work = prepare(explainer, data, folder, options)
+        shards = Shards(work, progress)
+        make = shards.make
+        if engine is not None:
+            make = partial(engine.make, engine.order(explainer, data, folder, options), shards, threads=work.threads, progress=progress)
+        with torch_threads(work.threads):
+            repaired = shards.remove_damaged() if verify else []
+            make(shards.missing())
+            if not verify:
+                repaired = shards.remove_damaged()
+                make(shards.missing())
     if repaired:
         warn(f"Damaged shards were made again: {some([repr(shard_path(folder, number).name) for number in repaired])}.")
     remove_abandoned(folder)
     failures, of_maps = shards.failures.read()
     names = tuple(shard_path(folder, number).name for number in repaired)
-    return RunReport(folder, count, shards.made, shards.not_there, failures, of_maps, names, time.perf_counter() - started)
-
-
-def _check_numbers(*, batch_size: int, limit: int | None, workers: int, threads: int | None, rank: int, world_size: int) -> None:
-    for name, value, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("workers", workers, 0), ("threads", threads, 1)):
-        if value is not None and value < least:
-            raise CamtoolError(f"Expected {name} of at least {least}, got {value}.")
-    if not 0 <= rank < world_size:
-        raise CamtoolError(f"Expected a rank from 0 to {world_size - 1}, of {world_size} processes, got {rank}.")
-
-
-def _check_same(folder: Path, begun: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
-    changed = list(differences(begun["fingerprint"], fingerprint))
-    if changed:
-        raise DataError(f"'{folder}' is the store of another run; changed: {some(changed, 6)}. Choose another folder, or run as before.")
-
-
-def _check_labels(categories: Any, samples: RunData) -> None:
-    if LABEL in _as_list(categories) and samples.labels is not None and all(label is None for label in samples.labels):
-        raise DataError("The data set has no labels, which --target-category label explains; expected sub-folders, or a column 'label'.")
-
-
-def _as_list(categories: str | int | Sequence[str | int]) -> list[str]:
-    return [str(categories)] if isinstance(categories, (str, int)) else [str(category) for category in categories]
+    return RunReport(folder, shards.count, shards.made, shards.not_there, failures, of_maps, names, time.perf_counter() - started)
 
 
 @contextmanager
-def _importances(cam: CAM, *, wanted: bool) -> Iterator[None]:
-    before, cam.importances = cam.importances, wanted
+def _importances_as_before(explainer: Explainer) -> Iterator[None]:
+    before = explainer.cam.importances
     try:
         yield
     finally:
-        cam.importances = before
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        explainer.cam.importances = before

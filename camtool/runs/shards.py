@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -61,10 +61,14 @@ class Work:
     folder: Path
     description: Mapping[str, Any]
     """Of the run, as in `run.json`."""
+    threads: int = 1
+    """Of torch, in each process."""
     workers: int = 0
     max_failures: int | None = None
     rank: int = 0
     world_size: int = 1
+    remarks: Remarks = field(default_factory=Remarks)
+    """Shows each remark on the network once."""
 
 
 class Shards:
@@ -72,11 +76,10 @@ class Shards:
 
     Args:
         work: what is made.
-        remarks: shows each remark on the network once.
         progress: called after every batch.
     """
 
-    def __init__(self, work: Work, remarks: Remarks, progress: OnProgress | None = None) -> None:
+    def __init__(self, work: Work, progress: OnProgress | None = None) -> None:
         self._work, self._folder, self._progress = work, work.folder, progress
         self.count, self._size = int(work.description["samples"]), int(work.description["shard_size"])
         self._batch_size, self._half = int(work.description["fingerprint"]["batch_size"]), bool(work.description["half"])
@@ -85,7 +88,7 @@ class Shards:
         self.made = 0
         """Samples explained by this process."""
         self.failures = Failures(work.folder)
-        self._remarks = remarks
+        self._remarks = work.remarks
 
     def samples_of(self, number: int) -> range:
         """Return the samples of a shard."""

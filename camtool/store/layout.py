@@ -180,7 +180,8 @@ def check_folder(folder: Path) -> None:
     """Raise OutputError if a folder cannot become a store, and is none."""
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise OutputError(f"'{folder}' is a file; expected a new folder, an empty one, or a store.")
-    if os.path.isdir(folder) and not is_store(folder) and any(not name.startswith(".") for name in os.listdir(folder)):
+    # Listed first: another process may begin the same store meanwhile.
+    if os.path.isdir(folder) and any(not name.startswith(".") for name in os.listdir(folder)) and not is_store(folder):
         raise OutputError(f"'{folder}' is no store, but has files in it; expected a new folder, an empty one, or a store.")
     check_writable(folder / RUN)
 
