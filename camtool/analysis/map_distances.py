@@ -21,9 +21,9 @@ def spearman(first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "n p"]) 
     found = np.full(len(first), np.nan)
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
         ranks = [_centred_ranks(values) for values in (one, other)]
-        norms = [float(np.sqrt((values**2).sum())) for values in ranks]
-        if min(norms) > 0:
-            found[number] = min(max(float(ranks[0] @ ranks[1]) / (norms[0] * norms[1]), -1.0), 1.0)
+        squares = [float(values @ values) for values in ranks]
+        if min(squares) > 0:  # of the product one root: equal maps have exactly 1
+            found[number] = min(max(float(ranks[0] @ ranks[1]) / float(np.sqrt(squares[0] * squares[1])), -1.0), 1.0)
     return found
 
 

@@ -8,7 +8,7 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import session
-from camtool.errors import some
+from camtool.errors import some, warn
 
 
 def export(
@@ -37,6 +37,8 @@ def export(
             quiet_libraries()
         chosen = {name: values for name, values in (("method", method), ("layer", layer)) if values}
         store = camtool.store.open(folder).where(**chosen)
+        if not store.is_complete:
+            warn(f"The run of '{folder}' has not ended; what is there is exported. The same 'camtool run' goes on.")
         place = Path(os.path.expanduser(out))
         drawing = ExportOptions(colormap, opacity)
         done = export_rows(store, place, kind, config=config, original=original, limit=limit, options=drawing)

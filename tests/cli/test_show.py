@@ -97,6 +97,13 @@ def test_export_names_what_is_left_out_and_goes_on(run: Run, folder: Path) -> No
     assert report == {"rows": 4, "left_out": {}, "warnings": [], "outputs": ["arrays"]}
 
 
+def test_export_says_that_a_run_has_not_ended(run: Run, folder: Path) -> None:
+    (folder / "maps-000001.parquet").unlink()
+    done = run("export", folder, "--format", "npy", "--out", "out")
+    assert "Saved: out (8 rows as npy)" in done.stdout
+    assert "has not ended" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
