@@ -123,6 +123,28 @@ def as_camtool_error(error: Exception) -> CamtoolError | None:
     return described
 
 
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",  # a library that is loaded
+    "bad_alloc",
+    "can't start new thread",
+    "insufficient memory",  # OpenCV
+    "unable to allocate",  # numpy
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python, torch or another library (none of camtool's own) says that there is too little memory."""
+    if isinstance(error, MemoryError):
+        return True
+    # A path may have any words.
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return not isinstance(error, CamtoolError) and any(words in text.casefold() for words in _NO_MEMORY)
+
+
 @contextmanager
 def attribute_errors_to(methods: Iterable[str], kind: type[CamtoolError] = MethodError) -> Iterator[None]:
     """Set `methods` of an error of this kind raised inside the block, unless it is already set."""

@@ -198,7 +198,8 @@ class Refined(Fusion):
         placements: LayerPlacements = None,
         scale: Scale = min_max,
     ) -> Float[Tensor, "m *size"]:
-        pairs = zip(layers, placements or [None] * len(layers), strict=True)
+        # Only ratios within a layer count; means and products of very large or small values would leave the range of the numbers.
+        pairs = zip(map(over_maximum, layers), placements or [None] * len(layers), strict=True)
         *finer, (refined, place) = sorted(pairs, key=lambda pair: pair[0][0].numel(), reverse=True)
         for layer, finer_place in reversed(finer):
             between = _between(refined.shape[1:], place, layer.shape[1:], finer_place, size)

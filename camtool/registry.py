@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,10 @@ HOOKS = Registry("hook", parent=_root.HOOKS, scope="camtool", locations=["camtoo
 LOOPS = Registry("loop", parent=_root.LOOPS, scope="camtool", locations=["camtool.train.loops"])
 METRICS = Registry("metric", parent=_root.METRICS, scope="camtool", locations=["camtool.train.metrics"])
 OPTIM_WRAPPERS = Registry("optim_wrapper", parent=_root.OPTIM_WRAPPERS, scope="camtool", locations=["camtool.train.optim_wrapper"])
+
+_CALL = re.compile(r"\s*([^():]*?)\s*(?:\(([^()]*)\))?\s*")
+_PART = re.compile(r"""((?:"[^"]*"|'[^']*'|[^,"'])+),?""")
+_WORDS = {"true": True, "false": False, "none": None}
 
 _UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the [\w-]+::([\w ]+) registry")
 
@@ -80,6 +85,44 @@ def build(
         raise error(f"Expected a {registry.name} as a name or a dict with 'type', got {spec!r}.")
     registered = find(registry, str(settings.pop("type")), error=error)
     return construct(registered, settings, f"{registry.name.capitalize()} '{_name(registered)}'", error=error, later=later)
+
+
+def read_spec(text: str, what: str, example: str, *, error: type[CamtoolError] = ConfigError) -> dict[str, Any]:
+    """Return the config dict of a name with settings, as a command line has it; nothing of it is evaluated.
+
+    Values are whole numbers, several of them ("14x14"), other numbers, true, false, none, and else words, with or without quotes.
+
+    Raises:
+        CamtoolError: of the kind `error` if it cannot be read; the message has the `example`.
+
+    Example:
+        >>> from camtool.registry import read_spec
+        >>> read_spec("occlusion(patch=32x16, baseline=0.5)", "method", "occlusion(patch=32)")
+        {'type': 'occlusion', 'patch': (32, 16), 'baseline': 0.5}
+    """
+    call = _CALL.fullmatch(text)
+    settings: dict[str, Any] = {}
+    readable = call is not None and bool(call[1])
+    for part in _PART.findall(call[2]) if call is not None and (call[2] or "").strip() else []:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        readable &= bool(key and equals and value) and key not in settings
+        settings[key] = _value(value)
+    if call is None or not readable:
+        raise error(f"Cannot read the {what} '{text}'; expected a name with settings, such as '{example}'.")
+    return {"type": call[1], **settings}
+
+
+def _value(text: str) -> Any:
+    numbers = text.split("x")
+    if all(number.strip().removeprefix("-").isdecimal() for number in numbers):
+        values = tuple(int(number) for number in numbers)
+        return values if len(values) > 1 else values[0]
+    if text.casefold() in _WORDS:
+        return _WORDS[text.casefold()]
+    if any(character.isdecimal() for character in text):  # "inf" and "nan" are words
+        with suppress(ValueError):
+            return float(text)
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def construct(kind: Any, settings: Mapping[str, Any], what: str, *, error: type[CamtoolError], later: tuple[Any, ...] = ()) -> Any:

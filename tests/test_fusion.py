@@ -10,7 +10,7 @@ from camtool import CAM
 from camtool.attribution.result import DISJOINT
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.functional import min_max, resize, spatial_mean
-from camtool.fusion import Maximum, Mean, Product, Refined, Winsorized, build_fusion
+from camtool.fusion import Fusion, Maximum, Mean, Product, Refined, Winsorized, build_fusion
 from camtool.methods import build_method, build_methods
 from tests.methods import replicas
 from tests.networks import RANKS, SIZES, autograd_evidence, images, small_net
@@ -178,6 +178,17 @@ class Sides(nn.Module):
         left, right = kept.clone(), kept.clone()
         left[..., :half], right[..., half:] = image[..., :half], image[..., half:]
         return self.left(left).mean((2, 3)) + self.right(right).mean((2, 3))
+
+
+@pytest.mark.parametrize("size", [3e37, 1e30, 1e-30, 1e-36])
+@pytest.mark.parametrize("kind", [Mean(), Product(), Maximum(), Maximum(2.0), Refined(), Winsorized()], ids=repr)
+def test_how_large_the_values_are_changes_no_fusion(kind: Fusion, size: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.randn(2, cells, cells, generator=generator).clamp(min=0) for cells in (16, 8, 4)]
+    importances = torch.ones(3, 2)
+    expected = kind.fused(layers, (32, 32), importances)
+    found = kind.fused([layer * size for layer in layers], (32, 32), importances)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 def test_layers_that_agree_on_nothing_give_an_empty_product_that_says_so() -> None:

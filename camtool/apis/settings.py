@@ -68,7 +68,9 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
     methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
     if not any(map(reads_layers, methods)):  # the config's target layers do not concern these methods
-        recipe = {key: value for key, value in recipe.items() if key not in ("target_layers", "eigen_smooth", "call")}
+        smooths = all(isinstance(method, InputMethod) and method.smooths for method in methods)
+        left_out = ("target_layers", "call") if smooths else ("target_layers", "call", "eigen_smooth")
+        recipe = {key: value for key, value in recipe.items() if key not in left_out}
     axes = recipe.get("input_axes") if input_axes is None else input_axes
     arguments = {
         "target_layers": recipe.get("target_layers") if target_layers is None or target_layers == [] else target_layers,
@@ -108,14 +110,15 @@ def _is_all(specs: Sequence[MethodSpec]) -> bool:
 
 
 def _seeded(spec: MethodSpec, seed: int) -> MethodSpec:
-    """Return a method's name as a config dict, with the seed if the method draws random numbers; other specs unchanged."""
+    """Return a method's name as a config dict, with the seed if the method draws random numbers and names none; other specs unchanged."""
     return _with_seed(spec_of(spec), seed) if isinstance(spec, str) else spec
 
 
 def _with_seed(spec: dict[str, Any], seed: int) -> dict[str, Any]:
     draws = {"seed": seed} if "seed" in inspect.signature(find_method(spec["type"])).parameters else {}
-    inner = {"method": _with_seed(spec["method"], seed)} if "method" in spec else {}
-    return {**spec, **draws, **inner}
+    wrapped = spec.get("method")
+    inner = {"method": _with_seed(spec_of(wrapped) if isinstance(wrapped, str) else wrapped, seed)} if wrapped is not None else {}
+    return {**draws, **spec, **inner}
 
 
 def _with_parts(methods: Mapping[str, BaseMethod]) -> list[BaseMethod]:

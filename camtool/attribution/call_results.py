@@ -69,13 +69,13 @@ def call_result(
 
 def _layers_of(method: BaseMethod, computation: Computation, layers: Sequence[str]) -> list[str]:
     if isinstance(method, AttentionMethod):
-        return computation.attention_layers
+        return method.layers_read(computation.attention_layers)
     return list(layers) if reads_layers(method) else []
 
 
 def _source(method: BaseMethod, computation: Computation, layers: Sequence[str], fusion: Fusion) -> str:
     if isinstance(method, AttentionMethod):
-        return attention_source(computation.attention_layers)
+        return attention_source(method.layers_read(computation.attention_layers))
     source = layers_source(layers, getattr(method, "fusion", None) or fusion)
     return input_source(method.base, source) if isinstance(method, InputMethod) else source
 

@@ -22,10 +22,11 @@ from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.bias_gradients import biased_layers
 from camtool.instrumentation.calls import only_call
 from camtool.instrumentation.differentiation import mutations_allowed
+from camtool.instrumentation.entrances import entrances
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_calls import Call, LayerCalls, read_call
 from camtool.instrumentation.layer_layouts import LayerLayouts
-from camtool.instrumentation.layer_paths import find_layer, find_layers
+from camtool.instrumentation.layer_paths import ENTRANCE, find_layer, find_layers
 from camtool.instrumentation.module_state import check_weights, eager
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.placements import find_placements
@@ -42,9 +43,9 @@ class CAM:
 
     Args:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
-        target_layers: paths ("layer4[-1]") or modules, one or several (fused; see `fuse`); None: derived by probing the network
-            once; "last-norm": the last normalisation layer that can be a target layer. Attention methods use the attention of all
-            layers, fullgrad and guidedbackprop the input's gradient; they ignore the target layers of other methods.
+        target_layers: paths ("layer4[-1]"; "layer4[-1]:input" for a layer's input) or modules, one or several (fused; see `fuse`); None:
+            derived by probing the network once; "last-norm": the last normalisation layer that can be a target layer. Attention methods
+            use the attention of all layers, fullgrad and guidedbackprop the input's gradient; they ignore the target layers of others.
         method: a name, a config dict, or several of them.
         layout: layout of the target layers' tensors: a name, a config dict, or a function from a tensor to maps (n, c, *spatial); None:
             the only reading of their shape, or the one that a measurement confirms.
@@ -140,9 +141,10 @@ class CAM:
         self.refused: dict[str, str] = {}
         """Reasons by method that does not fit, of the last call with `skip_unfit`."""
         self._fast = FastNetwork(self._model, build_speed(speed))
-        without_channels = [*self._attention_methods, *self._input_methods]
-        for error in unfit_without_channels(without_channels, eigen_smooth=eigen_smooth, speed=bool(self._fast.speed)):
-            self._leave_out(without_channels, error)
+        of_all = [*self._attention_methods, *self._input_methods]
+        not_smoothed = [name for name in of_all if name not in self._input_methods or not self._input_methods[name].smooths]
+        for names, error in unfit_without_channels(of_all, not_smoothed if eigen_smooth else [], speed=bool(self._fast.speed)):
+            self._leave_out(names, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose them."""
         self._derive_last_norm = False
@@ -173,7 +175,7 @@ class CAM:
         if self.importances and self._aug_smooth:
             raise MethodError("Importances are those of one pass, and aug_smooth takes six; expected one of the two.")
         # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
-        with only_call(self._model), torch.inference_mode(False), torch.no_grad():
+        with only_call(self._model), torch.inference_mode(False), torch.no_grad(), entrances(self._model, self._layers):
             prepared = self._found(inputs).detached()
             if not self._layers and self._layer_methods:
                 self._derive_layer(inputs, targets)
@@ -198,7 +200,8 @@ class CAM:
     def _explain(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any) -> tuple[Computation, dict[str, MethodMaps]]:
         # Of the network itself: a copy's lower precision would be measured along.
         biased = biased_layers(self._model) if any(method.needs.bias_gradients for method in self._input_methods.values()) else {}
-        placements = find_placements(self._placement, self._model, inputs, self._layers, biased, layouts, layouts.calls)
+        layers = {path: find_layer(self._model, path)[1] for path in self._layers}
+        placements = find_placements(self._placement, self._model, inputs, layers, biased, layouts, layouts.calls)
         computation = Computation(self._context(model, inputs, layouts, placements), targets)
         with self._fast.autocast(inputs.picture.device):
             if self._aug_smooth:
@@ -254,7 +257,10 @@ class CAM:
             raise LayerError(f"'{LAST_NORM}' is a rule that finds one layer; give it alone, or name the layers.")
         if not requested:
             raise LayerError("No target layer given; leave target_layers out to have one derived.")
-        return find_layers(self._model, requested)
+        layers = find_layers(self._model, requested)
+        if self._fast.speed and any(path.endswith(ENTRANCE) for path in layers):
+            raise LayerError("A faster copy of the network has no inputs of layers; leave speed out, or name the layer in front.")
+        return layers
 
     def _read_call(self, given: int | Mapping[str, int] | None) -> Call:
         call = read_call(self._model, given)

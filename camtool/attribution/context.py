@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -67,7 +68,11 @@ class CallContext:
         """
         if "copies" not in self.checked:
             beside, count = first_beside_different(inputs)
-            check_copies(self.model, inputs, logits, partial(beside.run, self.model), count)
+
+            def run(numbers: list[int]) -> Any:
+                return beside.with_picture(beside.picture[numbers]).run(self.model)
+
+            check_copies(self.model, inputs, logits, run, count)
             self.checked.add("copies")
 
     def fusion_of(self, method: BaseMethod | None) -> Fusion:

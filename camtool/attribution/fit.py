@@ -5,17 +5,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from camtool.errors import MethodError
 
 
-def unfit_without_channels(methods: Sequence[str], *, eigen_smooth: bool, speed: bool) -> Iterator[MethodError]:
-    """Yield why methods of attention or of the input, if there are any, do not go with eigen-smooth or `speed`."""
-    if eigen_smooth and methods:
-        yield MethodError(
-            f"eigen-smooth is a principal component over channels; {named(methods)} has none. Leave it out, or use a "
-            "method of activations, such as 'gradcam'."
+def unfit_without_channels(methods: Sequence[str], smoothed: Sequence[str], *, speed: bool) -> Iterator[tuple[Sequence[str], MethodError]]:
+    """Yield which methods do not go with eigen-smooth or `speed`, and why.
+
+    Args:
+        methods: those of attention or of the input.
+        smoothed: those of them for which eigen-smooth is asked and not defined.
+        speed: whether a faster copy is asked for.
+    """
+    if smoothed:
+        yield (
+            smoothed,
+            MethodError(
+                f"eigen-smooth is a principal component over channels; {named(smoothed)} has none. Leave it out, or use a "
+                "method of activations, such as 'gradcam'."
+            ),
         )
     if speed and methods:
-        yield MethodError(
-            f"`speed` makes a copy of the network that has other layers inside; {named(methods)} reads all of them. "
-            "Leave it out, or use methods of target layers alone."
+        yield (
+            methods,
+            MethodError(
+                f"`speed` makes a copy of the network that has other layers inside; {named(methods)} reads all of them. "
+                "Leave it out, or use methods of target layers alone."
+            ),
         )
 
 

@@ -121,12 +121,12 @@ class ForwardPass:
         gradients = [self.evidence(path, k).gradients for k in range(len(self.targets[0]))]
         return torch.stack([gradient.flatten(1).mean(dim=1).clamp(min=0) for gradient in gradients if gradient is not None], dim=1)
 
-    def _class_weights(self, activations: Maps, k: int) -> Tensor:
-        """Return (n, c): the final linear layer's weights, combined as the target combines the logits."""
+    def _class_weights(self, activations: Maps, k: int, classifier: str | None = None) -> Tensor:
+        """Return (n, c): the weights of the final linear layer, or the named one, combined as the target combines the logits."""
         if not isinstance(self.logits, Tensor):
             raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
         logits = to_float32(self.logits.detach())
-        head = find_linear_head(self._model, activations, logits)
+        head = find_linear_head(self._model, activations, logits, classifier)
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_()
             score = scores([row[k] for row in self.targets], leaf).sum()
@@ -181,8 +181,8 @@ def parts(evidence: Evidence, count: int) -> list[Evidence]:
     return [Evidence(*part_evidence) for part_evidence in zip(evidence.activations.split(n), gradients, weights, strict=True)]
 
 
-def _rows(of_all: Callable[[], Tensor], start: int, stop: int) -> Tensor:
-    return of_all()[start:stop]
+def _rows(of_all: Callable[..., Tensor], start: int, stop: int, *classifier: str) -> Tensor:
+    return of_all(*classifier)[start:stop]
 
 
 def _curvature(gradient: Tensor, activations: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class InputGradients:
             own = QueriesOfInputs(queries, method=name, path=INPUT, k=k, known_scores=known_scores)
             given = replace(evidence, map=None if factors is None else factors[:, k].to(evidence.inputs.dtype), model_queries=own)
             with attribute_errors_to([name]):
-                raw, of_channels = method.maps(given)
+                raw, of_channels = method.maps(given, eigen_smooth=queries.call.eigen_smooth)
             raws.append(raw)
             if of_channels is not None:
                 attributions.append(of_channels)

@@ -131,7 +131,8 @@ def _usage_error(error: Any, arguments: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
     named = getattr(getattr(error, "param", None), "opts", None) or [getattr(error, "option_name", None)]
     typed = [value for name in named if name for value in _values_of(name, arguments)]
-    got = f" Got {typed[-1]!r}." if typed and typed[-1] not in message else ""
+    unknown = hasattr(error, "possibilities")  # an option that does not exist has no value either
+    got = f" Got {typed[-1]!r}." if typed and typed[-1] not in message and not unknown else ""
     help_of = f" Try '{context.command_path} --help'." if context is not None else " Try --help."
     return f"{message}{'' if message.endswith(('.', '?', '!')) else '.'}{got}{help_of}"
 
@@ -202,7 +203,8 @@ def session(*, as_json: bool, debug: bool) -> Iterator[Session]:
 
 def _fail(error: Exception, running: Session, *, as_json: bool, debug: bool) -> NoReturn:
     """Report an error: code 2 where the command or its surroundings are at fault, 1 for a defect."""
-    known = error if isinstance(error, CamtoolError) else failures.described(error) or as_camtool_error(error)
+    own = isinstance(error, CamtoolError)
+    known = failures.too_little_memory(error) or (error if own else failures.described(error) or as_camtool_error(error))
     if known is not None:
         failures.fail(str(known), as_json=as_json, output=running.output)
     text = " ".join(str(error).split())[:600]

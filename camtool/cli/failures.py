@@ -9,31 +9,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NoReturn, TextIO
 
-from camtool.errors import OutputError
+from camtool.errors import OutputError, is_out_of_memory
 
 REFUSED, PIPE_CLOSED, INTERRUPTED = 2, 1, 130
 """Exit codes: the command or its surroundings are at fault; nobody reads the results any more; Control-C."""
 
-_NO_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "failed to map segment",  # a library that is loaded
-    "bad_alloc",
-    "can't start new thread",
-    "insufficient memory",  # OpenCV
-    "unable to allocate",  # numpy
-)
 _MOST_LETTERS = 600
 
 
 def described(error: BaseException) -> str | None:
     """Return what to tell about an error of the surroundings (memory, libraries, files); None for any other error."""
+    too_little = too_little_memory(error)
+    if too_little is not None:
+        return too_little
     for cause in _with_causes(error):
         text = on_one_line(str(cause))[:_MOST_LETTERS]
-        if isinstance(cause, MemoryError) or any(words in text.casefold() for words in _NO_MEMORY):
-            return f"Not enough memory ({text or type(cause).__name__}); try a smaller picture or --batch-size 1, or allow more memory."
         if isinstance(cause, ImportError) and not (cause.name or "").startswith("camtool"):
             name = (cause.name or "").partition(".")[0] or _failing_import(cause)
             return f"Cannot import {f'the library {name!r}' if name else 'a library'}: {text}; try to install it anew."
@@ -44,6 +34,15 @@ def described(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
         return f"Cannot use the file{where}: {error.strerror or error}." if where else f"{type(error).__name__}: {on_one_line(str(error))}."
+    return None
+
+
+def too_little_memory(error: BaseException) -> str | None:
+    """Return what to tell about an error that too little memory has caused, whatever it says itself; None for any other error."""
+    for cause in _with_causes(error):
+        if is_out_of_memory(cause):
+            text = on_one_line(str(cause))[:_MOST_LETTERS] or type(cause).__name__
+            return f"Not enough memory ({text}); try a smaller picture or --batch-size 1, or allow more memory."
     return None
 
 

@@ -39,7 +39,8 @@ def vis(
         typer.Option(
             "--target-layers",
             metavar="PATH…",
-            help="'backbone.layer4[-1]', 'backbone.layer4.2.conv3', or last-norm; several are fused by their mean. Left out: derived.",
+            help="'backbone.layer4[-1]', 'backbone.layer4.2.conv3', with ':input' behind it its input, or last-norm; several are fused by "
+            "their mean. Left out: derived.",
         ),
     ] = None,
     preview_model: Annotated[bool, typer.Option("--preview-model", help="List the layers; IMG may be left out. No map is made.")] = False,
@@ -50,8 +51,8 @@ def vis(
         typer.Option(
             "--method",
             metavar="NAME…",
-            help="One or more methods, in any case; all: every method that fits the network, without wrappers (smooth, integrated); "
-            "dff: concepts. 'camtool methods' lists them.",
+            help="One or more methods, in any case, settings in brackets: 'occlusion(patch=32)'; all: every method that fits the network, "
+            "without wrappers (smooth, integrated); dff: concepts. 'camtool methods' lists them.",
         ),
     ] = None,
     target_category: Annotated[

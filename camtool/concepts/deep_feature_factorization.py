@@ -1,6 +1,7 @@
 """Deep feature factorization: concepts of a layer over a batch of pictures, their maps and class scores."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from camtool.errors import LayerError, MethodError
 from camtool.functional import min_max, to_float32
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.calls import only_call
+from camtool.instrumentation.entrances import entrances
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_calls import Call, LayerCalls, read_call
 from camtool.instrumentation.layer_layouts import LayerLayouts
@@ -107,11 +109,13 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
     """
     model, user_layout, setting = eager(model), build_layout(layout), build_placement(placement)
     check_weights(model)
-    with only_call(model), torch.inference_mode(False), torch.no_grad():
+    with only_call(model), torch.inference_mode(False), torch.no_grad(), ExitStack() as stack:
         arguments = network_inputs(model, inputs, input, input_axes, output=output).detached()
         size = arguments.picture.shape[2:]
         chosen = read_call(model, call)
-        path, module, reason = _layer(model, arguments, target_layer, user_layout, chosen)
+        path, reason = _layer(model, arguments, target_layer, user_layout, chosen)
+        stack.enter_context(entrances(model, [path]))
+        module = find_layer(model, path)[1]
         calls = LayerCalls(model, arguments, _all_scores, chosen, layers=[path])
         layouts = LayerLayouts(model, arguments, user_layout, calls=calls)
         activations, logits = layouts.settled(partial(_activations, model, arguments, path, module, layouts))
@@ -126,14 +130,11 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
     return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason, place)
 
 
-def _layer(
-    model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | None, layout: Layout | None, call: Call
-) -> tuple[str, nn.Module, str]:
+def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | None, layout: Layout | None, call: Call) -> tuple[str, str]:
     if target_layer is not None:
-        return *next(iter(find_layers(model, [target_layer]).items())), "as given"
+        return next(iter(find_layers(model, [target_layer]))), "as given"
     sample = arguments.first_sample()
-    path, reason = probed(model, sample, None, layout, call=call).default_layer()
-    return *find_layer(model, path), reason
+    return probed(model, sample, None, layout, call=call).default_layer()
 
 
 def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Module, layouts: LayerLayouts) -> tuple[Maps, Output]:

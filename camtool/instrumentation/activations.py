@@ -131,18 +131,19 @@ class Capture:
                 continue
             record.shape = tuple(tensor.shape)
             record.index = index
-            record.activations = self._take(tensor)
+            record.activations = self._take(tensor, is_given=any(tensor is given for given in tensors_in(arguments)))
             # Clone: an in-place ReLU downstream would overwrite the captured tensor.
             return replaced(output, tensor, record.activations.clone())
         return None
 
-    def _take(self, tensor: Tensor) -> Tensor:
+    def _take(self, tensor: Tensor, *, is_given: bool) -> Tensor:
         if not self._differentiate:
             return tensor.detach().clone()
         # Grad mode is restored by the no_grad() that __enter__ put on the stack.
         torch.set_grad_enabled(True)
         if tensor.requires_grad:  # downstream of an earlier captured layer
-            return tensor
+            # Of a layer that returns its input, what goes around it has the same tensor, and is not its output.
+            return tensor.clone() if is_given else tensor
         return tensor.detach().clone().requires_grad_()
 
 

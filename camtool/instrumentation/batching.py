@@ -7,6 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from camtool.errors import is_out_of_memory
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 """`progress(description, done, total)`, called between the chunks of long computations."""
 
@@ -34,7 +36,7 @@ def in_chunks(count: int, size: int, run: Callable[[int, int], None], progress: 
         try:
             run(start, stop)
         except RuntimeError as error:
-            if not _is_out_of_memory(error) or stop - start == 1:
+            if not is_out_of_memory(error) or stop - start == 1:
                 raise
             size = (stop - start) // 2
             if torch.cuda.is_available():
@@ -43,11 +45,6 @@ def in_chunks(count: int, size: int, run: Callable[[int, int], None], progress: 
         start = stop
         if progress is not None:
             progress(start, count)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The CPU's allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _free_memory(device: torch.device) -> int:

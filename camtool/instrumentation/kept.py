@@ -16,6 +16,7 @@ from camtool.instrumentation.place import ITEMS, Place
 _DEPTH = 3  # of lists and dicts on a module
 _LENGTH = 1000  # longer ones hold no features
 _TUPLES = 5  # inside each other
+_PARTS_OF_MODULES = frozenset(vars(nn.Module()))  # parameters and hooks, which are no views of an output
 
 
 class Kept:
@@ -40,10 +41,30 @@ class Kept:
         changes.put(self.place, put)
 
 
-def find_kept(module: nn.Module, held: list[Any], arguments: Any = ()) -> list[Kept]:
-    """Return where tensors of a module's output are kept.
+class KeptView:
+    """A view of a tensor of a module's output, such as `output.flatten(2)`, that the module or a part of it keeps."""
 
-    As long as nobody but `held` has a reference to them, which costs nothing to see, they are not. Else the module and its parts are
+    __slots__ = ("_number", "_offset", "_output", "_view", "place")
+
+    def __init__(self, place: Place, number: int, output: Tensor, view: Tensor) -> None:
+        self.place = place
+        self._number = number
+        self._offset = view.storage_offset() - output.storage_offset()
+        self._output = output.shape, output.stride()
+        self._view = view.shape, view.stride()
+
+    def put(self, tensors: Sequence[Tensor], changes: Changes) -> None:
+        """Keep the same view of another output there instead, until the changes are undone."""
+        base = tensors[self._number]
+        if (base.shape, base.stride()) != self._output:
+            base = torch.empty_strided(*self._output, dtype=base.dtype, device=base.device).copy_(base)
+        changes.put(self.place, base.as_strided(*self._view, base.storage_offset() + self._offset))
+
+
+def find_kept(module: nn.Module, held: list[Any], arguments: Any = ()) -> list[Kept | KeptView]:
+    """Return where tensors of a module's output are kept, and where the module and its parts keep views of them.
+
+    As long as nobody but `held` has a reference to them, which costs nothing to see, the tensors are not. Else the module and its parts are
     searched, and if that does not explain all references, whatever refers to the tensors; about 50 ms.
 
     Args:
@@ -52,8 +73,9 @@ def find_kept(module: nn.Module, held: list[Any], arguments: Any = ()) -> list[K
             elsewhere: those who have these may have them from before.
     """
     references = _references(held)
+    views = list(_views_on(module, held[0], arguments))
     if max(references, default=0) <= _FREE:
-        return []
+        return [*views]
     output = held[0]
     numbers = {id(tensor): number for number, tensor in enumerate(tensors_in(output))}
     found = list(_on(module, numbers))
@@ -62,7 +84,7 @@ def find_kept(module: nn.Module, held: list[Any], arguments: Any = ()) -> list[K
     if tensors and sum(references) - _FREE * len(references) > len(found):
         known = {kept.place.name for kept in found}
         found += [kept for kept in _elsewhere(tensors, held, numbers) if kept.place.name not in known]
-    return found
+    return [*found, *views]
 
 
 def _references(held: list[Any]) -> list[int]:
@@ -94,6 +116,57 @@ def _on(module: nn.Module, numbers: dict[int, int]) -> Iterator[Kept]:
         for container, key, value in tensors_on(part):
             if any(id(tensor) in numbers for tensor in tensors_in(value)):
                 yield Kept(Place(container, key), numbers)
+
+
+def _views_on(module: nn.Module, output: Any, arguments: Any) -> Iterator[KeptView]:
+    """Yield where a module and its parts keep views of its output; a view of its arguments says nothing of the output."""
+    given = {_storage(tensor) for tensor in tensors_in(arguments)}
+    outputs = {_storage(tensor): (number, tensor) for number, tensor in enumerate(tensors_in(output)) if _is_dense(tensor)}
+    own = {storage: found for storage, found in outputs.items() if storage and storage not in given}
+    if not own:
+        return
+    for part in module.modules():
+        for place, value in _own_tensors(part):
+            number, tensor = own.get(_storage(value), (0, value))
+            if tensor is not value and _lies_within(value, tensor):
+                yield KeptView(place, number, tensor, value)
+
+
+def _own_tensors(module: nn.Module) -> Iterator[tuple[Place, Tensor]]:
+    """Yield the tensors that a module keeps as attributes, in lists and dicts, without its parameters and hooks."""
+    for name, attribute in list(vars(module).items()):
+        if name in _PARTS_OF_MODULES:
+            continue
+        if isinstance(attribute, Tensor):
+            yield Place(vars(module), name), attribute
+        elif isinstance(attribute, (list, dict)) and 0 < len(attribute) <= _LENGTH:
+            for container, key, value in _tensors_within(attribute, _DEPTH - 1):
+                if isinstance(value, Tensor):
+                    yield Place(container, key), value
+
+
+def _storage(tensor: Tensor) -> int:
+    """Return the address of the tensor's memory; 0 without any of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # sparse, or wrapped by vmap
+        return 0
+
+
+def _extent(tensor: Tensor) -> int:
+    """Return the number of elements from the first to the last in memory."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return bool(tensor.layout == torch.strided and 0 not in tensor.shape and _extent(tensor) == tensor.numel())
+
+
+def _lies_within(view: Tensor, output: Tensor) -> bool:
+    """Return whether the output holds all elements of a view of the same memory; that of which the output is a part has others, too."""
+    start = view.storage_offset() - output.storage_offset()
+    same = view.dtype == output.dtype and 0 not in view.shape
+    return bool(same and start >= 0 and start + _extent(view) <= output.numel())
 
 
 def _elsewhere(tensors: list[Tensor], held: list[Any], numbers: dict[int, int]) -> Iterator[Kept]:

@@ -11,13 +11,17 @@ from torch import nn
 from camtool.errors import LayerError, closest
 from camtool.instrumentation.module_state import is_scripted
 
-_STEP = re.compile(r"\[(-?\d+)\]|(?:^|\.)([^.\[\]]+)")
+ENTRANCE = ":input"
+"""Behind a layer's path: the layer's input; see `entrances`."""
+_STEP = re.compile(r"\[(-?\d+)\]|(?:^|\.)([^.\[\]:]+)|:input$")
 
 
 def find_layer(model: nn.Module, path: str) -> tuple[str, nn.Module]:
     """Return the canonical path and the module at `path`.
 
-    `layer4[-1].conv3`, `layer4.2.conv3` and `layer4[2].conv3` name the same layer of a ResNet-50; the last is canonical.
+    `layer4[-1].conv3`, `layer4.2.conv3` and `layer4[2].conv3` name the same layer of a ResNet-50; the last is canonical. With ":input"
+    behind it a path names a layer's input, an nn.Sequential's as that of its first part; the module is the layer, inside of `entrances`
+    its part that the input passes through.
 
     Raises:
         LayerError: if the path cannot be parsed, or names no module; the message has the nearest names.
@@ -29,6 +33,9 @@ def find_layer(model: nn.Module, path: str) -> tuple[str, nn.Module]:
         >>> find_layer(model, "[-1].0")
         ('[1][0]', ReLU())
     """
+    if path.endswith(ENTRANCE):
+        canonical, module = _first_part(*find_layer(model, path.removesuffix(ENTRANCE)))
+        return canonical + ENTRANCE, module._modules.get(ENTRANCE) or module
     module, canonical, end = model, "", 0
     for step in _STEP.finditer(path):
         if step.start() != end:
@@ -105,7 +112,16 @@ def enclosing(path: str) -> list[str]:
     return [path[: step.end()] for step in _STEP.finditer(path)]
 
 
+def _first_part(path: str, module: nn.Module) -> tuple[str, nn.Module]:
+    while isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module):
+        name, module = next((name, part) for name, part in module._modules.items() if part is not None)
+        path = _join(path, name)
+    return path, module
+
+
 def _join(prefix: str, child: str) -> str:
+    if child == ENTRANCE:
+        return prefix + child
     if child.isdigit():
         return f"{prefix}[{child}]"
     return f"{prefix}.{child}" if prefix else child

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from camtool.errors import CamtoolError
 from camtool.instrumentation.calls import Changes
-from camtool.instrumentation.copies import beside_different, check_copies, first_agrees
+from camtool.instrumentation.copies import beside_different, check_copies, copies_agree
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.interception import Change, changed_output
-from camtool.instrumentation.kept import Kept, find_kept
+from camtool.instrumentation.kept import Kept, KeptView, find_kept
 from camtool.instrumentation.module_state import is_compiled, is_scripted
 from camtool.instrumentation.nested import mapped, tensors_in
 from camtool.targets import scores_in
@@ -68,7 +68,7 @@ class Recording:
         self.call = call
         self.answers: list[_Answer] = []
         """Outputs of the outermost calls, in order; the last is that of the layer's call."""
-        self._kept: list[Kept] = []
+        self._kept: list[Kept | KeptView] = []
         self.failure_reason = ""
         """Why the recording cannot be replayed; "" if it can."""
         # Modules that contain the layer had not finished before it; their Python code must run.
@@ -95,6 +95,8 @@ class Recording:
             held = [forward(*arguments, **keywords)]
             if module is self.layer and not self.complete:
                 self._kept = find_kept(module, held, (arguments, keywords))
+                if any(isinstance(kept, KeptView) for kept in self._kept):
+                    self.failure_reason = "the layer keeps a view of its output, which is of another batch"
             remember(module, (arguments, keywords), held[0])
             return held[0]
 
@@ -234,11 +236,14 @@ class Replay:
         """
         beside = beside_different(self.activations, axis=self._batch_axis, batch=self._batch)
         count, failure = beside.shape[self._batch_axis], ""
+
+        def copies(numbers: list[int]) -> Tensor:
+            return beside.index_select(self._batch_axis, torch.tensor(numbers, device=beside.device))
+
         for self._mode in _MODES:
             try:
                 with torch.no_grad():
-                    output = self._tail(0, beside.clone())
-                agrees = first_agrees(output, count, self._expected)
+                    agrees = copies_agree(lambda numbers: self._tail(0, copies(numbers)), count, self._expected)
             except Exception as error:  # noqa: BLE001 - networks raise anything on unexpected input
                 failure = " ".join(str(error).split())[:200]
                 continue
@@ -246,7 +251,7 @@ class Replay:
                 self.status = REPLAYED
                 return
             failure = "its output differs for the same activations"
-        check_copies(self._recording.model, self._inputs, self._expected, lambda: self.whole(0, beside.clone()), count)
+        check_copies(self._recording.model, self._inputs, self._expected, lambda numbers: self.whole(0, copies(numbers)), count)
         self.status = f"full forward passes: {failure}"
 
     def _tail(self, sample: int, activations: Tensor) -> Any:

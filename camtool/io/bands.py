@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from camtool.errors import ImageError, times, warn
-from camtool.io.pillow import Reading, check_bytes, check_frame, check_size, opened
+from camtool.io.pillow import Reading, check_bytes, check_frame, check_size, decode, opened
 from camtool.io.tiff import STARTS, pages
 
 Bands: TypeAlias = Float32[np.ndarray, "h w c"]
@@ -179,7 +179,7 @@ def _of_pillow(file: Path | io.BytesIO, name: str, reading: Reading) -> np.ndarr
             if ";16" in str(getattr(image, "tile", "")) and len(image.getbands()) > 1:  # of which Pillow keeps the upper 8
                 raise ImageError(f"Picture '{name}' is colour of 16 bits, of which 8 are read; expected it as TIFF or .npy.")
             image.seek(reading.frame or 0)
-            image.load()
+            decode(image)
             upright = ImageOps.exif_transpose(image)
             values = np.asarray(upright.convert("RGBA" if "transparency" in upright.info else "RGB") if upright.mode == "P" else upright)
     except UnidentifiedImageError as error:

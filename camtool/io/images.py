@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from camtool.errors import ImageError, OutputError, closest, warn
 from camtool.io.bands import all_bands, several_frames
 from camtool.io.pages import PAGES
-from camtool.io.pillow import READ, Reading, bytes_to_decode, check_bytes, check_frame, check_size, opened, reduction
+from camtool.io.pillow import READ, Reading, bytes_to_decode, check_bytes, check_frame, check_size, decode, opened, reduction
 
 DEFAULT = Reading()
 
@@ -108,7 +108,7 @@ def _decoded(file: Path | io.BytesIO, path: str, reading: Reading) -> Picture:
         picture = _of_bands(values, path, reading)
         size = picture.shape[1], picture.shape[0]
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageError(f"Picture '{path}' cannot be read; the file is truncated or damaged: {error}.") from error
+        raise ImageError(f"Picture '{path}' cannot be read; the file is truncated or damaged: {str(error).rstrip('.')}.") from error
     except MemoryError as error:
         raise ImageError(f"Picture '{path}' does not fit into memory; resize the file first.") from error
     for remark in remarks:
@@ -153,7 +153,7 @@ def _read(file: Path | io.BytesIO, path: str, reading: Reading, remarks: list[st
         halved = ";16" in str(getattr(image, "tile", "")) and len(image.getbands()) > 1
         if halved and reading.value_range is not None:
             raise ImageError(f"Picture '{path}' is colour of 16 bits, of which 8 are read; value_range takes 8 bits, or 16 bits in grey.")
-        image.load()
+        decode(image)
         if reading.value_range is None:
             remarks += _darkness(image, path, halved=halved)
         if image.format == "TIFF" and "A" in image.getbands():

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def opened(file: Path | io.BytesIO, name: str, reading: Reading) -> Iterator[tup
         with file.open("rb") as content:
             if content.read(12)[8:] == b"WEBP":
                 check_bytes(name, None, file.stat().st_size)
-    with _open(file) as image:
+    with open_of_any_size(file) as image:
         check_size(name, *image.size, reading.max_pixels)
         whole = image.size
         factor = reduction(image)
@@ -104,17 +104,38 @@ def opened(file: Path | io.BytesIO, name: str, reading: Reading) -> Iterator[tup
         yield image, whole
 
 
-def _open(file: Path | io.BytesIO) -> Image.Image:
-    # Pillow refuses 179 megapixels and more itself; sizes are checked here. It asks its global limit only while opening.
-    # What it logs of a file of many bands is said in words elsewhere.
+def open_of_any_size(file: Path | io.BytesIO) -> Image.Image:
+    """Return the image of a file, not decoded: its size is to be checked before `decode`.
+
+    Raises:
+        PIL.UnidentifiedImageError: if it is of no format in READ.
+    """
+    # What Pillow logs of a file of many bands is said in words elsewhere.
     logger = logging.getLogger("PIL.TiffImagePlugin")
-    with _limit:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    with _without_limit():
         disabled, logger.disabled = logger.disabled, True
         try:
             return Image.open(file, formats=READ)
         finally:
-            Image.MAX_IMAGE_PIXELS, logger.disabled = before, disabled
+            logger.disabled = disabled
+
+
+@contextmanager
+def _without_limit() -> Iterator[None]:
+    # Pillow refuses 179 megapixels and more itself; sizes are checked here.
+    with _limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def decode(image: Image.Image) -> None:
+    """Decode an image whose size was checked."""
+    # Of TIFF, Pillow asks its limit once more here. That is a global, so that others wait: only for as large a picture.
+    with _without_limit() if image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0) else nullcontext():
+        image.load()
 
 
 def reduction(image: Image.Image) -> int:

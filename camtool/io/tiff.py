@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import numpy as np
-from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from camtool.errors import ImageError
+from camtool.io.pillow import decode, open_of_any_size
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a TIFF file: classic and BigTIFF, of both byte orders."""
@@ -159,7 +159,8 @@ def _unpacked(content: bytes, compression: int, rows: int, row_bytes: int) -> np
     }  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(fields.items()))
     alone = struct.pack("<2sHIH", b"II", 42, 8, len(fields)) + entries + struct.pack("<I", 0) + content
-    with Image.open(io.BytesIO(alone), formats=["TIFF"]) as image:
+    with open_of_any_size(io.BytesIO(alone)) as image:
+        decode(image)
         return np.array(image)
 
 

@@ -1,21 +1,20 @@
 """Layouts from names and config dicts, and the layout that fits a tensor's shape."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from camtool.errors import ConfigError, LayoutError, times
+from camtool.errors import LayoutError, times
 from camtool.layouts._base import Layout, describe
 from camtool.layouts.channels import ChannelsFirst, ChannelsLast
 from camtool.layouts.rearranged import Rearranged
 from camtool.layouts.tokens import Tokens
-from camtool.registry import LAYOUTS, build
+from camtool.registry import LAYOUTS, build, read_spec
 
 LayoutSpec: TypeAlias = str | Mapping[str, Any] | Layout | Callable[[Tensor], Tensor] | None
 
-_CALL = re.compile(r"(\w+)\s*\((.*)\)\s*", re.DOTALL)
+EXAMPLE = "Tokens(grid=14x14,front=1)"
 
 
 def build_layout(spec: LayoutSpec) -> Layout | None:
@@ -39,29 +38,7 @@ def build_layout(spec: LayoutSpec) -> Layout | None:
         return None
     if callable(spec) and not isinstance(spec, Layout):
         return Rearranged(spec)
-    return build(LAYOUTS, _parsed(spec) if isinstance(spec, str) else spec, base=Layout)
-
-
-def _parsed(text: str) -> str | dict[str, Any]:
-    """Return a name, or the config dict of a text such as "Tokens(grid=14x14, front=1)"; nothing of it is evaluated."""
-    if "(" not in text:
-        return text
-    call = _CALL.fullmatch(text.strip())
-    settings: dict[str, Any] = {}
-    for part in call[2].split(",") if call else []:
-        key, equals, value = part.partition("=")
-        settings[key.strip()] = _value(value.strip()) if equals else None
-    if call is None or any(value is None for value in settings.values()):
-        raise ConfigError(f"Cannot read the layout '{text}'; expected a name with settings, such as 'Tokens(grid=14x14,front=1)'.")
-    return {"type": call[1], **settings}
-
-
-def _value(text: str) -> int | tuple[int, ...] | str | None:
-    numbers = text.split("x")
-    if all(number.strip().lstrip("-").isdecimal() for number in numbers):
-        values = tuple(int(number) for number in numbers)
-        return values if len(values) > 1 else values[0]
-    return text.strip("'\"") or None
+    return build(LAYOUTS, read_spec(spec, "layout", EXAMPLE) if isinstance(spec, str) else spec, base=Layout)
 
 
 def fit_layout(

@@ -79,8 +79,9 @@ class Evidence:
     activations: Maps
     gradients: Maps | None
     """Gradients of the target's score with respect to the activations; None unless the method needs them."""
-    class_weights: Callable[[], Float[Tensor, "n c"]]
-    """Returns the final linear layer's weights for the target; MethodError if the head is not global average pooling + linear."""
+    class_weights: Callable[..., Float[Tensor, "n c"]]
+    """Returns the final linear layer's weights for the target; MethodError if the head is not global average pooling + linear. With the
+    path of a linear layer as argument, that layer's."""
     curvature: Maps | None = None
     """The score's Hessian with respect to the activations, times the activations; None unless the method needs it."""
     model_queries: ModelQueries | None = None

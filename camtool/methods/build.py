@@ -7,7 +7,9 @@ from camtool.errors import MethodError
 from camtool.methods._base import LAYERS, BaseMethod
 from camtool.methods.input._base import InputMethod
 from camtool.methods.wrapper._base import Wrapper
-from camtool.registry import METHODS, build, find, names
+from camtool.registry import METHODS, build, find, names, read_spec
+
+EXAMPLE = "occlusion(patch=32,stride=16)"
 
 
 def method_names() -> list[str]:
@@ -24,6 +26,8 @@ def method_names() -> list[str]:
 def find_method(name: str) -> type[BaseMethod]:
     """Return the class of a method name in any spelling: `gradcam++`, `GradCAMPlusPlus`; of `smooth:layercam` the wrapper's.
 
+    Settings in the name ("occlusion(patch=32)") are not looked at.
+
     Raises:
         MethodError: if there is none, or the outer of two is not a wrapper; the message has the nearest names and all of them.
 
@@ -32,8 +36,8 @@ def find_method(name: str) -> type[BaseMethod]:
         >>> find_method("Grad-CAM++").__name__, find_method("smooth:layercam").__name__
         ('GradCAMPlusPlus', 'Smooth')
     """
-    outer, colon, inner = name.partition(":")
-    method_class: type[BaseMethod] = find(METHODS, outer, error=MethodError)
+    outer, colon, inner = _split(name)
+    method_class: type[BaseMethod] = find(METHODS, outer["type"], error=MethodError)
     if colon and not issubclass(method_class, Wrapper):
         wrappers = sorted(registered.name for registered in METHODS.module_dict.values() if issubclass(registered, Wrapper))
         raise MethodError(f"'{name}': '{method_class.name}' cannot wrap another method; these can: {', '.join(wrappers)}.")
@@ -45,22 +49,27 @@ def find_method(name: str) -> type[BaseMethod]:
 
 
 def spec_of(name: str) -> dict[str, Any]:
-    """Return the config dict of a method name.
+    """Return the config dict of a method's name, with settings in brackets or without.
 
     Example:
         >>> from camtool.methods import spec_of
-        >>> spec_of("smooth:layercam")
-        {'type': 'smooth', 'method': {'type': 'layercam'}}
+        >>> spec_of("smooth(samples=50):layercam")
+        {'type': 'smooth', 'samples': 50, 'method': {'type': 'layercam'}}
+        >>> spec_of("occlusion(patch=32x16,baseline=gaussian)")
+        {'type': 'occlusion', 'patch': (32, 16), 'baseline': 'gaussian'}
     """
-    outer, colon, inner = name.partition(":")
+    outer, colon, inner = _split(name)
     find_method(name)
-    return {"type": outer, "method": spec_of(inner)} if colon else {"type": outer}
+    if colon and "method" in outer:
+        raise MethodError(f"'{name}': the method to wrap is named twice.")
+    return {**outer, "method": spec_of(inner)} if colon else outer
 
 
 def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
     """Return the method that a name or a config dict describes.
 
-    `dict(type='FEM', k=2.0)`; a wrapped method as `smooth:layercam` or `dict(type='Smooth', method='layercam', samples=50)`.
+    `dict(type='FEM', k=2.0)` or "fem(k=2.0)"; a wrapped method as `smooth(samples=50):layercam` or
+    `dict(type='Smooth', method='layercam', samples=50)`.
 
     Raises:
         MethodError: if the type is unknown, a keyword is not one of its hyper-parameters, or it cannot wrap the inner method.
@@ -77,13 +86,24 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
         return build(METHODS, spec, base=BaseMethod, error=MethodError)
     settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     if "type" in settings:
-        named = spec_of(str(settings["type"]))
-        if "method" in named and "method" in settings:
-            raise MethodError(f"{spec!r}: the method to wrap is named twice.")
+        named = spec_of(str(settings.pop("type")))
+        twice = named.keys() & settings.keys()
+        if twice:
+            what = "the method to wrap is named" if "method" in twice else f"'{min(twice)}' is given"
+            raise MethodError(f"{spec!r}: {what} twice.")
         settings |= named
         if issubclass(find_method(settings["type"]), Wrapper) and settings.get("method") is not None:
             settings["method"] = build_method(settings["method"])
     return build(METHODS, settings, error=MethodError)
+
+
+def _split(name: str) -> tuple[dict[str, Any], str, str]:
+    """Return the config dict of the part before the first colon outside of brackets, the colon if there is one, and what is behind."""
+    outer, colon, inner = name.partition(":")
+    while outer.count("(") > outer.count(")") and colon:
+        more, colon, inner = inner.partition(":")
+        outer = f"{outer}:{more}"
+    return read_spec(outer, "method", EXAMPLE, error=MethodError) if "(" in outer or ")" in outer else {"type": outer}, colon, inner
 
 
 def as_specs(specs: Any) -> list[Any]:

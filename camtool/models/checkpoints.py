@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camtool.errors import CheckpointError, warn
+from camtool.errors import CheckpointError, is_out_of_memory, warn
 from camtool.models.filling import KeyCounts, load_into
 from camtool.models.hub import locate
 from camtool.models.key_matching import Match, best_fit, containers_of, find_weights, usual_first
@@ -115,6 +115,8 @@ def _load(path: Path, address: str) -> Any:
         except PermissionError as error:
             raise CheckpointError(f"Cannot read checkpoint '{address}': {error.strerror or error}.") from error
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             # Truncated and foreign files raise many kinds of exceptions, none of which names the file.
             raise CheckpointError(
                 f"Checkpoint '{address}' is damaged, truncated, or not a PyTorch file ({type(error).__name__}); "

@@ -60,7 +60,7 @@ def rows_of_batch(explainer: Explainer, selection: TargetSelection, batch: Seque
 
 
 def _of_answer(loaded: Loaded, answer: SelectionResult, explainer: Explainer) -> Iterator[Row]:
-    predicted = answer.ranking[0] if answer.ranking else None
+    predicted = answer.ranking[0] if answer.ranking and answer.scale != "value" else None  # numbers of a regression are no classes
     remarks = " ".join(dict.fromkeys(loaded.prepared.warnings)) if loaded.prepared is not None else ""
     seen: set[Any] = set()
     for k, target in enumerate(answer.targets):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camtool import CAM
 from camtool.errors import CamtoolError, LayerError, LayoutError, MethodError, TargetError
-from camtool.instrumentation.copies import beside_different
+from camtool.instrumentation.copies import beside_different, copies_agree
 from camtool.instrumentation.network_inputs import network_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
@@ -39,12 +39,26 @@ class Attending(Coupled):
         return self.fc((features + features.mean(0, keepdim=True)).mean((2, 3)))
 
 
+class OverMaximum(Coupled):
+    """Divides by the batch's largest value, which leaves the sample that has it as it is."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.middle(self.layer(image).relu())
+        return self.fc((features / features.abs().amax()).relu().mean((2, 3)))
+
+
+class AboveMinimum(Coupled):
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.middle(self.layer(image).relu())
+        return self.fc((features - features.amin()).mean((2, 3)))
+
+
 def pictures(count: int) -> Tensor:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("make", [Coupled, Attending])
+@pytest.mark.parametrize("make", [Coupled, Attending, OverMaximum, AboveMinimum])
 @pytest.mark.parametrize("name", OF_COPIES)
 def test_a_network_whose_samples_see_one_another_is_refused_by_methods_of_copies(name: str, make: type[nn.Module], count: int) -> None:
     with pytest.raises(MethodError, match=r"samples of a batch one by one.*try per_sample"):
@@ -56,6 +70,39 @@ def test_methods_of_one_pass_explain_such_a_network_but_not_with_copies_of_the_i
     assert CAM(model, "layer", ["gradcam", "eigencam"])(pictures(2), 1)["gradcam"].maps.shape == (2, 16, 16)
     with pytest.raises(MethodError, match="without aug_smooth"):
         CAM(model, "layer", "gradcam", aug_smooth=True)(pictures(1), 1)
+
+
+class Graph(Coupled):
+    """The second input says how much of each sample every other one gets: it belongs to no sample."""
+
+    def forward(self, image: Tensor, shares: Tensor) -> Tensor:
+        return self.fc(shares @ self.layer(image).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", OF_COPIES)
+def test_a_network_that_takes_no_other_number_of_samples_is_refused_in_words(name: str) -> None:
+    inputs = pictures(3), torch.rand(3, 3, generator=torch.Generator().manual_seed(2))
+    with pytest.raises(MethodError, match=r"the network raises RuntimeError \(mat1 and mat2 .*try per_sample"):
+        CAM(Graph().eval(), "layer", name, input=0)(inputs, 1)
+
+
+def test_a_sample_and_a_different_one_are_asked() -> None:
+    alone = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+
+    def run(numbers: list[int]) -> Tensor:
+        return alone[numbers]
+
+    def maximal(numbers: list[int]) -> Tensor:
+        return run(numbers) - run(numbers).amax()
+
+    assert copies_agree(run, 2, alone[:1])
+    assert not copies_agree(run, 2, alone[:1] + 0.01)
+    alone = alone.flip(0)
+    assert not copies_agree(maximal, 2, maximal([0])), "the first has the maximum, the other one changes"
+    assert copies_agree(maximal, 2, maximal([0]), both=False)
+    alone[1] = torch.nan
+    assert copies_agree(run, 2, alone[:1]), "a different one without scores among its like, too"
+    assert not copies_agree(maximal, 2, run([0]))
 
 
 class Random(Coupled):

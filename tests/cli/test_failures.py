@@ -10,6 +10,7 @@ import pytest
 
 from camtool import __version__
 from camtool.cli import failures
+from camtool.errors import CamtoolError
 from tests.cli.fixtures import CAT, LITE0, ROOT, Run
 
 COMMAND = f'"{sys.executable}" -m camtool'
@@ -83,6 +84,32 @@ def test_too_little_memory_is_said_in_one_line(tmp_path: Path) -> None:
     assert "Not enough memory" in json.loads(finished.stdout)["error"]
 
 
+@pytest.mark.parametrize("where", ["build", "forward", "read"])
+def test_too_little_memory_is_said_wherever_it_ends(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    raising = "raise RuntimeError('[enforce fail] DefaultCPUAllocator: cannot allocate memory')"
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Conv2d):\n"
+        f"    def __init__(self):\n        super().__init__(3, 4, 3)\n        {raising if where == 'build' else 'pass'}\n"
+        f"    def forward(self, x):\n        {raising if where == 'forward' else 'return super().forward(x).mean((2, 3))'}\n"
+    )
+    (tmp_path / "own.py").write_text(
+        "model = dict(type='camtool.TorchModel', factory='net.py:Net', preprocess=dict(crop=32, mean=0, std=1))\n"
+    )
+    (tmp_path / "weights.pth").write_bytes(b"any")
+
+    def failing(*arguments: object, **options: object) -> None:
+        raise RuntimeError("unable to mmap 49 bytes from file <weights.pth>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr("torch.load", failing)
+
+    finished = run("vis", CAT, "own.py", *(["weights.pth"] if where == "read" else ["--random-weights"]), "--json")
+
+    assert finished.exit_code == 2
+    _is_one_line(finished.stderr, "Not enough memory")
+    assert "damaged" not in finished.stderr
+
+
 @pytest.mark.parametrize(
     ("library", "content"),
     [
@@ -112,6 +139,8 @@ def test_a_library_that_does_not_load_is_named(tmp_path: Path, library: str, con
         (PermissionError(13, "Permission denied", "a.npz"), "Cannot use the file 'a.npz': Permission denied"),
         (ImportError("cannot import name 'x' from 'camtool.io'", name="camtool.io"), None),
         (ZeroDivisionError("planted"), None),
+        (FileNotFoundError(2, "No such file", "out of memory.jpg"), "Cannot use the file 'out of memory.jpg': No such file"),
+        (CamtoolError("No picture 'out of memory.jpg'"), None),
     ],
 )
 def test_what_the_surroundings_are_to_blame_for(error: Exception, said: str | None) -> None:
@@ -158,6 +187,10 @@ def test_a_command_line_that_cannot_be_parsed_is_one_line_and_one_object(run: Ru
     assert set(json.loads(as_json.stdout)) == {"error"}
     _is_one_line(as_json.stderr, said)
     assert json.loads(as_json.stdout)["error"] == as_json.stderr.removeprefix("Error: ").rstrip("\n")
+
+
+def test_what_stands_behind_an_option_that_does_not_exist_is_not_called_its_value(run: Run) -> None:
+    assert "Got" not in run("cache", "--nix", "--json").stderr
 
 
 def test_control_c_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tests.cli.fixtures import CAT, LITE0, Run
 
 
@@ -19,6 +21,30 @@ def test_the_seed_reaches_the_noise_of_the_outer_method(run: Run) -> None:
     inside = {"type": "smooth", "method": {"type": "randomcam", "seed": 7}, "seed": 7}
     assert _with_seed(spec_of("integrated:smooth"), 7) == {"type": "integrated", "method": {"type": "smooth", "seed": 7}}
     assert _with_seed(spec_of("smooth:randomcam"), 7) == inside
+
+
+def test_a_methods_settings_stand_behind_its_name(run: Run, tmp_path: Path) -> None:
+    patch = "occlusion(patch=112,stride=112,baseline=gaussian)"
+    run("vis", CAT, LITE0, "--method", patch, "--target-category", "282", "-o", "by_name.jpg", "--save-raw", "by_name.npz")
+    options = ("cam.method.type=occlusion", "cam.method.patch=112", "cam.method.stride=112", "cam.method.baseline=gaussian")
+    run("vis", CAT, LITE0, "--cfg-options", *options, "--target-category", "282", "-o", "by_key.jpg", "--save-raw", "by_key.npz")
+
+    with np.load(tmp_path / "by_name.npz") as by_name, np.load(tmp_path / "by_key.npz") as by_key:
+        key = next(name for name in by_name.files if name.startswith("raw"))
+        assert by_name[key].shape[-2:] == (224, 224)
+        assert len(np.unique(by_name[key].round(5))) == 4  # a value for each of the four patches
+        np.testing.assert_array_equal(by_name[key], by_key[key])
+
+    refused = run("vis", CAT, LITE0, "--method", "occlusion(patch=500)")
+    assert refused.exit_code == 2
+    assert "expected a patch from 1 to (224, 224) for an input of (224, 224), got (500, 500)" in refused.stderr
+
+
+def test_a_seed_of_a_methods_own_is_kept(run: Run) -> None:
+    from camtool.apis.settings import _seeded
+
+    assert _seeded("smooth(seed=3):randomcam", 7) == {"type": "smooth", "seed": 3, "method": {"type": "randomcam", "seed": 7}}
+    assert _seeded("smooth(method=randomcam)", 7) == {"type": "smooth", "seed": 7, "method": {"type": "randomcam", "seed": 7}}
 
 
 def test_a_misspelt_inner_method_is_found_before_anything_is_built(run: Run) -> None:

@@ -53,6 +53,14 @@ def _in_a_buffer(layer: Any, output: Tensor) -> None:
     layer.buffer = output
 
 
+def _as_a_view(layer: Any, output: Tensor) -> None:
+    layer.kept = output.transpose(2, 3)
+
+
+def _as_views_of_parts(layer: Any, output: Tensor) -> None:
+    layer.listed[:] = output.chunk(2, dim=1)
+
+
 def _nowhere(layer: Any, output: Tensor) -> None: ...
 
 
@@ -77,6 +85,8 @@ KEPT: dict[str, tuple[Callable[..., None], Callable[[Any], Tensor]]] = {
     "a list": (_in_a_list, lambda net: net.layer.listed[1]),
     "a tuple": (_in_a_tuple, lambda net: net.layer.kept[1]),
     "a buffer": (_in_a_buffer, lambda net: net.layer.buffer),
+    "a view": (_as_a_view, lambda net: net.layer.kept.transpose(2, 3)),
+    "views of parts": (_as_views_of_parts, lambda net: torch.cat(list(net.layer.listed), dim=1)),
 }
 HOOKED = ["hook", "prepended hook", "hook that changes", "global hook", "wrapped forward"]
 ELSEWHERE = [
@@ -226,8 +236,9 @@ def test_gradients_reach_the_layer_through_whatever_keeps_its_output(kind: str) 
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("kind", [*KEPT, *HOOKED, *ELSEWHERE])
 def test_altered_activations_are_what_is_kept(kind: str, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if whole:
+    if whole or "view" in kind:  # which is not replayed
         monkeypatch.setattr("camtool.attribution.computation.warn", lambda _: None)  # that it takes longer
+    if whole:
         monkeypatch.setattr(Replay, "_try", lambda self: setattr(self, "status", "full forward passes: as asked"))
     with network(kind) as net:
         pictures = torch.randn(1, 3, 16, 16)
@@ -250,13 +261,36 @@ def test_what_is_kept_afterwards_is_the_networks_own(kind: str) -> None:
     with network(kind) as net:
         pictures = torch.randn(1, 3, 16, 16)
         hooks, forward = dict(net.layer._forward_hooks), vars(net.layer).get("forward")
-        CAM(net, "layer", ["hirescam", "ablationcam"])(pictures, targets=1)
+        # Where a view is kept, whole passes leave that of their last copies.
+        CAM(net, "layer", ["hirescam"] if "view" in kind else ["hirescam", "ablationcam"])(pictures, targets=1)
         kept = net.skip(net)
 
         assert not kept.requires_grad
         assert kept.shape == (1, 8, 16, 16)
         assert vars(net.layer).get("forward") is forward
         assert dict(net.layer._forward_hooks) == hooks
+
+
+class Beside(nn.Module):
+    """Keeps what shares its output's memory, but is more than it, or its input's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = self.given = torch.empty(0)
+        self.weight = nn.Parameter(torch.ones(1, 3, 2))
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self.whole, self.given = tokens * 2, tokens
+        return self.whole[1:], tokens.transpose(1, 2), self.weight.transpose(1, 2)
+
+
+def test_what_only_shares_memory_with_an_output_is_left_alone() -> None:
+    module, tokens = Beside(), torch.randn(2, 3, 4)
+    with torch.no_grad(), changed_output(module, lambda *call: tuple(torch.zeros_like(tensor) for tensor in call[-1])):
+        module(tokens)
+        assert torch.equal(module.whole, tokens * 2)
+        assert module.given is tokens
+        assert module.weight.sum() == 6
 
 
 def test_a_change_ends_with_its_block_also_after_an_exception() -> None:

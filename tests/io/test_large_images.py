@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 from camtool.errors import CamtoolWarning
 from camtool.io import images, pillow
+from camtool.io.bands import read_bands
 from camtool.io.images import read_picture
 from tests.datasets.synthetic.signals import STORED, scene
 
@@ -82,6 +83,17 @@ def test_pillows_own_limit_is_left_as_it_was(tmp_path: Path) -> None:
     read_picture(tmp_path / "scene.png")
     assert before is not None
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp", "tif", "deflate.tif", "tiled.tif"])
+def test_a_picture_above_pillows_own_limit_is_read_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow refuses twice as many; the scene has 6144
+    path = tmp_path / f"scene.{suffix}"
+    options = {"deflate.tif": {"compression": "tiff_adobe_deflate"}, "tiled.tif": {"tiffinfo": {322: 96, 323: 64}}}.get(suffix, {})
+    Image.fromarray(scene()).save(path, **options)
+    assert read_picture(path).shape == (64, 96, 3)
+    assert read_bands([path], "scene", pillow.Reading(channels=(0,))).shape == (64, 96, 1)
+    assert Image.MAX_IMAGE_PIXELS == 2000
 
 
 def png(width: int, height: int, colour: tuple[int, int, int]) -> bytes:

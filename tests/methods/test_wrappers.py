@@ -8,6 +8,7 @@ from camtool import CAM
 from camtool.errors import MethodError
 from camtool.methods import BaseMethod, GradCAM, Integrated, LayerCAM, Needs, Smooth, build_method, build_methods, find_method, spec_of
 from camtool.methods._noise import Noise
+from camtool.methods.build import _settings
 from camtool.registry import METHODS
 from tests.networks import autograd_evidence, images, small_net
 
@@ -60,6 +61,48 @@ def test_a_config_names_the_method_inside_by_name_or_dict_or_object() -> None:
 def test_what_cannot_be_is_said(given: str | dict[str, object], words: str) -> None:
     with pytest.raises(MethodError, match=words):
         build_method(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("occlusion(patch=32x16, stride=8)", {"type": "occlusion", "patch": (32, 16), "stride": 8}),
+        ("Occlusion( baseline = -0.5 )", {"type": "occlusion", "baseline": -0.5}),
+        ("occlusion(patch=none,baseline='mean_image')", {"type": "occlusion", "baseline": "mean_image"}),
+        ("fem(k=1e-1)", {"type": "FEM", "k": 0.1}),
+        ("grad-cam()", {"type": "gradcam"}),
+        ("smooth(samples=5,seed=3):fem(k=1.5)", {"type": "Smooth", "samples": 5, "seed": 3, "method": {"type": "FEM", "k": 1.5}}),
+        ("smooth(method=layercam)", {"type": "Smooth", "method": "layercam"}),
+        ("finer(weighted=False, references=1x2)", {"type": "Finer", "weighted": False, "references": (1, 2)}),
+    ],
+)
+def test_a_name_with_settings_is_the_config_dict(text: str, settings: dict[str, object]) -> None:
+    built, expected = build_method(text), build_method(settings)
+    assert type(built) is type(expected)
+    assert (built.name, _settings(built)) == (expected.name, _settings(expected))
+    assert find_method(text) is type(built)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("occlusion(patch=32", r"Cannot read the method 'occlusion\(patch=32'; expected a name with settings, such as 'occlusion\(patch="),
+        ("occlusion(32)", r"Cannot read the method 'occlusion\(32\)'"),
+        ("occlusion(patch=)", "Cannot read the method"),
+        ("occlusion(patch=3,patch=4)", "Cannot read the method"),
+        ("occlusion)", "Cannot read the method"),
+        ("(patch=3)", "Cannot read the method"),
+        ("occlusion(patsch=3)", "has no setting 'patsch'; closest: 'patch'"),
+        ("smooth(samples=5):", "expected a method behind the colon"),
+        ("smooth(method=fem):gradcam", "named twice"),
+        ("occlusion(patch=3):gradcam", "cannot wrap another method"),
+        ("occlusion(patch=__import__('os'))", "Cannot read the method"),
+    ],
+)
+def test_a_name_with_settings_that_cannot_be_read_is_one_line(text: str, words: str) -> None:
+    with pytest.raises(MethodError, match=words) as caught:
+        build_method(text)
+    assert "\n" not in str(caught.value)
 
 
 def test_find_method_gives_the_outer_of_two() -> None:

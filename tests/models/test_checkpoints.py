@@ -169,6 +169,19 @@ def test_a_truncated_checkpoint_is_refused(saved: Save, settings: dict, share: f
         read_checkpoint(str(path))
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("unable to mmap 49 bytes: Cannot allocate memory (12)")])
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(*arguments: object, **options: object) -> None:
+        raise error
+
+    torch.save({}, tmp_path / "checkpoint.pth")
+    monkeypatch.setattr(torch, "load", failing)
+    with pytest.raises(type(error)):
+        read_checkpoint(str(tmp_path / "checkpoint.pth"))
+
+
 def test_a_checkpoint_damaged_inside_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "damaged.pth", "w") as archive:
         for name, content in (("data.pkl", b"\x80\x02}q\x00(X\x05\x00garbage"), ("version", b"3\n"), ("byteorder", b"little")):

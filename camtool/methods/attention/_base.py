@@ -67,6 +67,10 @@ class AttentionMethod(BaseMethod, ABC):
     def raw_map(self, evidence: AttentionEvidence) -> Float[Tensor, "n length"]:
         """Return the relevance of every token (n, length), extra tokens included."""
 
+    def layers_read(self, layers: Sequence[str]) -> list[str]:
+        """Return those of all attention layers that the map is made of: all unless overridden."""
+        return list(layers)
+
     def gradients(self, evidence: AttentionEvidence) -> Sequence[PerHead]:
         """Return the gradients of the evidence; MethodError if it has none."""
         if evidence.gradients is None:

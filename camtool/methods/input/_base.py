@@ -88,8 +88,15 @@ class InputMethod(BaseMethod):
         """Return the attributions of every input channel (n, c, *spatial), signed; None if the method has none."""
         return None
 
-    def maps(self, evidence: InputEvidence) -> tuple[RawMap, Maps | None]:
-        """Return the raw map and the attributions."""
+    @property
+    def smooths(self) -> bool:
+        """Whether eigen-smooth is defined: the map is a sum over maps, which `contributions` returns."""
+        return type(self).contributions is not BaseMethod.contributions
+
+    def maps(self, evidence: InputEvidence, *, eigen_smooth: bool = False) -> tuple[RawMap, Maps | None]:
+        """Return the raw map and the attributions; with eigen-smooth, MethodError if that is not defined."""
+        if eigen_smooth:
+            return self.eigen_smooth_map(evidence), self.attributions(evidence)
         attributions = self.attributions(evidence)  # once: it may take many passes
         if attributions is not None and type(self).raw_map is InputMethod.raw_map:
             return self.reduced(attributions), attributions

@@ -12,6 +12,14 @@ class ClassActivationMapping(BaseMethod):
     Defined for global average pooling + one linear layer; mean of the raw map + bias = logit. The paper has no ReLU: `raw` is
     signed, as there.
 
+    Args:
+        classifier: path of the linear layer (or 1x1 convolution) whose weights are meant, for networks that compute their scores
+            otherwise too (a norm behind the pooling, another kind of pooling); a remark then says so. None: the one that turns the
+            activations' mean into the scores.
+
+    Raises:
+        MethodError: when called, if there is no such layer, or it does not lead from the target layer's channels to the scores.
+
     Example:
         >>> import torch
         >>> from camtool.methods import ClassActivationMapping, Evidence
@@ -24,7 +32,10 @@ class ClassActivationMapping(BaseMethod):
     paper = "arXiv:1512.04150"
     cost = "1 forward"
 
+    def __init__(self, *, classifier: str | None = None) -> None:
+        self.classifier = classifier
+
     def contributions(self, evidence: Evidence) -> Maps:
-        weights = evidence.class_weights()  # (n, c)
+        weights = evidence.class_weights() if self.classifier is None else evidence.class_weights(self.classifier)  # (n, c)
         spatial = evidence.activations.ndim - 2
         return weights.reshape(*weights.shape, *[1] * spatial) * evidence.activations

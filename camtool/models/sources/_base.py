@@ -11,6 +11,7 @@ from camtool.datasets.class_names import as_names
 from camtool.errors import ConfigError
 from camtool.io.images import Picture
 from camtool.models.checkpoints import Checkpoint, read_checkpoint
+from camtool.models.sources.stray_keys import warn_of_stray_keys
 
 Preprocess = Callable[[Picture], Tensor]
 """From an image uint8 (h, w, 3) in RGB to the input (1, c, h, w) float32, on the CPU."""
@@ -40,6 +41,8 @@ class Source(ABC):
             raise ConfigError(f"'model.classes' of '{loaded.name}' must be a list of names, got {self.options['classes']!r}.")
         if not isinstance(self.options.get("multi_label", False), bool):
             raise ConfigError(f"'model.multi_label' of '{loaded.name}' must be True or False, got {self.options['multi_label']!r}.")
+        of_camtool = str(self.options.get("type")).startswith("camtool.")  # mmpretrain's have keys of their own
+        warn_of_stray_keys(loaded, ("classes", "multi_label", *self.own_keys) if of_camtool else ())
 
     classes_option = "model.num_classes={}"
     """The override by which the network has another number of classes."""

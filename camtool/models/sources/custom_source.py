@@ -42,6 +42,8 @@ class TorchModel(Source):
     numbers, lists of numbers, or .npy files.
     """
 
+    own_keys = KEYS
+
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
         for key in self.options:

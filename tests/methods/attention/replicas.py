@@ -4,7 +4,7 @@ A replica takes one sample's `Sample` and returns the relevance of every token. 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,12 +91,13 @@ def genericattention(sample: Sample) -> np.ndarray:
     return read(sample, relevance)
 
 
-def legrad(sample: Sample) -> np.ndarray:
-    """Bousselham 2025: mean over layers, heads and queries of relu(d s_l / d A_l)."""
+def legrad(sample: Sample, layers: Sequence[int] | None = None) -> np.ndarray:
+    """Bousselham 2025: mean over layers (all, or these), heads and queries of relu(d s_l / d A_l)."""
     length = sample.weights[0].shape[1]
     relevance = np.zeros(length)
+    chosen = [gradient for layer, gradient in enumerate(sample.layer_gradients) if layers is None or layer in layers]
     for j in range(length):
-        values = [max(gradient[h, i, j], 0.0) for gradient in sample.layer_gradients for h in range(len(gradient)) for i in range(length)]
+        values = [max(gradient[h, i, j], 0.0) for gradient in chosen for h in range(len(gradient)) for i in range(length)]
         relevance[j] = sum(values) / len(values)
     return relevance
 

@@ -94,6 +94,40 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, p
     assert result.source == "from the attention of 3 layers"
 
 
+@pytest.mark.parametrize(("blocks", "layers"), [(1, [2]), (2, [1, 2]), (3, [0, 1, 2]), ([0], [0]), ((-1, 0), [0, 2]), ([1, -1], [1, 2])])
+def test_legrad_averages_the_chosen_blocks(blocks: int | list[int], layers: list[int]) -> None:
+    model, inputs, classes = plain_vit(2), images(2, double=True), [1, 3]
+    raws = [REPLICAS["legrad"](sample, layers)[1:].reshape(GRIDS[2]) for sample in kept_samples(model, inputs, classes)]  # type: ignore[call-arg]
+    result = CAM(model, method={"type": "legrad", "blocks": blocks})(inputs, classes)
+    np.testing.assert_allclose(result.raw["attention"].numpy(), np.stack(raws), rtol=1e-5, atol=1e-7)
+    assert result.layers == [f"blocks[{layer}]" for layer in layers]
+    assert result.source == f"from the attention of {len(layers)} layer{'s' * (len(layers) > 1)}"
+
+
+def test_legrad_of_one_block_of_two_by_hand() -> None:
+    # The second layer's gradients are twice those of the example: 1 2 1 for it alone, the mean of 0.5 1 0.5 and 1 2 1 for both.
+    gradients = [torch.from_numpy(layer).unsqueeze(0) for layer in (EXAMPLE.layer_gradients[0], 2 * EXAMPLE.layer_gradients[0])]
+    evidence = AttentionEvidence(gradients, gradients, torch.tensor([[True, False, False]]), gradients, gradients)
+    expected = {"legrad(blocks=1)": [1.0, 2.0, 1.0], "legrad(blocks=2)": [0.75, 1.5, 0.75], "legrad(blocks=-2x1)": [0.75, 1.5, 0.75]}
+    for name, values in expected.items():
+        np.testing.assert_allclose(built(name).raw_map(evidence)[0].numpy(), values)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        (4, "the network has 3 attention layers, 0 to 2; got the last 4"),
+        ((0, 3), "the network has 3 attention layers, 0 to 2; got blocks 0, 3"),
+        ((2, -1), "expected each block once, got 2, -1"),
+        (0, "at least 1, or their indices, got 0"),
+        ((), "expected the indices of blocks, got none"),
+    ],
+)
+def test_blocks_that_do_not_exist_are_one_line(blocks: int | tuple[int, ...], words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        CAM(plain_vit(2), method={"type": "legrad", "blocks": blocks})(images(2, double=True), 1)
+
+
 def planted_image() -> Tensor:
     """Return scores ln 1, ln 2, ln 3, ln 1 and values 4, -4, 8, 2; with the class token's ln 1 the weights are 1 1 2 3 1 / 8."""
     return torch.stack([torch.tensor([[1.0, 2.0], [3.0, 1.0]]).log(), torch.tensor([[4.0, -4.0], [8.0, 2.0]])]).unsqueeze(0).double()

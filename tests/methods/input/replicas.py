@@ -1,6 +1,7 @@
 """Methods of the input, slow and literal, one sample at a time."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,14 +38,29 @@ def resized(channel: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def full_grad(sample: InputSample) -> np.ndarray:
+    return sum(full_grad_layers(sample), np.zeros(sample.inputs.shape[1:]))
+
+
+def full_grad_layers(sample: InputSample) -> list[np.ndarray]:
+    """Return the map of the input and of each biased layer."""
     size = sample.inputs.shape[1:]
-    total = np.zeros(size)
+    layers = [np.zeros(size)]
     for channel, gradient in zip(sample.inputs, sample.gradients, strict=True):
-        total += scaled(np.abs(channel * gradient))
+        layers[0] += scaled(np.abs(channel * gradient))
     for term in sample.bias_terms:
+        layers.append(np.zeros(size))
         for channel in term:
-            total += resized(scaled(np.abs(channel)), size)
-    return total
+            layers[-1] += resized(scaled(np.abs(channel)), size)
+    return layers
+
+
+def full_grad_smoothed(sample: InputSample) -> np.ndarray:
+    """Return the positions projected on the first principal component over the layers' maps, turned towards their sum."""
+    layers = full_grad_layers(sample)
+    points = np.stack([layer.ravel() - layer.mean() for layer in layers], axis=1)
+    projection = points @ np.linalg.svd(points, full_matrices=False)[2][0]
+    sign = np.sign(projection @ points.sum(axis=1))
+    return (sign * projection).reshape(layers[0].shape)
 
 
 def largest(attributions: np.ndarray) -> np.ndarray:
@@ -75,10 +91,13 @@ def integrated_gradients(sample: InputSample) -> np.ndarray:
     return sample.inputs * total
 
 
-def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int, ...], baseline: float = 0.0) -> np.ndarray:
-    """Zeiler & Fergus 2014: the mean over the patches that cover a position of the fall of the score when they are blanked."""
+def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int, ...], baseline: float | str = 0.0) -> np.ndarray:
+    """Zeiler & Fergus 2014: the mean over the patches that cover a position of the fall of the score when they are blanked.
+
+    "gaussian", "mean_patch" and "mean_image" as in MONAI 1.4, the means by channel.
+    """
     size = sample.inputs.shape[1:]
-    falls: dict[tuple[int, ...], list[float]] = {position: [] for position in np.ndindex(*size)}
+    falls: dict[tuple[int, ...], list[tuple[float, float]]] = {position: [] for position in np.ndindex(*size)}
     corners = []
     for length, box, step in zip(size, patch, stride, strict=True):
         along = [0]
@@ -89,13 +108,41 @@ def occlusion_of(sample: InputSample, patch: tuple[int, ...], stride: tuple[int,
         covered = [p for p in falls if all(start <= at < start + box for at, start, box in zip(p, corner, patch, strict=True))]
         blanked = sample.inputs.copy()
         for position in covered:
-            blanked[(slice(None), *position)] = baseline
+            inside = tuple(at - start for at, start in zip(position, corner, strict=True))
+            for channel in range(len(blanked)):
+                place = (channel, *position)
+                if baseline == "gaussian":
+                    blanked[place] *= 1 - gaussian_shade(patch)[inside]
+                elif baseline == "mean_patch":
+                    blanked[place] = sum(sample.inputs[(channel, *other)] for other in covered) / len(covered)
+                elif baseline == "mean_image":
+                    blanked[place] = sum(sample.inputs[channel].ravel()) / sample.inputs[channel].size
+                else:
+                    blanked[place] = baseline
+        fall = sample.score_of_input(sample.inputs) - sample.score_of_input(blanked)
         for position in covered:
-            falls[position].append(sample.score_of_input(sample.inputs) - sample.score_of_input(blanked))
+            weight = 1.0
+            if baseline == "gaussian":
+                for at, start, box in zip(position, corner, patch, strict=True):
+                    weight *= math.exp(-((at - start - (box - 1) / 2) ** 2) / (2 * (box / 8) ** 2))
+                weight = max(weight, 1e-3)
+            falls[position].append((weight, fall))
     raw = np.zeros(size)
     for position, values in falls.items():
-        raw[position] = sum(values) / len(values)
+        raw[position] = sum(weight * fall for weight, fall in values) / sum(weight for weight, _ in values)
     return raw
+
+
+def gaussian_shade(patch: tuple[int, ...]) -> dict[tuple[int, ...], float]:
+    """Return by position in the patch the integral of a Gaussian, sigma a quarter of the patch, over it, as 0 to 1 of its range."""
+    shade = {}
+    for position in np.ndindex(*patch):
+        product = 1.0
+        for at, box in zip(position, patch, strict=True):
+            product *= math.erf((at - (box - 1) / 2 + 0.5) / (box / 4 * 2**0.5)) - math.erf((at - (box - 1) / 2 - 0.5) / (box / 4 * 2**0.5))
+        shade[position] = product
+    low, high = min(shade.values()), max(shade.values())
+    return {position: (value - low) / (high - low) if high > low else 1.0 for position, value in shade.items()}
 
 
 def occlusion(sample: InputSample) -> np.ndarray:

@@ -52,7 +52,14 @@ def test_integrated_gradients_sum_to_the_score_less_the_baselines(rank: int, bas
     torch.testing.assert_close(result.raw["input"].flatten(2).sum(2), rise, rtol=1e-2, atol=1e-3)
 
 
-SETTINGS: list[dict[str, Any]] = [{}, {"patch": 3, "stride": 2}, {"patch": 5, "stride": 4, "baseline": 0.7}]
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"patch": 3, "stride": 2},
+    {"patch": 5, "stride": 4, "baseline": 0.7},
+    {"patch": 4, "stride": 1, "baseline": "gaussian"},
+    {"patch": 3, "stride": 2, "baseline": "mean_patch"},
+    {"patch": 3, "baseline": "mean_image"},
+]
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -111,6 +118,26 @@ def test_occlusion_finds_the_only_pixel_that_counts() -> None:
     torch.testing.assert_close(raw, expected)
 
 
+def test_gaussian_occlusion_takes_the_middle_of_a_patch_and_leaves_its_corners() -> None:
+    # Of three pixels the outer two have the smallest share of the Gaussian, which counts as 0: only the middle is blanked. A position's
+    # patches count by exp(-32 d^2 / 9) at distance d from their middles, but at least by 0.001.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))
+    raw = CAM(model, method="occlusion(patch=3,stride=1,baseline=gaussian)")(torch.ones(1, 1, 4), 0).raw["input"]
+    side = torch.tensor(-32 / 9).exp()  # 0.0286: blanking 1 falls by 10, blanking 2 by 100
+    expected = torch.stack([torch.tensor(10.0), (10 + side * 100) / (1 + side), (side * 10 + 100) / (1 + side), torch.tensor(100.0)])
+    torch.testing.assert_close(raw[0], expected)
+
+
+def test_a_patch_that_is_symmetrical_gives_a_flipped_input_a_flipped_map() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2)).double()
+    inputs = images(double=True)
+    for patch in (4, 5):
+        cam = CAM(model, method={"type": "occlusion", "patch": patch, "stride": 1, "baseline": "gaussian"})
+        torch.testing.assert_close(cam(inputs.flip(-1), 1).raw["input"], cam(inputs, 1).raw["input"].flip(-1))
+
+
 def test_a_training_network_is_asked_in_eval_mode() -> None:
     # Dropout and batch statistics would change every pass.
     for name in ("occlusion", "smoothgrad", "integratedgradients"):
@@ -125,6 +152,7 @@ def test_a_training_network_is_asked_in_eval_mode() -> None:
         ({"type": "occlusion", "patch": 0}, "expected a patch from 1 to"),
         ({"type": "occlusion", "patch": 2, "stride": 3}, r"expected a stride from 1 to \(2, 2\)"),
         ({"type": "occlusion", "patch": (2, 2, 2)}, "expected a patch of one number, or of 2 for an input of"),
+        ({"type": "occlusion", "baseline": "gausian"}, "one of gaussian, mean_patch, mean_image, got 'gausian'.*gaussian"),
         ({"type": "integratedgradients", "steps": 0}, "expected at least one step"),
         ({"type": "smoothgrad", "samples": 0}, "expected at least one sample"),
     ],

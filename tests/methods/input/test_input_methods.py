@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from camtool import CAM
 from camtool.errors import CamtoolWarning, MethodError
 from camtool.functional import over_maximum, resize
-from camtool.methods import InputMethod, build_method
+from camtool.methods import FullGrad, InputMethod, build_method
 from camtool.methods.input._base import InputEvidence
-from tests.methods.input.replicas import ATTRIBUTIONS, INPUT_REPLICAS, InputSample
+from tests.methods.input.replicas import ATTRIBUTIONS, INPUT_REPLICAS, InputSample, full_grad_smoothed
 from tests.methods.kinds import OF_INPUT, OF_INPUT_GRADIENTS
 from tests.methods.queries import ByHand, Formula, gradient_of_input, score_of_input
 from tests.methods.test_contract import noise
@@ -261,9 +261,50 @@ def test_networks_of_other_activations_are_refused(name: str) -> None:
         CAM(model, method=name)(images(), 1)
 
 
+@pytest.mark.parametrize("rank", RANKS)
+def test_fullgrad_with_eigen_smooth_is_the_first_component_over_layers(rank: int) -> None:
+    given, samples = evidence(rank)
+    smoothed = built("fullgrad").eigen_smooth_map(given).numpy()
+    np.testing.assert_allclose(smoothed, np.stack([full_grad_smoothed(sample) for sample in samples]), **TIGHT)
+
+
+def test_fullgrad_with_eigen_smooth_by_hand() -> None:
+    # |x g| = 0 2 / 4 2 and |b g| = 0 1 / 2 1 are both scaled to p = 0 0.5 / 1 0.5, less its mean -0.5 0 / 0.5 0;
+    # projected on (1, 1) / sqrt 2.
+    given = InputEvidence(
+        torch.tensor([[[[0.0, 1.0], [2.0, -1.0]]]]), torch.full((1, 1, 2, 2), 2.0), [torch.tensor([[[[0.0, -1.0], [2.0, 1.0]]]])]
+    )
+    expected = torch.tensor([[[-0.5, 0.0], [0.5, 0.0]]]) * 2**0.5
+    torch.testing.assert_close(built("fullgrad").eigen_smooth_map(given), expected)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_the_engine_smooths_fullgrad_beside_methods_of_layers(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs, kept = small_net(rank, double=True), images(rank, double=True), []
+    contributions = FullGrad.contributions
+
+    def keep(method: FullGrad, given: InputEvidence) -> Tensor:
+        kept.append(contributions(method, given))
+        return kept[-1]
+
+    monkeypatch.setattr(FullGrad, "contributions", keep)
+    results = CAM(model, "early", ["gradcam", "fullgrad"], eigen_smooth=True)(inputs, [1, 2])
+    assert (kept[0].shape[0], *kept[0].shape[2:]) == (2, *SIZES[rank])
+    for sample in range(2):
+        centred = kept[0][sample].flatten(1) - kept[0][sample].flatten(1).mean(dim=1, keepdim=True)
+        projection = torch.linalg.svd(centred, full_matrices=False)[2][0] * torch.linalg.svdvals(centred)[0]
+        projection = projection * (projection @ centred.sum(dim=0)).sign()
+        torch.testing.assert_close(results["fullgrad"].raw["input"][sample].flatten(), projection)
+    plain = CAM(model, method="fullgrad")(inputs, [1, 2])
+    torch.testing.assert_close(plain.raw["input"], kept[-1].sum(dim=1))
+    alone = CAM(model, "early", "gradcam", eigen_smooth=True)(inputs, [1, 2])
+    torch.testing.assert_close(results["gradcam"].raw["early"], alone.raw["early"])
+
+
 def test_eigen_smooth_and_target_layers_alone_are_refused() -> None:
-    with pytest.raises(MethodError, match="'fullgrad' has none"):
-        CAM(small_net(), method="fullgrad", eigen_smooth=True)
+    for name in sorted(set(OF_INPUT) - {"fullgrad"}):  # fullgrad is a sum, over layers
+        with pytest.raises(MethodError, match=f"'{name}' has none"):
+            CAM(small_net(), method=["fullgrad", name], eigen_smooth=True)
     with pytest.raises(MethodError, match="'fullgrad' reads the input and no target layer"):
         CAM(small_net(), "late", "fullgrad")
 

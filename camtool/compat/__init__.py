@@ -1,0 +1,5 @@
+"""Calls that users of other packages have in their code, on camtool's maps."""
+
+from camtool.compat.cam_agent import CAMAgent as CAMAgent
+
+__all__ = ["CAMAgent"]
