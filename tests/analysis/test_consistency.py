@@ -49,7 +49,7 @@ def test_pearson_by_hand() -> None:
     assert pearson(np.array([1.0, 2.0, 3.0]), np.array([-2.0, -4.0, -6.0])).r == pytest.approx(-1)
     found = pearson(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0]))
     assert (found.r, found.p) == (0, 1)
-    assert pearson(np.array([1.0, 2.0, 3.0, np.nan]), np.array([1.0, 2.0, 3.0, 9.0])).count == 3
+    assert pearson(np.array([1.0, 2.0, 3.0, np.nan, 5.0]), np.array([1.0, 2.0, 3.0, 9.0, np.nan])).count == 3
 
 
 def test_pearson_that_is_not_defined_says_why() -> None:
