@@ -10,6 +10,7 @@ from camtool.cli.analyze_clusters import clusters
 from camtool.cli.analyze_consistency import consistency
 from camtool.cli.analyze_importance import importance
 from camtool.cli.analyze_ranges import ranges
+from camtool.cli.analyze_select import select
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 ANALYSES: dict[str, Callable[..., Any]] = {
     "ranges": ranges,
     "importance": importance,
+    "select": select,
     "consistency": consistency,
     "clusters": clusters,
 }
