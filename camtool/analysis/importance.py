@@ -19,6 +19,10 @@ NO_CORRECT_SAMPLE = "no correctly predicted sample of this class"
 _COLUMNS = ("id", "label", "predicted", "target", "importances", "min", "max")
 
 
+class NoImportancesError(DataError):
+    """A store, or a method, without importances: it weighs no channels, or they were not asked for."""
+
+
 @dataclass(frozen=True)
 class Importance:
     """Mean importance of the channels of a target layer; v_c of a sample is the sum over positions of w_c A_c.
@@ -70,7 +74,8 @@ def importance(store: Store, source: Source, *, all_samples: bool = False, class
         classes: number of classes; None: that of the run's class names, else as many as there are in the rows.
 
     Raises:
-        DataError: if the store has no importances, of another number of channels in some rows, or no sample counts.
+        NoImportancesError: if the store, or every row of this method, has none.
+        DataError: if they are of another number of channels in some rows, or no sample counts.
     """
     sums: dict[int | None, np.ndarray] = {}
     counts: dict[int | None, int] = {}
@@ -96,6 +101,10 @@ def importance(store: Store, source: Source, *, all_samples: bool = False, class
         label = row["label"] if row["label"] is not None and row["predicted"] is not None else row["predicted"]
         sums[label] = sums[label] + vector if label in sums else vector
         counts[label] = counts.get(label, 0) + 1
+    if not sums and not wrong:
+        raise NoImportancesError(
+            f"No row of {source} in '{store.folder}' has importances; expected a method that weighs channels, such as gradcam."
+        )
     if not sums:
         raise DataError(
             f"No sample of '{store.folder}' counts for the importance of {source}: {wrong} predicted wrongly, without a label, or "
@@ -119,14 +128,12 @@ def _means(
 
 def _samples(store: Store, source: Source) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of one sample after the other; a sample's rows are in one shard, behind each other."""
-    for table in source.rows(store).tables():
-        if "importances" not in table.column_names:
-            raise DataError(
-                f"The store '{store.folder}' has no importances; expected one of a run with importances, of methods that weigh channels."
-            )
+    if not store.run.get("importances"):
+        raise NoImportancesError(f"The store '{store.folder}' has no importances; expected one of 'camtool run --importances'.")
+    for table in source.rows(store).tables(_COLUMNS):
         kept = with_map(table)
         rows: list[dict[str, Any]] = []
-        for row, has_map in zip(table.select(list(_COLUMNS)).to_pylist(), kept, strict=True):
+        for row, has_map in zip(table.to_pylist(), kept, strict=True):
             if rows and row["id"] != rows[0]["id"]:
                 yield rows
                 rows = []

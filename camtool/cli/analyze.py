@@ -1,5 +1,7 @@
 """What the commands of `camtool analyze` share: the store, the folder of their results, and the method and layer that are chosen."""
 
+import csv
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -101,6 +103,15 @@ def report(
         console.print(table)
     for path in written:
         console.print(f"Saved: {path}", soft_wrap=True)
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return dicts of one form as CSV, with their keys as header."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
 
 
 def finite(value: float) -> float | None:

@@ -60,8 +60,7 @@ def clusters(
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:
-            for index in chosen:
-                found = class_maps(analysis.store, source, index, errors=errors, side=side)
+            for index, found in class_maps(analysis.store, source, chosen, errors=errors, side=side).items():
                 if not found.rows and not category:
                     continue
                 parts = find_clusters(found, count, algorithm=algorithm, seed=seed)

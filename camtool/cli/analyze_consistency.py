@@ -1,7 +1,5 @@
 """`camtool analyze consistency`: does the sum of a map go with the score that it explains?"""
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camtool.cli import options
-from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, Out, StorePath, finite, report
+from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, Out, StorePath, csv_of, finite, report
 from camtool.cli.command import session
 from camtool.errors import DataError
 
@@ -67,11 +65,11 @@ def consistency(
             found = points(analysis.store, scale)
             rows = [_entry(analysis, source, one) for one in agreements(found)]
             name = analysis.names[source]
-            files[f"figs/corr_{name}.csv"] = _csv(rows)
+            files[f"figs/corr_{name}.csv"] = csv_of(rows)
             files[f"figs/corr_{name}.png"] = _drawn(analysis, source, scale, found, agreements(found)[0])
             entries += rows
         if effects:
-            files["figs/masked.csv"] = _csv(effects)
+            files["figs/masked.csv"] = csv_of(effects)
         written = analysis.write(files)
         tables = {"agreement": entries, **({"masked": effects} if effects else {})}
         report(running, analysis, tables, written, as_json=as_json)
@@ -129,14 +127,6 @@ def _entry(analysis: Analysis, source: "Source", one: "Agreement") -> dict[str, 
         "auroc": finite(one.auroc),
         "reason": "; ".join(sorted(reasons)),
     }
-
-
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _drawn(analysis: Analysis, source: "Source", scale: "Normaliser", found: "Points", every: "Agreement") -> bytes:

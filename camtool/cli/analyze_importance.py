@@ -1,11 +1,12 @@
 """`camtool analyze importance`: which channels of the target layer matter, in all and to each class."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, Out, StorePath, report
 from camtool.cli.command import session
+from camtool.errors import warn
 
 
 def importance(
@@ -19,16 +20,23 @@ def importance(
 ) -> None:
     """Average the importance of each channel over the samples (All), by class (Target), and their difference (Diff), as CSV in im/."""
     with session(as_json=as_json, debug=debug) as running:
+        from camtool.analysis.importance import NoImportancesError
         from camtool.analysis.importance import importance as importance_of
         from camtool.analysis.ranges import range_table
         from camtool.analysis.sources import columns
 
         analysis = Analysis(store, out, method, layer)
         files: dict[str, bytes] = {}
-        entries = []
+        entries: list[dict[str, Any]] = []
         for source in analysis.sources:
             name = analysis.names[source]
-            found = importance_of(analysis.store, source, all_samples=all_samples)
+            try:
+                found = importance_of(analysis.store, source, all_samples=all_samples)
+            except NoImportancesError as error:
+                if method or (not entries and source == analysis.sources[-1]):
+                    raise
+                warn(f"Left out: {error}")
+                continue
             for kind, text in found.csv(analysis.class_names).items():
                 files[f"im/{kind}_{name}.csv"] = text.encode("utf-8", "surrogateescape")
             extremes = columns(source.rows(analysis.store), ["max", "min"])

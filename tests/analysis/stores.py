@@ -18,7 +18,7 @@ SHARD = 64
 def write_store(folder: Path, rows: Sequence[Row], *, half: bool = False, **run: Any) -> Store:
     """Write rows, ordered by id, as the store of a finished run, and return it."""
     samples = max(row.id for row in rows) + 1
-    importances = any(row.importances is not None for row in rows)
+    importances = bool(run.get("importances", any(row.importances is not None for row in rows)))
     described = {"fingerprint": {"target": "predicted"}, "samples": samples, "shard_size": SHARD, "half": half, "importances": importances}
     write_run(folder, {**described, **run})
     for number in range(-(-samples // SHARD)):

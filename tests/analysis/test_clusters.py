@@ -41,8 +41,8 @@ def test_a_watermark_stands_out_with_its_share(tmp_path: Path, algorithm: str) -
     store, marked = watermark_store(tmp_path)
     names = store.run["class_names"]
     separations = {}
-    for index, name in enumerate(names):
-        found = class_maps(store, Source("gradcam", "features"), index)
+    for index, found in class_maps(store, Source("gradcam", "features"), range(len(names))).items():
+        name = names[index]
         first = find_clusters(found, algorithm=algorithm)[0]
         separations[name] = first.separation
         if name == MARKED:
@@ -61,7 +61,7 @@ def test_what_is_clustered_is_the_positive_part_at_one_size_and_one_length(tmp_p
         Row(k, f"{k}", "gradcam", label=0, predicted=0, target=0, layer="layer4", map=raw, placement=place[name])
         for k, (raw, name) in enumerate([(large, "gradcam"), (small, "small"), (-large.abs(), "gradcam")])
     ]
-    found = class_maps(write_store(tmp_path / "store", rows), HERE, 0, side=4)
+    found = class_maps(write_store(tmp_path / "store", rows), HERE, [0], side=4)[0]
 
     torch.testing.assert_close(found.maps[0].norm(), torch.tensor(1.0))
     assert found.maps[:2].argmax(dim=1).tolist() == [0, 0]
@@ -73,14 +73,14 @@ def test_what_is_clustered_is_the_positive_part_at_one_size_and_one_length(tmp_p
 def test_maps_are_of_a_class_or_of_its_errors(tmp_path: Path, errors: bool) -> None:
     rows = random_rows()
     store = write_store(tmp_path / "store", rows)
-    for index in range(3):
+    every = class_maps(store, HERE, range(3), errors=errors)
+    for index, found in every.items():
         own = [row for row in rows if row.label == index]
         wanted = [row.id for row in own if row.map is not None and (row.predicted != index if errors else row.predicted == index)]
 
-        found = class_maps(store, HERE, index, errors=errors)
-
         assert [row["id"] for row in found.rows] == wanted
         assert found.left_out == sum(row.map is None for row in own)
+    assert class_maps(store, HERE, [2], errors=errors)[2].rows == every[2].rows
 
 
 def test_without_labels_a_class_is_what_is_predicted(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_without_labels_a_class_is_what_is_predicted(tmp_path: Path) -> None:
         for k in range(5)
         for target in (0, 1)
     ]
-    assert [row["id"] for row in class_maps(write_store(tmp_path / "store", rows), HERE, 1).rows] == [1, 3]
+    assert [row["id"] for row in class_maps(write_store(tmp_path / "store", rows), HERE, [1])[1].rows] == [1, 3]
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "spectral"])

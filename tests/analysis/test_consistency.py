@@ -49,7 +49,7 @@ def test_pearson_by_hand() -> None:
     assert pearson(np.array([1.0, 2.0, 3.0]), np.array([-2.0, -4.0, -6.0])).r == pytest.approx(-1)
     found = pearson(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0]))
     assert (found.r, found.p) == (0, 1)
-    assert pearson(np.array([1.0, 2.0, 3.0, np.nan]), np.array([1.0, 2.0, 3.0, 9.0])).count == 3
+    assert pearson(np.array([1.0, 2.0, 3.0, np.nan, 5.0]), np.array([1.0, 2.0, 3.0, 9.0, np.nan])).count == 3
 
 
 def test_pearson_that_is_not_defined_says_why() -> None:
@@ -109,6 +109,11 @@ def test_agreement_is_by_class_and_in_all(tmp_path: Path) -> None:
         sums = [float(normaliser(row.map[None].double()).sum()) for row in own if row.map is not None]
         assert one.corr.r == pytest.approx(_r(sums, [row.probability or 0.0 for row in own]), abs=1e-9)
         assert one.corr_logit.r == pytest.approx(_r(sums, [row.logit or 0.0 for row in own]), abs=1e-9)
+        rescaled = [normaliser(row.map[None].double()).clamp(0, 1) for row in own if row.map is not None]
+        assert one.clipped.r == pytest.approx(_r([float(m.sum()) for m in rescaled], [row.logit or 0.0 for row in own]), abs=1e-9)
+        spans = [row.map.double() - row.map.min() for row in own if row.map is not None]
+        own_sums = [float((span / (span.max() + 1e-7)).sum()) for span in spans]
+        assert one.own_scale.r == pytest.approx(_r(own_sums, [row.logit or 0.0 for row in own]), abs=1e-9)
         assert math.isnan(one.auroc)  # every map is of the predicted class
 
 

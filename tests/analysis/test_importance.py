@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from camtool.analysis.grouping import cluster_classes, group_maps
-from camtool.analysis.importance import NO_CORRECT_SAMPLE, Importance, importance
+from camtool.analysis.importance import NO_CORRECT_SAMPLE, Importance, NoImportancesError, importance
 from camtool.analysis.selection import MODES, masks_of, selection_masks
 from camtool.analysis.sources import Source, sources
 from camtool.errors import DataError
@@ -116,6 +117,13 @@ def test_what_cannot_be_averaged_is_refused(tmp_path: Path) -> None:
         importance(write_store(tmp_path / "c", [_row(0, None, 1, 1, [1.0])]), HERE)
     with pytest.raises(DataError, match="of 1 channels in every row"):
         importance(write_store(tmp_path / "d", [_row(0, 0, 0, 0, [1.0]), _row(1, 0, 0, 0, [1.0, 2.0])]), HERE)
+
+
+def test_a_method_that_weighs_no_channels_is_named(tmp_path: Path) -> None:
+    rows = [_row(0, 0, 0, 0, [1.0]), replace(_row(1, 0, 0, 0, None), method="eigencam")]
+    store = write_store(tmp_path / "store", rows)
+    with pytest.raises(NoImportancesError, match=r"No row of eigencam at layer4 .* weighs channels"):
+        importance(store, Source("eigencam", "layer4"))
 
 
 def test_tables_are_read_again_by_any_reader(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_importance_has_the_seeds_names_and_places(run: Run, store: Store, tmp_p
     assert [row["percentile"] for row in table] == ["25", "50", "75", "90", "99"]
     assert float(table[3]["max"]) == Normaliser.fit(store, method="gradcam", layer="layer3").vmax
     assert "owl: no correctly predicted sample" in finished.stdout
+
+
+def test_methods_that_weigh_no_channels_are_left_out_with_a_remark(run: Run, tmp_path: Path) -> None:
+    rows = [replace(row, method="eigencam", importances=None) if row.id >= 9 else row for row in random_rows(18)]
+    write_store(tmp_path / "maps", rows)
+
+    finished = run("analyze", "importance", "maps")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert "Warning: Left out: No row of eigencam at layer4" in finished.stderr
+    assert "All_gradcam_layer4.csv" in finished.stdout
+    for arguments in (("--method", "eigencam"), ()):
+        if not arguments:
+            write_store(tmp_path / "none", [row for row in rows if row.method == "eigencam"], importances=True)
+        refused = run("analyze", "importance", "none" if not arguments else "maps", *arguments)
+        assert refused.exit_code == 2
+        assert "Error: No row of eigencam" in refused.stderr
 
 
 def test_all_samples_count_on_request(run: Run, store: Store) -> None:
