@@ -8,6 +8,7 @@ say which samples it was about. Here it is tried a few times, then named.
 
 import logging
 import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,14 +116,14 @@ class RayEngine:
 
     def _connect(self) -> None:
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        _check_reachable(address)
         own = {"object_store_memory": _OBJECT_STORE, "include_dashboard": False} if address == "local" else {}
         before = os.environ.get("RAY_USAGE_STATS_ENABLED")
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
         try:
             self._ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:
-            text = " ".join(str(error).split())[:300]
-            raise CamtoolError(f"No Ray cluster at '{address}': {text}. Expected host:port, auto, or no --address.") from error
+            raise CamtoolError(_not_there(address, error)) from error
         finally:
             if before is None:
                 del os.environ["RAY_USAGE_STATS_ENABLED"]
@@ -214,6 +215,22 @@ def actors_that_fit(nodes: Sequence[Mapping[str, float]], needs: Mapping[str, in
     fits = sum(min(int(node.get(name, 0) // need) for name, need in needs.items() if need) for node in nodes)
     cpus = sum(node.get("CPU", 0) for node in nodes)
     return max(0, min(fits, int((cpus - 1) // needs["CPU"])))
+
+
+def _check_reachable(address: str) -> None:
+    """Raise CamtoolError if nobody answers at host:port, where Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # auto, local
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            pass
+    except (OSError, OverflowError, ValueError) as error:
+        raise CamtoolError(_not_there(address, error)) from error
+
+
+def _not_there(address: str, error: Exception) -> str:
+    return f"No Ray cluster at '{address}': {' '.join(str(error).split())[:300]}. Expected host:port, auto, or no --address."
 
 
 def _needs(order: Order) -> dict[str, int]:

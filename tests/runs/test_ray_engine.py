@@ -202,6 +202,17 @@ def test_ray_that_is_not_installed_is_told_with_its_extra(folder: Path, tmp_path
     assert finished.stderr == "Error: --engine ray needs the package ray, which is not installed: 'pip install \"camtool[ray]\"'.\n"
 
 
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:many", "nobody.invalid:6379", "127.0.0.1:99999"])
+def test_an_address_without_a_cluster_is_told_at_once(folder: Path, tmp_path: Path, run: Run, address: str) -> None:
+    finished = run("run", *arguments(folder, tmp_path / "maps"), "--engine", "ray", "--address", address)
+
+    assert finished.exit_code == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"Error: No Ray cluster at '{address}': ")
+    assert not (tmp_path / "maps").exists()
+
+
 def test_an_engine_outside_of_its_block_is_told(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CamtoolError, match="Expected 'with engine:"):
         explain(tiny.explainer(folder), folder / "pictures", tmp_path / "maps", engine=RayEngine())
