@@ -65,6 +65,8 @@ class RayEngine:
         if not self._ray.is_initialized():
             self._connect()
             self._is_own = True
+        elif self.address not in (None, "auto", there := self._ray.get_runtime_context().gcs_address):
+            raise CamtoolError(f"No Ray cluster at '{self.address}': this process is connected to the one at '{there}' already.")
         return self
 
     def __exit__(self, *error: object) -> None:
