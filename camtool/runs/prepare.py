@@ -68,9 +68,7 @@ def prepare(explainer: Explainer, data: Any, folder: Path, options: RunOptions) 
     samples = as_run_data(data, explainer)
     count = len(samples) if options.limit is None else min(options.limit, len(samples))
     begun = read_run(folder) if is_store(folder) else None
-    threads = options.threads
-    if threads is None:
-        threads = begun["fingerprint"].get("threads") if begun else 1 if options.several else torch.get_num_threads()
+    threads = threads_of(options, begun)
     fingerprint: dict[str, Any] = {
         **fingerprint_of(explainer),
         "target": plain({"categories": _as_list(categories) or ["predicted"], "target": target or explainer.settings.target}),
@@ -87,7 +85,6 @@ def prepare(explainer: Explainer, data: Any, folder: Path, options: RunOptions) 
         fingerprint["device"] = torch.device(options.device).type
     if begun:  # before the first forward pass, so without the layers, which that may have to find
         _check_same(folder, begun, {**fingerprint, "layers": begun["fingerprint"].get("layers")})
-    threads = int(threads or 1)
     remarks = Remarks()
     explainer.cam.importances = options.importances
     with torch_threads(threads):
@@ -125,6 +122,19 @@ def prepare(explainer: Explainer, data: Any, folder: Path, options: RunOptions) 
         options.world_size,
         remarks,
     )
+
+
+def threads_of(options: RunOptions, begun: Mapping[str, Any] | None) -> int:
+    """Return torch's number of threads in each process: what is asked, else that of the store, else 1 with several, else the machine's.
+
+    Args:
+        begun: description of the store's run; None if there is none.
+    """
+    if options.threads is not None:
+        return options.threads
+    if begun:
+        return int(begun["fingerprint"].get("threads") or 1)
+    return 1 if options.several else torch.get_num_threads()
 
 
 @contextmanager

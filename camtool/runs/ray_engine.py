@@ -8,6 +8,7 @@ say which samples it was about. Here it is tried a few times, then named.
 
 import logging
 import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,9 @@ import torch
 from camtool.apis import Explainer
 from camtool.errors import CamtoolError, warn
 from camtool.runs.orders import Maker, Order, Outcome
-from camtool.runs.prepare import RunOptions
+from camtool.runs.prepare import RunOptions, threads_of
 from camtool.runs.shards import OnProgress, RunProgress, Shards
+from camtool.store.layout import check_folder, is_store, read_run
 
 TRIES = 3
 """Of a shard whose actors end."""
@@ -44,9 +46,9 @@ class RayEngine:
         CamtoolError: if Ray is not installed, there is no such cluster, or actors would take all of its CPUs.
 
     Example:
-        >>> engine = RayEngine(actors=4)
-        >>> # with engine:
-        >>> #     run(explainer, "pictures", "maps", engine=engine)
+        >>> engine = RayEngine(actors=4)  # with engine: run(explainer, "pictures", "maps", engine=engine)
+        >>> engine.actors
+        4
     """
 
     def __init__(self, address: str | None = None, *, actors: int | None = None, device: str | None = None) -> None:
@@ -63,6 +65,8 @@ class RayEngine:
         if not self._ray.is_initialized():
             self._connect()
             self._is_own = True
+        elif self.address not in (None, "auto", there := self._ray.get_runtime_context().gcs_address):
+            raise CamtoolError(f"No Ray cluster at '{self.address}': this process is connected to the one at '{there}' already.")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -76,19 +80,27 @@ class RayEngine:
         return bool(self._ray.cluster_resources().get("GPU", 0) >= 1)
 
     def order(self, explainer: Explainer, data: Any, folder: Path, options: RunOptions) -> Order:
-        """Return what the actors are told."""
+        """Return what the actors are told; CamtoolError where they would take every CPU.
+
+        To be called before a store is begun, which keeps the number of threads.
+        """
+        if self._ray is None:
+            raise CamtoolError("Expected 'with engine: run(…, engine=engine)'; an engine is connected in its block only.")
+        check_folder(folder)
         device = self.device or torch.device(explainer.settings.model.device).type
         model = replace(explainer.settings.model, device=device)
         settings = self._ray.cloudpickle.dumps(replace(explainer.settings, model=model))
-        return Order(model, settings, data, folder, replace(options, device=device), os.getcwd())
+        order = Order(model, settings, data, folder, replace(options, device=device), os.getcwd())
+        self._room(_needs(order))
+        return order
 
-    def make(self, order: Order, shards: Shards, numbers: Sequence[int], threads: int, progress: OnProgress | None = None) -> None:
+    def make(self, order: Order, shards: Shards, numbers: Sequence[int], progress: OnProgress | None = None) -> None:
         """Make shards; errors as of `Shards.make`."""
         if not numbers:
             return
         most, told = order.options.max_failures, set[str]()
         shards.failures.check(0, most)
-        needs = {"CPU": threads + order.options.workers, "GPU": int(order.model.device == "cuda")}
+        needs = _needs(order)
         count = min(self._room(needs), len(numbers))
         started = time.perf_counter()
         for number, outcome in self._outcomes(order, numbers, count, needs):
@@ -106,14 +118,14 @@ class RayEngine:
 
     def _connect(self) -> None:
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        _check_reachable(address)
         own = {"object_store_memory": _OBJECT_STORE, "include_dashboard": False} if address == "local" else {}
         before = os.environ.get("RAY_USAGE_STATS_ENABLED")
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
         try:
             self._ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:
-            text = " ".join(str(error).split())[:300]
-            raise CamtoolError(f"No Ray cluster at '{address}': {text}. Expected host:port, auto, or no --address.") from error
+            raise CamtoolError(_not_there(address, error)) from error
         finally:
             if before is None:
                 del os.environ["RAY_USAGE_STATS_ENABLED"]
@@ -125,12 +137,16 @@ class RayEngine:
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         room, cpus = actors_that_fit(nodes, needs), int(sum(node.get("CPU", 0) for node in nodes))
         wanted = self.actors or max(room, 1)
-        if wanted > room:
-            each = f"{needs['CPU']} CPU{'' if needs['CPU'] == 1 else 's'}{' and a GPU' if needs['GPU'] else ''}"
-            most = f"at most {room} actor{'' if room == 1 else 's'}" if room else "no actors"
+        each = f"{needs['CPU']} CPU{'' if needs['CPU'] == 1 else 's'}{' and a GPU' if needs['GPU'] else ''}"
+        if not room:
             raise CamtoolError(
-                f"Expected {most} of {each} on a cluster of {cpus} CPUs, got {wanted}: one is left to Ray, "
-                "which hangs without a word otherwise. Try fewer --actors, --threads or --workers, or no --engine ray."
+                f"Expected a cluster with room for an actor of {each} and one more CPU, which is left to Ray, since it hangs without a "
+                f"word otherwise; got {cpus} CPUs. Try fewer --threads or --workers, or no --engine ray."
+            )
+        if wanted > room:
+            raise CamtoolError(
+                f"Expected at most {room} actor{'' if room == 1 else 's'} of {each} on {cpus} CPUs, one of which is left to Ray, since it "
+                f"hangs without a word otherwise; got {wanted}."
             )
         deadline = time.monotonic() + PATIENCE
         while not _are_free(self._ray.available_resources(), needs):
@@ -169,7 +185,9 @@ class RayEngine:
                 except ray.exceptions.RayError as error:
                     _end(ray, actor)
                     tries[number] += 1
-                    _tell_ended(number, tries[number], error)
+                    if tries[number] == TRIES:
+                        raise CamtoolError(_given_up(number, error)) from error
+                    warn(f"The process that made shard {number} ended; the shard is made again.")
                     waiting.appendleft(number)
                     idle.append(kind.remote())
                     continue
@@ -201,18 +219,35 @@ def actors_that_fit(nodes: Sequence[Mapping[str, float]], needs: Mapping[str, in
     return max(0, min(fits, int((cpus - 1) // needs["CPU"])))
 
 
+def _check_reachable(address: str) -> None:
+    """Raise CamtoolError if nobody answers at host:port, where Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # auto, local
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
+            pass
+    except (OSError, OverflowError, ValueError) as error:
+        raise CamtoolError(_not_there(address, error)) from error
+
+
+def _not_there(address: str, error: Exception) -> str:
+    return f"No Ray cluster at '{address}': {' '.join(str(error).split())[:300]}. Expected host:port, auto, or no --address."
+
+
+def _needs(order: Order) -> dict[str, int]:
+    """Return what an actor takes."""
+    begun = read_run(order.folder) if is_store(order.folder) else None
+    return {"CPU": threads_of(order.options, begun) + order.options.workers, "GPU": int(order.model.device == "cuda")}
+
+
 def _are_free(free: Mapping[str, float], needs: Mapping[str, int]) -> bool:
     return free.get("CPU", 0) >= needs["CPU"] + 1 and free.get("GPU", 0) >= needs["GPU"]
 
 
-def _tell_ended(number: int, tries: int, error: Exception) -> None:
-    text = " ".join(str(error).split())[:200]
-    if tries >= TRIES:
-        raise CamtoolError(
-            f"Shard {number} ended its process {tries} times, in Ray's words: {text}. Try without --engine ray; what is done is "
-            "in the store."
-        ) from error
-    warn(f"The process that made shard {number} ended; the shard is made again. In Ray's words: {text}")
+def _given_up(number: int, error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return f"Shard {number} ended its process {TRIES} times. Try without --engine ray; what is done is in the store. In Ray's words: {text}"
 
 
 def _end(ray: Any, actor: Any) -> None:

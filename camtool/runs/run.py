@@ -133,11 +133,10 @@ def run(  # noqa: PLR0913 - a keyword each
     )
     folder = Path(os.path.expanduser(out))
     with _importances_as_before(explainer):
+        order = None if engine is None else engine.order(explainer, data, folder, options)
         work = prepare(explainer, data, folder, options)
         shards = Shards(work, progress)
-        make = shards.make
-        if engine is not None:
-            make = partial(engine.make, engine.order(explainer, data, folder, options), shards, threads=work.threads, progress=progress)
+        make = partial(engine.make, order, shards, progress=progress) if engine is not None and order is not None else shards.make
         with torch_threads(work.threads):
             repaired = shards.remove_damaged() if verify else []
             make(shards.missing())

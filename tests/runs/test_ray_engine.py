@@ -147,16 +147,24 @@ def test_too_many_failures_in_an_actor_end_the_run(cluster: Any, folder: Path, t
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.parametrize("asked", [("--actors", "3"), ("--threads", "3"), ("--workers", "2")])
-def test_actors_that_would_take_every_cpu_are_refused(cluster: Any, folder: Path, tmp_path: Path, run: Run, asked: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (("--actors", "3"), "at most 2 actors of 1 CPU on 3 CPUs"),
+        (("--threads", "3"), "a cluster with room for an actor of 3 CPUs and one more CPU"),
+        (("--workers", "2"), "a cluster with room for an actor of 3 CPUs and one more CPU"),
+    ],
+)
+def test_actors_that_would_take_every_cpu_are_refused(
+    cluster: Any, folder: Path, tmp_path: Path, run: Run, asked: tuple[str, str], expected: str
+) -> None:
     finished = run("run", *arguments(folder, tmp_path / "maps"), "--engine", "ray", *asked)
 
     assert finished.exit_code == 2
     (line,) = finished.stderr.splitlines()
-    assert line.startswith("Error: Expected ")
-    assert "on a cluster of 3 CPUs" in line
-    assert "Ray, which hangs without a word otherwise" in line
-    assert not list((tmp_path / "maps").glob("*.parquet"))
+    assert line.startswith(f"Error: Expected {expected}")
+    assert "left to Ray, since it hangs without a word otherwise; got 3" in line
+    assert not (tmp_path / "maps").exists()
 
 
 @needs_ray
@@ -172,6 +180,7 @@ def test_a_cluster_whose_cpus_are_taken_by_others_is_refused(
     try:
         with RayEngine() as engine, pytest.raises(CamtoolError, match=r"Expected 2 free CPUs, for an actor and for Ray, got [01] of 3"):
             explain(tiny.explainer(folder), folder / "pictures", tmp_path / "maps", engine=engine)
+        assert not (tmp_path / "maps").exists()
     finally:
         ray.util.remove_placement_group(taken)
 
@@ -191,6 +200,22 @@ def test_ray_that_is_not_installed_is_told_with_its_extra(folder: Path, tmp_path
 
     assert finished.exit_code == 2
     assert finished.stderr == "Error: --engine ray needs the package ray, which is not installed: 'pip install \"camtool[ray]\"'.\n"
+
+
+@needs_ray
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:many", "nobody.invalid:6379", "127.0.0.1:99999"])
+def test_an_address_without_a_cluster_is_told_at_once(folder: Path, tmp_path: Path, run: Run, address: str) -> None:
+    finished = run("run", *arguments(folder, tmp_path / "maps"), "--engine", "ray", "--address", address)
+
+    assert finished.exit_code == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"Error: No Ray cluster at '{address}': ")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_engine_outside_of_its_block_is_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(CamtoolError, match="Expected 'with engine:"):
+        explain(tiny.explainer(folder), folder / "pictures", tmp_path / "maps", engine=RayEngine())
 
 
 @pytest.mark.parametrize(
