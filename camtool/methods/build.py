@@ -72,7 +72,8 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
     `dict(type='Smooth', method='layercam', samples=50)`.
 
     Raises:
-        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters, or it cannot wrap the inner method.
+        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters or has a value of another type than it
+            expects, or it cannot wrap the inner method.
 
     Example:
         >>> from camtool.methods import build_method
@@ -92,7 +93,9 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
             what = "the method to wrap is named" if "method" in twice else f"'{min(twice)}' is given"
             raise MethodError(f"{spec!r}: {what} twice.")
         settings |= named
-        if issubclass(find_method(settings["type"]), Wrapper) and settings.get("method") is not None:
+        if issubclass(outer := find_method(settings["type"]), Wrapper) and settings.get("method") is not None:
+            if not isinstance(settings["method"], (str, Mapping, BaseMethod)):
+                raise MethodError(f"Method '{outer.name}': expected as 'method' a method's name or dict, got {settings['method']!r}.")
             settings["method"] = build_method(settings["method"])
     return build(METHODS, settings, error=MethodError)
 
