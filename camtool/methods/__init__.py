@@ -61,4 +61,5 @@ from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM
 from camtool.methods.wrapper._base import Wrapper as Wrapper
 from camtool.methods.wrapper.finer import Finer as Finer
 from camtool.methods.wrapper.integrated import Integrated as Integrated
+from camtool.methods.wrapper.sess import SESS as SESS
 from camtool.methods.wrapper.smooth import Smooth as Smooth
