@@ -95,6 +95,10 @@ class CAMResult:
     """Name of the output that targets and classes refer to, such as "race" or "heads.0"; "" if the network returns one tensor."""
     outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Shape of one sample's part of each output that could be explained, by name; empty if the network returns one tensor, or boxes."""
+    label: str = ""
+    """The method's name with its settings that are not the defaults: "occlusion(patch=32)"."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The method's settings that are not the defaults; under "method" those of a wrapped one."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds of `forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
 
