@@ -15,6 +15,9 @@ UNDECIDED = 1e-4
 """Share of its largest possible value below which a sum may be rounding error: a layer norm's sum over channels is 1e-8 of it in
 float32, 1e-5 in bfloat16; that of an ordinary layer with 2048 channels is about 3e-3 of it."""
 
+FLAT_SHARE = 1e-5  # float32 rounds a constant map's sums over channels to less
+"""Maps whose differences are below this share of the largest value are flat; scaled to [0, 1] rounding would look like a map."""
+
 
 def to_float32(tensor: Tensor) -> Tensor:
     """Return the tensor in float32, or unchanged if it is float64.
@@ -66,6 +69,22 @@ def min_max(maps: RawMap) -> RawMap:
     axes = tuple(range(1, maps.ndim))
     shifted = maps - maps.amin(dim=axes, keepdim=True)
     return shifted / shifted.amax(dim=axes, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def positive_part(maps: RawMap) -> RawMap:
+    """Return the positive part of raw maps; zeros of a flat one.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import positive_part
+        >>> positive_part(torch.tensor([[-2.0, 4.0], [3.0, 3.0]]))
+        tensor([[0., 4.],
+                [0., 0.]])
+    """
+    positive = maps.clamp(min=0)
+    axes = tuple(range(1, positive.ndim))
+    highest, lowest = positive.amax(dim=axes, keepdim=True), positive.amin(dim=axes, keepdim=True)
+    return torch.where(highest - lowest > FLAT_SHARE * highest, positive, 0)
 
 
 def over_maximum(maps: RawMap) -> RawMap:

@@ -1,11 +1,14 @@
 """Registries of the classes that configs name by `type`, a user's own (`custom_imports`) included."""
 
 import inspect
+import math
+import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from mmengine import registry as _root
 from mmengine.registry import Registry
@@ -31,6 +34,7 @@ OPTIM_WRAPPERS = Registry("optim_wrapper", parent=_root.OPTIM_WRAPPERS, scope="c
 _CALL = re.compile(r"\s*([^():]*?)\s*(?:\(([^()]*)\))?\s*")
 _PART = re.compile(r"""((?:"[^"]*"|'[^']*'|[^,"'])+),?""")
 _WORDS = {"true": True, "false": False, "none": None}
+_IN_WORDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", NoneType: "none"}
 
 _UNKNOWN_TYPE = re.compile(r"([\w.]+) is not in the [\w-]+::([\w ]+) registry")
 
@@ -139,11 +143,48 @@ def construct(kind: Any, settings: Mapping[str, Any], what: str, *, error: type[
         if key not in parameters and not takes_any:
             expected = f"expected one of: {', '.join(parameters)}" if parameters else "it has no settings"
             raise error(f"{what} has no setting '{key}'{closest(key, parameters)}; {expected}.")
+    for key, options in _expected(kind).items():
+        if key in settings and not any(_fits(settings[key], option) for option in options):
+            *others, last = map(_in_words, options)
+            words = f"{', '.join(others)} or {last}" if others else last
+            raise error(f"{what}: expected as '{key}' {words}, got {settings[key]!r}.")
     try:
         signature.bind(*later, **settings)
         return partial(kind, **settings) if later else kind(**settings)
     except (TypeError, ValueError) as reason:
         raise error(f"{what}: {reason}.") from reason
+
+
+def _expected(kind: Any) -> dict[str, list[Any]]:
+    """Return by setting the types that its annotation allows; without settings that may be of others than plain values."""
+    try:
+        hints = get_type_hints(kind.__init__ if inspect.isclass(kind) else kind)
+    except (NameError, TypeError, AttributeError, SyntaxError):  # annotations are names that a user's module need not have
+        return {}
+    plain = {}
+    for key, hint in hints.items():
+        options = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
+        if all(option in _IN_WORDS or (_is_several(option) and get_args(option)[0] in _IN_WORDS) for option in options):
+            plain[key] = options
+    return plain
+
+
+def _is_several(option: Any) -> bool:
+    return get_origin(option) in (Sequence, list) and len(get_args(option)) == 1
+
+
+def _fits(value: Any, option: Any) -> bool:
+    if _is_several(option):
+        values = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+        return values and all(_fits(one, *get_args(option)) for one in value)
+    if option in (int, float):
+        kind = numbers.Integral if option is int else numbers.Real
+        return isinstance(value, kind) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, option)
+
+
+def _in_words(option: Any) -> str:
+    return f"several {_IN_WORDS[get_args(option)[0]].removeprefix('a ')}s" if _is_several(option) else _IN_WORDS[option]
 
 
 def _name(registered: Any) -> str:

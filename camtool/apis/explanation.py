@@ -156,7 +156,10 @@ class Explanation:
     @property
     def file_label(self) -> str:
         """Methods and target as a part of the file's name: "gradcam_contrast"."""
-        return methods_as_file_name(list(self.results), every=self.every_method) + self.selection.suffix
+        return (
+            methods_as_file_name([result.label or method for method, result in self.results.items()], every=self.every_method)
+            + self.selection.suffix
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dict of JSON values: classes, targets, methods, layers, weights, status, warnings."""
@@ -174,6 +177,7 @@ class Explanation:
             "target": self.target_report(),
             "probabilities": self.answer.scale,
             "methods": list(self.results),
+            "settings": {method: result.settings for method, result in self.results.items() if result.settings},
             "refused": self.refused,
             "layers": self.layers,
             "layers_reason": self.layers_reason,
@@ -252,7 +256,20 @@ class Explanation:
 
     def _meta(self) -> dict[str, Any]:
         report = self.to_dict()
-        kept = ("image", "checkpoint", "layers", "calls", "output", "methods", "refused", "sources", "placement", "target", "status")
+        kept = (
+            "image",
+            "checkpoint",
+            "layers",
+            "calls",
+            "output",
+            "methods",
+            "settings",
+            "refused",
+            "sources",
+            "placement",
+            "target",
+            "status",
+        )
         return {
             **{key: report[key] for key in kept},
             "config": self.model.config,

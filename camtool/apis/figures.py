@@ -130,7 +130,7 @@ class Canvas:
         return Cell(
             self.placed(maps),
             caption(answer, answer.targets[k]),
-            f"{method}{discriminative} {f'at {layer}' if layer else result.source}",
+            f"{result.label or method}{discriminative} {f'at {layer}' if layer else result.source}",
             "" if status == "ok" else status,
             portrait,
         )
@@ -161,7 +161,9 @@ def draw(canvas: Canvas, answer: SelectionResult, options: FigureOptions, *, ala
         [canvas.cell(answer, method, k, layer, signed=options.signed, scale=options.scale) for k in range(count)] for method, layer in keys
     ]
     by_map = {
-        (method, answer.targets[k].file_name, layer): figure(canvas.below, [[cell]], options.style, alarm=alarm)
+        (answer.results[method].label or method, answer.targets[k].file_name, layer): figure(
+            canvas.below, [[cell]], options.style, alarm=alarm
+        )
         for (method, layer), row in zip(keys, rows, strict=True)
         for k, cell in enumerate(row)
         if single

@@ -11,7 +11,7 @@ from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_sour
 from camtool.errors import warn
 from camtool.fusion import Fusion
 from camtool.instrumentation.layer_layouts import LayerLayouts
-from camtool.methods import AttentionMethod, BaseMethod, InputMethod, reads_layers
+from camtool.methods import AttentionMethod, BaseMethod, InputMethod, label_of, reads_layers, settings_of
 
 
 def call_result(
@@ -59,6 +59,8 @@ def call_result(
         class_discriminative=method.class_discriminative,
         placement=dict(explained.placement),
         attributions=None if explained.attributions is None else shaped(explained.attributions),
+        label=label_of(method),
+        settings=settings_of(method),
         seconds=dict(computation.seconds),
         importances={path: shaped(values) for path, values in computation.importances.get(name, {}).items()},
         calls=calls,

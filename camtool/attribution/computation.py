@@ -225,8 +225,9 @@ class Computation:
                 importances |= dict.fromkeys(names, by_layer)
         explained, bases = {}, {method.base for method in context.input_methods.values()}
         for name, raw in raws.items():
-            fusion = context.fusion_of(context.layer_methods.get(name))
-            explained[name] = finished(raw, size, fusion, importances.get(name), context.placements, with_factors=name in bases)
+            method = context.layer_methods.get(name)
+            fusion, placements = context.fusion_of(method), None if method and method.covers_input else context.placements
+            explained[name] = finished(raw, size, fusion, importances.get(name), placements, with_factors=name in bases)
         return explained
 
     def _raw_maps(

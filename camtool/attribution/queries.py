@@ -94,6 +94,10 @@ class QueriesOfInputs:
             )
         return to_float32(values.detach()), to_float32(gradients)
 
+    def scores_as(self, change: Callable[[Target], Target]) -> Float[Tensor, " n"]:
+        """Return the scores of the unaltered inputs for the targets that `change` returns for the explained ones."""
+        return to_float32(scores([change(row[self._k]) for row in self._context.targets], self._context.logits).detach())
+
     def report(self, done: int, total: int) -> None:
         """Report the method's progress."""
         if self._context.call.progress is not None:

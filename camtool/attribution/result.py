@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import min_max, over_maximum, to_float32
+from camtool.functional import FLAT_SHARE as FLAT_SHARE  # noqa: PLC0414 - for those who import it from here
+from camtool.functional import min_max, over_maximum, positive_part, to_float32
 from camtool.fusion import Fusion, Mean, shown
 from camtool.placement import Placement, Placements, placed
 from camtool.targets import Output
@@ -19,9 +20,6 @@ NO_EVIDENCE = "no positive evidence for this target at this layer"
 FLAT = "flat map: the same evidence at every position"
 
 DISJOINT = "each layer has evidence, but nothing of it is left where they are fused"
-
-FLAT_SHARE = 1e-5  # float32 rounds a constant map's sums over channels to less
-"""Maps whose differences are below this share of the largest value are flat; scaled to [0, 1] rounding would look like a map."""
 
 
 @dataclass
@@ -97,6 +95,10 @@ class CAMResult:
     """Name of the output that targets and classes refer to, such as "race" or "heads.0"; "" if the network returns one tensor."""
     outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Shape of one sample's part of each output that could be explained, by name; empty if the network returns one tensor, or boxes."""
+    label: str = ""
+    """The method's name with its settings that are not the defaults: "occlusion(patch=32)"."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The method's settings that are not the defaults; under "method" those of a wrapped one."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Seconds of `forward` (shared by all methods of a call) and `maps` (gradients and maps of all methods)."""
 
@@ -169,7 +171,7 @@ def finished(
     """
     shape = next(iter(raw.values())).shape[:2]
     raw = {path: to_float32(maps) for path, maps in raw.items()}
-    positive = {path: _positive(maps.flatten(0, 1)) for path, maps in raw.items()}  # (n k, *feature)
+    positive = {path: positive_part(maps.flatten(0, 1)) for path, maps in raw.items()}  # (n k, *feature)
     where = placements or {}
     by_layer = {path: min_max(shown(maps, size, where.get(path))).unflatten(0, shape) for path, maps in positive.items()}
     stacked = torch.stack([importances[path].flatten() for path in raw]) if importances else None
@@ -190,11 +192,3 @@ def finished(
 def _over_magnitude(maps: RawMap) -> RawMap:
     """Return each sample divided by its largest absolute value; zeros without any."""
     return maps / maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
-
-
-def _positive(maps: RawMap) -> RawMap:
-    """Return the positive part of raw maps; zeros of a flat one."""
-    positive = maps.clamp(min=0)
-    axes = tuple(range(1, positive.ndim))
-    highest, lowest = positive.amax(dim=axes, keepdim=True), positive.amin(dim=axes, keepdim=True)
-    return torch.where(highest - lowest > FLAT_SHARE * highest, positive, 0)

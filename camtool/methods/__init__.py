@@ -46,6 +46,8 @@ from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM
 from camtool.methods.input.integrated_gradients import IntegratedGradients as IntegratedGradients
 from camtool.methods.input.saliency import Saliency as Saliency
 from camtool.methods.input.smooth_grad import SmoothGrad as SmoothGrad
+from camtool.methods.labels import label_of as label_of
+from camtool.methods.labels import settings_of as settings_of
 from camtool.methods.linear.cam import ClassActivationMapping as ClassActivationMapping
 from camtool.methods.perturbation.ablation_cam import AblationCAM as AblationCAM
 from camtool.methods.perturbation.faster_score_cam import FasterScoreCAM as FasterScoreCAM
@@ -61,4 +63,5 @@ from camtool.methods.perturbation.ss_cam import SSCAM as SSCAM
 from camtool.methods.wrapper._base import Wrapper as Wrapper
 from camtool.methods.wrapper.finer import Finer as Finer
 from camtool.methods.wrapper.integrated import Integrated as Integrated
+from camtool.methods.wrapper.sess import SESS as SESS
 from camtool.methods.wrapper.smooth import Smooth as Smooth

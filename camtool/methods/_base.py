@@ -40,6 +40,9 @@ class InputQueries(Protocol):
     def score_and_gradients(self, inputs: Float[Tensor, "n channels *size"]) -> tuple[Float[Tensor, " n"], Tensor]:
         """Return the scores of other inputs, and the gradients of the scores with respect to these inputs."""
 
+    def scores_as(self, change: Callable[[Target], Target]) -> Float[Tensor, " n"]:
+        """Return the scores of the unaltered inputs for other targets: those that `change` returns for the explained ones."""
+
     def report(self, done: int, total: int) -> None:
         """Report the progress of a method that queries step by step; queries of many copies report it themselves."""
 
@@ -157,6 +160,8 @@ class BaseMethod:
     reads: ClassVar[str] = LAYERS
     """What the map is computed from: LAYERS, ATTENTION or INPUT."""
     class_discriminative: bool = True
+    covers_input: bool = False
+    """Whether raw maps have the input's size, whatever the grid of the target layer."""
     fusion: Fusion | None = None
     """The method's own fusion of the maps of several layers; None: that of the call."""
 

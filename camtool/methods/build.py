@@ -1,11 +1,13 @@
 """Methods by name, in any spelling, and from config dicts; the family of each."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from camtool.errors import MethodError
 from camtool.methods._base import LAYERS, BaseMethod
 from camtool.methods.input._base import InputMethod
+from camtool.methods.labels import label_of
 from camtool.methods.wrapper._base import Wrapper
 from camtool.registry import METHODS, build, find, names, read_spec
 
@@ -72,7 +74,8 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
     `dict(type='Smooth', method='layercam', samples=50)`.
 
     Raises:
-        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters, or it cannot wrap the inner method.
+        MethodError: if the type is unknown, a keyword is not one of its hyper-parameters or has a value of another type than it
+            expects, or it cannot wrap the inner method.
 
     Example:
         >>> from camtool.methods import build_method
@@ -92,7 +95,9 @@ def build_method(spec: str | Mapping[str, Any] | BaseMethod) -> BaseMethod:
             what = "the method to wrap is named" if "method" in twice else f"'{min(twice)}' is given"
             raise MethodError(f"{spec!r}: {what} twice.")
         settings |= named
-        if issubclass(find_method(settings["type"]), Wrapper) and settings.get("method") is not None:
+        if issubclass(outer := find_method(settings["type"]), Wrapper) and settings.get("method") is not None:
+            if not isinstance(settings["method"], (str, Mapping, BaseMethod)):
+                raise MethodError(f"Method '{outer.name}': expected as 'method' a method's name or dict, got {settings['method']!r}.")
             settings["method"] = build_method(settings["method"])
     return build(METHODS, settings, error=MethodError)
 
@@ -112,24 +117,29 @@ def as_specs(specs: Any) -> list[Any]:
 
 
 def build_methods(specs: str | Mapping[str, Any] | BaseMethod | Iterable[str | Mapping[str, Any] | BaseMethod]) -> dict[str, BaseMethod]:
-    """Return methods by name, in the given order; a repeated name counts once.
+    """Return methods by name, in the given order; a repeated one counts once, and one of several settings has these in its name.
 
     Raises:
-        MethodError: if there is no method, one is unknown, or one is repeated with different settings.
+        MethodError: if there is no method, one is unknown, or two of different settings cannot be told apart by their names.
 
     Example:
         >>> from camtool.methods import build_methods
         >>> list(build_methods(["gradcam", "smooth", "gradcam"]))
         ['gradcam', 'smooth:gradcam']
+        >>> list(build_methods(["fem", "fem(k=3.0)", "gradcam"]))
+        ['fem', 'fem(k=3.0)', 'gradcam']
     """
     methods = [build_method(spec) for spec in as_specs(specs)]
     if not methods:
         raise MethodError(f"No method given; expected one of: {', '.join(method_names())}.")
+    several = {
+        one.name for one, other in itertools.combinations(methods, 2) if one.name == other.name and _settings(one) != _settings(other)
+    }
     by_name: dict[str, BaseMethod] = {}
     for method in methods:
-        first = by_name.setdefault(method.name, method)
-        if _settings(first) != _settings(method):
-            raise MethodError(f"Method '{method.name}' is given twice with different settings; make one call for each.")
+        name = label_of(method) if method.name in several else method.name
+        if _settings(by_name.setdefault(name, method)) != _settings(method):
+            raise MethodError(f"Method '{name}' is given twice with different settings; make one call for each.")
     return by_name
 
 

@@ -40,6 +40,26 @@ def test_a_methods_settings_stand_behind_its_name(run: Run, tmp_path: Path) -> N
     assert "expected a patch from 1 to (224, 224) for an input of (224, 224), got (500, 500)" in refused.stderr
 
 
+def test_two_settings_of_one_method_are_two_files_and_are_told_apart_everywhere(run: Run, tmp_path: Path) -> None:
+    methods = ("fem(k=1.0)", "fem(k=0.5)", "smooth(samples=2):gradcam")
+    report = run("vis", CAT, LITE0, "--method", *methods, "-o", "maps/", "--save-raw", "maps.npz", "--json").report
+
+    assert report["methods"] == ["fem(k=1.0)", "fem(k=0.5)", "smooth:gradcam"]
+    assert report["settings"] == {"fem(k=1.0)": {"k": 1.0}, "fem(k=0.5)": {"k": 0.5}, "smooth:gradcam": {"samples": 2}}
+    names = ["cat_fem-k-0.5_282.jpg", "cat_fem-k-1.0_282.jpg", "cat_smooth-samples-2--gradcam_282.jpg"]
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == names
+    with np.load(tmp_path / "maps.npz") as arrays:
+        assert {"map/fem(k=1.0)", "map/fem(k=0.5)", "map/smooth:gradcam"} <= set(arrays.files)
+
+    run("vis", CAT, LITE0, "--method", "fem(k=1.0)")
+    run("vis", CAT, LITE0, "--method", "fem(k=0.5)")
+    network = LITE0.rpartition("/")[2].removesuffix(".py")
+    assert sorted(path.name for path in (tmp_path / "outputs/vis_cam").iterdir()) == [
+        f"cat_{network}_fem-k-0.5.jpg",
+        f"cat_{network}_fem-k-1.0.jpg",
+    ]
+
+
 def test_a_seed_of_a_methods_own_is_kept(run: Run) -> None:
     from camtool.apis.settings import _seeded
 

@@ -91,6 +91,13 @@ EXAMPLES: dict[str, Example] = {
     "smooth": Example([[0.65625, 3.28125], [-4.59375, 5.90625]], arguments={"samples": 2, "sigma": 0.0}),
     # Around gradcam: at 1/4 and 3/4 of the picture the mean is 0.1875 and 0.5625: 1.375 g on average, with A as it is
     "integrated": Example([[0.0, 2.0625], [-4.125, 4.125]], arguments={"steps": 2}),
+    # Around gradcam, without the Gaussian: the picture 1 0 / 0 2, and its four quarters twice as large, each quarter a window. The
+    # pixels twice as large are w v' + 2 (1 - w)(1 - v)' with w = v = 1 3/4 1/4 0; means m of the windows are 0.75, and 0.796875
+    # 0.328125 / 0.328125 1.546875; scores (pixels times 1 2 / 3 4) 9, and 7.5 3.9375 / 3.375 16.6875, the highest.
+    # gradcam is proportional to 0 1.5 / -3 3 plus m / 2, so a map is m/2 1.5+m/2 / 0 3+m/2 over 3 + m/2. Put back, a quarter
+    # is one pixel, its map's mean: 0.4189655 0.3944444 / 0.3944444 0.4518634. Times scores over 16.6875, with the whole picture's
+    # 1/9 5/9 / 0 1 times 9/16.6875, and the mean of what is above 0:
+    "sess": Example([[0.1241121, 0.1963483], [0.0797753, 0.4955946]], arguments={"scales": 2, "growth": 1.0, "sigma": 0.0}),
     # k = 1: the variance of A1 is 6.5, that of A2 0.6875 (see fem), so A1 alone has weight
     "fastercam": Example([[1.0, 2.0], [-3.0, 4.0]], arguments={"k": 1}),
     # 2 steps: half and whole mask, in the mean 3/4 of scorecam's scores (the score is a sum): their difference is 9/28,

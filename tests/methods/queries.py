@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from camtool.methods._base import Copies, Evidence
+from camtool.targets import Target
 
 
 def score_of_activations(activations: np.ndarray) -> float:
@@ -70,6 +71,9 @@ class Formula:
     def contributions_from_zero(self) -> Tensor:
         return torch.from_numpy(np.stack([self.contributions_of(one.numpy()) for one in self._activations]))
 
+    def scores_as(self, change: Callable[[Target], Target]) -> Tensor:
+        return self.scores  # formulas have no targets
+
     def report(self, done: int, total: int) -> None:
         assert 0 < done <= total
 
@@ -78,7 +82,9 @@ class Formula:
         for picture in inputs:
             changes = torch.stack([torch.tensor(change_of_input(one.numpy()), dtype=torch.float64) for one in picture])
             change = changes.view(-1, *[1] * (self._activations.ndim - 1))
-            found.append(Evidence(self._activations + change, self._gradients * (1 + change), lambda: self._class_weights))
+            activations, gradients_there = self._activations + change, self._gradients * (1 + change)
+            queries = type(self)(picture, activations, gradients_there, self._class_weights)
+            found.append(Evidence(activations, gradients_there, lambda: self._class_weights, model_queries=queries))
         return found
 
 

@@ -1,11 +1,12 @@
 """Replicas of methods that look at noisy, faded or otherwise altered copies of the input; see tests/methods/replicas.py."""
 
+import itertools
 import math
 from dataclasses import replace
 
 import numpy as np
 
-from tests.methods.replicas import Sample, channel_sum, gradcam, method, positions, whole_map
+from tests.methods.replicas import Sample, channel_sum, gradcam, method, min_max, positions, relu, resize, whole_map
 
 
 def noisy(sample: Sample, count: int, sigma: float) -> list[np.ndarray]:
@@ -40,6 +41,58 @@ def smooth(sample: Sample) -> np.ndarray:
         activations, gradients = sample.evidence_of_input(picture)
         total += channel_sum(gradcam(replace(sample, activations=activations, gradients=gradients))) / 16
     return total
+
+
+@whole_map("sess")
+def sess(sample: Sample) -> np.ndarray:
+    """Tursun 2022, as the authors' code, around Grad-CAM: 6 sizes, each 2/7 larger; windows of the input's size."""
+    size = sample.picture.shape[1:]
+    placed, scores = [], []
+    for number in range(6):
+        by_axis = []
+        for length in size:  # evenly from border to border, in whole pixels; an axis of one position is not enlarged
+            further = round(2 / 7 * number * length) if length > 1 else 0
+            parts = 0
+            while parts * length < further:
+                parts += 1
+            by_axis.append([part * round(further / parts) for part in range(parts + 1)] if parts else [0])
+        scaled = tuple(starts[-1] + length for starts, length in zip(by_axis, size, strict=True))
+        large = np.stack([resize(channel, scaled) for channel in sample.picture])
+        for corner in itertools.product(*by_axis):
+            where = tuple(slice(start, start + length) for start, length in zip(corner, size, strict=True))
+            window = large[(slice(None), *where)]
+            activations, gradients = sample.evidence_of_input(window)
+            heat = relu(channel_sum(gradcam(replace(sample, activations=activations, gradients=gradients))))
+            heat = min_max(resize(min_max(heat), size)) if heat.max() > heat.min() else np.zeros(size)
+            whole_heat = np.zeros(scaled)
+            whole_heat[where] = heat
+            placed.append(whole_heat)
+            scores.append(max(sample.score_of_input(window), 0.0))
+    total, count = np.zeros(size), np.zeros(size)
+    for whole_heat, score in zip(placed, scores, strict=True):
+        layer = resize(whole_heat, size) * score / max(scores)
+        for p in positions(layer):
+            if layer[p] > 1e-6:
+                total[p] += layer[p]
+                count[p] += 1
+    mean = np.array([total[p] / count[p] if count[p] else 0.0 for p in positions(total)]).reshape(size)
+    for axis in range(mean.ndim):
+        mean = np.apply_along_axis(smoothed, axis, mean)
+    return mean
+
+
+def smoothed(line: np.ndarray) -> np.ndarray:
+    """Return a line smoothed by a Gaussian of 11 pixels, sigma 5, mirrored without its first and last pixel; fewer on short lines."""
+    reach = min(5, len(line) - 1)
+    weights = {offset: math.exp(-(offset**2) / 50) for offset in range(-reach, reach + 1)}
+    values = []
+    for place in range(len(line)):
+        total = 0.0
+        for offset, weight in weights.items():
+            index = abs(place + offset)
+            total += weight * line[2 * (len(line) - 1) - index if index >= len(line) else index]
+        values.append(total / sum(weights.values()))
+    return np.array(values)
 
 
 @whole_map("integrated")

@@ -16,7 +16,7 @@ from tests.methods.kinds import NAMES, OF_TOKENS
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
 
-WRAPPED = ["smooth:eigencam", "integrated:layercam", "finer:hirescam"]
+WRAPPED = ["smooth:eigencam", "integrated:layercam", "finer:hirescam", "sess:layercam"]
 FORGIVING = {"opticam": 0.05}  # fifty steps of Adam, which divides small gradients by their own size
 SHARE = 2e-3
 """Share of the largest value that rounding may change: scores are differences of larger numbers."""

@@ -211,7 +211,7 @@ def test_engine_equals_replica_and_pipeline_on_a_network(name: str, rank: int, s
     if name == "finer":
         gradients = finer_gradients(model, layer, inputs, classes)
     rows = model.fc.weight.detach().numpy()
-    score = probability_through if name == "polycam" else score_through
+    score = probability_through if name in ("polycam", "sess") else score_through
     raws = []
     for sample, index in enumerate(classes):
         given = Sample(activations[sample].numpy(), gradients[sample].numpy(), rows[index], draws(activations.shape[1]))
@@ -282,7 +282,7 @@ def test_another_seed_gives_another_random_map() -> None:
     assert not torch.equal(one.raw["late"], other.raw["late"])
 
 
-UNSIGNED = ("gradcamelementwise", "centercam", "edgecam")  # a ReLU inside the formula, a Gaussian, a magnitude
+UNSIGNED = ("gradcamelementwise", "centercam", "edgecam", "sess")  # a ReLU inside the formula, a Gaussian, a magnitude, scaled maps
 
 
 @pytest.mark.parametrize("name", OF_LAYERS)

@@ -109,11 +109,10 @@ def test_find_method_gives_the_outer_of_two() -> None:
     assert find_method("smooth:layercam") is Smooth
 
 
-def test_the_same_method_twice_is_taken_once_and_with_other_settings_refused() -> None:
+def test_the_same_method_twice_is_taken_once_and_with_other_settings_twice() -> None:
     assert list(build_methods(["smooth", "smooth:gradcam", "smooth:layercam"])) == ["smooth:gradcam", "smooth:layercam"]
     inside = [{"type": "smooth", "method": {"type": "integrated", "steps": steps}} for steps in (2, 3)]
-    with pytest.raises(MethodError, match="different settings"):
-        build_methods(inside)
+    assert list(build_methods(inside)) == ["smooth:integrated(steps=2):gradcam", "smooth:integrated(steps=3):gradcam"]
 
 
 def test_without_noise_smooth_is_the_method_itself_eigen_smooth_included() -> None:

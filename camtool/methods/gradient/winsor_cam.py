@@ -1,5 +1,6 @@
 """Winsor-CAM: Wall et al. 2025, arXiv:2507.10846."""
 
+from camtool.errors import MethodError
 from camtool.functional import spatial_mean
 from camtool.fusion import Winsorized
 from camtool.methods._base import GradientMethod
@@ -29,7 +30,10 @@ class WinsorCAM(GradientMethod):
     paper = "arXiv:2507.10846"
 
     def __init__(self, *, percentile: float = 80.0) -> None:
-        self.fusion = Winsorized(percentile=float(percentile))
+        self.percentile = float(percentile)
+        if not 0 <= self.percentile <= 100:
+            raise MethodError(f"Method '{self.name}': expected a percentile from 0 to 100, got {percentile!r}.")
+        self.fusion = Winsorized(percentile=self.percentile)
 
     def weights(self, activations: Maps, gradients: Maps) -> Weights:
         return spatial_mean(gradients)

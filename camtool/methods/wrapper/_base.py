@@ -29,6 +29,7 @@ class Wrapper(BaseMethod, ABC):
         self.name = f"{type(self).name}:{self.method.name}"
         self.class_discriminative = self.method.class_discriminative
         self.fusion = self.method.fusion
+        self.covers_input = self.method.covers_input
         self.needs = self.needs_around(self.method.needs)
 
     def target(self, target: Target) -> Target:
@@ -50,6 +51,20 @@ class Wrapper(BaseMethod, ABC):
     def weighs_gradients(self) -> bool:
         """Whether the map is a function of activations and gradients alone, so that other gradients can be substituted."""
         return False
+
+
+def refuse_other_inputs(wrapper: str, method: BaseMethod, others: str) -> None:
+    """Raise MethodError if the method needs what only the input itself has.
+
+    Args:
+        others: the other inputs in words: "noisy copies of the input".
+    """
+    if method.needs.curvature or method.needs.replay:
+        missing = "second derivatives" if method.needs.curvature else "scores of other activations"
+        raise MethodError(
+            f"'{wrapper}' cannot wrap '{method.name}': it needs {missing}, which are not available for {others}. Wrap a gradient "
+            "method, such as 'gradcam'."
+        )
 
 
 def weighs_gradients(method: BaseMethod) -> bool:

@@ -24,7 +24,7 @@ class Finer(Wrapper):
         weighted: whether references count by their probability, else alike.
 
     Raises:
-        MethodError: if the wrapped method's map is the same for every class.
+        MethodError: if the wrapped method's map is the same for every class, or there is no reference.
         TargetError: when called, if the target is not a class's logit.
 
     Example:
@@ -44,6 +44,8 @@ class Finer(Wrapper):
     ) -> None:
         super().__init__(method)
         self.references = references if isinstance(references, int) else tuple(references)
+        if (isinstance(self.references, int) and self.references < 1) or not self.references:
+            raise MethodError(f"Method '{self.name}': expected as 'references' at least one class, got {references!r}.")
         self.alpha = float(alpha)
         self.weighted = bool(weighted)
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
-from camtool.errors import MethodError
 from camtool.methods._base import BaseMethod, Evidence, Needs
 from camtool.methods._noise import Noise
-from camtool.methods.wrapper._base import Wrapper
+from camtool.methods.wrapper._base import Wrapper, refuse_other_inputs
 from camtool.registry import METHODS
 from camtool.types import RawMap
 
@@ -53,12 +52,7 @@ class Smooth(Wrapper):
 
     def accepted(self, method: BaseMethod) -> BaseMethod:
         accepted = super().accepted(method)
-        if accepted.needs.curvature or accepted.needs.replay:
-            missing = "second derivatives" if accepted.needs.curvature else "scores of other activations"
-            raise MethodError(
-                f"'smooth' cannot wrap '{method.name}': it needs {missing}, which are not available for noisy copies of the input. Wrap a "
-                "gradient method, such as 'gradcam'."
-            )
+        refuse_other_inputs(type(self).name, accepted, "noisy copies of the input")
         return accepted
 
     def needs_around(self, inner: Needs) -> Needs:
