@@ -32,6 +32,10 @@ except ImportError as missing:
     ) from missing
 
 
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files of image processors: of their own, and of a processor for pictures and text."""
+
+
 class _Task(NamedTuple):
     """What a network classifies."""
 
@@ -132,7 +136,17 @@ class HuggingFaceModel(Source):
             return self._refuse_picture
         if "preprocess" in self.options:
             return described(self.options["preprocess"])
-        process = self._from_repository(transformers.AutoImageProcessor.from_pretrained)
+        try:
+            process = self._from_repository(transformers.AutoImageProcessor.from_pretrained)
+        except ConfigError as error:
+            folder = Path(str(self.published))
+            if not os.path.isdir(folder) or any(os.path.isfile(folder / name) for name in _PROCESSORS):
+                raise
+            raise ConfigError(
+                f"The directory '{folder}' has no {_PROCESSORS[0]}, which says how pictures are prepared for this network; save its image "
+                f"processor there by save_pretrained('{folder}'), or give 'preprocess': --cfg-options model.preprocess.resize=224 "
+                "model.preprocess.crop=224 model.preprocess.mean=0.5 model.preprocess.std=0.5."
+            ) from error
         return of_pil(lambda image: process(images=image, return_tensors="pt")["pixel_values"])
 
     def _refuse_picture(self, picture: Picture) -> Tensor:
@@ -163,14 +177,14 @@ class HuggingFaceModel(Source):
             with _quiet():
                 return load(self.published, trust_remote_code=False, **arguments)
         except Exception as error:  # exceptions of the hub, of files and of their content; none names the repository
-            text = " ".join(str(error).split())[:300]
+            text = " ".join(str(error).split())[:300].rstrip(".")
             if self._cut_off:
                 raise ConfigError(
                     f"Cannot load '{self.published}': {self._cut_off}. Expected a connection to the hub, a network that was downloaded "
                     "before, or a directory with config.json and weights."
                 ) from error
             raise ConfigError(
-                f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text} "
+                f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text}. "
                 "Expected a directory with config.json and weights, or a name on the hub and a connection to it."
             ) from error
 
