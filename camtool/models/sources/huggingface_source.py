@@ -36,6 +36,10 @@ _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Files of image processors: of their own, and of a processor for pictures and text."""
 
 
+_WITHOUT = "; without its weights, --random-weights"
+"""What is possible where a repository has the network's config; without that nothing is."""
+
+
 class _Task(NamedTuple):
     """What a network classifies."""
 
@@ -106,7 +110,7 @@ class HuggingFaceModel(Source):
         if weights != self.published:
             return read_checkpoint(weights)
         model, loading = self._from_repository(
-            self._task.builder.from_pretrained, config=self._config, output_loading_info=True, weights_only=True
+            self._task.builder.from_pretrained, _WITHOUT, config=self._config, output_loading_info=True, weights_only=True
         )
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # not buffers, which may be computed
         missing = sorted(parameters & {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
@@ -166,8 +170,8 @@ class HuggingFaceModel(Source):
     def decides_each_class(self, model: nn.Module) -> bool:
         return self._config.problem_type == "multi_label_classification" or super().decides_each_class(model)
 
-    def _from_repository(self, load: Callable[..., Any], **arguments: Any) -> Any:
-        """Return what `load` reads from the repository; ConfigError if that fails."""
+    def _from_repository(self, load: Callable[..., Any], otherwise: str = "", **arguments: Any) -> Any:
+        """Return what `load` reads from the repository; ConfigError, with what else is possible, if that fails."""
         if self._cut_off is None:
             local = os.path.isdir(str(self.published)) or constants.HF_HUB_OFFLINE
             self._cut_off = "" if local else unreachable(constants.ENDPOINT)
@@ -181,11 +185,11 @@ class HuggingFaceModel(Source):
             if self._cut_off:
                 raise ConfigError(
                     f"Cannot load '{self.published}': {self._cut_off}. Expected a connection to the hub, a network that was downloaded "
-                    "before, or a directory with config.json and weights."
+                    f"before, or a directory with config.json and weights{otherwise}."
                 ) from error
             raise ConfigError(
                 f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text}. "
-                "Expected a directory with config.json and weights, or a name on the hub and a connection to it."
+                f"Expected a directory with config.json and weights, or a name on the hub and a connection to it{otherwise}."
             ) from error
 
     def _digest(self) -> str:

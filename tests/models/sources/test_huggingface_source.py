@@ -109,6 +109,15 @@ def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
         load_network(load_config(f"hf/{tmp_path}"))
 
 
+def test_a_directory_without_weights_names_the_random_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as without_config:
+        load_network(load_config(f"hf/{tmp_path}"))
+    assert "--random-weights" not in str(without_config.value)  # it would not help
+    config().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"\. Expected a directory with config\.json and weights.*, --random-weights\.$"):
+        load_network(load_config(f"hf/{tmp_path}"))
+
+
 def test_a_directory_without_an_image_processor_can_be_given_a_preprocessing(tmp_path: Path) -> None:
     ViTForImageClassification(config()).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"has no preprocessor_config\.json.*save_pretrained\(.*model\.preprocess\.resize=224"):
