@@ -29,7 +29,7 @@ RIGHT = (
     f"vis a.png {CONFIG} --top-k 2 --figure panel --colormap viridis --save-raw x.npz --seed 3 --json",
     f"vis a.png {CONFIG} --cfg-options cam.method=fem --device cpu --original",
     f"run {CONFIG} --data . --out maps --workers 0 --json",
-    f"run {CONFIG} --data a.png --out maps --workers 0 --method gradcam fem --target-category red blue --limit 1 --half --json",
+    f"run {CONFIG} --data . --out maps --workers 0 --method gradcam fem --target-category red blue --limit 1 --half --json",
     f"vis --preview-model {CONFIG} --depth 2 --filter conv --json",
     f"layers {CONFIG} --image a.png --depth 1 --layout ChannelsLast --json",
     f"browse {CONFIG} --image a.png b.jpg --out-dir out --target-category red --json",
