@@ -118,7 +118,7 @@ def as_camtool_error(error: Exception) -> CamtoolError | None:
     notes = " ".join(getattr(error, "__notes__", ()))  # added where the network was called
     if not notes:
         return None
-    described = CamtoolError(f"{type(error).__name__}: {' '.join(str(error).split())[:600]}. {notes}")
+    described = CamtoolError(f"{type(error).__name__}: {' '.join(str(error).split())[:600].rstrip('.')}. {notes}")
     described.__cause__ = error
     return described
 

@@ -1,5 +1,6 @@
 """Wrong command lines by seeded mutation, run in this process: `python -m tests.fuzz_command_line [NUMBER] [SEED]`."""
 
+import argparse
 import hashlib
 import json
 import os
@@ -27,6 +28,8 @@ RIGHT = (
     f"vis a.png {CONFIG} --target contrast --target-category red --against blue -o x.png",
     f"vis a.png {CONFIG} --top-k 2 --figure panel --colormap viridis --save-raw x.npz --seed 3 --json",
     f"vis a.png {CONFIG} --cfg-options cam.method=fem --device cpu --original",
+    f"run {CONFIG} --data . --out maps --workers 0 --json",
+    f"run {CONFIG} --data . --out maps --workers 0 --method gradcam fem --target-category red blue --limit 1 --half --json",
     f"vis --preview-model {CONFIG} --depth 2 --filter conv --json",
     f"layers {CONFIG} --image a.png --depth 1 --layout ChannelsLast --json",
     f"browse {CONFIG} --image a.png b.jpg --out-dir out --target-category red --json",
@@ -143,4 +146,8 @@ def main(number: int = 600, seed: int = 0) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main(*map(int, sys.argv[1:]))))
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz_command_line", description=__doc__)
+    parser.add_argument("number", nargs="?", type=int, default=600, help="of command lines")
+    parser.add_argument("seed", nargs="?", type=int, default=0)
+    given = parser.parse_args()
+    sys.exit(bool(main(given.number, given.seed)))

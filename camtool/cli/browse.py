@@ -22,7 +22,7 @@ def browse(
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     random: Annotated[int | None, typer.Option("--random", metavar="N", help="N random samples of the data set; see --seed.")] = None,
     index: Annotated[int | None, typer.Option("--index", metavar="I", help="The sample of this index.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", metavar="PATH…", help="Any image files.")] = None,
+    image: Annotated[list[Path] | None, typer.Option("--image", metavar="FILE…", help="Any image files.")] = None,
     split: Annotated[str, typer.Option("--split", "--dataset", help="Split of the data set: val or train, without augmentation.")] = "val",
     target_category: Annotated[
         str | None,

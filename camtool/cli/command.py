@@ -12,10 +12,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from camtool.cli import failures
+from camtool.cli.positionals import taken_by
 from camtool.errors import CamtoolError, CamtoolWarning, as_camtool_error
 from camtool.words import escaped
 
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer >= 0.20 brings its own click and does not name this class
+
+_PATHS = ("DIR", "FILE")
+"""What the metavar of an option starts with whose value is a path."""
 
 if TYPE_CHECKING:
     _Base = TyperCommand
@@ -67,17 +71,18 @@ class Command(_OneLineErrors, TyperCommand):
         short = {name for param in self.params for name in param.opts if not name.startswith("--")}
         expanded = expand_lists(args, lists, short)
         known = {name for param in self.params for name in param.opts if name.startswith("--")}
-        before = expanded[: expanded.index("--")] if "--" in expanded else expanded
+        before = expanded[: expanded.index("--") if "--" in expanded else len(expanded)]  # a copy: the parser empties its list
         for param in self.params:
-            if getattr(param, "multiple", False) or getattr(param, "is_flag", False) or param.param_type_name != "option":
-                continue
-            given = [value for name in param.opts for value in _values_of(name, before)]
-            forgotten = next((value for value in given if value.partition("=")[0].replace("_", "-") in known), None)
-            if forgotten is not None:
-                raise typer.BadParameter(f"Option '{param.opts[0]}' requires a value, got the option '{forgotten}'.")
-            if len(given) > 1:
-                print(f"Warning: {param.opts[0]} was given {len(given)} times; the last one counts.", file=sys.stderr)
-        return super().parse_args(ctx, expanded)
+            if param.param_type_name == "option" and not getattr(param, "is_flag", False):
+                _check_values(ctx, param, list(_values_of(param.opts, before, param.nargs)), known)
+        try:
+            return super().parse_args(ctx, expanded)
+        except _ClickException as error:
+            missing = getattr(error, "param", None)
+            if type(error).__name__ == "MissingParameter" and missing is not None and missing.param_type_name == "argument":
+                taken = {name: [value for values in _values_of([name], before) for value in values] for name in sorted(lists)}
+                error.message = taken_by(taken, str(missing.name).upper()).strip()  # type: ignore[attr-defined]
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the usage line, with the order that options with several values need."""
@@ -130,23 +135,42 @@ def _usage_error(error: Any, arguments: Sequence[str]) -> str:
     message = str(error.format_message()).rstrip()
     context = getattr(error, "ctx", None)
     named = getattr(getattr(error, "param", None), "opts", None) or [getattr(error, "option_name", None)]
-    typed = [value for name in named if name for value in _values_of(name, arguments)]
+    count = getattr(getattr(error, "param", None), "nargs", 1)
+    typed = [" ".join(values) for values in _values_of([name for name in named if name], arguments, max(count, 1)) if values]
     unknown = hasattr(error, "possibilities")  # an option that does not exist has no value either
     got = f" Got {typed[-1]!r}." if typed and typed[-1] not in message and not unknown else ""
     help_of = f" Try '{context.command_path} --help'." if context is not None else " Try --help."
     return f"{message}{'' if message.endswith(('.', '?', '!')) else '.'}{got}{help_of}"
 
 
-def _values_of(option: str, arguments: Sequence[str]) -> Iterator[str]:
-    """Yield what was typed behind an option, spelt with hyphens or underscores."""
+def _values_of(names: Sequence[str], arguments: Sequence[str], count: int = 1) -> Iterator[list[str]]:
+    """Yield what was typed behind an option each time, `count` values at most; it may be spelt with hyphens or underscores."""
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if name.replace("_", "-") != option:
-            continue
-        if equals:
-            yield value
-        elif position + 1 < len(arguments):
-            yield arguments[position + 1]
+        if name.replace("_", "-") in names:
+            yield [*([value] if equals else []), *arguments[position + 1 :]][:count]
+
+
+def _check_values(ctx: Any, param: Any, given: Sequence[Sequence[str]], known: Container[str]) -> None:
+    """Raise BadParameter where an option lacks values or a path is empty; say which options were given twice.
+
+    Args:
+        given: what stands behind the option, each time that it is given.
+        known: all options.
+    """
+    name = param.opts[0]
+    for values in given:
+        forgotten = next((place for place, value in enumerate(values) if value.partition("=")[0].replace("_", "-") in known), None)
+        if param.nargs > 1 and (forgotten is not None or len(values) < param.nargs):
+            typed = " ".join(map(repr, values[:forgotten])) or "none"
+            raise typer.BadParameter(f"Option '{name}' requires {param.nargs} values, got {typed}.", ctx=ctx)
+        if forgotten is not None and not param.multiple:
+            raise typer.BadParameter(f"Option '{name}' requires a value, got the option '{values[forgotten]}'.", ctx=ctx)
+        # The empty path would be the current folder.
+        if str(param.metavar).startswith(_PATHS) and any(not value.strip() for value in values[: param.nargs]):
+            raise typer.BadParameter(f"Option '{name}' requires a path, got {values[0]!r}.", ctx=ctx)
+    if len(given) > 1 and not param.multiple:
+        print(f"Warning: {name} was given {len(given)} times; the last one counts.", file=sys.stderr)
 
 
 @dataclass

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def layers(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="The picture to probe with. Left out: a black one.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="The picture to probe with. Left out: a black one.")] = None,
     depth: Annotated[int | None, typer.Option("--depth", min=1, help="Show modules down to this depth.")] = None,
     text: Annotated[str, typer.Option("--filter", help="Show modules with this text in path or class.")] = "",
     call: Annotated[int | None, options.CALL] = None,

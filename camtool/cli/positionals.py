@@ -51,12 +51,12 @@ def split_positionals(
 
     first = 1 if needs_image else 0
     if len(arguments) <= first:
-        raise ConfigError(_USAGE + _taken_by(others or {}))
+        raise ConfigError(_USAGE + taken_by(others or {}))
     position = next((index for index in range(len(arguments) - 1, first - 1, -1) if is_config(arguments[index])), None)
     if position is None:
         position = _likeliest(arguments, first)
         if Path(arguments[position]).suffix.lower() in SUFFIXES:
-            raise ConfigError(_USAGE + _taken_by(others or {}))  # images only
+            raise ConfigError(_USAGE + taken_by(others or {}))  # images only
     rest = arguments[position + 1 :]
     if len(rest) > 1:
         raise ConfigError(
@@ -176,6 +176,8 @@ def _check_is_path(path: str) -> None:
 
     if os.path.lexists(path):
         return
+    if not path.strip():
+        raise ImageError(f"Expected an image file, got {path!r}.")
     if path.partition("://")[0].casefold() in ("http", "https", "ftp"):
         raise ImageError(f"'{path}' is an address; expected a file. Download it, or pipe it: curl -sL '{path}' | camtool vis - CONFIG.")
     parts = [part.strip() for part in path.split(",")]
@@ -183,15 +185,25 @@ def _check_is_path(path: str) -> None:
         raise ImageError(f"No picture '{path}'; several pictures are separated by blanks: {' '.join(parts)}.")
 
 
-def _taken_by(values: Mapping[str, Sequence[str] | None]) -> str:
-    """Return a hint if a value of an option with several values is a picture or a config, which were to be positional; else ""."""
+def taken_by(values: Mapping[str, Sequence[str] | None], wanted: str = "IMG and CONFIG") -> str:
+    """Return a hint, " 'x.py' was read as a value of --method: …", where an option with several values took what was positional; else "".
+
+    Args:
+        values: by option what it took.
+        wanted: the positional arguments: a picture counts as one only where IMG is among them.
+
+    Example:
+        >>> taken_by({"--image": ["a.jpg", "timm/resnet18"]}, "CONFIG")
+        " 'timm/resnet18' was read as a value of --image: put CONFIG before it, or -- behind its values."
+    """
     from camtool.config.loading import is_config
     from camtool.io.images import SUFFIXES
 
     for option, taken in values.items():
         for value in taken or []:
-            if os.path.isfile(value) or Path(value).suffix.casefold() in SUFFIXES or is_config(value):
-                return f" {value!r} was read as a value of {option}: put IMG and CONFIG before it, or -- behind its values."
+            is_image = "IMG" in wanted and (os.path.isfile(value) or Path(value).suffix.casefold() in SUFFIXES)
+            if is_image or is_config(value):
+                return f" {value!r} was read as a value of {option}: put {wanted} before it, or -- behind its values."
     return ""
 
 

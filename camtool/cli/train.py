@@ -8,6 +8,7 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
+from camtool.cli.positionals import taken_by
 from camtool.config.overrides import parse_options
 from camtool.errors import ConfigError
 
@@ -26,6 +27,7 @@ def train(
         str | None,
         typer.Option(
             "--work-dir",
+            metavar="DIR",
             help="Folder of checkpoints, logs and curves. Left out: the config's, else outputs/train/NAME.",
             show_default=False,
         ),
@@ -47,7 +49,8 @@ def train(
     with session(as_json=False, debug=debug) as running:
         source = config or config_file
         if source is None or (config and config_file):
-            raise ConfigError("Expected one CONFIG: python tools/train.py configs/resnet_cam/… (--help says more).")
+            taken = "" if source else taken_by({"--cfg-options": cfg_options}, "CONFIG")
+            raise ConfigError(f"Expected one CONFIG: python tools/train.py configs/resnet_cam/… (--help says more).{taken}")
         from camtool.train.config import training_config
         from camtool.train.distributed import check_launcher
         from camtool.train.runner import train as run

@@ -88,6 +88,7 @@ def vis(
         typer.Option(
             "--save-path",
             "-o",
+            metavar="FILE|DIR",
             help="A file: one figure of all maps; a folder: a file for each map. For several images a folder. "
             "Left out: outputs/vis_cam/IMG_CONFIG_METHOD.jpg.",
         ),

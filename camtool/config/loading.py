@@ -135,6 +135,8 @@ def _of_short_name(source: str) -> Config | None:
 
 def _locate(source: str) -> tuple[Path, str | None]:
     path = Path(source)
+    if not source.strip():
+        raise ConfigError(f"Expected a config, got {source!r}.")
     if "::" in source:
         return scoped_file(source), None
     if os.path.isfile(path):  # of os.path: False, not an exception, for names that are too long and folders that are closed
@@ -173,7 +175,7 @@ def _read(path: Path, source: str) -> Config:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:  # a config is Python and may raise anything
-        raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error)}") from error
+        raise ConfigError(f"Cannot read config '{source}': {type(error).__name__}: {_text(error).rstrip('.')}.") from error
 
 
 def _is_python(path: Path) -> bool:

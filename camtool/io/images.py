@@ -23,7 +23,7 @@ Picture: TypeAlias = UInt8[np.ndarray, "h w 3"]
 
 BAND = 64  # rows of the reduced image that are converted at once
 _FEWER_BITS = (8, 10, 12, 14)  # of detectors whose values are stored in 16
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 _ENCODING = {
     ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],

@@ -151,10 +151,10 @@ def check_size(name: str, width: int, height: int, most: int = MOST_PIXELS) -> N
     if max(width, height) > MOST_ASPECT * min(width, height):
         raise ImageError(f"{size}; expected an aspect ratio of at most {MOST_ASPECT} to 1. Crop it first.")
     if width * height > most:
-        raise ImageError(
-            f"{size}, {width * height / 1e6:.4g} megapixels; expected at most {most / 1e6:.4g}. Resize it first, or allow more by "
-            f"--max-pixels {width * height}."
-        )
+        pixels = width * height
+        large = f"{pixels} pixels" if most < 1000 else f"{pixels / 1e6:.4g} megapixels"
+        allowed = str(most) if most < 1000 else f"{most / 1e6:.4g}"
+        raise ImageError(f"{size}, {large}; expected at most {allowed}. Resize it first, or allow more by --max-pixels {pixels}.")
 
 
 def check_frame(name: str, count: int, frame: int | None) -> None:

@@ -56,7 +56,7 @@ def find_class(wanted: str, names: Sequence[str] | None, classes: int) -> int:
     if len(matches) > 1:
         listed = ", ".join(f"{index} ({shortened(one_line(names[index]))})" for index in matches)
         raise TargetError(f"Class name '{wanted}' is ambiguous; give one of the indices: {listed}.")
-    return matches[0] if matches else _class_with_words(text, lines, names)
+    return matches[0] if matches else _class_with_words(text or wanted, lines, names)
 
 
 _MOST_CANDIDATES = 12
@@ -69,7 +69,9 @@ def _class_with_words(wanted: str, lines: Sequence[str], names: Sequence[str]) -
     found = {index: next((part.strip() for part in line.split(",") if word.search(part)), "") for index, line in enumerate(lines)}
     found = {index: part for index, part in found.items() if part} if wanted.strip() else {}
     if not found:
-        raise TargetError(f"No class '{wanted}'{closest(wanted, synonyms)}.")
+        near = closest(wanted, synonyms)
+        few = f"; expected one of: {', '.join(map(repr, map(short_name, names)))}" if len(names) <= _MOST_CANDIDATES else ""
+        raise TargetError(f"No class '{wanted}'{near or few}.")
     if len(found) > 1:
         listed = some([f"{index} ({shortened(part)})" for index, part in found.items()], _MOST_CANDIDATES)
         raise TargetError(f"No class is called '{wanted}', but {len(found)} have it in their names; give one of the indices: {listed}.")

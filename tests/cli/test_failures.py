@@ -10,7 +10,7 @@ import pytest
 
 from camtool import __version__
 from camtool.cli import failures
-from camtool.errors import CamtoolError
+from camtool.errors import CamtoolError, as_camtool_error
 from tests.cli.fixtures import CAT, LITE0, ROOT, Run
 
 COMMAND = f'"{sys.executable}" -m camtool'
@@ -228,3 +228,9 @@ def test_shells_complete_commands_and_options(run: Run, tmp_path: Path, monkeypa
 def test_o_is_short_for_save_path(run: Run, tmp_path: Path) -> None:
     assert run("vis", CAT, LITE0, "-o", "x.png", "--json").report["outputs"] == ["x.png"]
     assert (tmp_path / "x.png").exists()
+
+
+def test_a_sentence_of_the_network_ends_with_one_dot() -> None:
+    error = ValueError("Sizes differ.")
+    error.add_note("Raised by the network itself.")
+    assert str(as_camtool_error(error)) == "ValueError: Sizes differ. Raised by the network itself."

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from typer.models import OptionInfo
 
+from camtool.cli.main import ANALYSES, COMMANDS
 from camtool.config.loading import is_config, load_config
 from camtool.config.overrides import parse_options
 from camtool.instrumentation.convolutional import is_convolutional_network
@@ -41,6 +44,58 @@ def test_a_picture_that_an_option_took_is_named(run: Run, typed: list[str]) -> N
 
     assert finished.exit_code == 2
     assert f"'{CAT}' was read as a value of {typed[0]}" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "option"),
+    [
+        ("browse --image a.jpg timm/resnet18", "--image"),
+        ("browse --method gradcam timm/resnet18 --index 0", "--method"),
+        ("run --data x --out y --target-category red timm/resnet18", "--target-category"),
+        ("layers --cfg-options a=1 timm/resnet18", "--cfg-options"),
+        ("train --cfg-options a=1 timm/resnet18", "--cfg-options"),
+    ],
+)
+def test_a_config_that_an_option_took_is_named(run: Run, typed: str, option: str) -> None:
+    finished = run(*typed.split())
+
+    assert finished.exit_code == 2
+    assert f"'timm/resnet18' was read as a value of {option}: put CONFIG before it, or -- behind its values" in finished.stderr
+
+
+def test_a_picture_that_was_meant_for_an_option_is_not_called_the_missing_config(run: Run) -> None:
+    assert "was read as" not in run("browse", "--image", CAT).stderr
+
+
+def _options_of_paths() -> list[tuple[str, str]]:
+    """Every option whose value is a path, by the annotation of the command's parameter, behind the words of its command."""
+    found = [("vis", "--save-path"), ("train", "--work-dir")]  # annotated as text
+    for words, function in {**COMMANDS, **{f"analyze {name}": function for name, function in ANALYSES.items()}}.items():
+        for hint in get_type_hints(function, include_extras=True).values():
+            declared = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, OptionInfo)), None)
+            if declared is not None and "Path" in str(hint.__origin__):
+                found.append((words, next(name for name in (declared.default, *declared.param_decls) if str(name).startswith("--"))))
+    return found
+
+
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize(("command", "option"), _options_of_paths())
+def test_an_empty_path_is_not_the_current_folder(run: Run, command: str, option: str, value: str) -> None:
+    finished = run(*command.split(), "timm/resnet18", option, value)
+
+    assert finished.exit_code == 2
+    assert f"requires a path, got {value!r}" in finished.stderr
+
+
+@pytest.mark.parametrize(("typed", "got"), [(["5"], "'5'"), ([], "none"), (["5", "--seed", "1"], "'5'")])
+def test_an_option_of_two_values_with_fewer_says_how_many_it_requires(run: Run, typed: list[str], got: str) -> None:
+    finished = run("vis", CAT, LITE0, "--json", "--value-range", *typed)
+
+    assert f"Option '--value-range' requires 2 values, got {got}." in json.loads(finished.stdout)["error"]
+
+
+def test_the_values_of_an_option_of_two_are_repeated(run: Run) -> None:
+    assert "Got '5 x'." in run("vis", CAT, LITE0, "--value-range", "5", "x").stderr
 
 
 @pytest.mark.parametrize(

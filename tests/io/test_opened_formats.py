@@ -16,7 +16,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
 from camtool.apis.images import PictureFile, load_image
 from camtool.errors import ImageError
 from camtool.io import pillow
-from camtool.io.images import as_picture, decode_picture, read_picture
+from camtool.io.images import SUFFIXES, as_picture, decode_picture, read_picture
 from camtool.io.pillow import MOST_BYTES, READ, Reading
 from tests.datasets.synthetic.signals import scene
 
@@ -82,6 +82,16 @@ def test_more_pixels_than_allowed_are_refused_before_decoding(name: str, monkeyp
         monkeypatch.setattr(loader, "load", lambda _: pytest.fail("decoded"))
     with pytest.raises(ImageError, match=r"is 96x64, 0\.006144 megapixels; expected at most 0\.006143\..*--max-pixels 6144"):
         decode_picture(content(name), "a", Reading(max_pixels=96 * 64 - 1))
+
+
+def test_few_pixels_are_no_fraction_of_a_million() -> None:
+    with pytest.raises(ImageError, match=r"is 96x64, 6144 pixels; expected at most 10\."):
+        decode_picture(content("PNG"), "a", Reading(max_pixels=10))
+
+
+def test_the_suffixes_of_pictures_are_those_of_the_formats_that_are_read() -> None:
+    Image.init()
+    assert {Image.registered_extensions()[suffix] for suffix in SUFFIXES} == set(READ)
 
 
 @pytest.mark.parametrize("name", READ)

@@ -66,6 +66,15 @@ def test_an_unknown_name_has_the_nearest(imagenet: list[str]) -> None:
         find_class("expresso", imagenet, 1000)
 
 
+def test_the_classes_of_a_small_network_are_listed_where_none_is_near() -> None:
+    with pytest.raises(TargetError, match=r"^No class 'nix'; expected one of: 'red fox', 'cat'\.$"):
+        find_class("nix", ["red\nfox", "cat, Felis catus"], 2)
+    with pytest.raises(TargetError, match=r"^No class 'catt'; closest: 'cat'\.$"):
+        find_class("catt", ["red fox", "cat"], 2)
+    with pytest.raises(TargetError, match=r"^No class 'nix'\.$"):
+        find_class("nix", [f"class of the number {number}" for number in range(13)], 13)
+
+
 @pytest.mark.parametrize("wanted", ["1000", "-1", "99999999999999999999"])
 def test_an_index_out_of_range_says_the_range(wanted: str, imagenet: list[str]) -> None:
     with pytest.raises(TargetError, match=f"Class index {wanted} is out of range: the network has 1000 classes, 0 to 999"):

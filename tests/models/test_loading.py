@@ -150,6 +150,12 @@ def test_a_checkpoint_and_random_weights_are_refused_together(config_file: Calla
     assert named.checkpoint is None
 
 
+@pytest.mark.parametrize("name", ["TorchModel", "TimmModel", "TorchvisionModel", "HuggingFaceModel"])
+def test_a_type_of_camtool_without_its_scope_is_named(name: str, config_file: Callable[..., str]) -> None:
+    with pytest.raises(ConfigError, match=f"Unknown model type '{name}' in .*; expected 'camtool.{name}'"):
+        load_network(load_config(config_file(f"model = dict(type='{name}')")), random_weights=True)
+
+
 def test_a_zoo_name_falls_back_to_the_published_weights(small: LoadedConfig, state: State, saved: Save) -> None:
     published = saved(state)
     network = load_network(LoadedConfig(small.config, "small", zoo_weights=published))

@@ -30,6 +30,8 @@ def find_source(loaded: LoadedConfig) -> Source:
     model_type = loaded.config.model.get("type")
     if isinstance(model_type, type) and issubclass(model_type, Source):
         return model_type(loaded)
+    if f"{SCOPE}{model_type}" in _OF_TYPE:
+        raise ConfigError(f"Unknown model type '{model_type}' in '{loaded.name}'; expected '{SCOPE}{model_type}'.")
     if model_type in CLASSIFIERS or not str(model_type).startswith(SCOPE):
         module, name = "mmpretrain_source", "MMPretrainModel"
     elif model_type in _OF_TYPE:

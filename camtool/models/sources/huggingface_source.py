@@ -32,6 +32,14 @@ except ImportError as missing:
     ) from missing
 
 
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files of image processors: of their own, and of a processor for pictures and text."""
+
+
+_WITHOUT = "; without its weights, --random-weights"
+"""What is possible where a repository has the network's config; without that nothing is."""
+
+
 class _Task(NamedTuple):
     """What a network classifies."""
 
@@ -102,7 +110,7 @@ class HuggingFaceModel(Source):
         if weights != self.published:
             return read_checkpoint(weights)
         model, loading = self._from_repository(
-            self._task.builder.from_pretrained, config=self._config, output_loading_info=True, weights_only=True
+            self._task.builder.from_pretrained, _WITHOUT, config=self._config, output_loading_info=True, weights_only=True
         )
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}  # not buffers, which may be computed
         missing = sorted(parameters & {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])})
@@ -132,7 +140,17 @@ class HuggingFaceModel(Source):
             return self._refuse_picture
         if "preprocess" in self.options:
             return described(self.options["preprocess"])
-        process = self._from_repository(transformers.AutoImageProcessor.from_pretrained)
+        try:
+            process = self._from_repository(transformers.AutoImageProcessor.from_pretrained)
+        except ConfigError as error:
+            folder = Path(str(self.published))
+            if not os.path.isdir(folder) or any(os.path.isfile(folder / name) for name in _PROCESSORS):
+                raise
+            raise ConfigError(
+                f"The directory '{folder}' has no {_PROCESSORS[0]}, which says how pictures are prepared for this network; save its image "
+                f"processor there by save_pretrained('{folder}'), or give 'preprocess': --cfg-options model.preprocess.resize=224 "
+                "model.preprocess.crop=224 model.preprocess.mean=0.5 model.preprocess.std=0.5."
+            ) from error
         return of_pil(lambda image: process(images=image, return_tensors="pt")["pixel_values"])
 
     def _refuse_picture(self, picture: Picture) -> Tensor:
@@ -152,8 +170,8 @@ class HuggingFaceModel(Source):
     def decides_each_class(self, model: nn.Module) -> bool:
         return self._config.problem_type == "multi_label_classification" or super().decides_each_class(model)
 
-    def _from_repository(self, load: Callable[..., Any], **arguments: Any) -> Any:
-        """Return what `load` reads from the repository; ConfigError if that fails."""
+    def _from_repository(self, load: Callable[..., Any], otherwise: str = "", **arguments: Any) -> Any:
+        """Return what `load` reads from the repository; ConfigError, with what else is possible, if that fails."""
         if self._cut_off is None:
             local = os.path.isdir(str(self.published)) or constants.HF_HUB_OFFLINE
             self._cut_off = "" if local else unreachable(constants.ENDPOINT)
@@ -163,15 +181,15 @@ class HuggingFaceModel(Source):
             with _quiet():
                 return load(self.published, trust_remote_code=False, **arguments)
         except Exception as error:  # exceptions of the hub, of files and of their content; none names the repository
-            text = " ".join(str(error).split())[:300]
+            text = " ".join(str(error).split())[:300].rstrip(".")
             if self._cut_off:
                 raise ConfigError(
                     f"Cannot load '{self.published}': {self._cut_off}. Expected a connection to the hub, a network that was downloaded "
-                    "before, or a directory with config.json and weights."
+                    f"before, or a directory with config.json and weights{otherwise}."
                 ) from error
             raise ConfigError(
-                f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text} "
-                "Expected a directory with config.json and weights, or a name on the hub and a connection to it."
+                f"Cannot load '{self.published}' as a classifier of transformers: {type(error).__name__}: {text}. "
+                f"Expected a directory with config.json and weights, or a name on the hub and a connection to it{otherwise}."
             ) from error
 
     def _digest(self) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -26,6 +27,7 @@ from transformers import (
 
 from camtool.apis import Explainer
 from camtool.config.loading import load_config
+from camtool.config.overrides import parse_options
 from camtool.errors import CheckpointError, ConfigError
 from camtool.io.images import read_picture
 from camtool.models import load_network
@@ -107,12 +109,31 @@ def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
         load_network(load_config(f"hf/{tmp_path}"))
 
 
+def test_a_directory_without_weights_names_the_random_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as without_config:
+        load_network(load_config(f"hf/{tmp_path}"))
+    assert "--random-weights" not in str(without_config.value)  # it would not help
+    config().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"\. Expected a directory with config\.json and weights.*, --random-weights\.$"):
+        load_network(load_config(f"hf/{tmp_path}"))
+
+
 def test_a_directory_without_an_image_processor_can_be_given_a_preprocessing(tmp_path: Path) -> None:
     ViTForImageClassification(config()).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="Cannot load"):
+    with pytest.raises(ConfigError, match=r"has no preprocessor_config\.json.*save_pretrained\(.*model\.preprocess\.resize=224"):
         load_network(load_config(f"hf/{tmp_path}"))
     network = load_network(load_config(f"hf/{tmp_path}", {"model.preprocess": {"resize": 32, "crop": 32}}))
     assert network.preprocess(read_picture(CAT)).shape == (1, 3, 32, 32)
+
+
+def test_the_options_that_are_named_for_a_directory_without_an_image_processor_work(tmp_path: Path) -> None:
+    ViTForImageClassification(config(image_size=224, patch_size=32)).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError) as refusal:
+        load_network(load_config(f"hf/{tmp_path}"))
+    options = [word for word in str(refusal.value).removesuffix(".").split() if word.startswith("model.")]
+    network = load_network(load_config(f"hf/{tmp_path}", parse_options(options)))
+    expected = ViTImageProcessor()(images=Image.new("RGB", (224, 224), (50, 100, 200)), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(network.preprocess(np.full((224, 224, 3), (50, 100, 200), np.uint8)), expected, rtol=0, atol=1e-5)
 
 
 def test_a_name_is_needed() -> None:
