@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from camtool.analysis.importance import importance
 from camtool.analysis.selection import selection_masks
@@ -14,19 +15,24 @@ from camtool.store import open as open_store
 from tests.cli.fixtures import Run
 from tests.runs import tiny
 
+COLOURS = ["black", "white", "red", "lime", "blue", "yellow", "magenta", "cyan", "gray", "#8000ff", "#ff8000", "cyan"]
+"""Of the pictures; the network predicts each of its classes for some of them."""
+
 
 @pytest.mark.parametrize("mode", ["diff_top", "max"])
 def test_the_accuracy_is_that_of_a_literal_pass_for_each_picture(run: Run, tmp_path: Path, mode: str) -> None:
     config = tiny.config(tmp_path)
-    data = tiny.pictures(tmp_path / "pictures", 12)
+    data = tiny.pictures(tmp_path / "pictures", len(COLOURS))
+    for path in data.glob("*/*.png"):
+        Image.new("RGB", (tiny.SIZE, tiny.SIZE), COLOURS[int(path.stem)]).save(path)
     assert run("run", config, "--data", data, "--out", "store", "--method", "gradcam", "--importances").exit_code == 0
     store = open_store(tmp_path / "store")
     source = only_source(store)
-    found = importance(store, source, all_samples=True)
+    found = importance(store, source)
     network = tiny.explainer(tmp_path).network
     ratios = (0.2, 0.5) if mode == "diff_top" else (1.0,)
 
-    arguments = ("--config", config, "--mode", mode, "--all-samples", "--batch-size", "5", "--json")
+    arguments = ("--config", config, "--mode", mode, "--batch-size", "5", "--json")
     report = run("analyze", "select", "store", *arguments, *(("--ratio", *ratios) if mode == "diff_top" else ())).report
 
     for ratio, entry in zip(ratios, report["selections"], strict=True):
@@ -44,6 +50,8 @@ def test_the_accuracy_is_that_of_a_literal_pass_for_each_picture(run: Run, tmp_p
             before.append(answers[0] == row["label"])
             after.append(answers[1] == row["label"])
             channels.append(mask.sum())
+        assert len({row["predicted"] for row in store}) == 3
+        assert left_out  # class 2 has no correct sample
         assert (entry["samples"], entry["left_out"]) == (len(before), left_out)
         assert (entry["accuracy"], entry["accuracy_kept"]) == pytest.approx((np.mean(before), np.mean(after)))
         assert entry["channels"] == pytest.approx(np.mean(channels))
