@@ -158,7 +158,7 @@ def scaled_map(row: MapRow) -> Float[Tensor, "*size"]:
     if row.map is None or place is None or size is None:
         raise DataError(f"'{row.values.get('path')}' has no map: {row.values.get('status')}.")
     if row["status"] != OK and row["status"] in INFORMED:
-        return torch.zeros(size)
+        return torch.zeros(size, device="cpu")
     return min_max(shown(row.map[None].clamp(min=0), size, place))[0]
 
 

@@ -49,7 +49,7 @@ class CAM:
         method: a name, a config dict, or several of them.
         layout: layout of the target layers' tensors: a name, a config dict, or a function from a tensor to maps (n, c, *spatial); None:
             the only reading of their shape, or the one that a measurement confirms.
-        aug_smooth: mean over six flipped and brightened copies, in one pass where memory allows, and one more pass of two samples: whether
+        aug_smooth: mean over six flipped and brightened copies, in one pass where memory allows, and two more of two samples: whether
             the network treats the samples of a batch one by one.
         eigen_smooth: first principal component instead of the sum over channels.
         fuse: fusion of the maps of several layers: "mean", "product", "max", "refined", or a config dict such as

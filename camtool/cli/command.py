@@ -18,7 +18,7 @@ from camtool.words import escaped
 
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer >= 0.20 brings its own click and does not name this class
 
-_PATHS = ("DIR", "FILE")
+_PATHS = ("DIR", "FILE", "STORE")
 """What the metavar of an option starts with whose value is a path."""
 
 if TYPE_CHECKING:

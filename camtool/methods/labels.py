@@ -16,7 +16,7 @@ def settings_of(method: BaseMethod) -> dict[str, Any]:
     Example:
         >>> from camtool.methods import build_method, settings_of
         >>> settings_of(build_method("smooth(samples=50):fem(k=3.0)")), settings_of(build_method("gradcam"))
-        ({'samples': 50, 'method': {'k': 3.0}}, {})
+        ({'method': {'k': 3.0}, 'samples': 50}, {})
     """
     try:
         default: BaseMethod | None = type(method)()

@@ -39,9 +39,9 @@ def test_aug_smooth_takes_one_forward_pass_of_six_copies_for_any_number_of_metho
     model.register_forward_hook(lambda *call: batches.append(len(call[-1])))
     cam = CAM(model, "early", METHODS, aug_smooth=True)
     cam(images(), [[0, 1, 2]] * 2)
-    # Behind it the first picture beside a different one, without a graph: whether the copies in a batch are independent of each other is
-    # asked in every call, because a forward of the user's own may couple samples for some inputs only.
-    assert batches == [12, 2]
+    # Behind it the first picture beside a different one, and that one beside itself, without a graph: whether the copies in a batch are
+    # independent of each other is asked in every call, because a forward of the user's own may couple samples for some inputs only.
+    assert batches == [12, 2, 2]
 
 
 def test_the_copies_are_checked_once_however_many_passes_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_the_copies_are_checked_once_however_many_passes_they_take(monkeypatch: 
     model.register_forward_hook(lambda *call: batches.append(len(call[-1])))
     monkeypatch.setattr("camtool.attribution.augmentation.chunk_size", lambda _: 4)
     CAM(model, "early", METHODS, aug_smooth=True)(images(), 1)
-    assert batches == [4, 2, 4, 4]
+    assert batches == [4, 2, 2, 4, 4]
 
 
 def test_copies_that_do_not_fit_into_memory_go_one_behind_the_other() -> None:

@@ -62,7 +62,6 @@ def test_a_picture_that_does_not_exist_or_is_a_point(run: Run, tmp_path: Path) -
         (_RECIPE.replace("test_pipeline", "pipe").replace(", pipeline=pipe", ""), "has no test pipeline"),
         (_RECIPE.replace("ResizeEdge", "ResizeEgde"), "Unknown transform 'ResizeEgde'"),
         (_RECIPE.replace("checkpoint_keys=", "checkpoint_kyes="), "closest: 'checkpoint_keys'"),
-        (_RECIPE.replace("load_from", "load_form"), "names no checkpoint"),
         (_RECIPE.replace("cam = dict(", "cam = dict(method='gradkam',"), "closest: 'gradcam'"),
         (_RECIPE.replace("cam = dict(", "cam = dict(layout='Token',"), "Unknown layout 'Token'"),
         ("raise RuntimeError('on purpose')\n", "on purpose"),
@@ -80,6 +79,17 @@ def test_a_picture_that_does_not_exist_or_is_a_point(run: Run, tmp_path: Path) -
 )
 def test_a_config_that_does_not_work(run: Run, tmp_path: Path, content: str, said: str) -> None:
     _refused(run("vis", CAT, _file(tmp_path, "config.py", content)), tmp_path, said)
+
+
+def test_a_misspelt_key_of_the_checkpoint_is_named_before_the_error(run: Run, tmp_path: Path) -> None:
+    finished = run("vis", CAT, _file(tmp_path, "config.py", _RECIPE.replace("load_from", "load_form")))
+
+    assert finished.exit_code == 2
+    remark, error = finished.stderr.splitlines()
+    assert "'load_form'" in remark
+    assert "'load_from'" in remark
+    assert error.startswith("Error: ")
+    assert "names no checkpoint" in error
 
 
 def test_a_config_that_does_not_exist(run: Run, tmp_path: Path) -> None:

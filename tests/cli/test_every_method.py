@@ -137,7 +137,7 @@ def test_a_users_own_method_is_among_all_and_may_refuse(run: Run, small: Path, l
 def test_all_leaves_out_what_goes_around_others_and_nothing_else() -> None:
     left_out = set(method_names()) - set(every_method())
 
-    assert left_out == {"finer", "integrated", "smooth"}
+    assert left_out == {"finer", "integrated", "sess", "smooth"}
     assert {family(find_method(name)) for name in left_out} == {"wrapper"}
 
 

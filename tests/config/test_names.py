@@ -97,7 +97,7 @@ def test_a_name_of_several_is_refused_with_what_to_type(name: str) -> None:
             "'efficientnet-b0_8xb32_in1k', 'efficientnetv2-l_3rdparty_in1k'; 'camtool models' lists the names.",
         ),
         ("*lite0*", "No config file and no model of the zoo is called '*lite0*'; 'camtool models' lists the names."),
-        ("", "Config '' is a directory; expected a .py file in it."),
+        ("", "Expected a config, got ''."),
         ("folder", "Config 'folder' is a directory; expected a .py file in it."),
         (
             "configs/efficientnet_lite/EfficientNet-lite0_in1k.py",
