@@ -137,9 +137,8 @@ def _masked(kind: str, batches: Sequence[Samples], model: nn.Module) -> dict[str
             masked = model(batch.inputs * mask.to(batch.inputs))
         known = [label if label is not None else -1 for label in batch.labels]
         chosen = torch.tensor(known).clamp(min=0)[:, None] if kind == "logit" else batch.targets[:, :1]
-        of = (lambda logits: logits) if kind == "logit" else (lambda logits: scores_of(logits, is_regression=batch.is_regression))  # noqa: B023
-        before.append(of(batch.logits).gather(1, chosen.to(masked.device)))
-        after.append(of(masked).gather(1, chosen.to(masked.device)))
+        before.append(_compared(kind, batch.logits, batch).gather(1, chosen.to(masked.device)))
+        after.append(_compared(kind, masked, batch).gather(1, chosen.to(masked.device)))
         truth = torch.tensor(known, device=masked.device)
         labelled += int((truth >= 0).sum())
         right += int((batch.logits.argmax(dim=1).to(truth.device) == truth).sum())
@@ -151,3 +150,8 @@ def _masked(kind: str, batches: Sequence[Samples], model: nn.Module) -> dict[str
         "accuracy before": right / labelled if labelled else float("nan"),
         "accuracy after": still / labelled if labelled else float("nan"),
     }
+
+
+def _compared(kind: str, logits: Tensor, batch: Samples) -> Tensor:
+    """Return what is compared before and after: the logits, or what maps are compared with."""
+    return logits if kind == "logit" else scores_of(logits, is_regression=batch.is_regression)
