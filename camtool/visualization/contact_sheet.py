@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from camtool.visualization.figures import _above, _grid, _tile
+from camtool.visualization.captioned_sheet import CaptionedPicture, captioned_sheet
 from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, heatmap, overlay
 from camtool.visualization.text import INK, text_lines, warn_of_unknown_letters
 
@@ -36,11 +36,10 @@ def contact_sheet(tiles: Sequence[Tile], heading: str, *, colormap: str = DEFAUL
         >>> sheet.shape[1] > sheet.shape[0], sheet.dtype
         (True, dtype('uint8'))
     """
-    warn_of_unknown_letters([heading, *(tile.caption for tile in tiles)])
-    drawn = [_tile(_drawn(tile, colormap), [tile.caption]) for tile in tiles]
-    columns = max(math.ceil(math.sqrt(1.5 * len(drawn))), 1)
-    grid = _grid([drawn[start : start + columns] for start in range(0, len(drawn), columns)])
-    return _above(text_lines([heading], grid.shape[1], colour=INK, scale=0.6), grid)
+    warn_of_unknown_letters([heading])
+    pictures = [CaptionedPicture(_drawn(tile, colormap), (tile.caption,)) for tile in tiles]
+    sheet = captioned_sheet(pictures, columns=math.ceil(math.sqrt(1.5 * len(pictures))))
+    return np.concatenate([text_lines([heading], sheet.shape[1], colour=INK, scale=0.6), sheet])
 
 
 def _drawn(tile: Tile, colormap: str) -> UInt8[np.ndarray, "h w 3"]:
