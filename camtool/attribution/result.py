@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from camtool.errors import MethodError
-from camtool.functional import FLAT_SHARE as FLAT_SHARE  # noqa: PLC0414 - for those who import it from here
 from camtool.functional import min_max, over_maximum, positive_part, to_float32
 from camtool.fusion import Fusion, Mean, shown
 from camtool.placement import Placement, Placements, placed

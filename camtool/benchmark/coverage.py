@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from camtool.attribution.cam import CAM
-from camtool.attribution.result import FLAT_SHARE
 from camtool.benchmark.backbones import SIZES, WITHOUT_MAP, Example, load_example
 from camtool.errors import CamtoolWarning, times
+from camtool.functional import FLAT_SHARE
 from camtool.instrumentation.inputs import find_inputs
 from camtool.instrumentation.layer_layouts import MEASURED, ONLY_READING
 from camtool.instrumentation.module_state import evaluating

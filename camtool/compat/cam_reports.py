@@ -18,6 +18,7 @@ from camtool.analysis.sources import Source
 from camtool.instrumentation.module_state import evaluating
 from camtool.io.atomic import write_atomically
 from camtool.io.images import encode
+from camtool.models.class_labels import probabilities
 from camtool.visualization.overlay import overlay
 from camtool.visualization.scatter import Scatter, draw_scatters
 
@@ -52,7 +53,7 @@ def scores_of(logits: Tensor, *, is_regression: bool) -> Tensor:
     """Return what a map is compared with: probabilities, of regression the outputs."""
     if is_regression:
         return logits
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+    return probabilities(logits)[0]
 
 
 def write_importance(folder: Path, source: Source, found: Importance | None, normaliser: Normaliser) -> None:

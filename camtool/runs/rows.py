@@ -9,10 +9,10 @@ from torch import Tensor
 from camtool.apis import Explainer
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
 from camtool.apis.target_selection import TargetSelection
-from camtool.attribution.result import FLAT_SHARE, OK
 from camtool.errors import CamtoolError, emit_again, recorded_warnings
+from camtool.functional import FLAT_SHARE
 from camtool.runs.loader import Loaded
-from camtool.store.schema import NO_EVIDENCE, Row
+from camtool.store.schema import NO_EVIDENCE, OK, Row
 
 FLAT = "flat"
 
