@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ ENVIRONMENT = {
     "mpi": {"RANK": "OMPI_COMM_WORLD_RANK", "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE", "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK"},
 }
 """For each launcher: variable that torch reads, and variable that the launcher sets."""
+
+left = threading.Event()
+"""Set once this process has left a process group."""
 
 _CONNECTION_LOST = re.compile(r"gloo.*(closed by peer|reset by peer|Broken pipe)", re.IGNORECASE | re.DOTALL)
 
@@ -71,3 +75,4 @@ def joined(launcher: str) -> Iterator[None]:
     finally:
         if launcher != "none" and distributed.is_initialized():
             distributed.destroy_process_group()
+            left.set()

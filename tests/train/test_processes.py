@@ -1,20 +1,32 @@
 """Several processes, each with its share of the pictures, train one network."""
 
 import re
+import socket
+import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from camtool.errors import CamtoolError
+from camtool.train import distributed
 from camtool.train.config import training_config
 from camtool.train.distributed import check_launcher
+from tests.cli.fixtures import ROOT
 from tests.train.fixtures import assert_same, of_training, read, started
 
 pytestmark = pytest.mark.slow
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+def free_port() -> int:
+    """Return the number of a port that no process listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def test_two_processes_on_the_cpu_train_one_network_and_write_one_checkpoint(config: Path, tmp_path: Path) -> None:
@@ -106,3 +118,41 @@ def test_the_configs_own_wrapper_stays_its_own(
     wrapper = training_config(str(config), launcher="pytorch").model_wrapper_cfg
 
     assert {key: value for key, value in wrapper.items() if key != "broadcast_buffers"} == used
+
+
+def test_a_process_that_has_left_a_group_ends_without_the_interpreters_ending() -> None:
+    script = """
+import atexit, os, sys
+from camtool.cli import start
+from camtool.train import distributed
+
+def command(code):
+    print("result")
+    sys.exit(code)
+
+start._imported = lambda name: command
+atexit.register(lambda: os.abort())  # what a thread of the group may do then
+distributed.left.set()
+start.run_alone(3)
+"""
+
+    finished = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (finished.returncode, finished.stdout, finished.stderr) == (3, "result\n", "")
+
+
+def test_leaving_a_group_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "left", threading.Event())
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    with distributed.joined("pytorch"):
+        assert not distributed.left.is_set()
+
+    assert distributed.left.is_set()
