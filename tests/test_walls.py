@@ -30,6 +30,7 @@ ROOMS_OF = {
     "duckdb": {"store"},
     "h5py": {"store"},
     "nibabel": {"io"},
+    "pydicom": {"io"},
     "ray": {"runs"},
     "typer": {"cli"},
     "rich": {"cli"},

@@ -18,7 +18,7 @@ from camtool.apis.stored_pictures import StoredPictures, class_names
 from camtool.errors import DataError, ImageError, OutputError, closest
 from camtool.io.atomic import check_writable, whole_folder
 from camtool.io.images import encode
-from camtool.io.nifti import check_nibabel, nifti
+from camtool.io.volumes.nifti import check_nibabel, nifti
 from camtool.store import MapRow, Store
 from camtool.store.attribution_files import AttributionFile
 from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, check_style

@@ -21,7 +21,8 @@ _PIXEL_TYPES = {1: "u", 2: "i", 3: "f"}  # SampleFormat
 _PLAIN, _COMPRESSIONS = 1, (5, 8, 32773, 32946, 50000)  # LZW, Deflate, PackBits, old Deflate, Zstandard
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3  # Predictor
 _OVERVIEW = 1  # bit of NewSubfileType: the page before, smaller
-_MOST_PAGES = 10_000
+MOST_PAGES = 10_000
+"""Of a file; further ones are not looked for."""
 
 # Tags of the specification, TIFF 6.0.
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -136,7 +137,7 @@ def _pages(file: io.BufferedIOBase) -> Iterator[Page]:
     header += file.read(8) if header[2:3] == b"+" or header[3:4] == b"+" else b""
     directory = ImageFileDirectory_v2(header)
     seen: set[int] = set()
-    while directory.next and directory.next not in seen and len(seen) < _MOST_PAGES:
+    while directory.next and directory.next not in seen and len(seen) < MOST_PAGES:
         seen.add(directory.next)
         file.seek(directory.next)
         directory.load(cast("IO[bytes]", file))

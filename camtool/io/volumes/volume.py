@@ -9,6 +9,8 @@ import numpy as np
 from camtool.errors import ImageError
 
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+_FLAT = 1e-6
+"""The volume that three directions span, below which they lie in a plane."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +37,14 @@ class Geometry:
         affine = np.asarray(self.affine, np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
             raise ImageError(f"Expected a finite affine matrix (4, 4) with (0, 0, 0, 1) as its last row, got {affine.tolist()}.")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        steps = np.linalg.norm(affine[:3, :3], axis=0)
+        # Of directions, not of steps: voxels of a micrometre have an inverse, too.
+        if steps.min() == 0 or abs(np.linalg.det(affine[:3, :3] / steps)) < _FLAT:
             raise ImageError("Expected an affine matrix with an inverse, got one whose axes span no volume.")
         object.__setattr__(self, "affine", affine)
 
     @classmethod
-    def of_spacing(cls, spacing: Sequence[float]) -> "Geometry":
+    def of_spacing(cls, spacing: Sequence[int | float]) -> "Geometry":
         """Return the geometry of voxels of this size in millimetres, the axes towards right, anterior and superior."""
         return cls(np.diag([*map(float, spacing), 1.0]))
 

@@ -1,0 +1,275 @@
+"""DICOM folders: the slices of one series, sorted by where they lie; pydicom, of the extra `medical`, reads the files."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camtool.errors import ImageError, some, times
+from camtool.io.volumes.metaimage import TURN
+from camtool.io.volumes.reading import VolumeReading
+from camtool.io.volumes.volume import Volume
+from camtool.io.volumes.voxels import as_float32, check_spacing_is_stated, check_voxels, located
+from camtool.words import one_line, shortened
+
+_PREAMBLE, _MARK = 128, b"DICM"
+_DEFLATED = "1.2.840.10008.1.2.1.99"  # the whole data set is compressed, by any factor
+_UNEVEN = 0.05  # of a step: by so much a slice may lie off the place that equal steps give it, which headers round
+_ALIKE = 1e-3  # relative, of spacings; absolute, of directions
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """What the header of a file says of its slice."""
+
+    path: Path
+    series: str
+    number: str
+    description: str
+    size: tuple[int, int]
+    """(columns, rows)"""
+    spacing: tuple[float, float]
+    """Between columns, and between rows."""
+    directions: np.ndarray
+    """(2, 3): along a row, and along a column."""
+    position: np.ndarray
+    """(3,): of the first pixel's centre, towards left, posterior and superior."""
+    bytes_per_pixel: int
+    thickness: float | None
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Direction across the slice."""
+        return np.cross(self.directions[0], self.directions[1])
+
+
+def is_dicom(path: Path) -> bool:
+    """Return whether a file is one of DICOM's, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_PREAMBLE + 4)[_PREAMBLE:] == _MARK
+    except OSError:
+        return False
+
+
+def is_dicom_folder(folder: Path) -> bool:
+    """Return whether a folder has a DICOM file in it, not in a folder of it."""
+    return os.path.isdir(folder) and any(is_dicom(path) for path in _files(folder))
+
+
+def read_dicom(folder: Path, reading: VolumeReading) -> Volume:
+    """Return the volume of the slices in a folder: x along rows, y along columns, z across the slices.
+
+    Raises:
+        ImageError: if pydicom is missing, the folder has no series or several of which none is chosen, or the slices of the series are
+            damaged, compressed in a way that nothing here reads, or no grid: one is missing or there twice, or their spacings,
+            directions or sizes differ.
+    """
+    _check_pydicom(folder)
+    name = str(folder)
+    slices = _chosen(list(_slices(folder, reading)), name, reading)
+    first = slices[0]
+    for other in slices[1:]:
+        _check_alike(first, other, name)
+    slices.sort(key=lambda one: float(one.position @ first.normal))
+    step = _step(slices, name)
+    affine = np.eye(4)
+    affine[:3, 0] = first.directions[0] * first.spacing[0]
+    affine[:3, 1] = first.directions[1] * first.spacing[1]
+    affine[:3, 2] = step
+    affine[:3, 3] = slices[0].position
+    geometry = located(TURN @ affine, name)
+    check_spacing_is_stated(geometry.spacing, name, reading)
+    shape = (*first.size, len(slices))
+    check_voxels(shape, np.dtype(f"i{max(one.bytes_per_pixel for one in slices)}"), name, reading)
+    values = np.empty(shape, np.float32, order="F")
+    for z, one in enumerate(slices):
+        values[..., z] = _pixels(one, reading).T
+    return Volume(values, geometry, name, ".dcm")
+
+
+def _check_pydicom(folder: Path) -> None:
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise ImageError(f"'{folder}' needs pydicom to be read: pip install 'camtool[medical]'.") from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file())
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turn what pydicom raises into one line, and keep its warnings on odd values to itself."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except Exception as error:
+        text = shortened(one_line(str(error)), 200).rstrip(".")
+        raise ImageError(f"'{path}' cannot be read as DICOM; it is truncated or damaged: {text}.") from error
+
+
+def _slices(folder: Path, reading: VolumeReading) -> Iterator[_Slice]:
+    import pydicom
+
+    files = [path for path in _files(folder) if path.suffix.lower() == ".dcm" or is_dicom(path)]
+    if not files:
+        raise ImageError(f"'{folder}' has no DICOM file; expected the slices of a series, in the folder itself.")
+    for path in files:
+        if not is_dicom(path):
+            raise ImageError(f"'{path}' is no DICOM file, whatever its name says; expected 'DICM' behind 128 bytes. Copy it again.")
+        if path.stat().st_size > reading.max_bytes:
+            raise ImageError(f"'{path}' has {path.stat().st_size} bytes; expected at most {reading.max_bytes}, or more by max_bytes.")
+        with _errors_of(path):
+            meta = pydicom.filereader.read_file_meta_info(path)
+            if meta.get("TransferSyntaxUID") == _DEFLATED:
+                raise ImageError(f"'{path}' is compressed as a whole (deflated); expected DICOM that is not. Convert it first.")
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            if "Rows" in header and "Columns" in header:  # others are directories, reports, contours
+                yield _slice(header, path)
+
+
+def _slice(header: Any, path: Path) -> _Slice:
+    if int(header.get("SamplesPerPixel", 1)) != 1:
+        raise ImageError(f"'{path}' has colour voxels, {header.SamplesPerPixel} numbers each; expected one number a voxel.")
+    if int(header.get("NumberOfFrames", 1) or 1) != 1:
+        raise ImageError(f"'{path}' has {int(header.NumberOfFrames)} frames; expected one slice a file. Convert it to NIfTI first.")
+    lacking = [tag for tag in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient") if not header.get(tag)]
+    if lacking:
+        raise ImageError(f"'{path}' does not say where its slice lies: no {', '.join(lacking)}; expected a slice of CT, MR or PET.")
+    rows, columns = map(float, header.PixelSpacing)
+    directions = np.array(header.ImageOrientationPatient, np.float64).reshape(2, 3)
+    position = np.array(header.ImagePositionPatient, np.float64).reshape(3)
+    lengths = np.linalg.norm(directions, axis=1)
+    if (
+        min(rows, columns) <= 0
+        or np.abs(lengths - 1).max() > 0.01
+        or abs(directions[0] @ directions[1]) > 0.01
+        or not np.isfinite(position).all()
+    ):
+        raise ImageError(
+            f"'{path}' states the spacing {columns:g} x {rows:g} and directions {directions.tolist()}; expected a grid in space."
+        )
+    thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+    return _Slice(
+        path,
+        str(header.get("SeriesInstanceUID", "")),
+        str(header.get("SeriesNumber", "") or ""),
+        one_line(str(header.get("SeriesDescription", "") or "")),
+        (int(header.Columns), int(header.Rows)),
+        (columns, rows),
+        directions / lengths[:, None],
+        position,
+        max(1, int(header.get("BitsAllocated", 16)) // 8),
+        float(thickness) if thickness else None,
+    )
+
+
+def _chosen(slices: Sequence[_Slice], name: str, reading: VolumeReading) -> list[_Slice]:
+    """Return the slices of the one series, or of the one that is asked for."""
+    by_series: dict[str, list[_Slice]] = {}
+    for one in slices:
+        by_series.setdefault(one.series, []).append(one)
+    if not by_series:
+        raise ImageError(f"'{name}' has DICOM files, but no pictures; expected the slices of a series.")
+    listed = some([f"{_title(members[0])} of {len(members)} slices" for members in by_series.values()])
+    if reading.series is None:
+        if len(by_series) > 1:
+            number = next(iter(by_series.values()))[0]
+            raise ImageError(
+                f"'{name}' has {len(by_series)} series: {listed}; expected one. Say which by its number, description or UID: "
+                f"series={(number.number or number.series)!r}."
+            )
+        return list(slices)
+    asked = str(reading.series)
+    found = [members for members in by_series.values() if asked in (members[0].series, members[0].number, members[0].description)]
+    if len(found) != 1:
+        raise ImageError(f"'{name}' has {len(found) or 'no'} series '{shortened(one_line(asked))}'; expected one of: {listed}.")
+    return found[0]
+
+
+def _title(one: _Slice) -> str:
+    parts = (one.number, f"'{shortened(one.description)}'" if one.description else "")
+    return " ".join(filter(None, parts)) or one.series
+
+
+def _check_alike(first: _Slice, other: _Slice, name: str) -> None:
+    pair = f"'{first.path.name}' and '{other.path.name}'"
+    if other.size != first.size:
+        raise ImageError(f"'{name}' has slices of {times(first.size)} and {times(other.size)} pixels, {pair}; expected one size.")
+    if not np.allclose(other.spacing, first.spacing, rtol=_ALIKE, atol=0):
+        spacings = " and ".join(" x ".join(f"{size:g}" for size in one.spacing) for one in (first, other))
+        raise ImageError(f"'{name}' has slices of the spacings {spacings} mm, {pair}; expected one.")
+    if np.abs(other.directions - first.directions).max() > _ALIKE:
+        raise ImageError(
+            f"'{name}' has slices of different orientation, {pair}; expected one. Move a scout or another plane out of the folder."
+        )
+
+
+def _step(slices: Sequence[_Slice], name: str) -> np.ndarray:
+    """Return the step (3,) from a slice to the next, in millimetres; of a single one by its thickness."""
+    first, last = slices[0], slices[-1]
+    if len(slices) == 1:
+        if first.thickness is None or first.thickness <= 0:
+            raise ImageError(f"'{name}' has one slice, and no thickness of it; expected several slices, or SliceThickness.")
+        return first.normal * first.thickness
+    places = np.array([one.position @ first.normal for one in slices])
+    gaps = np.diff(places)
+    usual = float(np.median(gaps))
+    short = int(np.argmin(gaps))
+    if gaps[short] < _ALIKE * max(usual, 1.0):
+        pair = f"'{slices[short].path.name}' and '{slices[short + 1].path.name}'"
+        raise ImageError(
+            f"'{name}' has several slices at one place, {pair}; expected one. Keep one copy, echo or point of time in the folder."
+        )
+    wide = int(np.argmax(gaps))
+    if gaps[wide] > (1 + 2 * _UNEVEN) * usual:
+        pair = f"'{slices[wide].path.name}' and '{slices[wide + 1].path.name}'"
+        ratio = gaps[wide] / usual
+        missing = round(ratio) - 1 if abs(ratio - round(ratio)) < _UNEVEN else 0
+        what = f"{missing} slice{'s' * (missing > 1)} missing" if missing else f"a gap of {gaps[wide]:.4g} mm"
+        raise ImageError(f"'{name}' has {what} between {pair}, where others are {usual:.4g} mm apart; expected equal steps.")
+    step = (last.position - first.position) / (len(slices) - 1)
+    off = max(float(np.linalg.norm(one.position - first.position - z * step)) for z, one in enumerate(slices))
+    if off > _UNEVEN * usual:
+        raise ImageError(
+            f"'{name}' has slices {gaps.min():.4g} to {gaps.max():.4g} mm apart, up to {off:.4g} mm off a grid of equal steps; expected "
+            "equal ones. Resample it first."
+        )
+    return np.asarray(step)
+
+
+def _pixels(one: _Slice, reading: VolumeReading) -> np.ndarray:
+    """Return the rescaled values (rows, columns) of a slice."""
+    import pydicom
+    from pydicom.pixels import apply_modality_lut
+
+    with _errors_of(one.path):
+        content = pydicom.dcmread(one.path)
+        if "PixelData" not in content and "FloatPixelData" not in content and "DoubleFloatPixelData" not in content:
+            raise ImageError(f"'{one.path}' has no pixels; expected a slice. It is truncated or damaged.")
+        syntax = content.file_meta.TransferSyntaxUID
+        try:
+            values = content.pixel_array
+        except (RuntimeError, NotImplementedError) as error:
+            if not syntax.is_compressed:
+                raise
+            raise ImageError(
+                f"'{one.path}' is compressed as {syntax.name}, which no installed library decodes: pip install pylibjpeg "
+                "pylibjpeg-libjpeg pylibjpeg-openjpeg, or convert it first."
+            ) from error
+        if values.shape != one.size[::-1]:
+            raise ImageError(f"'{one.path}' has {times(values.shape)} pixels; expected {times(one.size[::-1])}, as its header says.")
+        slope, intercept = float(content.get("RescaleSlope", 1) or 1), float(content.get("RescaleIntercept", 0) or 0)
+        if content.get("ModalityLUTSequence"):
+            values, slope, intercept = apply_modality_lut(values, content), 1.0, 0.0
+    return as_float32(values[..., None], str(one.path), reading, slope, intercept)[..., 0]

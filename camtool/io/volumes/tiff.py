@@ -1,0 +1,55 @@
+"""TIFF files whose pages are slices: x along rows, y along columns, z by pages; their spacing is given."""
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from camtool.errors import ImageError, times
+from camtool.io.tiff import MOST_PAGES, pages
+from camtool.io.volumes.reading import VolumeReading
+from camtool.io.volumes.volume import Geometry, Volume
+from camtool.io.volumes.voxels import as_float32, check_voxels
+
+
+def read_tiff(path: Path, reading: VolumeReading) -> Volume:
+    """Return the volume whose slices are the pages of a TIFF file; smaller copies of pages are left out.
+
+    Raises:
+        ImageError: if it is damaged, its pages are in colour or of several sizes or types, or they take too much memory.
+    """
+    name = str(path)
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on damaged tags; what is needed of them is checked
+            found = pages(file)
+            if not found:
+                raise OSError("it has no pages")
+            first = found[0]
+            if len(found) >= MOST_PAGES:
+                raise ImageError(f"'{name}' has {MOST_PAGES} pages or more; expected fewer.")
+            if any(page.bands != 1 for page in found):
+                raise ImageError(f"'{name}' has pages of {max(page.bands for page in found)} bands; expected one number a voxel.")
+            for number, page in enumerate(found):
+                if (page.size, page.dtype) != (first.size, first.dtype):
+                    raise ImageError(
+                        f"'{name}' has pages of {times(first.size)} {first.dtype} and, page {number}, {times(page.size)} {page.dtype}; "
+                        "expected slices of one size and type."
+                    )
+            shape = (*first.size, len(found))
+            check_voxels(shape, first.dtype, name, reading)
+            largest = max(page.most_bytes for page in found)
+            if largest > reading.max_bytes:
+                raise ImageError(
+                    f"'{name}' takes {largest / 1e9:.4g} GB a page to decode; expected at most {reading.max_bytes / 1e9:.4g} GB."
+                )
+            decoded = [page.decode(file)[..., 0] for page in found]
+    except ImageError as error:
+        raise error if name in str(error) else ImageError(f"'{name}' cannot be read: {str(error).rstrip('.')}.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error) as error:
+        raise ImageError(f"'{name}' cannot be read as TIFF; it is truncated or damaged: {str(error).rstrip('.')}.") from error
+    if len({page.shape for page in decoded}) > 1:
+        raise ImageError(f"'{name}' has pages that are turned in several ways; expected slices of one size.")
+    values = as_float32(np.stack(decoded).transpose(2, 1, 0), name, reading)
+    return Volume(values, None if reading.spacing is None else Geometry.of_spacing(reading.spacing), name, path.suffix.lower())
