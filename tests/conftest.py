@@ -33,6 +33,7 @@ THIRD_PARTY = (
     "torchvision",
     "transformers",
     "ttach",
+    "wfdb",
 )
 DEPRECATIONS = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 

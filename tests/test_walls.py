@@ -25,12 +25,14 @@ FLOORS = [
 ]
 ROOMS_OF = {
     "sklearn": {"analysis", "concepts", "datasets"},
-    "scipy": {"analysis"},
+    "scipy": {"analysis", "io", "models"},
     "pyarrow": {"store"},
     "duckdb": {"store"},
     "h5py": {"store"},
     "nibabel": {"io"},
     "pydicom": {"io"},
+    "pyedflib": {"io"},
+    "wfdb": {"io"},
     "ray": {"runs"},
     "typer": {"cli"},
     "rich": {"cli"},
