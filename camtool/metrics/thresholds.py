@@ -46,10 +46,11 @@ def scaled(maps: Array) -> np.ndarray:
 
 
 def otsu_threshold(values: Array) -> float:
-    """Return the threshold between two classes of values whose means are furthest apart for their sizes, from a histogram of 256 bins.
+    """Return the least value that belongs to the upper of Otsu's two classes, from a histogram of 256 bins.
 
-    Otsu 1979, doi:10.1109/TSMC.1979.4310076: the largest between-class variance w_0 w_1 (m_0 - m_1)^2. The centre of the lower class's
-    last bin, as scikit-image's `threshold_otsu`; of several such bins the first.
+    Otsu 1979, doi:10.1109/TSMC.1979.4310076: the classes of the largest between-class variance w_0 w_1 (m_0 - m_1)^2, of several such the
+    first. The bin's border between the classes: half a bin above the value of scikit-image's `threshold_otsu`, a bin's centre, above
+    which M3d-Cam also counts values of that bin, which are of the lower class.
 
     Args:
         values: of any shape; all of them are taken together.
@@ -60,8 +61,9 @@ def otsu_threshold(values: Array) -> float:
     Example:
         >>> import numpy as np
         >>> from camtool.metrics import otsu_threshold
-        >>> otsu_threshold(np.array([0.0, 0.0, 0.0, 1.0])) == 0.5 / 256  # the first bin's centre
-        True
+        >>> values = np.array([0.0, 1.0, 8.0, 10.0])
+        >>> values >= otsu_threshold(values)
+        array([False, False,  True,  True])
     """
     flat = as_array(values, np.float64).ravel()
     if not flat.size or not np.isfinite(flat).all():
@@ -74,7 +76,7 @@ def otsu_threshold(values: Array) -> float:
     above = len(flat) - below
     sums = np.cumsum(counts * centres)
     means_below, means_above = sums[:-1] / below, (sums[-1] - sums[:-1]) / above
-    return float(centres[np.argmax(below * above * (means_below - means_above) ** 2)])
+    return float(edges[1:][np.argmax(below * above * (means_below - means_above) ** 2)])
 
 
 def attended(maps: Array, threshold: Threshold = OTSU) -> np.ndarray:

@@ -16,7 +16,7 @@ SIZES = [(12,), (5, 7), (3, 4, 5)]
 
 
 def literal_otsu(values: np.ndarray) -> float:
-    """Try every split of 256 bins between the lowest and the highest value; the first of the best."""
+    """Try every split of 256 bins between the lowest and the highest value; the border of the first of the best."""
     low, high = min(values), max(values)
     counts, centres = [0] * 256, [low + (high - low) * (k + 0.5) / 256 for k in range(256)]
     for value in values:
@@ -29,7 +29,7 @@ def literal_otsu(values: np.ndarray) -> float:
         mean_above = sum(counts[k] * centres[k] for k in above) / n_above
         variance = n_below * n_above * (mean_below - mean_above) ** 2
         if variance > best * (1 + 1e-9):
-            best, found = variance, centres[split]
+            best, found = variance, low + (high - low) * (split + 1) / 256
     return found
 
 
@@ -104,13 +104,19 @@ def test_otsus_threshold_equals_a_literal_replica_and_opencvs(seed: int) -> None
     values[:2] = 0, 255
     assert otsu_threshold(values / 255) == pytest.approx(literal_otsu(values / 255), abs=1e-12)
     grey, _ = cv2.threshold(values.astype(np.uint8)[None], 0, 255, cv2.THRESH_OTSU)  # the last grey level of the lower class
-    assert int(otsu_threshold(values) * 256 / 255) == int(grey)
+    np.testing.assert_array_equal(values >= otsu_threshold(values), values > grey)
 
 
-def test_otsus_threshold_is_scikit_images() -> None:
-    # What skimage.filters.threshold_otsu 0.26 returns.
-    assert otsu_threshold(np.linspace(0, 1, 101) ** 2) == pytest.approx(0.408203125, abs=1e-12)
-    assert otsu_threshold(np.sin(np.arange(200)) + 1) == pytest.approx(0.9882426506064579, abs=1e-12)
+def test_otsus_threshold_is_half_a_bin_above_scikit_images() -> None:
+    # What skimage.filters.threshold_otsu 0.26 returns, the centre of a bin.
+    squares, waves = np.linspace(0, 1, 101) ** 2, np.sin(np.arange(200)) + 1
+    assert otsu_threshold(squares) == pytest.approx(0.408203125 + 1 / 512, abs=1e-12)
+    assert otsu_threshold(waves) == pytest.approx(0.9882426506064579 + np.ptp(waves) / 512, abs=1e-12)
+
+
+def test_no_value_of_otsus_lower_class_is_attended_to() -> None:
+    # 1 lies above the centre of its bin of 0 to 10, the last of the lower class.
+    assert attended(np.array([[0.0, 1.0, 8.0, 10.0]])).tolist() == [[False, False, True, True]]
 
 
 def test_maps_are_scaled_one_by_one_however_large_their_range() -> None:
