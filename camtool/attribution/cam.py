@@ -30,7 +30,7 @@ from camtool.instrumentation.layer_paths import ENTRANCE, find_layer, find_layer
 from camtool.instrumentation.module_state import check_weights, eager
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.placements import find_placements
-from camtool.instrumentation.target_layers import LAST_NORM, Probe, probed
+from camtool.instrumentation.target_layers import AUTO, Probe, probed, rule_of
 from camtool.layouts import LayoutSpec, build_layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, build_method, build_methods, reads_layers
 from camtool.methods._base import LAYERS
@@ -44,8 +44,9 @@ class CAM:
     Args:
         model: any module whose output holds scores: a tensor (n, classes), a tuple, a dict, or an object with `.logits`.
         target_layers: paths ("layer4[-1]"; "layer4[-1]:input" for a layer's input) or modules, one or several (fused; see `fuse`); None:
-            derived by probing the network once; "last-norm": the last normalisation layer that can be a target layer. Attention methods
-            use the attention of all layers, fullgrad and guidedbackprop the input's gradient; they ignore the target layers of others.
+            or "auto": derived by probing the network once; "last-norm": the last normalisation layer that can be a target layer; "full":
+            every layer that can, in one pass. Attention methods use the attention of all layers, fullgrad and guidedbackprop the
+            input's gradient; they ignore the target layers of others.
         method: a name, a config dict, or several of them.
         layout: layout of the target layers' tensors: a name, a config dict, or a function from a tensor to maps (n, c, *spatial); None:
             the only reading of their shape, or the one that a measurement confirms.
@@ -146,7 +147,7 @@ class CAM:
             self._leave_out(names, error)
         self.reason = "as given" if self._layer_methods else "no method reads a target layer"
         """Why these layers: "as given", or the rule that chose them."""
-        self._derive_last_norm = False
+        self._rule = AUTO
         self._layers: dict[str, nn.Module] = self._find_layers(target_layers)
         self._call = self._read_call(call)
 
@@ -249,11 +250,9 @@ class CAM:
                 "add a method that reads them, such as 'gradcam'."
             )
         requested = [target_layers] if isinstance(target_layers, (str, nn.Module)) else list(target_layers)
-        if requested == [LAST_NORM]:
-            self._derive_last_norm = True
+        if rule := rule_of(self._model, requested):
+            self._rule = rule
             return {}
-        if LAST_NORM in requested:
-            raise LayerError(f"'{LAST_NORM}' is a rule that finds one layer; give it alone, or name the layers.")
         if not requested:
             raise LayerError("No target layer given; leave target_layers out to have one derived.")
         layers = find_layers(self._model, requested)
@@ -276,14 +275,14 @@ class CAM:
     def _derive_layer(self, inputs: Any, targets: Any) -> None:
         found = self.probe(inputs, targets)
         try:
-            path, self.reason = found.last_norm() if self._derive_last_norm else found.default_layer()
+            paths, self.reason = found.chosen_by(self._rule)
         except LayerError as error:
             if self._layout is not None or len(self._layer_methods) == len(self.methods):  # a layout chosen by the user is wrong
                 raise
             self._leave_out([name for name, method in self.methods.items() if reads_layers(method)], error)
             self._layer_methods.clear()  # the base methods of others, too
             return
-        self._layers = dict([find_layer(self._model, path)])
+        self._layers = find_layers(self._model, paths)
 
     def _leave_out(self, names: Sequence[str], error: CamtoolError) -> None:
         """Leave out methods that fit no input of this network if `skip_unfit`; raise the error otherwise."""

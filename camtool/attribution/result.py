@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camtool.errors import MethodError
+from camtool.errors import MethodError, some
 from camtool.functional import min_max, over_maximum, positive_part, to_float32
 from camtool.fusion import Fusion, Mean, shown
 from camtool.placement import Placement, Placements, placed
@@ -132,7 +132,7 @@ def checked_dtype(dtype: Any) -> torch.dtype:
 
 def layers_source(layers: Sequence[str], fusion: Fusion) -> str:
     """Return the origin of a map of these target layers in words."""
-    return f"at {fusion.words + ' ' if len(layers) > 1 else ''}{', '.join(layers)}"
+    return f"at {fusion.words + ' ' if len(layers) > 1 else ''}{some(layers, most=8)}"
 
 
 def attention_source(layers: Sequence[str]) -> str:

@@ -37,8 +37,8 @@ def vis(
         typer.Option(
             "--target-layers",
             metavar="PATH…",
-            help="'backbone.layer4[-1]', 'backbone.layer4.2.conv3', with ':input' behind it its input, or last-norm; several are fused by "
-            "their mean. Left out: derived.",
+            help="'backbone.layer4[-1]', 'backbone.layer4.2.conv3', with ':input' behind it its input, last-norm, or full: every "
+            "layer; several are fused by their mean. Left out, or auto: derived.",
         ),
     ] = None,
     preview_model: Annotated[bool, typer.Option("--preview-model", help="List the layers; IMG may be left out. No map is made.")] = False,

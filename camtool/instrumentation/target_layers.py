@@ -4,7 +4,7 @@ Every layer is captured in one forward pass; one backward pass gives the share o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,9 @@ from camtool.instrumentation.responses import noise_like
 from camtool.layouts import Layout, Reading
 from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, resolve_targets, scores, scores_in
 
-LAST_NORM = "last-norm"
+AUTO, LAST_NORM, FULL = "auto", "last-norm", "full"
+RULES = (AUTO, LAST_NORM, FULL)
+"""What may stand for target layers: the derived one, the last normalisation layer, every layer."""
 _DISCONNECTED = (
     "no layer's output is connected to the score, as where the model itself has torch.no_grad() or torch.inference_mode() around its layers"
 )
@@ -118,12 +120,39 @@ class Probe:
         deepest = max(norms, key=lambda layer: layer.record.order)
         return deepest.path, f"the last normalisation layer with a gradient at its {times(deepest.grid or ())} positions"
 
+    def every_layer(self) -> tuple[list[str], str]:
+        """Return (paths, reason) of all layers with spatial extent and gradient, in definition order; LayerError if there is none.
+
+        A block and its last part are two of them, as in M3d-Cam (arXiv:2007.00453), though their maps are the same.
+        """
+        paths = [layer.path for layer in self._usable()]
+        return paths, f"all {len(paths)} layers with spatial extent and gradient"
+
+    def chosen_by(self, rule: str) -> tuple[list[str], str]:
+        """Return (paths, reason) of the layers of one of `RULES`; LayerError if there is none."""
+        if rule == FULL:
+            return self.every_layer()
+        path, reason = self.last_norm() if rule == LAST_NORM else self.default_layer()
+        return [path], reason
+
     def _usable(self) -> list[ProbedLayer]:
         usable = [layer for layer in self.layers if layer.usable]
         if not usable:
             cause = self.failure or "the score has no gradient at any layer with spatial extent (a head with weights of zero has none)"
             raise LayerError(f"No target layer can be derived: {cause}. Load trained weights, or name a layer.")
         return usable
+
+
+def rule_of(model: nn.Module, layers: Sequence[str | nn.Module]) -> str:
+    """Return which of `RULES` target layers are, "" if they are named; a layer of such a name, directly in the model, is that layer.
+
+    Raises:
+        LayerError: if a rule stands beside others.
+    """
+    rules = [layer for layer in layers if isinstance(layer, str) and layer in RULES and layer not in model._modules]
+    if rules and len(layers) > 1:
+        raise LayerError(f"'{rules[0]}' is a rule that finds the target layers; give it alone, or name the layers.")
+    return rules[0] if rules else ""
 
 
 def probed(

@@ -13,7 +13,7 @@ from camtool import CAM
 from camtool.errors import LayerError, TargetError
 from camtool.instrumentation.embedding import EmbeddingOutput
 from camtool.instrumentation.inputs import find_inputs
-from camtool.instrumentation.layer_paths import find_layer
+from camtool.instrumentation.layer_paths import find_layer, walk
 from camtool.instrumentation.target_layers import Probe
 from camtool.targets import ClassContrast, ClassProbability, EmbeddingSimilarity, FinerScore
 from tests.networks import CLASSES, CONV, GAP, NORM, RANKS, autograd_evidence, images, small_net, small_vit
@@ -371,3 +371,47 @@ def test_a_target_that_noise_does_not_have_is_derived_from_the_constant_picture(
     picture = torch.zeros(1, 2, 8, 8)
     expected = model(picture)[0].detach()
     assert CAM(model).probe(picture, only_of_black).default_layer()[0] in ("[0]", "[1]")
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_full_is_every_layer_with_extent_each_with_the_map_that_it_has_alone(rank: int) -> None:
+    model, inputs = small_net(rank), images(rank)
+    passes: list[None] = []
+    handle = model.register_forward_hook(lambda *_: passes.append(None))
+    cam = CAM(model, "full")
+    result = cam(inputs, 1)
+    assert len(passes) == 2  # the probe and the maps
+    handle.remove()
+    alone = {layer.path: CAM(model, layer.path)(inputs, 1) for layer in CAM(model).probe(inputs, 1).layers if layer.usable}
+    assert list(result.raw) == cam.target_layers == list(alone)
+    assert len(alone) >= 4
+    assert cam.reason == f"all {len(alone)} layers with spatial extent and gradient"
+    for path, expected in alone.items():
+        torch.testing.assert_close(result.raw[path], expected.raw[path], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(result.layer_maps[path], expected.maps, rtol=1e-4, atol=1e-5)
+
+
+def test_full_of_a_published_network_has_its_blocks_and_their_parts() -> None:
+    torch.manual_seed(0)
+    model = models.resnet18(weights=None).eval()
+    result = CAM(model, "full")(torch.randn(1, 3, 64, 64))
+    assert {"conv1", "maxpool", "layer1", "layer4", "layer4[1]", "layer4[1].bn2", "layer2[0].downsample[0]"} <= set(result.layers)
+    assert not {"avgpool", "fc"} & set(result.layers)
+    assert len(result.layers) == len(list(walk(model))) - 2  # all of its modules but these
+    assert result.source == f"at the mean of {', '.join(result.layers[:8])}, … ({len(result.layers)} in all)"
+    torch.testing.assert_close(result.raw["layer4"], result.raw["layer4[1]"])
+
+
+@pytest.mark.parametrize("rule", ["auto", "last-norm", "full"])
+def test_a_rule_stands_alone_and_a_layer_of_its_name_is_that_layer(rule: str) -> None:
+    with pytest.raises(LayerError, match=f"'{rule}' is a rule that finds the target layers; give it alone"):
+        CAM(small_net(), [rule, "early"])
+    model = nn.Sequential()
+    model.add_module(rule, nn.Conv2d(3, 4, 3))
+    model.add_module("relu", nn.ReLU())
+    model.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    assert CAM(model, rule).target_layers == [rule]
+
+
+def test_auto_is_what_is_derived_without_target_layers() -> None:
+    assert CAM(small_net(), "auto")(images(), 1).layers == CAM(small_net())(images(), 1).layers == ["late"]

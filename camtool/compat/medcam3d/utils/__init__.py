@@ -1,0 +1,1 @@
+"""medcam3d.utils: its targets and pictures."""
