@@ -16,6 +16,7 @@ from camtool.analysis.selection import masks_of, selection_masks
 from camtool.analysis.sources import Source
 from camtool.apis import Explainer
 from camtool.errors import DataError
+from camtool.instrumentation.network_inputs import network_inputs
 from camtool.store import Store
 
 
@@ -68,7 +69,8 @@ def kept_accuracy(
     channels = np.zeros(len(selections))
     count = left_out = 0
     layout = explainer.settings.cam["layout"]
-    model = explainer.network.model
+    network, cam = explainer.network, explainer.cam
+    model = network.model
     device = next(model.parameters()).device
     for rows, inputs in _batches(explainer, store, source, Path(os.path.expanduser(root or "")), batch_size):
         usable = [k for k, row in enumerate(rows) if row["label"] is not None and _has_masks(masks, row["predicted"])]
@@ -77,7 +79,9 @@ def kept_accuracy(
             continue
         predicted = [rows[k]["predicted"] for k in usable]
         chosen = np.stack([masks_of(mask, predicted) for mask in masks], axis=1)
-        kept = scores_of_kept_channels(model, source.layer, inputs[usable].to(device), torch.from_numpy(chosen).float(), layout=layout)
+        arguments = network.inputs(inputs[usable].to(device), cam.input_axes)
+        given = network_inputs(model, arguments, network.source.picture_input, cam.input_axes, output=cam.output)
+        kept = scores_of_kept_channels(model, source.layer, given, torch.from_numpy(chosen).float(), layout=layout)
         before, after = kept.accuracy([rows[k]["label"] for k in usable])
         right += len(usable) * np.array([before, *after])
         channels += chosen.sum(axis=(0, 2))

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from camtool.errors import DataError
 from camtool.instrumentation.calls import only_call
+from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.replay import Recording, Replay
 from camtool.layouts import LayoutSpec, build_layout
 from camtool.layouts.build import fit_layout
-from camtool.targets import scores_in
+from camtool.targets import OutputName, scores_in
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,13 @@ class KeptScores:
 
 
 def scores_of_kept_channels(
-    model: nn.Module, layer: str, inputs: Tensor, masks: Float[Tensor, "n selections c"], *, layout: LayoutSpec = None
+    model: nn.Module,
+    layer: str,
+    inputs: Tensor | Inputs,
+    masks: Float[Tensor, "n selections c"],
+    *,
+    layout: LayoutSpec = None,
+    output: OutputName = None,
 ) -> KeptScores:
     """Return the scores of samples with the channels of `layer` multiplied by masks; the network is left as it is.
 
@@ -41,12 +48,14 @@ def scores_of_kept_channels(
 
     Args:
         layer: path of the target layer.
-        inputs: (n, c, *spatial), preprocessed.
+        inputs: (n, c, *spatial), preprocessed; of a network with further inputs as `network_inputs` returns them.
         masks: of each sample, one or several selections of the layer's channels.
         layout: how the layer's output is read; None: by its shape.
+        output: of a network of several tasks which of its outputs the scores are; None: the first.
 
     Raises:
         LayerError: if there is no such layer.
+        TargetError: if there is no such output.
         DataError: if the masks are not for as many samples and channels as there are, or not finite; if the network gives no class scores.
 
     Example:
@@ -60,12 +69,12 @@ def scores_of_kept_channels(
     path, module = find_layer(model, layer)
     given = build_layout(layout)
     with only_call(model), torch.inference_mode(False), torch.no_grad():
-        prepared = network_inputs(model, inputs.detach())
+        prepared = inputs if isinstance(inputs, Inputs) else network_inputs(model, inputs.detach(), output=output)
         recording = Recording(model, module)
         with recording.recording():
-            output = prepared.run(model)
-        replay = Replay(recording, 0, prepared, output)
-        batch, size = len(inputs), tuple(inputs.shape[2:])
+            answer = prepared.run(model)
+        replay = Replay(recording, 0, prepared, answer)
+        batch, size = len(prepared.picture), tuple(prepared.picture.shape[2:])
         read = fit_layout(replay.activations, batch, size, given, module=module)
         maps = read.to_maps(replay.activations, size)
         if len(masks) != batch or masks.shape[2] != maps.shape[1] or not bool(masks.isfinite().all()):
@@ -79,7 +88,7 @@ def scores_of_kept_channels(
             altered = maps[sample : sample + 1] * weights[sample]
             tensor = read.from_maps(altered, replay.activations.narrow(read.batch_axis, sample, 1), size)
             after.append(_class_scores(replay(sample, tensor), len(altered)))
-        return KeptScores(_class_scores(output, batch), torch.stack(after))
+        return KeptScores(_class_scores(answer, batch), torch.stack(after))
 
 
 def _class_scores(output: Any, batch: int) -> Tensor:

@@ -59,6 +59,12 @@ class Analysis:
         names = self.store.run.get("class_names")
         return [str(name) for name in names] if names else None
 
+    @property
+    def output(self) -> str | int | list[str | int] | None:
+        """Which output of a network of several tasks the run explained, as its `--output` or config said; None: the first."""
+        found = dict(self.store.run.get("fingerprint", {}).get("options") or {}).get("output")
+        return found if isinstance(found, (str, int, list)) else None
+
     def class_name(self, index: int | None) -> str:
         """Return a class's name, or its index in words; "all" for None."""
         if index is None:

@@ -56,7 +56,7 @@ def consistency(
             from camtool.analysis.passes import MaskedPasses
 
             root = data if data is not None else analysis.store.run.get("root")
-            passes = MaskedPasses(_explainer(config, checkpoint, device, random_weights=random_weights), root, batch_size)
+            passes = MaskedPasses(_explainer(analysis, config, checkpoint, device, random_weights=random_weights), root, batch_size)
             for scale in scales.values():
                 effects += [_effect(passes.effect(analysis.store, scale, kind), scale, kind) for kind in masked or KINDS]
         entries: list[dict[str, Any]] = []
@@ -96,12 +96,12 @@ def _normalisers(analysis: Analysis, paths: list[Path], rescale: str) -> "dict[S
     return chosen
 
 
-def _explainer(config: str | None, checkpoint: str | None, device: str, *, random_weights: bool) -> "Explainer":
+def _explainer(analysis: Analysis, config: str | None, checkpoint: str | None, device: str, *, random_weights: bool) -> "Explainer":
     from camtool.apis import Explainer
 
     if config is None:
         raise DataError("Expected --config with --masked: the network is run again on what the maps show.")
-    return Explainer(config, checkpoint, device=device, random_weights=random_weights)
+    return Explainer(config, checkpoint, device=device, random_weights=random_weights, output=analysis.output)
 
 
 def _effect(found: "MaskedEffect", scale: "Normaliser", kind: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def select(
         root = data if data is not None else asked.run.get("root")
         ratios = (ratio or [0.05, 0.1, 0.25]) if mode not in ("all", "max", "index") else [1.0]
         selections = [Selection(mode, one, tuple(index or ())) for one in ratios]
-        explainer = Explainer(config, checkpoint, device=device, random_weights=random_weights)
+        explainer = Explainer(config, checkpoint, device=device, random_weights=random_weights, output=analysis.output)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:

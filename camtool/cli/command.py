@@ -18,8 +18,16 @@ from camtool.words import escaped
 
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]  # typer >= 0.20 brings its own click and does not name this class
 
-_PATHS = ("DIR", "FILE", "STORE")
-"""What the metavar of an option starts with whose value is a path."""
+_NOT_EMPTY = {
+    "DIR": "a path",
+    "FILE": "a path",
+    "STORE": "a path",
+    "DATA": "a data set",
+    "CONFIG": "a config",
+    "CHECKPOINT": "a checkpoint",
+    "CONDITION": "a condition",
+}
+"""What a value stands for, by what the metavar of its option or argument starts with; an empty one is a variable that was not set."""
 
 if TYPE_CHECKING:
     _Base = TyperCommand
@@ -76,6 +84,11 @@ class Command(_OneLineErrors, TyperCommand):
             if param.param_type_name == "option" and not getattr(param, "is_flag", False):
                 _check_values(ctx, param, list(_values_of(param.opts, before, param.nargs)), known)
         try:
+            typed, *_ = self.make_parser(ctx).parse_args(args=list(expanded))  # as text: the empty path becomes the current folder
+            for param in self.params:
+                value = typed.get(str(param.name))
+                if param.param_type_name == "argument" and isinstance(value, str):
+                    _check_not_empty(ctx, f"Argument '{param.metavar or str(param.name).upper()}'", param, [value])
             return super().parse_args(ctx, expanded)
         except _ClickException as error:
             missing = getattr(error, "param", None)
@@ -166,11 +179,17 @@ def _check_values(ctx: Any, param: Any, given: Sequence[Sequence[str]], known: C
             raise typer.BadParameter(f"Option '{name}' requires {param.nargs} values, got {typed}.", ctx=ctx)
         if forgotten is not None and not param.multiple:
             raise typer.BadParameter(f"Option '{name}' requires a value, got the option '{values[forgotten]}'.", ctx=ctx)
-        # The empty path would be the current folder.
-        if str(param.metavar).startswith(_PATHS) and any(not value.strip() for value in values[: param.nargs]):
-            raise typer.BadParameter(f"Option '{name}' requires a path, got {values[0]!r}.", ctx=ctx)
+        _check_not_empty(ctx, f"Option '{name}'", param, values[: param.nargs])
     if len(given) > 1 and not param.multiple:
         print(f"Warning: {name} was given {len(given)} times; the last one counts.", file=sys.stderr)
+
+
+def _check_not_empty(ctx: Any, what: str, param: Any, values: Sequence[str]) -> None:
+    kind = str(param.metavar or param.name).upper()
+    expected = next((words for start, words in _NOT_EMPTY.items() if kind.startswith(start)), None)
+    empty = next((value for value in values if not value.strip()), None)
+    if expected is not None and empty is not None:
+        raise typer.BadParameter(f"{what} requires {expected}, got {empty!r}.", ctx=ctx)
 
 
 @dataclass

@@ -1,10 +1,14 @@
 """Read and preprocess the samples of a run ahead of the maps, in workers."""
 
 import random
+import signal
+import threading
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -83,18 +87,74 @@ class Batches(Dataset[list[Loaded]]):
 
 
 def loaded_batches(batches: Batches, workers: int) -> Iterator[list[Loaded]]:
-    """Yield the batches in order, read ahead by worker processes; 0: here, one after the other."""
+    """Yield the batches in order, read ahead by worker processes; 0: here, one after the other.
+
+    Raises:
+        DataError: if a worker process has ended; between two batches, never while the caller is at work.
+    """
     if not len(batches):
         return
     # Numbers of its own: a data loader draws a base seed from the global generator.
     loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=workers, generator=torch.Generator())
-    try:
+    if not workers:
         yield from loader
-    except RuntimeError as error:
-        if "worker" not in str(error):
-            raise
-        text = " ".join(str(error).split())[:300]
-        raise DataError(f"A worker process ended: {text} Run the same command again, or with --workers 0.") from error
+        return
+    iterator: Iterator[list[Loaded]] | None = iter(loader)
+    with deaths_told_only_when_asked() as asking:
+        try:
+            while iterator is not None:
+                with asking():
+                    loaded = next(iterator, None)
+                if loaded is None:
+                    break
+                yield loaded
+        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:  # of the worker, or of the pipe to one that was killed
+            if isinstance(error, RuntimeError) and "worker" not in str(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold the iterator, which ends its workers when it is dropped
+            text = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+            raise DataError(f"A worker process ended: {text}. Run the same command again, or with --workers 0.") from error
+        finally:
+            iterator = None
+
+
+@contextmanager
+def deaths_told_only_when_asked() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Yield what makes blocks in which a worker's death is raised, as torch does it at any moment; elsewhere it waits for the next block.
+
+    Raised in the middle of a network's own code, it would be taken for an error of the network, and of the pictures that it has just got.
+    """
+    signal_number = getattr(signal, "SIGCHLD", None)  # Windows has none, and other threads get none
+    raising: Any = None
+    if signal_number is not None and threading.current_thread() is threading.main_thread():
+        raising = signal.getsignal(signal_number)
+    if signal_number is None or not callable(raising):
+        yield nullcontext
+        return
+    told, inside = [], [False]
+
+    def handle(number: int, frame: Any) -> None:
+        if inside[0]:
+            raising(number, frame)
+        else:
+            told.append(number)
+
+    @contextmanager
+    def asking() -> Iterator[None]:
+        inside[0] = True
+        try:
+            if told:
+                told.clear()
+                raising(signal_number, None)
+            yield
+        finally:
+            inside[0] = False
+
+    signal.signal(signal_number, handle)
+    try:
+        yield asking
+    finally:
+        signal.signal(signal_number, raising)
 
 
 @contextmanager

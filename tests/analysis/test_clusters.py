@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from camtool.analysis.class_maps import ClassMaps, class_maps
 from camtool.analysis.clusters import embedding, find_clusters
@@ -19,6 +20,7 @@ from camtool.visualization.contact_sheet import Tile, contact_sheet
 from tests.analysis.stores import random_rows, write_store
 from tests.analysis.watermarks import MARKED, watermark_store
 from tests.cli.fixtures import Run, pixels
+from tests.runs import tiny
 
 HERE = Source("gradcam", "layer4")
 
@@ -192,8 +194,6 @@ def test_a_picture_of_another_size_is_left_out_with_a_remark(tmp_path: Path) -> 
     with pytest.warns(UserWarning, match="no file '1.png'"):
         alone = sheet(store, source, [row], ["1"], "one", files_below(tmp_path))
     assert not np.array_equal(with_picture, alone)
-    from PIL import Image
-
     Image.open(tmp_path / "pictures" / "1.png").resize((50, 60)).save(tmp_path / "pictures" / "1.png")
     with pytest.warns(UserWarning, match="another size"):
         np.testing.assert_array_equal(sheet(store, source, [row], ["1"], "one", files_below(tmp_path / "pictures")), alone)
@@ -230,3 +230,36 @@ def test_mistakes_of_the_command_are_one_line(run: Run, tmp_path: Path) -> None:
         assert finished.exit_code == 2, finished.stdout
         assert words in finished.stderr
     assert not (tmp_path / "store-analysis").exists()
+
+
+def test_a_sheet_shows_what_is_positive(tmp_path: Path) -> None:
+    raw = torch.tensor([[3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, -9.0]])  # no cells of two signs are neighbours
+    drawn = []
+    for name, values in (("signed", raw), ("positive", raw.clamp(min=0)), ("reversed", -raw)):
+        row = Row(0, "0.png", method="gradcam", layer="[0]", label=0, predicted=0, target=0, map=values, placement=(8.0, 8.0, 3.5, 3.5))
+        store = write_store(tmp_path / name, [row])
+        drawn.append(sheet(store, Source("gradcam", "[0]"), [{"id": 0, "target": 0}], ["0"], "one", lambda _: None))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_the_preprocessing_of_a_config_crops_the_pictures_of_a_sheet(run: Run, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path)
+    config.write_text(tiny.CONFIG.replace("dict(mean", f"dict(resize={tiny.SIZE}, crop={tiny.SIZE}, mean"))
+    tiny.pictures(tmp_path / "cropped", 9)
+    for path in (tmp_path / "cropped").glob("*/*.png"):
+        wide = tmp_path / "wide" / path.relative_to(tmp_path / "cropped")
+        wide.parent.mkdir(parents=True, exist_ok=True)
+        cropped = np.asarray(Image.open(path))
+        Image.fromarray(np.pad(cropped, ((0, 0), (10, 10), (0, 0)), constant_values=255)).save(wide)
+    assert run("run", config, "--data", "wide", "--out", "store", "--method", "gradcam").exit_code == 0
+    command = ("analyze", "clusters", "store", "--class", "second", "--clusters", "1", "--json")
+
+    seen = run(*command, "--config", config, "--out", "a").report
+    literal = run(*command, "--data", "cropped", "--out", "b").report
+    unknown = run(*command, "--out", "c").report
+
+    assert seen["warnings"] == literal["warnings"] == []
+    np.testing.assert_array_equal(pixels(seen["outputs"][-1]), pixels(literal["outputs"][-1]))
+    assert "another size than the network's input" in unknown["warnings"][0]
+    assert not np.array_equal(pixels(seen["outputs"][-1]), pixels(unknown["outputs"][-1]))

@@ -73,3 +73,50 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path) -> None:
         assert finished.exit_code == 2, finished.stdout
         assert words in finished.stderr
         assert len(finished.stderr.strip().splitlines()) == 1, finished.stderr
+
+
+COLOURED = """
+from torch import nn
+
+
+class Channels(nn.Module):
+    '''Scores of colours: the mean of a channel each, red before green before blue; and those of two tasks.'''
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 1, bias=False)
+        nn.init.dirac_(self.body.weight)
+
+    def forward(self, pictures):
+        means = self.body(pictures).mean(dim=(2, 3))
+        return {"bright": means.sum(dim=1, keepdim=True).repeat(1, 2) - 0.5, "colour": means}
+"""
+
+
+def _coloured(folder: Path) -> Path:
+    """Write a network of colours and its pictures: two red, three green and four blue ones, in folders by name; return its config."""
+    (folder / "channels.py").write_text(COLOURED)
+    config = folder / "config.py"
+    model = "dict(type='camtool.TorchModel', factory='channels.py:Channels', with_weights=True, preprocess=dict(mean=0, std=1))"
+    config.write_text(f"model = {model}\n")
+    for place, (name, count) in enumerate((("0_red", 2), ("1_green", 3), ("2_blue", 4))):
+        for number in range(count):
+            path = folder / "pictures" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), tuple(180 + number if channel == place else 60 - number for channel in range(3))).save(path)
+    return config
+
+
+def test_each_sample_keeps_the_channels_of_its_own_class_and_the_named_output_answers(run: Run, tmp_path: Path) -> None:
+    config = _coloured(tmp_path)
+    made = ("--method", "gradcam", "--target-layers", "body", "--output", "colour", "--importances")
+    assert run("run", config, "--data", "pictures", "--out", "store", *made).exit_code == 0
+
+    def accuracy(mode: str) -> dict[str, float]:
+        report = run("analyze", "select", "store", "--config", config, "--mode", mode, "--ratio", "0.34", "--json").report
+        (entry,) = report["selections"]
+        return {name: entry[name] for name in ("accuracy", "accuracy_kept", "channels", "samples")}
+
+    assert accuracy("diff_top") == {"accuracy": 1.0, "accuracy_kept": 1.0, "channels": 1.0, "samples": 9}
+    assert accuracy("top") == {"accuracy": 1.0, "accuracy_kept": 1.0, "channels": 1.0, "samples": 9}
+    assert accuracy("reverse_diff_top") == {"accuracy": 1.0, "accuracy_kept": 0.0, "channels": 2.0, "samples": 9}

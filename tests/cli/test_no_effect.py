@@ -1,11 +1,12 @@
 """What was typed and cannot have the effect that was meant is said."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from camtool.cli.main import ANALYSES, COMMANDS
 from camtool.config.loading import is_config, load_config
@@ -85,6 +86,49 @@ def test_an_empty_path_is_not_the_current_folder(run: Run, command: str, option:
 
     assert finished.exit_code == 2
     assert f"requires a path, got {value!r}" in finished.stderr
+
+
+def _annotations(kind: type[OptionInfo] | type[ArgumentInfo]) -> Iterator[tuple[str, str, Any]]:
+    """Every option or positional: the words of its command, its name, and what declares it."""
+    for words, function in {**COMMANDS, **{f"analyze {name}": function for name, function in ANALYSES.items()}}.items():
+        for name, hint in get_type_hints(function, include_extras=True).items():
+            declared = next((extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, kind)), None)
+            if declared is not None and "list" not in str(hint.__origin__):
+                yield words, name, declared
+
+
+def _positionals() -> list[tuple[str, list[str]]]:
+    """Every command with positionals of one value each, and their names."""
+    found: dict[str, list[str]] = {}
+    for words, name, declared in _annotations(ArgumentInfo):
+        found.setdefault(words, []).append(declared.metavar or name.upper())
+    return list(found.items())
+
+
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize(("command", "names"), _positionals())
+def test_an_empty_positional_is_a_variable_that_was_not_set(run: Run, command: str, names: list[str], value: str) -> None:
+    for place, name in enumerate(names):
+        finished = run(*command.split(), *["timm/resnet18"] * place, value)
+
+        assert finished.exit_code == 2
+        assert f"Argument '{name}' requires a" in finished.stderr
+        assert f"got {value!r}" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (words, declared.default if str(declared.default).startswith("--") else declared.param_decls[0])
+        for words, _, declared in _annotations(OptionInfo)
+        if str(declared.metavar).startswith(("CONFIG", "DATA", "CONDITION"))
+    ],
+)
+def test_an_empty_data_set_config_or_condition_is_not_one_that_was_left_out(run: Run, command: str, option: str) -> None:
+    finished = run(*command.split(), "timm/resnet18", option, "")
+
+    assert finished.exit_code == 2
+    assert f"Option '{option}' requires a" in finished.stderr
 
 
 @pytest.mark.parametrize(("typed", "got"), [(["5"], "'5'"), ([], "none"), (["5", "--seed", "1"], "'5'")])
