@@ -27,14 +27,14 @@ _LEAST_SPREAD = 1e-12  # of values; a flat signal becomes zeros
 
 
 class SignalPreprocess:
-    """Preprocessing of signals: channels, resampling, length, normalisation, axes. All keys are optional; an empty dict feeds values as they lie.
+    """Preprocessing of signals: channels, resampling, length, normalisation, axes.
 
     Args:
-        spec: `channels`, by name or number from 0; `rate` in Hz, to which is resampled without aliases; `length` in samples, to which is
-            cropped or padded with zeros at the end (`align="start"`) or at both ends (`align="centre"`); then `normalise`: "zscore" or "minmax"
-            of all values, or "channel", the z-score of each channel, of what is left of the signal, before padding; or (value - `mean`) / `std`, one
-            number or one for each channel. `shape`: "ct" for Conv1d, (1, c, t); "ct1" for kernels (k, 1), (1, c, t, 1); "1ct" for
-            networks that take channels for rows, (1, 1, c, t).
+        spec: all keys are optional; an empty dict feeds values as they lie. `channels`, by name or number from 0; `rate` in Hz, to which is
+            resampled without aliases; `length` in samples, to which is cropped or padded with zeros, at the end (`align="start"`) or at
+            both ends (`align="centre"`); then `normalise`: "zscore" or "minmax" of all values, or "channel", the z-score of each channel, of
+            what is left of the signal, before padding; or (value - `mean`) / `std`, one number or one for each channel. `shape`: "ct" for
+            Conv1d, (1, c, t); "ct1" for kernels (k, 1), (1, c, t, 1); "1ct" for networks that take channels for rows, (1, 1, c, t).
 
     Raises:
         ConfigError: if a key is misspelt or a value invalid.
