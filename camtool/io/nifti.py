@@ -23,13 +23,25 @@ def nifti(values: np.ndarray, scale: Sequence[float], offset: Sequence[float]) -
     Raises:
         OutputError: if nibabel is not installed, or there are more than three axes.
     """
+    check_nibabel()  # before anything of the values
+    affine = np.eye(4)
+    for axis, (step, start) in enumerate(zip(scale, offset, strict=True)):
+        affine[axis % 3, axis % 3], affine[axis % 3, 3] = step, start
+    return nifti_in_space(values, affine)
+
+
+def nifti_in_space(values: np.ndarray, affine: np.ndarray) -> bytes:
+    """Return a map (*spatial) as the bytes of a .nii file in float32, with this affine matrix (4, 4) from its indices to millimetres.
+
+    Missing axes have size 1.
+
+    Raises:
+        OutputError: if nibabel is not installed, or there are more than three axes.
+    """
     check_nibabel()
     import nibabel
 
     if not 1 <= values.ndim <= 3:
         raise OutputError(f"Expected a map of one to three axes, got {values.ndim}.")
-    affine = np.eye(4)
-    for axis, (step, start) in enumerate(zip(scale, offset, strict=True)):
-        affine[axis, axis], affine[axis, 3] = step, start
     volume = values.reshape(*values.shape, *[1] * (3 - values.ndim)).astype(np.float32)
     return bytes(nibabel.Nifti1Image(volume, affine).to_bytes())
