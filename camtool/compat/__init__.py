@@ -1,5 +1,6 @@
 """Calls that users of other packages have in their code, on camtool's maps."""
 
+from camtool.compat import medcam as medcam
 from camtool.compat.cam_agent import CAMAgent as CAMAgent
 
-__all__ = ["CAMAgent"]
+__all__ = ["CAMAgent", "medcam"]
