@@ -5,16 +5,17 @@ from collections.abc import Sequence
 
 import torch
 
-from camtool.apis.images import Prepared
 from camtool.apis.selection_result import SelectionResult
+from camtool.apis.subjects import Prepared
 from camtool.apis.target_selection import TargetSelection
 from camtool.attribution.cam import CAM
+from camtool.attribution.sliding_window import SlidingWindow
 from camtool.errors import CamtoolError, as_camtool_error, emit_again, recorded_warnings
 from camtool.models import Network
 
 
 def answers(
-    cam: CAM, network: Network, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool = False
+    cam: CAM | SlidingWindow, network: Network, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool = False
 ) -> list[SelectionResult | CamtoolError]:
     """Return for each of a batch's images, which are of one size, its maps or the error; remarks go to its `warnings`.
 
@@ -34,7 +35,9 @@ def answers(
         return [answer for prepared in batch for answer in answers(cam, network, [prepared], selection, named=named)]
 
 
-def _of_batch(cam: CAM, network: Network, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool) -> list[SelectionResult]:
+def _of_batch(
+    cam: CAM | SlidingWindow, network: Network, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool
+) -> list[SelectionResult]:
     inputs = torch.cat([prepared.inputs for prepared in batch]).to(next(network.model.parameters()).device)
     caught: list[warnings.WarningMessage] = []
     try:

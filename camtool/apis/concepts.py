@@ -8,11 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from camtool.apis.explainer import Explainer
-from camtool.apis.explanation import placement_report
-from camtool.apis.figures import Canvas, FigureOptions, Figures
-from camtool.apis.images import ImageLike, NamedPicture
+from camtool.apis.figures import FigureOptions, Figures, Key
+from camtool.apis.images import NamedPicture
+from camtool.apis.picture_canvas import PictureCanvas
+from camtool.apis.provenance import placement_report
+from camtool.apis.subjects import SubjectLike
 from camtool.concepts.deep_feature_factorization import Concepts, deep_feature_factorization
 from camtool.errors import MethodError
+from camtool.io.images import encode
 from camtool.models import Network
 from camtool.models.class_labels import short_name
 from camtool.visualization.concepts import concept_figure
@@ -50,7 +53,7 @@ class ConceptExplanation:
 
     def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
         """Return the figure: the image, the concepts over it, and a legend."""
-        canvas = Canvas(self.image.picture, self.inputs, self.network.preprocess, original=options.original)
+        canvas = PictureCanvas(self.image.picture, self.inputs, self.network.preprocess, original=options.original)
         maps = self.concepts.maps[0].cpu().numpy()
         figure = concept_figure(
             canvas.below,
@@ -62,6 +65,14 @@ class ConceptExplanation:
             alarm="RANDOM WEIGHTS: these concepts mean nothing" if self.network.checkpoint is None else "",
         )
         return Figures(figure, {(NAME, "", ""): figure} if single else {})
+
+    def encoded(self, figures: Figures, suffix: str, options: FigureOptions) -> bytes:
+        """Return the content of a file of this suffix; OutputError if it is not a format that can be written."""
+        return encode(figures.whole, suffix)
+
+    def of_one_map(self, figures: Figures, key: Key) -> dict[str, bytes]:
+        """Return the files of the figure in a folder, by suffix."""
+        return {".jpg": encode(figures.single[key], ".jpg")}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a dict of JSON values."""
@@ -93,7 +104,7 @@ class ConceptExplanation:
         return buffer.getvalue()
 
 
-def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: int = COMPONENTS, number: int = 0) -> ConceptExplanation:
+def explain_concepts(explainer: Explainer, image: SubjectLike, *, n_components: int = COMPONENTS, number: int = 0) -> ConceptExplanation:
     """Return the concepts of an image at the explainer's target layer.
 
     Args:
@@ -118,6 +129,8 @@ def explain_concepts(explainer: Explainer, image: ImageLike, *, n_components: in
         raise MethodError(f"'{NAME}' factorizes one layer, got {len(layers)} target layers; give one.")
     network = explainer.network
     picture, inputs = explainer.preprocessed(image, number)
+    if not isinstance(picture, NamedPicture):
+        raise MethodError(f"'{NAME}' draws the concepts of images; the network of '{explainer.settings.model.config}' takes others.")
     concepts = deep_feature_factorization(
         network.model,
         network.inputs(inputs.to(next(network.model.parameters()).device), explainer.cam.input_axes),

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from camtool.apis.answers import answers
 from camtool.apis.explanation import Explanation
-from camtool.apis.images import ImageLike, NamedPicture, Prepared, is_several, load_image, of_bands
+from camtool.apis.images import is_several
 from camtool.apis.model import ModelRequest, quieted_libraries
 from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
+from camtool.apis.subjects import Prepared, Subject, SubjectLike, load_subject
 from camtool.apis.target_selection import TargetSelection, read_selection
 from camtool.attribution.cam import CAM
+from camtool.attribution.sliding_window import SlidingWindow
 from camtool.errors import CamtoolError, ConfigError, emit_again, recorded_warnings
 from camtool.fusion import Fusion
 from camtool.instrumentation.acceleration import Speed
@@ -40,8 +42,8 @@ class Explainer:
         seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
         target_layers: paths or modules; None: those of the config, else derived from the network.
-        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement: as in a config's `cam = dict(…)`;
-            None: its value.
+        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement, window, overlap: as in a config's
+            `cam = dict(…)`; None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
         progress: `progress(description, done, total)`, called between the chunks of long computations.
 
@@ -79,6 +81,8 @@ class Explainer:
         fuse: str | Mapping[str, Any] | Fusion | None = None,
         speed: Speed | Mapping[str, Any] | None = None,
         placement: str | Placement | Mapping[str, Any] | None = None,
+        window: int | Sequence[int] | None = None,
+        overlap: float | None = None,
         checkpoint_keys: Sequence[tuple[str, str]] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -115,6 +119,8 @@ class Explainer:
             fuse=fuse,
             speed=speed,
             placement=placement,
+            window=window,
+            overlap=overlap,
         )
         with quieted_libraries():
             network = network or model.build(loaded)
@@ -145,22 +151,27 @@ class Explainer:
         input_axes = settings.cam["input_axes"] or network.source.input_axes
         arguments = {**settings.cam, "input_axes": input_axes, "placement": self.placement}
         self.cam = CAM(network.model, **arguments, input=network.source.picture_input, progress=progress)
+        window, overlap = settings.window, settings.overlap
+        self._explains: CAM | SlidingWindow = (
+            self.cam if window is None else SlidingWindow(self.cam, network.model, window, overlap, settings.cam["fuse"], progress)
+        )
 
     def __call__(
         self,
-        images: ImageLike | Sequence[ImageLike],
+        images: SubjectLike | Sequence[SubjectLike],
         *,
         categories: str | int | Sequence[str | int] = (),
         top_k: int | None = None,
         target: str | Mapping[str, Any] | None = None,
         against: str | int | None = None,
-        target_image: ImageLike | None = None,
+        target_image: SubjectLike | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> Any:
         """Return the Explanation of an image, with n = 1; for a list of images a list of Explanations.
 
         Args:
-            images: a path, an array (h, w, 3) in uint8, a PIL image, a tensor (3, h, w); or a list of them.
+            images: a path, an array (h, w, 3) in uint8, a PIL image, a tensor (3, h, w); of a network on volumes or signals a Volume, a
+                Signal, or an array (x, y, z), (channels, t); or a list of them.
             categories: a class by index or name, or several; empty: the predicted class.
             top_k: explain the classes with the highest scores, this many.
             target: the target's name, such as "probability", or a config dict; None: the target of the explainer.
@@ -178,7 +189,7 @@ class Explainer:
         return explanations if several else explanations[0]
 
     def explain(
-        self, images: Iterable[ImageLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = True
+        self, images: Iterable[SubjectLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = True
     ) -> Iterator[Explanation]:
         """Yield the explanation of each image, as `stream`; CamtoolError for the first that has none."""
         for explanation in self.stream(images, selection, batch_size=batch_size, named=named):
@@ -189,11 +200,11 @@ class Explainer:
     def select(self, **arguments: Any) -> TargetSelection:
         """Return the target selection for `stream`; arguments as of `read_selection`."""
         if arguments.get("target_image") is not None:
-            arguments["target_image"] = load_image(arguments["target_image"], 0, self.network.reading)
+            arguments["target_image"] = load_subject(arguments["target_image"], 0, self.network.reading)
         return read_selection(self.settings.target, **arguments)
 
     def stream(
-        self, images: Iterable[ImageLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = False
+        self, images: Iterable[SubjectLike], selection: TargetSelection, *, batch_size: int = BATCH_SIZE, named: bool = False
     ) -> Iterator[Explanation | CamtoolError]:
         """Yield for each image its explanation, or the error if it cannot be explained.
 
@@ -223,14 +234,12 @@ class Explainer:
         """Return how many images share a forward pass: one where the config has further inputs, which are those of a single sample."""
         return batch_size if self.network.source.picture_input is None else 1
 
-    def preprocessed(self, image: ImageLike, number: int = 0) -> tuple[NamedPicture, Tensor]:
-        """Return an image and its preprocessed tensor (1, c, h, w) on the CPU; ImageError if it cannot be read."""
-        picture = load_image(image, number, self.network.reading)
-        if picture.bands is not None and self.network.shown:
-            picture = of_bands(picture.bands, picture.name, self.network.shown)
-        return picture, self.network.preprocess(picture.content)
+    def preprocessed(self, image: SubjectLike, number: int = 0) -> tuple[Subject, Tensor]:
+        """Return an image and its preprocessed tensor (1, c, *spatial) on the CPU; ImageError if it cannot be read."""
+        subject = load_subject(image, number, self.network.reading, self.network.shown)
+        return subject, self.network.preprocess(subject.content)
 
-    def _prepared_or_error(self, image: ImageLike, number: int, *, named: bool) -> Prepared | CamtoolError:
+    def _prepared_or_error(self, image: SubjectLike, number: int, *, named: bool) -> Prepared | CamtoolError:
         try:
             return self.prepared(image, number, named=named)
         except CamtoolError as error:
@@ -240,7 +249,7 @@ class Explainer:
         for prepared, answer in zip(batch, self.answers(batch, selection, named=named), strict=True):
             yield answer if isinstance(answer, CamtoolError) else self._explanation(prepared, selection, answer, len(batch))
 
-    def prepared(self, image: ImageLike, number: int = 0, *, named: bool = False, label: int | None = None) -> Prepared:
+    def prepared(self, image: SubjectLike, number: int = 0, *, named: bool = False, label: int | None = None) -> Prepared:
         """Return an image as `answers` takes it, with the remarks on it; ImageError if it cannot be read.
 
         Args:
@@ -258,7 +267,7 @@ class Explainer:
         self, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool = False
     ) -> list[SelectionResult | CamtoolError]:
         """Return for each of a batch's images, which are of one size, its maps or the error; see `camtool.apis.answers`."""
-        return answers(self.cam, self.network, batch, selection, named=named)
+        return answers(self._explains, self.network, batch, selection, named=named)
 
     def _explanation(self, prepared: Prepared, selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
         seconds = next(iter(answer.results.values())).seconds

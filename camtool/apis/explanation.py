@@ -3,7 +3,6 @@
 import io
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,18 +12,19 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from camtool import __version__
-from camtool.apis.figures import RANDOM_WEIGHTS, Canvas, FigureOptions, Figures, draw, shown
-from camtool.apis.images import NamedPicture
+from camtool.apis.canvas import Canvas, shown
+from camtool.apis.figures import RANDOM_WEIGHTS, FigureOptions, Figures, Key, draw
 from camtool.apis.model import ModelRequest
 from camtool.apis.outputs import methods_as_file_name
+from camtool.apis.provenance import placement_report, versions
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
+from camtool.apis.subjects import Subject
 from camtool.apis.target_selection import TargetSelection
 from camtool.attribution.result import CAMResult
 from camtool.io.atomic import write_atomically
-from camtool.io.images import check_format, encode
+from camtool.io.images import check_format
+from camtool.io.names import suffix_of
 from camtool.models import Network
-from camtool.placement import Placement
 
 TOP = 5
 """Number of classes in `top5`."""
@@ -48,10 +48,10 @@ class Explanation:
         (torch.Size([1, 2, 224, 224]), dtype('uint8'))
     """
 
-    image: NamedPicture
+    image: Subject
     """The image itself, and its name."""
     inputs: Tensor = field(repr=False)
-    """(1, c, h, w), on the CPU: the preprocessed image."""
+    """(1, c, *spatial), on the CPU: the preprocessed image."""
     network: Network = field(repr=False)
     model: ModelRequest
     selection: TargetSelection = field(repr=False)
@@ -117,13 +117,25 @@ class Explanation:
     def canvas(self, *, original: bool = False) -> Canvas:
         """Return the image that maps are drawn on; ImageError if it is the original and the preprocessing cannot be undone."""
         if original not in self._canvases:
-            self._canvases[original] = Canvas(self.image.picture, self.inputs, self.network.preprocess, original=original)
+            self._canvases[original] = self.image.canvas(self.inputs, self.network.preprocess, original=original)
         return self._canvases[original]
 
     def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
         """Return the figure of all maps, and with `single` one of each map."""
         alarm = RANDOM_WEIGHTS if self.network.checkpoint is None else ""
         return draw(self.canvas(original=options.original), self.answer, options, alarm=alarm, single=single)
+
+    def encoded(self, figures: Figures, suffix: str, options: FigureOptions) -> bytes:
+        """Return the content of a file of this suffix.
+
+        Raises:
+            OutputError: if the suffix is not a format that can be written, or a file of it cannot hold these maps.
+        """
+        return self.canvas(original=options.original).encoded(figures.whole, list(figures.cells.values()), suffix, options.style)
+
+    def of_one_map(self, figures: Figures, key: Key) -> dict[str, bytes]:
+        """Return the files of one map in a folder, by suffix: a picture; of a volume a volume, too."""
+        return self.canvas().of_one_map(figures.single[key], figures.cells[key])
 
     def figure(self, **options: Any) -> UInt8[np.ndarray, "H W 3"]:
         """Return one RGB figure of all maps.
@@ -140,7 +152,7 @@ class Explanation:
         return self.draw(chosen).whole
 
     def save(self, path: str | Path, **options: Any) -> Path:
-        """Write the figure, whole or not at all, in the format of the suffix; return its path.
+        """Write the figure, or of a volume the map, whole or not at all, in the format of the suffix; return its path.
 
         Args:
             options: as of `figure`.
@@ -148,9 +160,11 @@ class Explanation:
         Raises:
             OutputError: if the suffix is not a format that can be written, or the file cannot be written.
         """
-        target = Path(os.path.expanduser(path))
-        check_format(target.suffix)
-        write_atomically(target, encode(self.figure(**options), target.suffix))
+        target, chosen = Path(os.path.expanduser(path)), FigureOptions(**options)
+        chosen.check()
+        suffix = suffix_of(target)
+        check_format(suffix, self.canvas(original=chosen.original).formats)
+        write_atomically(target, self.encoded(self.draw(chosen), suffix, chosen))
         return target
 
     @property
@@ -245,6 +259,7 @@ class Explanation:
         arrays["targets"] = np.array([NO_CLASS if target.index is None else target.index for target in answer.targets], dtype=np.int64)
         arrays["target_names"] = np.array([self._array_name(target) for target in answer.targets], dtype=np.str_)
         arrays["meta"] = np.array(json.dumps(self._meta(), ensure_ascii=False), dtype=np.str_)
+        arrays.update(self.image.facts())
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
@@ -277,22 +292,5 @@ class Explanation:
             "checkpoint_sha256": self.network.digest,
             "aug_smooth": self.aug_smooth,
             "eigen_smooth": self.eigen_smooth,
-            "versions": _versions(),
+            "versions": versions(),
         }
-
-
-def placement_report(placement: Placement) -> dict[str, Any]:
-    """Return a placement as a dict of JSON values: scale and offset in pixels by axis, and the source in words."""
-    return {**{name: [round(value, 4) for value in getattr(placement, name)] for name in ("scale", "offset")}, "source": placement.source}
-
-
-def _versions(packages: Sequence[str] = ("torch", "torchvision", "mmengine", "mmpretrain", "timm", "numpy")) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {"camtool": __version__}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a fork of another name may provide the module
-            versions[package] = "unknown"
-    return versions

@@ -4,18 +4,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from camtool.apis.picture_canvas import PictureCanvas
 from camtool.errors import ImageError
 from camtool.io.band_files import band_files
 from camtool.io.bands import Bands, checked_array, chosen_bands, read_bands, view_of
 from camtool.io.images import DEFAULT, Picture, as_picture, read_picture
 from camtool.io.pillow import Reading
+
+if TYPE_CHECKING:
+    from camtool.models.sources._base import Preprocess
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,13 @@ class NamedPicture:
         """The name without folders and suffix."""
         return Path(self.name).stem
 
+    def facts(self) -> dict[str, Any]:
+        """Return what tells where the picture's values lie, as arrays: nothing."""
+        return {}
 
-@dataclass
-class Prepared:
-    """An image that was read and preprocessed."""
-
-    picture: NamedPicture
-    inputs: Tensor
-    """(1, c, h, w), on the CPU."""
-    warnings: list[str]
-    label: int | None = None
-    """The true class; None if it is not known."""
+    def canvas(self, inputs: Tensor, preprocess: "Preprocess", *, original: bool = False) -> PictureCanvas:
+        """Return what maps are drawn on; ImageError if it is the original and the preprocessing cannot be undone."""
+        return PictureCanvas(self.picture, inputs, preprocess, original=original)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class PictureFile:
     """A file's path, and how the file is read."""
 
     path: str | Path
-    reading: Reading
+    reading: Any
+    """A Reading; of a volume or a signal a VolumeReading or SignalReading."""
     bands: tuple[Path, ...] = ()
     """Files of the bands, where each has one of its own; `path` is then what they are called."""
 

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from camtool.apis.figures import FigureOptions, Figures
+from camtool.apis.figures import FigureOptions, Figures, Key
 from camtool.config.shipped import SUFFIXES
 from camtool.errors import OutputError
 from camtool.io.atomic import check_writable, write_atomically
-from camtool.io.images import FORMATS, check_format, encode
+from camtool.io.images import FORMATS, check_format
+from camtool.io.names import stem_of, suffix_of
 
 DEFAULT_FOLDER = Path("outputs/vis_cam")
 
@@ -31,6 +32,12 @@ class Drawable(Protocol):
     def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
         """Return the figure of all maps, and with `single` one of each map."""
 
+    def encoded(self, figures: Figures, suffix: str, options: FigureOptions) -> bytes:
+        """Return the content of a file of this suffix; OutputError if it cannot hold these maps."""
+
+    def of_one_map(self, figures: Figures, key: Key) -> dict[str, bytes]:
+        """Return the files of one map in a folder, by suffix."""
+
     def arrays(self) -> bytes:
         """Return the content of a .npz file."""
 
@@ -46,6 +53,7 @@ class Output:
         several: whether there may be more than one image.
         images: paths that are read, or descriptors of open files; none of them is overwritten.
         network: the network as a part of the default file's name, "" for none.
+        formats: suffixes of files that can be written.
     """
 
     save_path: str | None = None
@@ -53,6 +61,7 @@ class Output:
     several: bool = False
     images: Sequence[str | int] = ()
     network: str = ""
+    formats: Sequence[str] = FORMATS
 
     def check(self) -> None:
         """Raise OutputError if a path cannot be written, or does not fit the number of images."""
@@ -71,11 +80,11 @@ class Output:
         if self.save_path is None:
             yield DEFAULT_FOLDER / "image.jpg"
         elif self.one_a_map:
-            if self.several and Path(self.save_path).suffix.lower() in FORMATS and not os.path.isdir(self.save_path):
+            if self.several and suffix_of(Path(self.save_path)) in self.formats and not os.path.isdir(self.save_path):
                 raise OutputError(f"Several images are saved in a folder, got the file name '{self.save_path}'. Give a folder.")
             yield Path(self.save_path) / "image.jpg"
         else:
-            check_format(Path(self.save_path).suffix)
+            check_format(suffix_of(Path(self.save_path)), self.formats)
             yield Path(self.save_path)
 
     def _planned_arrays(self, save_raw: Path) -> Path:
@@ -92,21 +101,24 @@ class Output:
         path = self.save_path
         return path is not None and (self.several or path.endswith(("/", "\\")) or os.path.isdir(path) or not Path(path).suffix)
 
-    def write(self, drawable: Drawable, figures: Figures, stem: str) -> list[Path]:
+    def write(self, drawable: Drawable, figures: Figures, stem: str, options: FigureOptions) -> list[Path]:
         """Write the figures and arrays of one image, each whole or not at all; return their paths.
 
         Args:
             stem: beginning of the files' names.
+            options: by which the figures were drawn.
         """
         files: list[tuple[Path, bytes]] = []
         if self.one_a_map and self.save_path is not None:
-            for (method, target, layer), picture in figures.single.items():
+            for key in figures.single:
+                method, target, layer = key
                 name = "_".join([stem, *filter(None, (as_file_name(method), target, as_file_name(layer)))])
-                files.append((Path(self.save_path) / f"{name}.jpg", encode(picture, ".jpg")))
+                for suffix, content in drawable.of_one_map(figures, key).items():
+                    files.append((Path(self.save_path) / f"{name}{suffix}", content))
         else:
             name = "_".join(filter(None, (stem, self.network, drawable.file_label)))  # two networks of one picture: two files
             path = Path(self.save_path) if self.save_path else DEFAULT_FOLDER / f"{name}.jpg"
-            files.append((path, encode(figures.whole, path.suffix)))
+            files.append((path, drawable.encoded(figures, suffix_of(path), options)))
         if self.save_raw is not None:
             files.append((self.save_raw / f"{stem}.npz" if self.several else self.save_raw, drawable.arrays()))
         self._images_read.check_kept(path for path, _ in files)
@@ -144,7 +156,7 @@ def unique_stems(names: Sequence[str]) -> list[str]:
         >>> unique_stems(["a/cat.jpg", "b/Cat.png", "dog.jpg"])
         ['cat', 'Cat_2', 'dog']
     """
-    own = [Path(name).stem for name in names]
+    own = [stem_of(Path(name)) for name in names]
     taken = set(map(_folded, own))
     counts: dict[str, int] = {}  # the number that each name had last: a folder may hold thousands of one name
     stems: list[str] = []

@@ -8,9 +8,11 @@ from typing import Any
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from camtool.apis.canvas import caption
 from camtool.apis.explanation import Explanation
-from camtool.apis.figures import RANDOM_WEIGHTS, caption
+from camtool.apis.figures import RANDOM_WEIGHTS
 from camtool.apis.images import NamedPicture, load_image
+from camtool.apis.picture_canvas import PictureCanvas
 from camtool.datasets.splits import Samples
 from camtool.errors import DataError
 from camtool.io.images import FORMATS, encode
@@ -117,6 +119,8 @@ def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequen
     """
     (target,) = explanation.answer.targets
     canvas = explanation.canvas()
+    if not isinstance(canvas, PictureCanvas):
+        raise DataError("Figures of three panels are made of pictures only; 'camtool vis' draws volumes and signals.")
     cells = []
     for method, result in explanation.results.items():
         title = f"CAM for {target.words}" if result.class_discriminative else "CAM for any class"

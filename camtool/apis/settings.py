@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from camtool.apis.model import ModelRequest
+from camtool.attribution.sliding_window import check_window
 from camtool.axes import Axes
 from camtool.config.loading import LoadedConfig
 from camtool.errors import MethodError
@@ -18,6 +19,8 @@ from camtool.methods import BaseMethod, InputMethod, build_method, build_methods
 from camtool.methods.build import as_specs
 from camtool.placement import Placement, build_placement
 from camtool.targets import OutputName
+
+OVERLAP = 0.5
 
 ALL = "all"
 """As a method's name: every method that fits the network."""
@@ -37,6 +40,10 @@ class ExplainerSettings:
     """The target: the argument, else the config's `cam.target`; a name, a dict, or None."""
     every_method: bool = False
     """Whether the method is "all"."""
+    window: tuple[int, ...] | None = None
+    """Size of the windows by axis, or one for all, in which large inputs are explained; None: in one pass."""
+    overlap: float = OVERLAP
+    """Share of a window that the next one covers, too."""
 
 
 def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
@@ -55,6 +62,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     fuse: str | Mapping[str, Any] | Fusion | None = None,
     speed: Speed | Mapping[str, Any] | None = None,
     placement: str | Placement | Mapping[str, Any] | None = None,
+    window: int | Sequence[int] | None = None,
+    overlap: float | None = None,
 ) -> ExplainerSettings:
     """Return the settings: the arguments, else the values of the config's `cam`, else the defaults of CAM.
 
@@ -86,7 +95,10 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
         "placement": build_placement(recipe.get("placement") if placement is None else placement),
         "speed": build_speed(recipe.get("speed") if speed is None else speed),
     }
-    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every)
+    window = recipe.get("window") if window is None else window
+    overlap = recipe.get("overlap", OVERLAP) if overlap is None else overlap
+    sizes = None if window is None else check_window(window, overlap)
+    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap)
 
 
 def every_method() -> list[str]:

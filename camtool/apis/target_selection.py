@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camtool.apis.images import ImageLike, NamedPicture, load_image
+from camtool.apis.images import load_image
 from camtool.apis.probabilities import class_probabilities, learn_from
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult, ranking_of, sample_of, with_classes
+from camtool.apis.subjects import Subject, SubjectLike
 from camtool.attribution.cam import CAM
 from camtool.attribution.result import CAMResult
+from camtool.attribution.sliding_window import SlidingWindow
 from camtool.errors import NO_LABEL, TargetError
 from camtool.instrumentation.calls import only_call
 from camtool.instrumentation.embedding import EmbeddingOutput
@@ -49,7 +51,7 @@ class TargetSelection(ABC):
     """Name of the target: "logit", "probability", …, "similarity"."""
 
     @abstractmethod
-    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
+    def explain(self, cam: CAM | SlidingWindow, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the result for each image of `inputs` (n, c, h, w).
 
         Args:
@@ -69,7 +71,7 @@ def read_selection(
     top_k: int | None = None,
     target: str | Mapping[str, Any] | None = None,
     against: str | int | None = None,
-    target_image: ImageLike | None = None,
+    target_image: SubjectLike | None = None,
 ) -> TargetSelection:
     """Return the target selection: of the arguments, else of the config's `cam.target` (`recipe`), else of the classes' logits.
 
@@ -95,7 +97,7 @@ def read_selection(
         for option, value in others.items():
             if value:
                 raise TargetError(f"Give either target_image (--target-image), the similarity to an image, or {option}, not both.")
-        return SimilaritySelection(load_image(target_image))
+        return SimilaritySelection(target_image if isinstance(target_image, Subject) else load_image(target_image))  # type: ignore[arg-type]
     spec = target or recipe or "logit"
     settings: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     kind = find_target(str(settings["type"])) if "type" in settings else None
@@ -132,7 +134,7 @@ class ClassSelection(TargetSelection):
         self.name = getattr(factory.func, "name", factory.func.__name__.casefold())
         self._facts = {key: value for key, value in settings.items() if key != "type"}
 
-    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
+    def explain(self, cam: CAM | SlidingWindow, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; classes are selected, and their names checked, from the logits of the same forward pass."""
         chosen: list[tuple[list[Any], SelectionResult]] = []
 
@@ -232,7 +234,7 @@ class WholeSelection(TargetSelection):
         self.name = str(getattr(self._target, "name", type(self._target).__name__.casefold()))
         self._facts = {key: _plain(value) for key, value in settings.items() if key != "type"}
 
-    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
+    def explain(self, cam: CAM | SlidingWindow, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; classes are ranked where the network gives one score per class."""
         results = cam(network.inputs(inputs, cam.input_axes), [[self._target]] * len(inputs))
         learn_from(next(iter(results.values())).logits, network, inputs, cam.input_axes, cam.output)
@@ -254,7 +256,7 @@ class SimilaritySelection(TargetSelection):
 
     name = "similarity"
 
-    def __init__(self, reference: NamedPicture) -> None:
+    def __init__(self, reference: Subject) -> None:
         self._reference = reference
 
     @property
@@ -262,7 +264,7 @@ class SimilaritySelection(TargetSelection):
         """The target and the reference image as a part of file names."""
         return f"_{self.name}_{self._reference.stem}"
 
-    def explain(self, cam: CAM, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
+    def explain(self, cam: CAM | SlidingWindow, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; the reference image takes a forward pass of its own."""
         reference = network.inputs(network.preprocess(self._reference.content).to(inputs.device), cam.input_axes)
         prepared = network_inputs(network.model, reference, network.source.picture_input, cam.input_axes, output=cam.output)

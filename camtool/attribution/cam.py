@@ -114,7 +114,7 @@ class CAM:
     ) -> None:
         self._model = eager(model)
         self.methods = build_methods(method)
-        self._several_methods = not isinstance(method, (str, dict, BaseMethod))
+        self.several_methods = not isinstance(method, (str, dict, BaseMethod))
         self._layer_methods = {name: method for name, method in self.methods.items() if method.reads == LAYERS}
         self._attention_methods = {name: method for name, method in self.methods.items() if isinstance(method, AttentionMethod)}
         self._input_methods = {name: method for name, method in self.methods.items() if isinstance(method, InputMethod)}
@@ -195,7 +195,7 @@ class CAM:
             }
         if not results:
             raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
-        return results if self._several_methods else next(iter(results.values()))
+        return results if self.several_methods else next(iter(results.values()))
 
     def _explain(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any) -> tuple[Computation, dict[str, MethodMaps]]:
         # Of the network itself: a copy's lower precision would be measured along.

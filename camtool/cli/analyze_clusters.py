@@ -104,7 +104,7 @@ def _pictures(analysis: Analysis, data: Path | None, config: str | None) -> "Pic
     if config is None:
         return files_below(root)
     from camtool.apis import Explainer
-    from camtool.apis.figures import Canvas
+    from camtool.apis.picture_canvas import PictureCanvas
 
     explainer = Explainer(config, random_weights=True)  # for its preprocessing, which weights have no part in
 
@@ -114,7 +114,10 @@ def _pictures(analysis: Analysis, data: Path | None, config: str | None) -> "Pic
             warn(f"Maps are drawn without their pictures: no file '{path}'.")
             return None
         picture, inputs = explainer.preprocessed(path)
-        below = Canvas(picture.content, inputs, explainer.network.preprocess, original=False).below
+        canvas = picture.canvas(inputs, explainer.network.preprocess)
+        if not isinstance(canvas, PictureCanvas):
+            return None
+        below = canvas.below
         return below if below.shape[:2] == row.input_size else None
 
     return seen

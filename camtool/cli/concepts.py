@@ -8,7 +8,7 @@ from camtool.errors import CamtoolError, MethodError, as_camtool_error, emit_aga
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer
-    from camtool.apis.images import ImageLike
+    from camtool.apis.subjects import SubjectLike
 
 CONCEPTS = "dff"
 
@@ -34,7 +34,7 @@ def first_layer(recipe: Mapping[str, Any]) -> list[str] | None:
 
 
 def concepts_of(
-    explainer: "Explainer", images: "Sequence[ImageLike]", n_components: int | None, names: Sequence[str] | None
+    explainer: "Explainer", images: "Sequence[SubjectLike]", n_components: int | None, names: Sequence[str] | None
 ) -> "Iterator[ConceptExplanation | CamtoolError]":
     """Yield for each image its concepts, or the error if it has none.
 

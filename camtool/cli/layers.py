@@ -61,11 +61,11 @@ def preview(
 ) -> None:
     """Print the layers of a network, probed on `image` or on a black picture of the config's size."""
     from camtool import CAM
-    from camtool.apis.images import load_image
-    from camtool.models.sources.preprocessing import reading_of
+    from camtool.apis.subjects import load_subject
+    from camtool.cli.readings import reading_by
 
     loaded = model.read_config()
-    picture = load_image(image, 0, reading_of(loaded)) if image else None
+    picture = load_subject(image, 0, reading_by(loaded, [str(image)], {})) if image else None
     network = model.build(loaded)
 
     inputs = network.preprocess(network.blank() if picture is None else picture.content).to(next(network.model.parameters()).device)

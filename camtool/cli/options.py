@@ -44,6 +44,22 @@ VALUE_RANGE = typer.Option(
     "--value-range", metavar="LOW HIGH", help="Values of the picture file that are black and white: 0 4095 for 12 bits stored in 16."
 )
 FRAME = typer.Option("--frame", min=0, metavar="N", help="Of a file with several frames or pages: which, counted from 0.")
+SPACING = typer.Option(
+    "--spacing", metavar="X Y Z", help="Volumes in TIFF or .npy files: size of a voxel in millimetres, by axis of the file's array."
+)
+SERIES = typer.Option("--series", metavar="NAME", help="Of a DICOM folder with several series: its number, description or UID.")
+VOLUME = typer.Option("--volume", min=0, metavar="N", help="Of a file with several volumes (4-D): which, counted from 0.")
+SAMPLING_RATE = typer.Option("--sampling-rate", metavar="HZ", help="Signals: samples a second, where the file does not say it.")
+CHANNELS = typer.Option("--channels", metavar="NAME…", help="Signals: channels by name, or number from 0. Left out: all.")
+START = typer.Option("--start", metavar="SECONDS", help="Signals: time of the first value that is read.")
+DURATION = typer.Option("--duration", metavar="SECONDS", help="Signals: seconds that are read.")
+WINDOW = typer.Option(
+    "--window",
+    metavar="N…",
+    help="Large inputs: explain windows of this size, one number or one an axis, and blend their maps. Left out: in one pass.",
+)
+OVERLAP = typer.Option("--overlap", metavar="SHARE", help="With --window: share that neighbouring windows have in common (0.5).")
+SLICES = typer.Option("--slices", min=1, metavar="N", help="Volumes: draw a strip of N axial slices, not three through the maximum.")
 NORMALISER = typer.Option(
     "--normaliser", metavar="FILE", help="Draw maps on the scale of a data set, a file of 'camtool analyze ranges', with a colour bar."
 )

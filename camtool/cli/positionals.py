@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from camtool.errors import ConfigError, ImageError, some
 
 if TYPE_CHECKING:
-    from camtool.apis.images import ImageLike
-    from camtool.io.pillow import Reading
+    from camtool.apis.subjects import SubjectLike
+    from camtool.models.sources.by_kind import AnyReading
 
 STANDARD_INPUT = "-"
 _USAGE = "Expected IMG and CONFIG: python tools/vis_cam.py demo/cat.jpg configs/… (--help says more)."
@@ -99,24 +99,27 @@ class ImageFiles:
         files = [str(file) for path in self.paths for file in self.bands.get(path, (path,))]
         return [sys.stdin.fileno() if path == STANDARD_INPUT and _has_descriptor() else path for path in files]
 
-    def images(self, reading: "Reading") -> "list[ImageLike]":
+    def images(self, reading: "AnyReading") -> "list[SubjectLike]":
         """Return the images; a single one is read now, so that a missing file is reported before any other work."""
-        from camtool.apis.images import NamedPicture, PictureFile, load_image, of_bands
+        from camtool.apis.images import NamedPicture, PictureFile, of_bands
+        from camtool.apis.subjects import load_subject
         from camtool.io.bands import read_bands
         from camtool.io.images import decode_picture
-        from camtool.io.pillow import MOST_BYTES
+        from camtool.io.pillow import MOST_BYTES, Reading
 
         pictures = [PictureFile(path, reading, tuple(self.bands.get(path, ()))) for path in self.paths]
         if self.several:
             return list(pictures)
         if self.paths == [STANDARD_INPUT]:
+            if not isinstance(reading, Reading):
+                raise ImageError("Standard input is read for images only; expected a file in place of '-'.")
             if sys.stdin is None:
                 raise ImageError("Standard input is closed; expected an image. Give a file in place of '-'.")
             content = sys.stdin.buffer.read(MOST_BYTES + 1)
             if reading.channels is not None:
                 return [of_bands(read_bands(io.BytesIO(content), "standard input", reading), "stdin")]
             return [NamedPicture(decode_picture(content, "standard input", reading), "stdin")]
-        return [load_image(pictures[0])]
+        return [load_subject(pictures[0], 0, reading)]
 
 
 def _has_descriptor() -> bool:
@@ -126,30 +129,34 @@ def _has_descriptor() -> bool:
         return False
 
 
-def find_images(arguments: Sequence[str], reading: "Reading | None" = None) -> ImageFiles:
+def find_images(arguments: Sequence[str], reading: "AnyReading | None" = None) -> ImageFiles:
     """Return the image files of the arguments: files, folders (the images in them), patterns (`pictures/*.jpg`), `-`.
 
     Args:
-        reading: how files are read. With its `channels`, arrays (.npy) are images, too; where these are names of files, the files of
-            one picture's bands are one image.
+        reading: how files are read, which says what they are: images, volumes, of which a DICOM folder is one, or signals. With
+            `channels` of images, arrays (.npy) are images, too; where these are names of files, the files of one picture's bands are
+            one image.
 
     Raises:
         ImageError: if a folder or a pattern has no image, an argument is an address or a list with commas, or standard input is combined
             with files.
     """
-    if reading is not None and reading.band_names:
+    from camtool.io.pillow import Reading
+    from camtool.io.volumes import VolumeReading, is_volume
+
+    if isinstance(reading, Reading) and reading.band_names:
         return _of_bands(arguments, reading.band_names)
-    also = () if reading is None or reading.channels is None else (".npy",)
+    wanted = _wanted(reading)
     paths: list[str] = []
     several = len(arguments) > 1
     for argument in arguments:
         path = os.path.expanduser(argument)
         _check_is_path(path)
-        if os.path.isdir(path):
-            paths += _in_folder(path, also)
+        if os.path.isdir(path) and not (isinstance(reading, VolumeReading) and is_volume(Path(path))):
+            paths += _in_folder(path, wanted)
             several = True
         elif glob.has_magic(path) and not os.path.exists(path):
-            paths += _matching(path, also)
+            paths += _matching(path, wanted)
             several = True
         else:
             paths.append(path)
@@ -207,31 +214,43 @@ def taken_by(values: Mapping[str, Sequence[str] | None], wanted: str = "IMG and 
     return ""
 
 
-def _in_folder(folder: str, also: Sequence[str] = ()) -> list[str]:
+@dataclass(frozen=True)
+class _Wanted:
+    """What files of a kind are called, and what they end in."""
+
+    noun: str
+    suffixes: Sequence[str]
+
+    def __contains__(self, path: Path) -> bool:
+        name = path.name.lower()
+        return name.endswith(tuple(self.suffixes)) and not name.startswith(".") and os.path.isfile(path)
+
+    def __str__(self) -> str:
+        return ", ".join(self.suffixes)
+
+
+def _wanted(reading: "AnyReading | None") -> _Wanted:
+    from camtool.io.pillow import Reading
+    from camtool.io.volumes import VolumeReading
+    from camtool.models.sources.by_kind import suffixes_of
+
+    noun = "image" if reading is None or isinstance(reading, Reading) else "volume" if isinstance(reading, VolumeReading) else "signal"
+    return _Wanted(noun, suffixes_of(reading))
+
+
+def _in_folder(folder: str, wanted: _Wanted) -> list[str]:
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise ImageError(f"No permission to read the folder '{folder}'; expected a folder of images.")
-    images = [str(path) for path in sorted(Path(folder).iterdir()) if _is_image(path, also)]
+        raise ImageError(f"No permission to read the folder '{folder}'; expected a folder of {wanted.noun}s.")
+    images = [str(path) for path in sorted(Path(folder).iterdir()) if path in wanted]
     if not images:
-        below = next((str(path.parent) for path in Path(folder).glob("*/*") if _is_image(path, also)), None)
+        below = next((str(path.parent) for path in Path(folder).glob("*/*") if path in wanted), None)
         hint = f" There are some in '{below}'." if below else ""
-        raise ImageError(f"No image in the folder '{folder}'; expected files such as {_suffixes()}.{hint}")
+        raise ImageError(f"No {wanted.noun} in the folder '{folder}'; expected files such as {wanted}.{hint}")
     return images
 
 
-def _matching(pattern: str, also: Sequence[str] = ()) -> list[str]:
-    images = sorted(path for path in glob.glob(pattern, recursive=True) if _is_image(Path(path), also))
+def _matching(pattern: str, wanted: _Wanted) -> list[str]:
+    images = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path) in wanted)
     if not images:
-        raise ImageError(f"No image matches '{pattern}'; expected files such as {_suffixes()}.")
+        raise ImageError(f"No {wanted.noun} matches '{pattern}'; expected files such as {wanted}.")
     return images
-
-
-def _is_image(path: Path, also: Sequence[str]) -> bool:
-    from camtool.io.images import SUFFIXES
-
-    return path.suffix.lower() in (*SUFFIXES, *also) and not path.name.startswith(".") and os.path.isfile(path)
-
-
-def _suffixes() -> str:
-    from camtool.io.images import SUFFIXES
-
-    return ", ".join(SUFFIXES)

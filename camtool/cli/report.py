@@ -117,7 +117,7 @@ def print_several(running: Session, rows: Sequence[ImageRow], last: "Explanation
 
 def captions(explanation: "Explanation") -> list[str]:
     """Return the caption of each map: its target, with the probability or value."""
-    from camtool.apis.figures import caption
+    from camtool.apis.canvas import caption
 
     return [caption(explanation.answer, target) for target in explanation.answer.targets]
 

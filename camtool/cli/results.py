@@ -73,7 +73,7 @@ class ResultWriter:
 
     def _write_one(self, name: str, stem: str, explanation: Explanation | ConceptExplanation) -> None:
         figures = explanation.draw(self._options, single=self._output.one_a_map or self._show)
-        written = self._output.write(explanation, figures, stem)
+        written = self._output.write(explanation, figures, stem, self._options)
         self._last = explanation, written
         self._rows.append(report.image_row(name, explanation, written))
         self._reports.append({**explanation.to_dict(), "image": name, "outputs": [str(path) for path in written]})

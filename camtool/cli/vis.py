@@ -12,13 +12,12 @@ from camtool.cli import options
 from camtool.cli.command import session
 from camtool.cli.concepts import concepts_of, first_layer, is_concepts
 from camtool.cli.positionals import find_images, split_positionals
+from camtool.cli.readings import as_channels, reading_by
 from camtool.errors import CamtoolError, LayoutError, warn
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
-    from camtool.apis.figures import MapScale
-    from camtool.config.loading import LoadedConfig
-    from camtool.io.pillow import Reading
+    from camtool.apis.canvas import MapScale
 
 
 def vis(
@@ -129,6 +128,16 @@ def vis(
     max_pixels: Annotated[int | None, options.MAX_PIXELS] = None,
     value_range: Annotated[tuple[float, float] | None, options.VALUE_RANGE] = None,
     frame: Annotated[int | None, options.FRAME] = None,
+    spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
+    series: Annotated[str | None, options.SERIES] = None,
+    volume: Annotated[int | None, options.VOLUME] = None,
+    slices: Annotated[int | None, options.SLICES] = None,
+    window: Annotated[list[int] | None, options.WINDOW] = None,
+    overlap: Annotated[float | None, options.OVERLAP] = None,
+    sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
+    channels: Annotated[list[str] | None, options.CHANNELS] = None,
+    start: Annotated[float | None, options.START] = None,
+    duration: Annotated[float | None, options.DURATION] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
@@ -163,20 +172,43 @@ def vis(
         from camtool.apis.images import PictureFile
         from camtool.apis.outputs import Output, network_as_file_name
         from camtool.apis.settings import read_settings
+        from camtool.apis.subjects import FORMATS_OF, load_subject
         from camtool.apis.target_selection import read_selection
         from camtool.cli.progress import announcing, drawn_progress
         from camtool.cli.results import ResultWriter
 
         figure_options = FigureOptions(
-            figure, colormap, opacity, original, per_layer, caption, signed, None if normaliser is None else _scale(normaliser)
+            figure, colormap, opacity, original, per_layer, caption, signed, None if normaliser is None else _scale(normaliser), slices or 0
         )
         figure_options.check()
         loaded = model.read_config()
-        reading = _reading(loaded, max_pixels, value_range, frame)
+        reading = reading_by(
+            loaded,
+            positionals.images,
+            {
+                "--max-pixels": max_pixels,
+                "--value-range": value_range,
+                "--frame": frame,
+                "--spacing": spacing,
+                "--series": series,
+                "--volume": volume,
+                "--slices": slices,
+                "--sampling-rate": sampling_rate,
+                "--channels": as_channels(channels),
+                "--start": start,
+                "--duration": duration,
+            },
+        )
         files = find_images(positionals.images, reading)
-        raw = save_raw and Path(os.path.expanduser(save_raw))
         read = [*files.read, *([str(target_image)] if target_image else [])]
-        output = Output(save_path and os.path.expanduser(save_path), raw, files.several, read, network_as_file_name(model.config))
+        output = Output(
+            save_path and os.path.expanduser(save_path),
+            save_raw and Path(os.path.expanduser(save_raw)),
+            files.several,
+            read,
+            network_as_file_name(model.config),
+            FORMATS_OF[type(reading)],
+        )
         output.check()
         of_concepts = is_concepts(
             method or [],
@@ -203,6 +235,8 @@ def vis(
             placement=placement or None,
             call=call,
             output=output_name,
+            window=window or None,
+            overlap=overlap,
         )
         _say_what_has_no_effect(fuse, target_layers or loaded.cam.get("target_layers"), previews=depth is not None or bool(text))
         selection = None
@@ -213,7 +247,7 @@ def vis(
                 top_k=top_k,
                 target=target,
                 against=against,
-                target_image=target_image and PictureFile(target_image, reading),
+                target_image=target_image and load_subject(PictureFile(target_image, reading), 0, reading),
             )
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)
@@ -234,14 +268,6 @@ def _scale(path: Path) -> "MapScale":
     from camtool.analysis.scale import DataSetScale
 
     return DataSetScale(Normaliser.load(path))
-
-
-def _reading(loaded: "LoadedConfig", max_pixels: int | None, value_range: tuple[float, float] | None, frame: int | None) -> "Reading":
-    """Return how pictures are read: as the options say, else as the config does."""
-    from camtool.io.pillow import MOST_PIXELS, Reading
-    from camtool.models.sources.preprocessing import reading_of
-
-    return Reading(max_pixels or MOST_PIXELS, value_range, frame=frame).over(reading_of(loaded))
 
 
 def _check_tokens(explainer: "Explainer", *, vit_like: bool) -> None:

@@ -30,6 +30,8 @@ CAM_KEYS = (
     "placement",
     "checkpoint_keys",
     "checkpoint_key",
+    "window",
+    "overlap",
 )
 """Keys that the `cam` dict of a config may have."""
 
@@ -43,6 +45,8 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "target": ((str, Mapping), "a name or a dict with 'type'"),
     "fuse": ((str, Mapping), "a name or a dict with 'type'"),
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
+    "window": ((int, list, tuple), "a number of positions, or one for each axis"),
+    "overlap": ((int, float), "a share of the window, 0 to 0.9"),
     "checkpoint_key": ((str,), "a name in the checkpoint, such as 'state_dict_ema'"),
     "placement": ((str, Mapping), "'even', 'measured', or a dict such as dict(scale=(32, 32), offset=(0, 0))"),
 }

@@ -51,20 +51,20 @@ class FileList:
                 yield -1
 
 
-def list_files(data: Path, also: Sequence[str] = ()) -> FileList:
+def list_files(data: Path, suffixes: Sequence[str] = SUFFIXES) -> FileList:
     """Return the pictures of a folder or of a list file.
 
     A folder is searched to its bottom; the names of its sub-folders are the labels. A line of a .txt file is a path, or a path, a blank
     and a label; a .csv file has the columns path and, if labels are known, label. Their paths are relative to the file.
 
     Args:
-        also: suffixes of files that are pictures here, besides the usual ones.
+        suffixes: of the files of a folder that are samples.
 
     Raises:
         DataError: if there is no such folder or file, it has no pictures, or none of the listed files exists.
     """
     if os.path.isdir(data):
-        return _of_folder(data, (*SUFFIXES, *also))
+        return _of_folder(data, suffixes)
     if not os.path.isfile(data):
         raise DataError(f"No data set '{data}'{_near(data)}; expected a folder, a list (.txt, .csv), config:val or config:train.")
     if data.suffix.lower() not in LISTS:
@@ -94,10 +94,10 @@ def _of_folder(folder: Path, suffixes: Sequence[str]) -> FileList:
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = os.path.relpath(place, folder)
-        names = (name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes)
+        names = (name for name in files if not name.startswith(".") and name.lower().endswith(tuple(suffixes)))
         paths += [name if inside == os.curdir else os.path.join(inside, name).replace(os.sep, "/") for name in names]
     if not paths:
-        raise DataError(f"No picture in the folder '{folder}'; expected files such as {', '.join(suffixes)}.")
+        raise DataError(f"No sample in the folder '{folder}'; expected files such as {', '.join(suffixes)}.")
     paths.sort()
     labels = tuple(path.partition("/")[0] if "/" in path else None for path in paths)
     return FileList(folder, tuple(paths), labels, from_folders=any(labels))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +12,12 @@ from camtool.axes import Axes
 from camtool.config.loading import LoadedConfig
 from camtool.datasets.class_names import names_in_checkpoint
 from camtool.errors import CamtoolError, CheckpointError, some
-from camtool.io.pillow import Reading
 from camtool.models.checkpoints import Checkpoint, KeyCounts, load_into
 from camtool.models.class_labels import fitting_names, probabilities
 from camtool.models.filling import own_tensors
 from camtool.models.sources import Source, find_source
 from camtool.models.sources._base import Preprocess
-from camtool.models.sources.preprocessing import reading_of
+from camtool.models.sources.by_kind import AnyReading, blank, files_read
 
 RANDOM_SPREAD = 0.02  # zero-initialised heads (MAE, DeiT) would have no gradient
 
@@ -48,18 +46,24 @@ class Network:
     """Whether the network's outputs are probabilities already; None: not known yet."""
 
     @property
-    def reading(self) -> Reading:
-        """How the config says that picture files are read."""
-        return reading_of(self.source.loaded)
+    def kind(self) -> str:
+        """What an input is: "image", "volume" or "signal"."""
+        return self.source.kind(self.model)
+
+    @property
+    def reading(self) -> AnyReading:
+        """How the config says that files of inputs are read."""
+        return files_read(self.source.loaded, self.kind)
 
     @property
     def shown(self) -> Sequence[int]:
         """Which channels of its input are looked at, as red, green and blue or one; () where pictures are RGB."""
         return getattr(self.preprocess, "shown", ())
 
-    def blank(self) -> np.ndarray:
-        """Return a black picture, as `preprocess` takes it."""
-        return getattr(self.preprocess, "blank", np.zeros((256, 256, 3), np.uint8))
+    def blank(self) -> Any:
+        """Return an input of zeros, as `preprocess` takes it: a black picture, a volume, a signal."""
+        own = getattr(self.preprocess, "blank", None)
+        return blank(self.kind, self.model) if own is None else own
 
     def inputs(self, pictures: Tensor, axes: str | None = None) -> Any:
         """Return the network's call arguments for preprocessed pictures (n, c, h, w).
@@ -128,6 +132,22 @@ def load_network(
     model.eval().requires_grad_(False)
     meta, digest = ({}, None) if loaded_checkpoint is None else (loaded_checkpoint.meta, loaded_checkpoint.digest)
     return Network(model.to(torch_device), preprocess, weights, digest, source, meta, keys, wrapper=wrapper)
+
+
+def kind_of(loaded: LoadedConfig) -> str:
+    """Return what an input of a config's network is, "image", "volume" or "signal"; its weights are not read.
+
+    Raises:
+        ConfigError: if the network cannot be built.
+
+    Example:
+        >>> from camtool.config.loading import load_config
+        >>> kind_of(load_config("timm/resnet18"))
+        'image'
+    """
+    source = find_source(loaded)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        return source.kind(source.build()) if source.kind_by_layers else source.kind(nn.Identity())
 
 
 def load_preprocessing(loaded: LoadedConfig) -> Preprocess:

@@ -18,7 +18,7 @@ from camtool.apis.images import ImageLike, NamedPicture, PictureFile
 from camtool.datasets.listing import FileList, list_files
 from camtool.datasets.splits import SPLITS, Samples
 from camtool.errors import DataError
-from camtool.io.pillow import Reading
+from camtool.models.sources.by_kind import AnyReading, suffixes_of
 
 _SPLIT = "config:"
 _IMAGE_KEYS = ("image", "img", "inputs", "input", "pixel_values", "x")
@@ -65,9 +65,9 @@ class RunData(ABC):
 
 
 class FileData(RunData):
-    """Picture files."""
+    """Files of images, volumes or signals; a listed DICOM folder is one volume."""
 
-    def __init__(self, files: FileList, reading: Reading) -> None:
+    def __init__(self, files: FileList, reading: AnyReading) -> None:
         self._files, self._reading = files, reading
         self.root = os.path.abspath(files.root)
         self.labels = files.labels
@@ -174,8 +174,7 @@ def as_run_data(data: Any, explainer: Explainer) -> RunData:
         loaded = explainer.settings.loaded
         return SplitData(Samples(loaded.config, split, loaded.name))
     reading = explainer.network.reading
-    also = () if reading.channels is None else (".npy",)
-    return FileData(list_files(Path(os.path.expanduser(text)), also), reading)
+    return FileData(list_files(Path(os.path.expanduser(text)), suffixes_of(reading)), reading)
 
 
 def digest_of(lines: Iterable[str]) -> str:
@@ -188,6 +187,8 @@ def digest_of(lines: Iterable[str]) -> str:
 
 def _digest_of_file(path: Path) -> str:
     try:
+        if path.is_dir():
+            return digest_of(f"{file.name} {_digest_of_file(file)}" for file in sorted(path.iterdir()) if file.is_file())
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from camtool import __version__
 from camtool.apis import Explainer
+from camtool.apis.settings import ExplainerSettings
 from camtool.methods import BaseMethod
 
 _MOST_SHOWN = 80
@@ -26,11 +27,15 @@ def fingerprint_of(explainer: Explainer) -> dict[str, Any]:
         "methods": {name: plain(method) for name, method in explainer.cam.methods.items()},
         "target_layers": plain(cam["target_layers"]),
         "placement": plain({"kind": explainer.placement.kind, "numbers": explainer.placement.numbers}),
-        "options": plain(options),
+        "options": plain({**options, **_windows(explainer.settings)}),
         "device": torch.device(explainer.settings.model.device).type,
         "precision": str(next(explainer.network.model.parameters()).dtype).removeprefix("torch."),
         "versions": {"torch": torch.__version__, "camtool": __version__},
     }
+
+
+def _windows(settings: ExplainerSettings) -> dict[str, Any]:
+    return {} if settings.window is None else {"window": settings.window, "overlap": settings.overlap}
 
 
 def weights_digest(model: nn.Module) -> str:

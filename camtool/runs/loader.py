@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from camtool.apis import Explainer
-from camtool.apis.images import NamedPicture, Prepared
+from camtool.apis.images import NamedPicture
+from camtool.apis.subjects import Prepared
 from camtool.errors import UNREADABLE, CamtoolError, DataError
 from camtool.runs.data import Item, RunData, TorchData
 from camtool.runs.labels import Labels

@@ -1,5 +1,6 @@
 """The score of a class in a region of a dense output, for semantic segmentation."""
 
+from collections.abc import Sequence
 from typing import Any, SupportsIndex
 
 import torch
@@ -78,6 +79,21 @@ class Region:
         if not resized.any():
             raise TargetError(f"The region is too small: at the output's size, {times(spatial)}, it is empty. Try a larger region.")
         return Region(resized, self.index)
+
+    def cropped(self, place: Sequence[slice], size: Sequence[int]) -> "Region | None":
+        """Return the region within a window of an input; None if nothing of it is there.
+
+        Args:
+            place: the window, by axis.
+            size: spatial size of the input; a mask of another size is resized.
+
+        Raises:
+            TargetError: if the mask has another number of axes.
+        """
+        if self.mask.ndim != len(size):
+            raise TargetError(f"Expected a region's mask with {len(size)} axes, as the input, got shape {tuple(self.mask.shape)}.")
+        inside = _resized(self.mask, torch.Size(size))[tuple(place)]
+        return Region(inside, self.index) if inside.any() else None
 
     def flipped(self, width: int) -> "Region":
         """Return the target of the picture mirrored along its last axis."""

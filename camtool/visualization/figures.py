@@ -26,8 +26,8 @@ _SIGNED_SCALE = "own scale: each map from minus to plus its largest magnitude, 0
 class Cell:
     """A map with its captions."""
 
-    saliency: Float[np.ndarray, "h w"]
-    """In [0, 1]; NaN outside the network's input."""
+    saliency: Float[np.ndarray, "*spatial"]
+    """In [0, 1], (h, w) of an image; NaN outside the network's input."""
     title: str
     """The class: name, index, probability."""
     subtitle: str
@@ -54,6 +54,8 @@ class Style:
     """Whether 0.5 of a map stands for zero."""
     scale: str = ""
     """What the maps' 0 and 1 stand for, where that is one for all of them: written beside a colour bar; "": each has its own scale."""
+    slices: int = 0
+    """Of a volume: number of axial slices; 0: the three slices through the maximum."""
 
 
 def figure(

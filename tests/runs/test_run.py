@@ -303,7 +303,7 @@ def test_a_data_set_of_a_config_goes_through_its_pipeline(tmp_path: Path) -> Non
 
 BAD: dict[str, Any] = {
     "no such data": (lambda folder: folder / "nowhere", DataError, "No data set"),
-    "an empty folder": (lambda folder: _made(folder / "empty"), DataError, "No picture in the folder"),
+    "an empty folder": (lambda folder: _made(folder / "empty"), DataError, "No sample in the folder"),
     "no list": (lambda folder: _text(folder / "x.json", "{}"), DataError, "is no data set"),
     "an empty list": (lambda folder: _text(folder / "x.txt", "\n"), DataError, "names no pictures"),
     "a list of nothing that exists": (lambda folder: _text(folder / "x.txt", "a.png\nb.png\n"), DataError, "None of the files"),

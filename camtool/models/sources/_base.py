@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from camtool.config.loading import LoadedConfig
 from camtool.datasets.class_names import as_names
 from camtool.errors import ConfigError
-from camtool.io.images import Picture
 from camtool.models.checkpoints import Checkpoint, read_checkpoint
+from camtool.models.sources.kinds import IMAGE, said_kind
 from camtool.models.sources.stray_keys import warn_of_stray_keys
 
-Preprocess = Callable[[Picture], Tensor]
-"""From an image uint8 (h, w, 3) in RGB to the input (1, c, h, w) float32, on the CPU."""
+Preprocess = Callable[[Any], Tensor]
+"""From an image uint8 (h, w, 3) in RGB, or bands, a Volume or a Signal, to the input (1, c, *spatial) float32, on the CPU."""
 
 
 class Source(ABC):
@@ -29,6 +29,9 @@ class Source(ABC):
 
     published: str | None = None
     """Address of the published weights, used if neither the command line nor `load_from` names any; None: there are none."""
+
+    kind_by_layers: ClassVar[bool] = False
+    """Whether the layers tell what an input is, where the config does not."""
 
     own_keys: ClassVar[Sequence[str]] = ()
     """Keys of `model` that the source itself reads; `arguments()` are the others."""
@@ -61,6 +64,10 @@ class Source(ABC):
     def convert(self, model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return `state` converted to the current names and shapes of this network, where the library has older ones."""
         return state
+
+    def kind(self, model: nn.Module) -> str:
+        """Return what an input is, "image", "volume" or "signal": as the config's `input` says, else an image."""
+        return said_kind(self.loaded) or IMAGE
 
     @abstractmethod
     def preprocessing(self, model: nn.Module) -> Preprocess:

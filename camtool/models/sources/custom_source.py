@@ -21,6 +21,8 @@ from camtool.config.shipped import shipped_root
 from camtool.errors import ConfigError, closest
 from camtool.models.checkpoints import Checkpoint
 from camtool.models.sources._base import Preprocess, Source
+from camtool.models.sources.by_kind import described_as
+from camtool.models.sources.kinds import IMAGE, input_kind
 from camtool.models.sources.preprocessing import described, of_pil
 
 KEYS = ("type", "factory", "kwargs", "with_weights", "preprocess", "inputs", "classes", "multi_label")
@@ -43,6 +45,7 @@ class TorchModel(Source):
     """
 
     own_keys = KEYS
+    kind_by_layers = True
 
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
@@ -74,8 +77,13 @@ class TorchModel(Source):
     def read(self, weights: str) -> Checkpoint:
         return Checkpoint({}, {}, weights, None) if weights == FACTORY else super().read(weights)
 
+    def kind(self, model: nn.Module) -> str:
+        return input_kind(self.loaded, model)
+
     def preprocessing(self, model: nn.Module) -> Preprocess:
-        spec = self.options.get("preprocess")
+        spec, kind = self.options.get("preprocess"), self.kind(model)
+        if kind != IMAGE:
+            return described_as(kind, spec)
         if isinstance(spec, str):
             return of_pil(self._find("preprocess"))
         if not isinstance(spec, Mapping):

@@ -8,7 +8,16 @@ from camtool.errors import warn
 
 _READ = ("cam", "load_from", "custom_imports", "data_preprocessor", "test_pipeline", "test_dataloader")
 # OpenMMLab's other ones, of which some resemble those: arguments of mmengine's Runner, and names that its recipes give to parts.
-_LEGITIMATE = ("train_dataloader", "val_dataloader", "train_pipeline", "val_pipeline", "preprocess_cfg", "resume_from", "tta_pipeline")
+_LEGITIMATE = (
+    "input",
+    "train_dataloader",
+    "val_dataloader",
+    "train_pipeline",
+    "val_pipeline",
+    "preprocess_cfg",
+    "resume_from",
+    "tta_pipeline",
+)
 _ALIKE = 0.85  # of difflib: one letter of seven
 
 

@@ -1,0 +1,110 @@
+"""Signals as samples: loaded from paths and arrays, drawn over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+
+from camtool.apis.canvas import Canvas
+from camtool.errors import ImageError
+from camtool.io.names import stem_of
+from camtool.io.signals import Signal, SignalReading, read_signal
+from camtool.visualization.figures import Cell, Style
+from camtool.visualization.signals import SignalCell, signal_figure
+
+if TYPE_CHECKING:
+    from camtool.models.sources.signal_preprocessing import SignalPreprocess
+
+
+@dataclass(frozen=True)
+class NamedSignal:
+    """A signal, and its name in reports and file names."""
+
+    signal: Signal
+
+    @property
+    def name(self) -> str:
+        """The file's path; "signal_0" without a file."""
+        return self.signal.name
+
+    @property
+    def content(self) -> Signal:
+        """What the network's preprocessing takes."""
+        return self.signal
+
+    @property
+    def file_name(self) -> str:
+        """The name without folders."""
+        return Path(self.name).name
+
+    @property
+    def stem(self) -> str:
+        """The name without folders and suffix."""
+        return stem_of(Path(self.name))
+
+    def canvas(self, inputs: Tensor, preprocess: Any, *, original: bool = False) -> "SignalCanvas":
+        """Return what maps are drawn on: always the record, not the network's input."""
+        return SignalCanvas(self.signal, preprocess)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the time of each value, and what else tells where a map lies, as arrays."""
+        signal = self.signal
+        rate = {} if signal.rate is None else {"sampling_rate": np.array(signal.rate)}
+        return {"time": signal.times, "channels": np.array(signal.names, dtype=np.str_), **rate}
+
+
+def load_signal(content: Any, number: int, reading: SignalReading) -> NamedSignal:
+    """Return a path, a Signal, or an array or a tensor (t,) or (channels, t) as a named signal; without a file "signal_0".
+
+    Args:
+        reading: how files are read; of arrays its rate holds.
+
+    Raises:
+        ImageError: if the file cannot be read, or the array is no signal.
+
+    Example:
+        >>> import numpy as np
+        >>> from camtool.io.signals import SignalReading
+        >>> from camtool.apis.signals import load_signal
+        >>> record = load_signal(np.zeros((2, 500)), 0, SignalReading(rate=250.0))
+        >>> record.name, record.signal.values.shape, record.signal.duration
+        ('signal_0', (2, 500), 2.0)
+    """
+    if isinstance(content, NamedSignal):
+        return content
+    if isinstance(content, Signal):
+        return NamedSignal(content)
+    if isinstance(content, (str, Path)):
+        return NamedSignal(read_signal(Path(content).expanduser(), reading))
+    if isinstance(content, Tensor):
+        content = content.detach().cpu().float().numpy()
+    if not isinstance(content, np.ndarray) or content.ndim not in (1, 2) or content.dtype.kind not in "biuf":
+        what = f"values of shape {content.shape}" if isinstance(content, np.ndarray) else f"a {type(content).__name__}"
+        raise ImageError(f"Expected a signal: a path, a Signal, or numbers (t,) or (channels, t); got {what}.")
+    values = np.atleast_2d(content).astype(np.float32)
+    return NamedSignal(Signal(values, reading.rate, tuple(map(str, range(len(values)))), name=f"signal_{number}"))
+
+
+class SignalCanvas(Canvas):
+    """The record that maps are drawn on.
+
+    Args:
+        signal: the record.
+        preprocess: of the network; it places maps.
+    """
+
+    def __init__(self, signal: Signal, preprocess: "SignalPreprocess") -> None:
+        self._signal, self._preprocess = signal, preprocess
+
+    def placed(self, maps: np.ndarray) -> np.ndarray:
+        """Return a map over the network's input on the record's samples (t,); NaN outside the network's input."""
+        return self._preprocess.to_signal(maps, self._signal)
+
+    def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
+        """Return the channels under each other over time, coloured by each cell's map."""
+        blocks = [[SignalCell(cell.saliency, cell.title, cell.subtitle, cell.remark) for cell in row] for row in rows]
+        return signal_figure(self._signal, blocks, style, alarm=alarm)

@@ -1,0 +1,63 @@
+"""Subjects of explanations, images, volumes and signals: loaded as the network's kind of input demands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from camtool.apis.images import ImageLike, NamedPicture, PictureFile, load_image, of_bands
+from camtool.apis.picture_canvas import PictureCanvas
+from camtool.apis.signals import NamedSignal, SignalCanvas, load_signal
+from camtool.apis.volumes import NamedVolume, VolumeCanvas, load_volume
+from camtool.io.pillow import Reading
+from camtool.io.signals import Signal, SignalReading
+from camtool.io.volumes import Volume, VolumeReading
+from camtool.models.sources.by_kind import AnyReading
+
+Subject: TypeAlias = NamedPicture | NamedVolume | NamedSignal
+"""What is explained."""
+
+SubjectLike: TypeAlias = ImageLike | Volume | Signal | NamedVolume | NamedSignal
+"""A file's path, alone or with how it is read, or what is in one: an array, a PIL image, a tensor, a Volume, a Signal."""
+
+FORMATS_OF: Mapping[type[AnyReading], Sequence[str]] = {
+    Reading: PictureCanvas.formats,
+    VolumeReading: VolumeCanvas.formats,
+    SignalReading: SignalCanvas.formats,
+}
+"""By how files are read the suffixes of files that maps of what is in them are written as."""
+
+
+@dataclass
+class Prepared:
+    """An image, a volume or a signal that was read and preprocessed."""
+
+    picture: Subject
+    inputs: Tensor
+    """(1, c, *spatial), on the CPU."""
+    warnings: list[str]
+    label: int | None = None
+    """The true class; None if it is not known."""
+
+
+def load_subject(content: SubjectLike, number: int, reading: AnyReading, shown: Sequence[int] = ()) -> Subject:
+    """Return an image, a volume or a signal, as `reading` tells; without a file its name has the number.
+
+    Args:
+        reading: how files are read, for what the file itself does not say.
+        shown: channels of a picture that are looked at.
+
+    Raises:
+        ImageError: if the file cannot be read, or what is given is of another kind.
+    """
+    if isinstance(reading, Reading):
+        picture = load_image(content, number, reading)  # type: ignore[arg-type]  # it refuses others itself
+        return of_bands(picture.bands, picture.name, shown) if picture.bands is not None and shown else picture
+    given: Any = content
+    if isinstance(content, PictureFile):
+        given, reading = content.path, content.reading
+    if isinstance(reading, VolumeReading):
+        return load_volume(given, number, reading)
+    assert isinstance(reading, SignalReading)
+    return load_signal(given, number, reading)

@@ -1,0 +1,181 @@
+"""`camtool vis` and `camtool run` on signals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import camtool.store
+from camtool import Explainer
+from camtool.io.signals import Signal
+from tests.cli.fixtures import Run, pixels
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Peaks(nn.Module):
+    # A score for each of two channels: its mean where it is positive, in steps of four samples.
+    def __init__(self, rows=False):
+        super().__init__()
+        self.rows = rows
+        kernel, stride, padding = ((9, 1), (4, 1), (4, 0)) if rows else (9, 4, 4)
+        self.conv = (nn.Conv2d if rows else nn.Conv1d)(2, 2, kernel, stride=stride, padding=padding)
+        self.head = nn.Linear(2, 2)
+        with torch.no_grad():
+            self.conv.weight.zero_()
+            self.conv.bias.zero_()
+            for channel in range(2):
+                self.conv.weight[channel, channel] = 1 / 9
+            self.head.weight.copy_(torch.eye(2))
+            self.head.bias.zero_()
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(x)).flatten(2).mean(2))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv1d(2, 6, 9, stride=4, padding=4)
+        self.lstm = nn.LSTM(6, 8, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.lstm(torch.relu(self.conv(x)).mT)[0].mean(1))
+"""
+RATE, PEAKS = 250.0, (2.0, 7.5)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    """Write the config of a network with this preprocessing, and other keys; return its path."""
+    (tmp_path / "peaks.py").write_text(NETWORK)
+
+    def write(
+        preprocess: dict[str, Any] | None = None, factory: str = "Peaks", kwargs: dict[str, Any] | None = None, **others: Any
+    ) -> Path:
+        model = {"type": "camtool.TorchModel", "factory": f"peaks.py:{factory}", "with_weights": True, "preprocess": preprocess or {}}
+        model |= {"kwargs": kwargs or {}, "classes": ["early", "late"]}
+        (tmp_path / "c.py").write_text("".join(f"{key} = {value!r}\n" for key, value in {"model": model, **others}.items()))
+        return tmp_path / "c.py"
+
+    return write
+
+
+def record() -> Signal:
+    """Return ten seconds with a peak at two seconds in one channel and at seven and a half in the other."""
+    times = np.arange(0, 10, 1 / RATE)
+    values = np.stack([np.exp(-((times - peak) ** 2) / 0.02) for peak in PEAKS])
+    return Signal(values.astype(np.float32), RATE, ("I", "II"), name="record")
+
+
+def write_csv(path: Path) -> Path:
+    np.savetxt(path, record().values.T, delimiter=",", header="I,II", comments="")
+    return path
+
+
+@pytest.mark.parametrize("preprocess", [{}, {"rate": 100}, {"rate": 500, "normalise": "zscore"}, {"length": 2700, "align": "centre"}])
+@pytest.mark.parametrize("rows", [False, True])
+def test_the_map_lies_at_the_peak_of_its_class(config: Any, run: Run, tmp_path: Path, preprocess: dict[str, Any], rows: bool) -> None:
+    image = write_csv(tmp_path / "record.csv")
+    others = {"input": {"kind": "signal"}} if rows else {}
+    recipe = config({**preprocess, **({"shape": "ct1"} if rows else {})}, kwargs={"rows": rows}, **others)
+
+    finished = run(
+        *("vis", image, recipe, "--sampling-rate", RATE, "--target-category", "early", "late"),
+        *("-o", "figure.png", "--save-raw", "raw.npz"),
+    )
+
+    assert finished.exit_code == 0, finished.stderr
+    assert pixels(tmp_path / "figure.png").shape[1] > 1000
+    arrays = np.load(tmp_path / "raw.npz")
+    assert arrays["time"].shape == (2500,)
+    assert float(arrays["sampling_rate"]) == RATE
+    explanation = Explainer(recipe)(record(), categories=["early", "late"])
+    canvas = explanation.canvas()
+    for k, peak in enumerate(PEAKS):
+        on_record = canvas.placed(explanation.results["gradcam"].maps[0, k].numpy())
+        assert on_record.shape == (2500,)
+        assert abs(np.nanargmax(on_record) / RATE - peak) < 0.05
+
+
+def test_a_part_of_the_record(config: Any, run: Run, tmp_path: Path) -> None:
+    image = write_csv(tmp_path / "record.csv")
+
+    finished = run("vis", image, config(), "--sampling-rate", RATE, "--start", 6, "--duration", 3, "-o", "a.png", "--save-raw", "a.npz")
+
+    assert finished.exit_code == 0, finished.stderr
+    times = np.load(tmp_path / "a.npz")["time"]
+    assert (times[0], len(times)) == (6, 750)
+
+
+def test_convolutions_before_a_recurrent_layer(config: Any, run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "record.npy", record().values)
+
+    report = run(
+        "vis",
+        "record.npy",
+        config(factory="Recurrent"),
+        "--target-layers",
+        "conv",
+        "--method",
+        "gradcam",
+        "saliency",
+        "-o",
+        "a.png",
+        "--json",
+    ).report
+
+    assert report["sources"]["gradcam"] == "at conv"
+
+
+def test_the_library_takes_arrays_of_channels(config: Any) -> None:
+    explanation = Explainer(config())(record().values)
+
+    assert explanation.image.name == "signal_0"
+    assert explanation.results["gradcam"].maps.shape == (1, 1, 2500)
+
+
+def test_a_folder_of_signals_is_run(config: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(3):
+        np.save(tmp_path / "data" / f"{number}.npy", record().values)
+
+    finished = run("run", config(), "--data", "data", "--out", "store")
+
+    assert finished.exit_code == 0, finished.stderr
+    rows = list(camtool.store.open(tmp_path / "store"))
+    assert [tuple(row.map.shape) for row in rows] == [(625,)] * 3
+
+
+WRONG: dict[str, tuple[str, list[Any], str]] = {
+    "text in a table": ("I,II\n1,2\n3,x\n", ["--sampling-rate", 5], "x"),
+    "an empty file": ("", [], "empty"),
+    "seconds without a rate": ("1,2\n3,4\n", ["--start", 1], "--sampling-rate"),
+    "no such channel": ("I,II\n1,2\n3,4\n", ["--channels", "III"], "III"),
+    "a start behind the end": ("1,2\n3,4\n", ["--sampling-rate", 1, "--start", 5], "--start"),
+    "a rate of zero": ("1,2\n3,4\n", ["--sampling-rate", 0], "above 0"),
+    "slices": ("1,2\n3,4\n", ["--slices", 2], "--slices is an option of volumes"),
+    "a volume's format": ("1,2\n3,4\n", ["-o", "a.nii.gz"], "Cannot write"),
+    "one channel of two": ("1\n2\n3\n4\n5\n6\n7\n8\n9\n", [], "expected input"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_signals(config: Any, run: Run, tmp_path: Path, case: str) -> None:
+    content, options, message = WRONG[case]
+    image = tmp_path / "record.csv"
+    image.write_text(content)
+    recipe = config()
+    before = sorted(tmp_path.iterdir())
+
+    finished = run("vis", image, recipe, *options)
+
+    assert finished.exit_code == 2, finished.stdout
+    assert message in finished.stderr
+    assert finished.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
