@@ -1,9 +1,9 @@
 """Target selections: a target for each class, one target that needs no class, or the similarity to an image."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ PREDICTED, LABEL, ALL = "predicted", "label", "all"
 """In place of a class: the predicted one, the true one, every one; a class of such a name is `name:all`."""
 
 Labels = Sequence[int | None]
+Names = tuple[list[str] | None, str]
+"""Class names, and a remark if there are none."""
 
 
 class TargetSelection(ABC):
@@ -142,8 +144,11 @@ class ClassSelection(TargetSelection):
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
                 raise TargetError(f"The network gives {shape}; expected one score per class.")
+            names_of = cache(network.class_names)  # once for the batch: a thousand names are read anew each time
             # Probing calls it, too, with the first sample alone.
-            rows = [self._chosen(network, logits[sample : sample + 1], *labels[sample : sample + 1]) for sample in range(len(logits))]
+            rows = [
+                self._chosen(network, names_of, logits[sample : sample + 1], *labels[sample : sample + 1]) for sample in range(len(logits))
+            ]
             chosen[:] = _without_repetitions(rows)
             return [targets for targets, _ in chosen]
 
@@ -161,10 +166,12 @@ class ClassSelection(TargetSelection):
             selected.append(replace(partial_result, results=of_sample, targets=explained, logits=logits))
         return selected
 
-    def _chosen(self, network: Network, logits: Tensor, label_: int | None = None) -> tuple[list[Target], SelectionResult]:
+    def _chosen(
+        self, network: Network, names_of: Callable[[int], Names], logits: Tensor, label_: int | None = None
+    ) -> tuple[list[Target], SelectionResult]:
         """Return the targets of one sample, and its result without maps."""
         by_class, scale = self._by_class(network, logits)
-        names, remark = network.class_names(len(by_class))
+        names, remark = names_of(len(by_class))
         ranking = ranking_of(torch.tensor(by_class, device="cpu") if self.name == "binary" else logits[0])
         facts = dict(self._facts)
         targets = [self._target(index, names, scale, logits, facts) for index in self._indices(ranking, names, label_)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from camtool.attribution.computation import Computation
 from camtool.attribution.input_gradients import input_source
-from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_status
+from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_statuses
 from camtool.errors import warn
 from camtool.fusion import Fusion
 from camtool.instrumentation.layer_layouts import LayerLayouts
@@ -30,7 +30,7 @@ def call_result(
         layers: paths of the target layers of the call.
         fusion: fusion of their maps, for methods without their own.
     """
-    status = [[map_status(explained, sample, k) for k in range(explained.maps.shape[1])] for sample in range(len(explained.maps))]
+    status = map_statuses(explained)
     targets = [[getattr(target, "index", target) for target in row] for row in computation.targets]
     for sample, row in enumerate(status):
         for target, text in zip(targets[sample], row, strict=True):

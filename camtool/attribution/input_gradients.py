@@ -61,7 +61,7 @@ class InputGradients:
         self._inputs = inputs
         self._placements = placements
         self._check = check
-        self._remark = gradient_remark(model)
+        self._remark = gradient_remark(model) if methods else ""
         self._leaf = picture.detach().clone() if self._differentiating else picture
         self._biases = BiasRecorder(model, partial(fit, batch=batch, input_size=size), batch, size) if self._any("bias_gradients") else None
         self._relus = GuidedReLUs(scripted_part_with(model, ACTIVATIONS)) if self._any("guided_gradients") else None

@@ -140,10 +140,13 @@ def attention_source(layers: Sequence[str]) -> str:
     return f"from the attention of {len(layers)} layer{'s' if len(layers) > 1 else ''}"
 
 
-def map_status(explained: MethodMaps, sample: int, k: int) -> str:
-    """Return OK, or a remark on one map in words."""
-    if explained.maps[sample, k].amax() > 0:
-        return OK
+def map_statuses(explained: MethodMaps) -> list[list[str]]:
+    """Return by sample and target OK, or a remark on the map in words."""
+    has_any = (explained.maps.flatten(2).amax(dim=2) > 0).tolist()
+    return [[OK if any_ else _remark_on(explained, sample, k) for k, any_ in enumerate(row)] for sample, row in enumerate(has_any)]
+
+
+def _remark_on(explained: MethodMaps, sample: int, k: int) -> str:
     blank = [path for path, maps in explained.layer_maps.items() if not maps[sample, k].amax() > 0]
     if not blank:
         return DISJOINT

@@ -21,6 +21,7 @@ from camtool.instrumentation.layer_paths import find_layer
 from camtool.instrumentation.module_state import evaluating, is_scripted
 from camtool.instrumentation.nested import tensors_in
 from camtool.instrumentation.snapshot import Snapshot
+from camtool.instrumentation.traversal import modules_of
 from camtool.registry import construct
 
 TOLERANCE = {None: 1e-4, "bf16": 5e-2, "fp16": 1e-2}
@@ -118,7 +119,7 @@ class FastNetwork:
             raise MethodError(f"`speed` needs a copy of the network, which cannot be made ({error}); leave `speed` out.") from error
         arranged, device = self.arranged(inputs), inputs.picture.device
         with evaluating(self._model), evaluating(model), torch.no_grad():
-            for module in model.modules():  # a copy stays in eval mode: compiled code depends on it
+            for module in modules_of(model):  # a copy stays in eval mode: compiled code depends on it
                 module.training = False
             expected = _outputs(self._model, inputs)
             # In the order of calls: the part without graph ends at the first layer called.
@@ -128,7 +129,7 @@ class FastNetwork:
             if speed.amp:
                 _halve(model, _AMP[speed.amp])
             if speed.channels_last:
-                for module in model.modules():
+                for module in modules_of(model):
                     if isinstance(module, nn.Conv2d):
                         module.to(memory_format=torch.channels_last)
             if speed.compile:
@@ -178,7 +179,7 @@ def _first_line(error: Exception) -> str:
 def _calls(model: nn.Module, inputs: Inputs, note: Callable[[nn.Module, Any, Any], None]) -> None:
     """Run the network once and call `note` with the module, arguments and output of every module call, in order of their ends."""
     with ExitStack() as stack:
-        for module in filterfalse(is_scripted, model.modules()):
+        for module in filterfalse(is_scripted, modules_of(model)):
             stack.callback(module.register_forward_hook(note).remove)
         inputs.run(model)
 
@@ -217,8 +218,8 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
 
     with readers:
         _calls(model, inputs, note)
-    within = {part for target in targets for part in target.modules()}
-    holders = {part: (holder, name) for holder in model.modules() for name, part in holder.named_children()}
+    within = {part for target in targets for part in modules_of(target)}
+    holders = {part: (holder, name) for holder in modules_of(model) for name, part in holder.named_children()}
     for convolution, norm, between in pairs:
         shared = calls[convolution] > 1 or calls[norm] > 1 or readers.of[between] > 1
         # A target layer's own output must not change: a norm behind it is not folded.
@@ -235,14 +236,14 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
 
 def _halve(model: nn.Module, dtype: torch.dtype) -> None:
     """Cast the weights that autocast would otherwise cast in every call."""
-    for module in model.modules():
+    for module in modules_of(model):
         if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
             module.to(dtype)
 
 
 def _before(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> list[nn.Module]:
     """Return the outermost modules whose calls end before, or with, that of the first target layer."""
-    enclosing = {module for module in model.modules() if any(part in targets for part in module.modules())} - set(targets)
+    enclosing = {module for module in modules_of(model) if any(part in targets for part in modules_of(module))} - set(targets)
     finished: list[nn.Module] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
@@ -254,7 +255,7 @@ def _before(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> l
             finished.append(module)
 
     _calls(model, inputs, note)
-    inner = {part for module in finished for part in module.modules() if part is not module}
+    inner = {part for module in finished for part in modules_of(module) if part is not module}
     return [module for module in dict.fromkeys(finished) if module not in inner and next(module.parameters(), None) is not None]
 
 

@@ -16,10 +16,11 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from camtool.instrumentation.calls import Changes
 from camtool.instrumentation.checkpointing import without_reentrant_checkpoints
-from camtool.instrumentation.kept import tensors_on
+from camtool.instrumentation.kept import keeps_weights_only, tensors_on
 from camtool.instrumentation.nested import mapped
 from camtool.instrumentation.place import Place
 from camtool.instrumentation.recurrent import TrainableRecurrence
+from camtool.instrumentation.traversal import modules_of
 
 
 @contextmanager
@@ -27,12 +28,12 @@ def adapted(model: nn.Module) -> Iterator[None]:
     """Let the network be run and differentiated inside the block; its outputs may be differentiated behind it, too."""
     with Changes() as changes, without_reentrant_checkpoints(), ExitStack() as mode:
         recurrent = False
-        for module in model.modules():
+        for module in modules_of(model):
             recurrent = recurrent or isinstance(module, nn.RNNBase)
             if isinstance(module, (DataParallel, DistributedDataParallel)):
                 changes.replace_forward(module, _inner(module))
-            for container, key, value in tensors_on(module):
-                if not isinstance(value, nn.Parameter) and _of_inference(value):
+            for container, key, value in () if keeps_weights_only(module) else tensors_on(module):
+                if _of_inference(value) and not isinstance(value, nn.Parameter):
                     changes.put(Place(container, key), mapped(value, _usable))
         if recurrent:  # a mode costs a little at each function call
             mode.enter_context(TrainableRecurrence())
@@ -56,7 +57,7 @@ def _of_inference(value: Any) -> bool:
     """Return whether a value is, or has in it, a tensor that was made in inference mode."""
     if isinstance(value, Tensor):
         return value.is_inference()
-    if isinstance(value, (tuple, list)):  # mostly sizes: every layer has some
+    if isinstance(value, (tuple, list)):
         return any(map(_of_inference, value))
     if isinstance(value, Mapping):
         return any(map(_of_inference, value.values()))

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from camtool.instrumentation.place import Place
+from camtool.instrumentation.traversal import modules_of
 
 _WAIT = 0.2
 """Seconds between two looks at a call that another one waits for; one that was interrupted may not say that it has ended."""
@@ -140,7 +141,7 @@ class _Call:
 
     def __init__(self, model: nn.Module) -> None:
         self.thread = threading.get_ident()
-        self.modules = frozenset(model.modules())
+        self.modules = frozenset(modules_of(model))
         self.ended = threading.Event()
         self.changes: list[Changes] = []
         """Those of blocks that have not ended."""
@@ -227,9 +228,10 @@ class _State:
 
     def __init__(self, model: nn.Module, changes: list[Changes]) -> None:
         self._changes = changes
-        self._modules = [(module, module.training) for module in model.modules()]
-        self._ours = {id(hook) for module, _ in self._modules for _, hook in _own_hooks(module)}
-        self._ours |= {id(vars(module).get("forward")) for module, _ in self._modules}
+        modules = modules_of(model)
+        self._modules = [(module, module.training) for module in modules]
+        self._ours = {id(hook) for module in modules if _has_hooks(module) for _, hook in _own_hooks(module)}
+        self._ours |= {id(vars(module).get("forward")) for module in modules}
         self._grad = torch.is_grad_enabled()
         self._modes = torch._C._len_torch_function_stack()
         self._autocast = [(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
@@ -263,6 +265,10 @@ _HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith("_forward")
 def _all_hooks(module: nn.Module) -> Iterator[dict[Any, Any]]:
     """Return the module's dicts of forward hooks and of their options, by the same keys, without empty ones."""
     return (hooks for name in _HOOKS if (hooks := getattr(module, name)))
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _own_hooks(module: nn.Module) -> list[tuple[Any, ThreadHook]]:

@@ -13,6 +13,9 @@ from torch.nn.modules.pooling import (
     _MaxPoolNd,
 )
 
+from camtool.instrumentation.layer_paths import module_at, walk
+from camtool.instrumentation.traversal import modules_of
+
 CONVOLUTIONAL = (_ConvNd, _BatchNorm, nn.GroupNorm, _AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
 _ELEMENTWISE = (
     nn.Identity,
@@ -43,9 +46,10 @@ def is_convolutional_network(model: nn.Module) -> bool:
         >>> is_convolutional_network(cnn), is_convolutional_network(nn.TransformerEncoderLayer(8, 2))
         (True, False)
     """
-    weighted = [module for module in model.modules() if module._parameters]
+    modules = modules_of(model)
+    weighted = [module for module in modules if module._parameters]
     convolutional = sum(isinstance(module, _NOT_OF_TOKENS) for module in weighted)
-    return 2 * convolutional > len(weighted) and not any(_OF_TOKENS.search(type(module).__name__) for module in model.modules())
+    return 2 * convolutional > len(weighted) and not any(_OF_TOKENS.search(type(module).__name__) for module in modules)
 
 
 def is_convolutional(module: nn.Module) -> bool:
@@ -65,33 +69,38 @@ def is_convolutional(module: nn.Module) -> bool:
     return isinstance(module, CONVOLUTIONAL)
 
 
-def is_in_chain_of_convolutions(modules: Mapping[str, nn.Module], path: str) -> bool:
-    """Return whether a module is part of an nn.Sequential, and it and what is in front of it there are convolutional.
-
-    Args:
-        modules: all modules of the network by path.
-    """
-    outer = modules.get(path.rpartition("[")[0]) if path.endswith("]") else modules.get(path.rpartition(".")[0])
-    if not isinstance(outer, nn.Sequential):
+def is_in_chain_of_convolutions(model: nn.Module, path: str) -> bool:
+    """Return whether the module at a canonical path is part of an nn.Sequential, and it and what is in front of it are convolutional."""
+    around = path.rpartition("[" if path.endswith("]") else ".")[0]
+    outer = module_at(model, around)
+    if not path or not isinstance(outer, nn.Sequential):
         return False
-    parts = list(outer)
-    place = next((place for place, part in enumerate(parts) if part is modules[path]), None)
+    parts, own = list(outer), module_at(model, path)
+    place = next((place for place, part in enumerate(parts) if part is own), None)
     return place is not None and is_convolutional(nn.Sequential(*parts[: place + 1]))
 
 
-def last_layer(modules: Mapping[str, nn.Module], path: str) -> nn.Module | None:
-    """Return the last layer with parameters inside a module, or else in front of it in definition order; None if there is none.
-
-    Args:
-        modules: all modules of the network by path, in definition order.
-    """
-    last: nn.Module | None = None
+def last_layer(model: nn.Module, path: str) -> nn.Module | None:
+    """Return the last layer with parameters inside the module at a canonical path, or else in front of it; None if there is none."""
+    whole = module_at(model, path)
+    parts = [whole, *(module for _, module in walk(whole, every_path=True))] if path else []
+    last = next(filter(_has_weights, reversed(parts)), None)
+    if last is not None:
+        return last
     reached = False
-    for other, module in modules.items():
+    for other, module in (("", model), *walk(model, every_path=True)):
         inside = other == path or other.startswith((f"{path}.", f"{path}["))
         if reached and not inside:
             break
         reached = reached or inside
-        if isinstance(module, CONVOLUTIONAL) or (next(module.children(), None) is None and next(module.parameters(), None) is not None):
+        if _has_weights(module):
             last = module
     return last
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return isinstance(module, CONVOLUTIONAL) or (_has_any(module._parameters) and not _has_any(module._modules))
+
+
+def _has_any(parts: Mapping[str, object]) -> bool:
+    return any(part is not None for part in parts.values())

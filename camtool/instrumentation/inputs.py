@@ -60,7 +60,9 @@ class Inputs:
         return self._by_sample(lambda tensor, axis: tensor.expand(*tensor.shape[:axis], times, *tensor.shape[axis + 1 :]))
 
     def repeated(self, times: int) -> "Inputs":
-        """Return the inputs of the whole batch, repeated `times`."""
+        """Return the inputs of the whole batch, repeated `times`; themselves for once."""
+        if times == 1:
+            return self
         return self._by_sample(lambda tensor, axis: tensor.repeat(*[1] * axis, times, *[1] * (tensor.ndim - axis - 1)))
 
     def _by_sample(self, change: Callable[[Tensor, int], Tensor]) -> "Inputs":

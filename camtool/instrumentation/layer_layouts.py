@@ -14,6 +14,7 @@ from camtool.instrumentation.convolutional import CONVOLUTIONAL, is_convolutiona
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_calls import LayerCalls, UnsettledCallError
 from camtool.instrumentation.layer_findings import KnownOutput, LayerFindings
+from camtool.instrumentation.layer_paths import module_at
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import watched
 from camtool.layouts import ChannelsFirst, ChannelsLast, Layout, Tokens, fit_layout
@@ -160,7 +161,7 @@ class LayerLayouts:
         return layout
 
     def _to_be_measured(self, path: str) -> LayoutError:
-        self._unmeasured[path] = self._findings.modules[path]
+        self._unmeasured[path] = module_at(self._model, path)
         return LayoutError("Where its elements look has to be measured first.")
 
     def _only_reading(self, path: str, shape: tuple[int, ...], size: tuple[int, ...], known: KnownOutput) -> Layout | None:
@@ -173,7 +174,7 @@ class LayerLayouts:
         first = ChannelsFirst().mismatch(shape, size, given=False) is None
         last = ChannelsLast().mismatch(shape, size, given=False) is None
         # What a convolution does not end in may be queries by keys, or heads by tokens.
-        layer, module = last_layer(self._findings.modules, path), self._findings.modules[path]
+        layer, module = last_layer(self._model, path), module_at(self._model, path)
         if layer is None:  # what is done to the input itself has its axes
             last = last and not first
         elif isinstance(layer, CONVOLUTIONAL):
@@ -192,10 +193,10 @@ class LayerLayouts:
             return False
         if ChannelsFirst().mismatch(shape, size, given=False) is not None:
             return False
-        if is_convolutional(self._findings.modules[path]) or is_in_chain_of_convolutions(self._findings.modules, path):
+        if is_convolutional(module_at(self._model, path)) or is_in_chain_of_convolutions(self._model, path):
             return True
         alone = len(size) > 1 and ChannelsLast().mismatch(shape, size, given=False) is not None
-        return alone and isinstance(last_layer(self._findings.modules, path), CONVOLUTIONAL)
+        return alone and isinstance(last_layer(self._model, path), CONVOLUTIONAL)
 
 
 def _as_it_is(shape: tuple[int, ...]) -> KnownOutput:

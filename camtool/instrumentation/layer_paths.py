@@ -53,6 +53,11 @@ def find_layer(model: nn.Module, path: str) -> tuple[str, nn.Module]:
     return canonical, module
 
 
+def module_at(model: nn.Module, path: str) -> nn.Module:
+    """Return the module at a path; that at "" is the network itself. LayerError as of `find_layer`."""
+    return find_layer(model, path)[1] if path else model
+
+
 def path_of(model: nn.Module, layer: nn.Module) -> str:
     """Return the canonical path of a module object inside `model`; LayerError if it is not in it.
 
@@ -99,12 +104,19 @@ def walk(model: nn.Module, *, every_path: bool = False) -> Iterator[tuple[str, n
         >>> [path for path, _ in walk(nn.Sequential(nn.ReLU(), nn.Sequential(nn.ReLU())))]
         ['[0]', '[1]', '[1][0]']
     """
-    for name, module in model.named_modules(remove_duplicate=not every_path):
-        if name:
-            path = ""
-            for part in name.split("."):
-                path = _join(path, part)
+    # Without torch's nested generators: each CAM call goes through all layers.
+    seen, waiting = {model}, _paths_below("", model)
+    while waiting:
+        path, module = waiting.pop()
+        if every_path or module not in seen:
+            seen.add(module)
             yield path, module
+            waiting += _paths_below(path, module)
+
+
+def _paths_below(path: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (path, module) for each child of the module at `path`, the last one first."""
+    return [(_join(path, name), child) for name, child in reversed(list(module._modules.items())) if child is not None]
 
 
 def enclosing(path: str) -> list[str]:

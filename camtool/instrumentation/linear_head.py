@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from camtool.errors import LayerError, MethodError, warn
 from camtool.functional import spatial_mean
 from camtool.instrumentation.layer_paths import find_layer
+from camtool.instrumentation.traversal import modules_of
 from camtool.types import Maps
 
 TOLERANCE = 1e-2  # relative; bfloat16 networks round their logits to three digits
@@ -34,7 +35,7 @@ def find_linear_head(model: nn.Module, activations: Maps, logits: Float[Tensor, 
     pooled = spatial_mean(activations).flatten(1).to(logits.dtype)
     if classifier is not None:
         return _named(model, classifier, pooled, logits)
-    for module in model.modules():
+    for module in modules_of(model):
         head = _as_linear(module, logits.dtype)
         if head is None or head.weight.shape != (logits.shape[-1], pooled.shape[1]):
             continue

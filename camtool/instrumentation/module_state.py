@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from camtool.errors import CamtoolError, some
+from camtool.instrumentation.traversal import modules_of
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     The flag is set directly: a model's own `train()` may freeze, merge or re-parametrise, which would leave a trace.
     """
-    training = [module for module in model.modules() if module.training]
+    training = [module for module in modules_of(model) if module.training]
     try:
         for module in training:
             module.training = False
@@ -35,7 +36,7 @@ def eager(model: nn.Module) -> nn.Module:
         raise CamtoolError(f"Expected a torch.nn.Module, got {type(model).__name__}.")
     if is_scripted(model):
         raise CamtoolError("The model is scripted (torch.jit); hooks do not see its layers. Use the nn.Module it was scripted from.")
-    if any(is_compiled(module) for module in model.modules()):
+    if any(is_compiled(module) for module in modules_of(model)):
         raise CamtoolError(
             "The model was compiled in place (model.compile()); hooks do not see its layers. Use the model before compilation."
         )
@@ -44,7 +45,7 @@ def eager(model: nn.Module) -> nn.Module:
 
 def is_quantised(model: nn.Module) -> bool:
     """Return whether the model has integer layers (int8), which have no gradient."""
-    return any(".quantized" in type(module).__module__ for module in model.modules())
+    return any(".quantized" in type(module).__module__ for module in modules_of(model))
 
 
 def is_scripted(module: nn.Module) -> bool:
@@ -84,15 +85,20 @@ def gradient_remark(model: nn.Module) -> str:
 def check_weights(model: nn.Module) -> None:
     """Raise CamtoolError if the model's parameters are not made yet, or cannot take part in a graph."""
     # Without names, which take as long as a small network's forward pass.
-    parts = list(model.modules())
-    tensors = [tensor for part in parts for kept in (part._parameters, part._buffers) for tensor in kept.values() if tensor is not None]
-    if any(is_lazy(tensor) for tensor in tensors):
+    uncommon = [
+        tensor
+        for part in modules_of(model)
+        for kept in (part._parameters, part._buffers)
+        for tensor in kept.values()
+        if tensor is not None and (type(tensor) not in (nn.Parameter, Tensor) or tensor.is_inference())
+    ]
+    if any(map(is_lazy, uncommon)):
         lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]
         raise CamtoolError(
             f"The model has lazy modules, whose weights are not made yet: {some(lazy)}. Run it once, `model(inputs)`, and then load "
             "its weights."
         )
-    if any(isinstance(tensor, nn.Parameter) and tensor.is_inference() for tensor in tensors):
+    if any(isinstance(tensor, nn.Parameter) and tensor.is_inference() for tensor in uncommon):
         raise CamtoolError(
             "The model was built under torch.inference_mode(), so gradients cannot be computed. Build it outside of inference mode."
         )

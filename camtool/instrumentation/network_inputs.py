@@ -19,6 +19,7 @@ from camtool.instrumentation.calls import ThreadHook
 from camtool.instrumentation.copies import with_own_samples
 from camtool.instrumentation.inputs import Inputs, Name, find_inputs
 from camtool.instrumentation.module_state import evaluating
+from camtool.instrumentation.traversal import modules_of
 from camtool.targets import OutputName
 
 
@@ -96,7 +97,7 @@ def _stacked(model: nn.Module, inputs: Any) -> Tensor | None:
 
 
 def _takes_list(model: nn.Module) -> bool:
-    if any(type(part).__name__ == "GeneralizedRCNNTransform" for part in model.modules()):  # of torchvision's detectors
+    if any(type(part).__name__ == "GeneralizedRCNNTransform" for part in modules_of(model)):  # of torchvision's detectors
         return True
     first = next(iter(inspect.signature(model.forward).parameters.values()), None)
     return first is not None and bool(re.match(r"(typing\.)?(list|sequence)\[[\w.]*tensor\]", str(first.annotation), re.IGNORECASE))
@@ -108,9 +109,10 @@ def _found(model: nn.Module, inputs: Any, name: Name, axes: str | Axes | None) -
     if _is_of_transformers(model):
         return _of_transformers(model, inputs, name)
     found = find_inputs(inputs, name)
-    inner = next(filter(_is_of_transformers, model.modules()), None)
-    # Pictures have the axes n, c, spatial in transformers, too.
-    if inner is None or found.picture.ndim == 4:
+    if found.picture.ndim == 4:  # pictures have the axes n, c, spatial in transformers, too
+        return found
+    inner = next(filter(_is_of_transformers, modules_of(model)), None)
+    if inner is None:
         return found
     argument = _handed_on(model, inner, found)
     return found if argument is None else find_inputs(inputs, name, _known(inner, argument))

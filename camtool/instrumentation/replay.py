@@ -21,6 +21,7 @@ from camtool.instrumentation.interception import Change, changed_output
 from camtool.instrumentation.kept import Kept, KeptView, find_kept
 from camtool.instrumentation.module_state import is_compiled, is_scripted
 from camtool.instrumentation.nested import mapped, tensors_in
+from camtool.instrumentation.traversal import modules_of
 from camtool.targets import scores_in
 
 
@@ -72,7 +73,7 @@ class Recording:
         self.failure_reason = ""
         """Why the recording cannot be replayed; "" if it can."""
         # Modules that contain the layer had not finished before it; their Python code must run.
-        self._enclosing = {module for module in model.modules() if any(part is layer for part in module.modules())} - {layer}
+        self._enclosing = {module for module in modules_of(model) if any(part is layer for part in modules_of(module))} - {layer}
 
     @property
     def complete(self) -> bool:
@@ -153,9 +154,9 @@ class Recording:
             return intercepted
 
         # Compiled code would be compiled again with what stands in its parts, which are never outermost.
-        compiled = {part for module in self.model.modules() if is_compiled(module) for part in module.modules() if part is not module}
+        compiled = {part for module in modules_of(self.model) if is_compiled(module) for part in modules_of(module) if part is not module}
         with Changes() as changes:
-            for module in self.model.modules():
+            for module in modules_of(self.model):
                 if module not in self._enclosing and module not in compiled and not is_scripted(module):
                     changes.replace_forward(module, wrapper(module))
             yield changes

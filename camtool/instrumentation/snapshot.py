@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camtool.instrumentation.traversal import modules_of
+
 _DEPTH = 5
 """Of containers and objects inside a module's attributes, such as a config."""
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
@@ -43,7 +45,7 @@ class Snapshot:
         return self._state is not None and self._state == self._taken(layers, [])
 
     def _taken(self, layers: Sequence[str], kept: list[Any]) -> Any:
-        modules = list(self._model.modules())
+        modules = modules_of(self._model)
         kept.extend(modules)
         return tuple(layers), [(id(module), type(module), _described(_attributes(module), kept, 0)) for module in modules]
 

@@ -23,6 +23,7 @@ from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import enclosing, walk
 from camtool.instrumentation.module_state import evaluating, is_quantised, is_scripted
 from camtool.instrumentation.responses import noise_like
+from camtool.instrumentation.traversal import modules_of
 from camtool.layouts import Layout, Reading
 from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, resolve_targets, scores, scores_in
 
@@ -294,7 +295,7 @@ def _is_rearrangement(layer: ProbedLayer) -> bool:
 def _is_projection(module: nn.Module) -> bool:
     # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
     # Linear layers and dropout alone are still a projection: LoRA's sum of two.
-    leaves = [part for part in module.modules() if next(part.children(), None) is None]
+    leaves = [part for part in modules_of(module) if next(part.children(), None) is None]
     return any(isinstance(leaf, nn.Linear) for leaf in leaves) and all(isinstance(leaf, _PARTS_OF_PROJECTIONS) for leaf in leaves)
 
 

@@ -1,6 +1,7 @@
 """A method's settings where they are not the defaults, and its name with them."""
 
 import inspect
+from functools import lru_cache
 from typing import Any
 
 from camtool.errors import CamtoolError
@@ -23,7 +24,8 @@ def settings_of(method: BaseMethod) -> dict[str, Any]:
     except (TypeError, ValueError, CamtoolError):
         default = None
     found: dict[str, Any] = {}
-    for key in inspect.signature(type(method)).parameters:
+    kind: Any = type(method)
+    for key in _arguments(kind):
         value = vars(method).get(key, default)
         if key == "method" and isinstance(value, BaseMethod):
             inner = settings_of(value)
@@ -31,6 +33,11 @@ def settings_of(method: BaseMethod) -> dict[str, Any]:
         elif key in vars(method) and (default is None or vars(default).get(key) != value):
             found[key] = value
     return found
+
+
+@lru_cache(maxsize=256)
+def _arguments(kind: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(kind).parameters)
 
 
 def label_of(method: BaseMethod) -> str:
