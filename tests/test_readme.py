@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from torch.nn import BatchNorm2d
 from typer.testing import CliRunner
@@ -96,6 +97,7 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
         "configs/README.md",
         "camtool/analysis/README.md",
         "camtool/attribution/README.md",
+        "camtool/compat/README.md",
         "camtool/methods/README.md",
         "camtool/runs/README.md",
         "camtool/targets/README.md",
@@ -143,6 +145,15 @@ def test_the_program_about_one_scale_runs(clone: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(program, "camtool/analysis/README.md", "exec"), names)
     assert names["rescaled"].shape == (7, 7)
+
+
+def test_the_program_about_other_packages_runs(clone: Path) -> None:
+    (program,) = PROGRAMS["camtool/compat/README.md"]
+    names: dict[str, Any] = {}
+    torch.manual_seed(0)
+    exec(compile(program, "camtool/compat/README.md", "exec"), names)
+    assert names["output"].shape == (1, 2)
+    assert len(list((clone / "maps").rglob("attention_map_*.nii.gz"))) == 2
 
 
 def test_the_programs_about_tensors_run() -> None:

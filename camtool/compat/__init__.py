@@ -1,6 +1,8 @@
 """Calls that users of other packages have in their code, on camtool's maps."""
 
 from camtool.compat import medcam as medcam
+from camtool.compat import medcam3d as medcam3d
+from camtool.compat import monai as monai
 from camtool.compat.cam_agent import CAMAgent as CAMAgent
 
-__all__ = ["CAMAgent", "medcam"]
+__all__ = ["CAMAgent", "medcam", "medcam3d", "monai"]
