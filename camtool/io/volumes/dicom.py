@@ -165,7 +165,7 @@ def _slice(header: Any, path: Path) -> _Slice:
         raise ImageError(
             f"'{path}' states the spacing {columns:g} x {rows:g} and directions {directions.tolist()}; expected a grid in space."
         )
-    thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+    thickness = header.get("SliceThickness") or header.get("SpacingBetweenSlices")
     return _Slice(
         path,
         str(header.get("SeriesInstanceUID", "")),
