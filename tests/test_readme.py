@@ -98,6 +98,7 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
         "camtool/analysis/README.md",
         "camtool/attribution/README.md",
         "camtool/compat/README.md",
+        "camtool/io/volumes/README.md",
         "camtool/methods/README.md",
         "camtool/runs/README.md",
         "camtool/targets/README.md",
@@ -154,6 +155,14 @@ def test_the_program_about_other_packages_runs(clone: Path) -> None:
     exec(compile(program, "camtool/compat/README.md", "exec"), names)
     assert names["output"].shape == (1, 2)
     assert len(list((clone / "maps").rglob("attention_map_*.nii.gz"))) == 2
+def test_the_program_about_volumes_runs(clone: Path) -> None:
+    (program,) = PROGRAMS["camtool/io/volumes/README.md"]
+    names: dict[str, Any] = {}
+    exec(compile(program, "camtool/io/volumes/README.md", "exec"), names)
+    assert names["again"].geometry.letters == "RAS"
+    assert np.array_equal(names["again"].values, np.nan_to_num(names["heat"]))
+    assert names["kind_for"](names["scan"]) == ".nii.gz"
+    assert (clone / "map.nii.gz").exists()
 
 
 def test_the_programs_about_tensors_run() -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tokenize
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,19 @@ NPY = ".npy"
 
 _NPY_START = b"\x93NUMPY"
 _DARK = 0.25  # of a picture's brightest 2 %; it is stretched to be seen
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error, MemoryError)
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    MemoryError,
+    tokenize.TokenError,
+)
 
 
 def read_bands(files: Sequence[Path] | io.BytesIO, name: str, reading: Reading) -> Bands:

@@ -21,6 +21,7 @@ _PIXEL_TYPES = {1: "u", 2: "i", 3: "f"}  # SampleFormat
 _PLAIN, _COMPRESSIONS = 1, (5, 8, 32773, 32946, 50000)  # LZW, Deflate, PackBits, old Deflate, Zstandard
 _DIFFERENCES, _FLOAT_DIFFERENCES = 2, 3  # Predictor
 _OVERVIEW = 1  # bit of NewSubfileType: the page before, smaller
+_UNREAD = -1
 MOST_PAGES = 10_000
 """Of a file; further ones are not looked for."""
 
@@ -102,7 +103,10 @@ class Page:
         for (plane, top, left), start, length in zip(places, starts, lengths, strict=True):
             rows = down if tiled else min(down, height - top)
             file.seek(start)
-            section = self._section(file.read(length), rows, across, 1 if separate else self.bands)
+            content = file.read(length)
+            if len(content) < length and self._one(_COMPRESSION, _PLAIN) != _PLAIN:  # what is not compressed is counted below
+                raise OSError("a strip or tile is not whole")
+            section = self._section(content, rows, across, 1 if separate else self.bands)
             part = slice(plane, plane + 1) if separate else slice(None)
             values[top : top + rows, left : left + across, part] = section[: height - top, : width - left]
         if self._one(_PHOTOMETRIC, 1) == 0 and values.dtype.kind == "u":  # white is zero
@@ -140,7 +144,10 @@ def _pages(file: io.BufferedIOBase) -> Iterator[Page]:
     while directory.next and directory.next not in seen and len(seen) < MOST_PAGES:
         seen.add(directory.next)
         file.seek(directory.next)
+        directory.next = _UNREAD
         directory.load(cast("IO[bytes]", file))
+        if directory.next == _UNREAD:  # Pillow warns only, and what follows would be missing without a word
+            raise OSError("its list of pages is not whole")
         yield Page(dict(directory), "<" if header.startswith(b"II") else ">")
 
 

@@ -88,6 +88,15 @@ def test_a_band_that_is_not_there_and_a_damaged_file_are_named(tmp_path: Path, k
             read_bands([path], str(path), Reading(channels=(0,)))
 
 
+def test_an_array_whose_header_is_no_python_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", drawn(1))
+    whole = (tmp_path / "x.npy").read_bytes()
+    for damaged in (whole.replace(b"}", b" "), whole.replace(b"{", b"%")):
+        (tmp_path / "x.npy").write_bytes(damaged)
+        with pytest.raises(ImageError, match="truncated or damaged"):
+            read_bands([tmp_path / "x.npy"], "x", Reading(channels=(0,)))
+
+
 def test_arrays_of_objects_are_refused_unread(tmp_path: Path) -> None:
     class Runs:
         def __reduce__(self) -> Any:

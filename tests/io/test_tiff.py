@@ -89,3 +89,22 @@ def test_tiles_beyond_all_measure_are_known_before_decoding(tmp_path: Path) -> N
     page.tags.update({322: 1, 323: 1})
     with pytest.raises(ImageError, match="6 strips or tiles; expected 851"):
         page.decode(io.BytesIO(content))
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, which callers silence
+def test_a_file_that_ends_in_its_list_of_pages_has_not_fewer_pages() -> None:
+    first, *others = [Image.fromarray(drawn((8, 9), np.uint8, seed)) for seed in range(3)]
+    first.save(file := io.BytesIO(), "TIFF", save_all=True, append_images=others)
+    assert len(pages(file)) == 3
+    content = file.getvalue()
+    for length in range(8, len(content) // 2):
+        with pytest.raises((OSError, SyntaxError)):
+            pages(io.BytesIO(content[:length]))
+
+
+def test_a_compressed_strip_that_is_cut_off_is_not_read() -> None:
+    Image.fromarray(np.zeros((31, 37), np.uint8)).save(file := io.BytesIO(), "TIFF", compression="tiff_adobe_deflate")
+    (page,) = pages(file)
+    page.tags[279] = (page.tags[279][0] + len(file.getvalue()),)
+    with pytest.raises(OSError, match="not whole"):
+        page.decode(file)

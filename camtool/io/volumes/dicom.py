@@ -19,6 +19,7 @@ from camtool.words import one_line, shortened
 
 _PREAMBLE, _MARK = 128, b"DICM"
 _DEFLATED = "1.2.840.10008.1.2.1.99"  # the whole data set is compressed, by any factor
+_DIRECTORY = "1.2.840.10008.1.3.10"  # of all files, DICOMDIR
 _UNEVEN = 0.05  # of a step: by so much a slice may lie off the place that equal steps give it, which headers round
 _ALIKE = 1e-3  # relative, of spacings; absolute, of directions
 
@@ -134,8 +135,13 @@ def _slices(folder: Path, reading: VolumeReading) -> Iterator[_Slice]:
             if meta.get("TransferSyntaxUID") == _DEFLATED:
                 raise ImageError(f"'{path}' is compressed as a whole (deflated); expected DICOM that is not. Convert it first.")
             header = pydicom.dcmread(path, stop_before_pixels=True)
-            if "Rows" in header and "Columns" in header:  # others are directories, reports, contours
+            if "Rows" in header and "Columns" in header:
                 yield _slice(header, path)
+                continue
+            kind, stated = header.get("SOPClassUID"), meta.get("MediaStorageSOPClassUID")
+            # Others are directories, reports, contours; of a file that was cut off, as much is not known.
+            if stated != _DIRECTORY and (kind is None or kind != stated or "Image Storage" in kind.name):
+                raise ImageError(f"'{path}' states no size of a picture; expected a slice. It is truncated or damaged.")
 
 
 def _slice(header: Any, path: Path) -> _Slice:
@@ -159,7 +165,7 @@ def _slice(header: Any, path: Path) -> _Slice:
         raise ImageError(
             f"'{path}' states the spacing {columns:g} x {rows:g} and directions {directions.tolist()}; expected a grid in space."
         )
-    thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
+    thickness = header.get("SliceThickness") or header.get("SpacingBetweenSlices")
     return _Slice(
         path,
         str(header.get("SeriesInstanceUID", "")),

@@ -34,6 +34,7 @@ _FIELDS = (
     "srow_z",
 )
 _MOST_SIDE_OF_NIFTI1 = 32767
+_MOST_AXES = 7
 _SAME = 1e-4  # of a voxel
 _SCANNER = 1
 
@@ -73,6 +74,8 @@ def read_nifti(path: Path, reading: VolumeReading) -> Volume:
         header = stated.copy()
         header.check_fix(logger=_quiet, error_level=40)
         shape, dtype = tuple(map(int, header.get_data_shape())), header.get_data_dtype()
+        if not 1 <= header["dim"][0] <= _MOST_AXES:
+            raise ImageError(f"'{name}' states {header['dim'][0]} axes; expected 1 to {_MOST_AXES}. It is damaged.")
         check_voxels(shape, dtype, name, reading)
         start = int(header.get_data_offset())
         if not 0 <= start <= reading.max_bytes:

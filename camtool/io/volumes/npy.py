@@ -1,5 +1,6 @@
 """Arrays that numpy saved (.npy): axes as they are in the array, (x, y, z); their spacing is given."""
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def read_npy(path: Path, reading: VolumeReading) -> Volume:
             raw = read_voxels(file, stored, dtype, name)
     except ImageError:
         raise
-    except (OSError, ValueError, TypeError, SyntaxError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:  # numpy reads the header as Python's words
         raise ImageError(f"'{name}' cannot be read as .npy; it is truncated or damaged: {str(error).rstrip('.')}.") from error
     values = raw if by_columns else raw.T
     values = only_spatial(values, _others(shape, name, reading), name, reading)

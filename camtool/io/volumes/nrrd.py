@@ -211,9 +211,8 @@ def _affine(fields: Mapping[str, str], others: Sequence[int], axes: int, name: s
     columns = [vector for vector in _vectors(fields, "space directions", name) if vector is not None]
     origin = _vectors(fields, "space origin", name) if "space origin" in fields else [[0.0] * 3]
     if len(columns) != 3 or len(origin) != 1 or any(column is None or len(column) != 3 for column in (*columns, *origin)):
-        raise ImageError(
-            f"'{name}' states {len(columns)} directions of {len(columns[0]) if columns else 0} numbers; expected three of three."
-        )
+        stated = quoted(f"{fields['space directions']} from {fields.get('space origin', '')}")
+        raise ImageError(f"'{name}' states the directions {stated}; expected vectors of three numbers for three axes.")
     affine = np.eye(4)
     affine[:3] = np.array([*columns, *cast("list[list[float]]", origin)]).T
     return _SPACES.get(space, TURN) @ affine

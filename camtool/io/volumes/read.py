@@ -56,8 +56,8 @@ def read_volume(path: Path, reading: VolumeReading = DEFAULT) -> Volume:
         raise ImageError(f"'{path}' cannot be read; it is truncated or damaged: {error}.") from error
     if not start:
         raise ImageError(f"'{path}' is empty (0 bytes); expected a volume.")
-    suffix = path.suffix.lower()
-    if starts_nifti(start) or suffix in (".hdr", ".img", ".nii") or path.name.lower().endswith(".nii.gz"):
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if starts_nifti(start) or suffix in (".hdr", ".img", ".nii"):
         return read_nifti(path, reading)
     if start.startswith(NRRD_MARK) or suffix in (".nrrd", ".nhdr"):
         return read_nrrd(path, reading)

@@ -1,5 +1,6 @@
 """TIFF files whose pages are slices: x along rows, y along columns, z by pages; their spacing is given."""
 
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -7,10 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from camtool.errors import ImageError, times
-from camtool.io.tiff import MOST_PAGES, pages
+from camtool.io.tiff import MOST_PAGES, Page, pages
 from camtool.io.volumes.reading import VolumeReading
 from camtool.io.volumes.volume import Geometry, Volume
 from camtool.io.volumes.voxels import as_float32, check_voxels
+from camtool.words import shortened
+
+_DESCRIPTION = 270  # a tag
+# What ImageJ and OME-TIFF say of the pages: how many, of how many channels and points of time.
+_PAGES = re.compile(r"^images=(\d+)", re.MULTILINE)
+_OTHER_AXES = re.compile(r"^(?:channels|frames)=(\d+)|\bSize[CT]=\"(\d+)\"", re.MULTILINE)
 
 
 def read_tiff(path: Path, reading: VolumeReading) -> Volume:
@@ -37,6 +44,7 @@ def read_tiff(path: Path, reading: VolumeReading) -> Volume:
                         f"'{name}' has pages of {times(first.size)} {first.dtype} and, page {number}, {times(page.size)} {page.dtype}; "
                         "expected slices of one size and type."
                     )
+            _check_slices(first, len(found), name)
             shape = (*first.size, len(found))
             check_voxels(shape, first.dtype, name, reading)
             largest = max(page.most_bytes for page in found)
@@ -53,3 +61,16 @@ def read_tiff(path: Path, reading: VolumeReading) -> Volume:
         raise ImageError(f"'{name}' has pages that are turned in several ways; expected slices of one size.")
     values = as_float32(np.stack(decoded).transpose(2, 1, 0), name, reading)
     return Volume(values, None if reading.spacing is None else Geometry.of_spacing(reading.spacing), name, path.suffix.lower())
+
+
+def _check_slices(first: Page, count: int, name: str) -> None:
+    """Raise ImageError if a file's description says that its pages are more than these, or not only slices."""
+    said = first.tags.get(_DESCRIPTION)
+    text = said if isinstance(said, str) else ""
+    if text.startswith("ImageJ=") and (stated := _PAGES.search(text)) and int(stated[1]) != count:
+        raise ImageError(
+            f"'{name}' has {count} pages and says that it has {shortened(stated[1])}; expected a page a slice. Save it again as such."
+        )
+    axes = [int(one or other) for one, other in _OTHER_AXES.findall(text)] if text.startswith(("ImageJ=", "<?xml", "<OME")) else []
+    if any(entries > 1 for entries in axes):
+        raise ImageError(f"'{name}' has pages of several channels or points of time; expected slices only. Save one of them alone.")

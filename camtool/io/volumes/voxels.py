@@ -42,7 +42,7 @@ class Inflated:
             if content:
                 return content
             if not packed:
-                break
+                raise zlib.error("the compressed voxels are not whole")
         return b""
 
 

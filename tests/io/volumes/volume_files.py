@@ -11,6 +11,23 @@ import SimpleITK
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+RAW = np.arange(60, dtype="<i2").tobytes()
+"""Voxels of the files below, 4x3x5 of 16 bits, the first axis the fastest."""
+
+META = {
+    "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False", "Offset": "1 2 3",
+    "ElementSpacing": "1 1 2", "DimSize": "4 3 5", "ElementType": "MET_SHORT", "ElementDataFile": "LOCAL",
+}  # fmt: skip
+NRRD = {
+    "type": "short",
+    "dimension": "3",
+    "space": "LPS",
+    "sizes": "4 3 5",
+    "space directions": "(1,0,0) (0,1,0) (0,0,2)",
+    "endian": "little",
+    "encoding": "raw",
+}
+
 TURN = np.diag([-1.0, -1.0, 1.0, 1.0])  # from towards left and posterior to towards right and anterior
 
 
@@ -104,3 +121,19 @@ def write_dicom(folder: Path, values: np.ndarray, affine: np.ndarray, *, names: 
 
 def _number(number: float) -> str:
     return f"{number:.10f}"[:16]
+
+
+def meta(path: Path, content: bytes = RAW, **fields: str | None) -> Path:
+    """Write a .mha file with these fields set, or left out."""
+    lines = [f"{key} = {value}\n" for key, value in (META | fields).items() if value is not None]
+    lines.sort(key=lambda line: line.startswith("ElementDataFile"))
+    path.write_bytes("".join(lines).encode("latin-1") + content)
+    return path
+
+
+def nrrd_file(path: Path, content: bytes = RAW, **fields: str | None) -> Path:
+    """Write a .nrrd file with these fields set ("_" for a space), or left out."""
+    stated = NRRD | {key.replace("_", " "): value for key, value in fields.items()}
+    lines = "".join(f"{key}: {value}\n" for key, value in stated.items() if value is not None)
+    path.write_bytes(f"NRRD0004\n{lines}\n".encode("latin-1") + content)
+    return path
