@@ -32,7 +32,7 @@ class SignalPreprocess:
     Args:
         spec: all keys are optional; an empty dict feeds values as they lie. `channels`, by name or number from 0; `rate` in Hz, to which is
             resampled without aliases; `length` in samples, to which is cropped or padded with zeros, at the end (`align="start"`) or at
-            both ends (`align="centre"`); then `normalise`: "zscore" or "minmax" of all values, or "channel", the z-score of each channel, of
+            both ends (`align="centre"`); then `normalise`: "zscore" or "minmax" of all values, or "channel", z-scores of each channel, of
             what is left of the signal, before padding; or (value - `mean`) / `std`, one number or one for each channel. `shape`: "ct" for
             Conv1d, (1, c, t); "ct1" for kernels (k, 1), (1, c, t, 1); "1ct" for networks that take channels for rows, (1, 1, c, t).
 
@@ -103,8 +103,8 @@ class SignalPreprocess:
     def to_signal(self, saliency: Float[np.ndarray, "..."], signal: Signal) -> Float[np.ndarray, "..."]:
         """Return a map over the network's input (t',), or (channels, t'), on the samples of the signal (t,): NaN outside of the input.
 
-        A sample has the map's value at its time, linearly between the network's samples; where these lie closer than the signal's, a mean of
-        those around it, weighted by a triangle, so that none is passed over.
+        A sample has the map's value at its time, linearly between the network's samples; where these lie closer than the signal's, the mean
+        of those around it, weighted by a triangle, so that none is passed over.
 
         Args:
             saliency: its last axis is time, of the network's input; with `shape="ct1"` an axis of size 1 may follow.
