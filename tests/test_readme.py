@@ -155,6 +155,8 @@ def test_the_program_about_other_packages_runs(clone: Path) -> None:
     exec(compile(program, "camtool/compat/README.md", "exec"), names)
     assert names["output"].shape == (1, 2)
     assert len(list((clone / "maps").rglob("attention_map_*.nii.gz"))) == 2
+
+
 def test_the_program_about_volumes_runs(clone: Path) -> None:
     (program,) = PROGRAMS["camtool/io/volumes/README.md"]
     names: dict[str, Any] = {}

@@ -114,7 +114,8 @@ class ForwardPass:
             if alive:
                 check_alive(path, [row[k] for row in self.targets], gradients)
             curvature = None if derivatives.curvature is None else to_float32(layout.to_maps(derivatives.curvature, size))
-        return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature)
+        classes = [getattr(row[k], "index", None) for row in self.targets]
+        return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature, classes=classes)
 
     def importances(self, path: str) -> Float[Tensor, "n k"]:
         """Return a layer's importance for each target: the positive part of the mean gradient."""

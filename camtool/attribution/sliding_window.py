@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.attribution.cam import CAM
-from camtool.attribution.result import OK, CAMResult, finished, map_status
+from camtool.attribution.result import OK, CAMResult, finished, map_statuses
 from camtool.errors import ZERO_GRADIENT, CamtoolError, MethodError, emit_again, recorded_warnings, times, warn
 from camtool.fusion import Fusion
 from camtool.instrumentation.batching import Progress
@@ -215,7 +215,7 @@ class SlidingWindow:
         first = results[0]
         size = next(iter(first.raw.values())).shape[2:]
         explained = finished({path: torch.cat([one.raw[path] for one in results]) for path in first.raw}, size, self._fusion)
-        status = [[map_status(explained, sample, k) for k in range(len(row))] for sample, row in enumerate(rows)]
+        status = map_statuses(explained)
         targets = [[getattr(target, "index", target) for target in row] for row in rows]
         for sample, row in enumerate(status):
             for target, text in zip(targets[sample], row, strict=True):

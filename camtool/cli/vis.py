@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -117,6 +117,15 @@ def vis(
             "--normaliser", metavar="FILE", help="Draw maps on a data set's scale, of 'camtool analyze ranges', with a colour bar."
         ),
     ] = None,
+    select: Annotated[
+        str,
+        typer.Option(
+            "--select", metavar="MODE:RATIO", help="Maps of the channels that matter to the class only: diff_top:0.3, top:0.1, max."
+        ),
+    ] = "",
+    importance: Annotated[
+        Path | None, typer.Option("--importance", metavar="FILE", help="With --select: a Target_….csv of 'camtool analyze importance'.")
+    ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Show the figure in a window; without a display, as blocks in the terminal.")
     ] = False,
@@ -219,6 +228,7 @@ def vis(
                 "--aug-smooth": aug_smooth,
                 "--eigen-smooth": eigen_smooth,
                 "--per-layer": per_layer,
+                "--select": bool(select),
                 "all --target-layers but one": len(target_layers or []) > 1,
             },
         )
@@ -226,7 +236,8 @@ def vis(
         settings = read_settings(  # a misspelt method, layout or target is reported before the network is built
             model,
             loaded,
-            method="gradcam" if of_concepts else method,  # concepts have none; the config's might read no layers, or not exist
+            # Concepts have none; the config's might read no layers, or not exist.
+            method="gradcam" if of_concepts else _selected(method or loaded.cam.get("method"), select, importance),
             target_layers=target_layers or first_layer(loaded.cam) if of_concepts else target_layers,
             layout=as_layout(layout, vit_like, num_extra_tokens),
             aug_smooth=aug_smooth or None,
@@ -252,7 +263,7 @@ def vis(
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)
             explainer.cam.announce = announcing(running)
-            _check_tokens(explainer, vit_like=vit_like)
+            _check_layers(explainer, vit_like=vit_like, importance=importance)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
             if selection is None:
                 results = concepts_of(explainer, images, n_components, files.names if files.several else None)
@@ -270,13 +281,22 @@ def _scale(path: Path) -> "MapScale":
     return DataSetScale(Normaliser.load(path))
 
 
-def _check_tokens(explainer: "Explainer", *, vit_like: bool) -> None:
-    """Raise LayoutError if the layers of a CNN are to be read as tokens."""
+def _selected(methods: Any, select: str, importance: Path | None) -> Any:
+    from camtool.analysis.class_channels import selected
+
+    return selected(methods, select, importance)
+
+
+def _check_layers(explainer: "Explainer", *, vit_like: bool, importance: Path | None) -> None:
+    """Raise LayoutError if the layers of a CNN are to be read as tokens, DataError if importances are of other layers."""
+    from camtool.analysis.importance_files import read_importance
     from camtool.instrumentation.convolutional import is_convolutional_network
 
     if vit_like and is_convolutional_network(explainer.network.model):
         name = explainer.settings.model.config
         raise LayoutError(f"--vit-like reads layers as tokens, but '{name}' is a CNN: its layers are maps already. Leave --vit-like out.")
+    if importance is not None:
+        read_importance(importance).check_layers(explainer.cam.target_layers)
 
 
 def _say_what_has_no_effect(fuse: str, layers: Sequence[str] | str | None, *, previews: bool) -> None:

@@ -91,6 +91,8 @@ class Evidence:
     """Further queries of the network, where they are possible."""
     placement: Placement | None = None
     """Where the activations' cells lie on the input; None: evenly."""
+    classes: Sequence[int | None] | None = None
+    """Of each sample the index of the class that is explained, None where the target is no class; None: not known, as in further passes."""
 
     def queries(self, method: str) -> ModelQueries:
         """Return the queries of the network; MethodError if there are none."""
