@@ -4,11 +4,12 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from camtool.cli import options
+from camtool.cli.analysis_files import map_scale, selected_methods
 from camtool.cli.command import session
 from camtool.cli.concepts import concepts_of, first_layer, is_concepts
 from camtool.cli.positionals import find_images, split_positionals
@@ -17,7 +18,6 @@ from camtool.errors import CamtoolError, LayoutError, warn
 
 if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explainer, Explanation
-    from camtool.apis.canvas import MapScale
 
 
 def vis(
@@ -186,9 +186,7 @@ def vis(
         from camtool.cli.progress import announcing, drawn_progress
         from camtool.cli.results import ResultWriter
 
-        figure_options = FigureOptions(
-            figure, colormap, opacity, original, per_layer, caption, signed, None if normaliser is None else _scale(normaliser), slices or 0
-        )
+        figure_options = FigureOptions(figure, colormap, opacity, original, per_layer, caption, signed, map_scale(normaliser), slices or 0)
         figure_options.check()
         loaded = model.read_config()
         reading = reading_by(
@@ -229,6 +227,7 @@ def vis(
                 "--eigen-smooth": eigen_smooth,
                 "--per-layer": per_layer,
                 "--select": bool(select),
+                "--window": window,
                 "all --target-layers but one": len(target_layers or []) > 1,
             },
         )
@@ -237,7 +236,7 @@ def vis(
             model,
             loaded,
             # Concepts have none; the config's might read no layers, or not exist.
-            method="gradcam" if of_concepts else _selected(method or loaded.cam.get("method"), select, importance),
+            method="gradcam" if of_concepts else selected_methods(method or loaded.cam.get("method"), select, importance),
             target_layers=target_layers or first_layer(loaded.cam) if of_concepts else target_layers,
             layout=as_layout(layout, vit_like, num_extra_tokens),
             aug_smooth=aug_smooth or None,
@@ -272,19 +271,6 @@ def vis(
             writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
             writer.write(results, progress if files.several else None)
         writer.report(explainer.seconds_loading, started)
-
-
-def _scale(path: Path) -> "MapScale":
-    from camtool.analysis.normaliser import Normaliser
-    from camtool.analysis.scale import DataSetScale
-
-    return DataSetScale(Normaliser.load(path))
-
-
-def _selected(methods: Any, select: str, importance: Path | None) -> Any:
-    from camtool.analysis.class_channels import selected
-
-    return selected(methods, select, importance)
 
 
 def _check_layers(explainer: "Explainer", *, vit_like: bool, importance: Path | None) -> None:
