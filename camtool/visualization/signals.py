@@ -29,6 +29,7 @@ _FEW = 4  # channels
 _TOP, _GAP, _BOTTOM = 8, 4, 40  # pixels above a block, between its parts, and below it for the numbers of the time axis
 _MOST_PLOTS = 240
 _UNKNOWN = (176, 176, 176)  # outside of the network's input
+_UPRIGHT = 3  # letters of a name that is written from left to right
 _TEXT = 0.36  # times the size that suits a picture of this width
 
 
@@ -200,7 +201,7 @@ def _draw(axes: Axes, signal: Signal, channel: int, columns: Float[np.ndarray, "
     axes.set_xlim(begin, end)
     axes.set_ylim(low - margin, high + margin)
     unit = f" ({signal.units[channel]})" if signal.units and signal.units[channel] else ""
-    axes.set_ylabel(f"{signal.names[channel]}{unit}".replace("$", r"\$"), fontsize=8)
+    axes.set_ylabel(f"{signal.names[channel]}{unit}".replace("$", r"\$"), fontsize=8, rotation="vertical" if len(signal.names[channel]) > _UPRIGHT else "horizontal", ha="center")
     axes.yaxis.set_label_coords(-62 / WIDTH, 0.5)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelsize=7)

@@ -197,11 +197,13 @@ def _strength(values: Float[np.ndarray, "a b c"], style: Style) -> Float[np.ndar
 
 
 def _peak(values: Float[np.ndarray, "a b c"], style: Style) -> tuple[int, ...]:
-    """Return the displayed index of a map's maximum; the middle of the volume where the map is flat."""
+    """Return the displayed index of a map's maximum, of several the one nearest to their mean; the middle where the map is flat."""
     strength = _strength(values, style)
     if not strength.max() > strength.min(where=np.isfinite(strength), initial=np.inf):
         return tuple(side // 2 for side in values.shape)
-    return tuple(int(place) for place in np.unravel_index(np.argmax(strength), values.shape))
+    highest = np.argwhere(strength == strength.max())
+    nearest = np.abs(highest - highest.mean(axis=0)).sum(axis=1).argmin()
+    return tuple(int(place) for place in highest[nearest])
 
 
 def _spread(strengths: Sequence[np.ndarray], axis: int, slices: Slices) -> list[int]:
