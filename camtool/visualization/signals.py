@@ -201,7 +201,12 @@ def _draw(axes: Axes, signal: Signal, channel: int, columns: Float[np.ndarray, "
     axes.set_xlim(begin, end)
     axes.set_ylim(low - margin, high + margin)
     unit = f" ({signal.units[channel]})" if signal.units and signal.units[channel] else ""
-    axes.set_ylabel(f"{signal.names[channel]}{unit}".replace("$", r"\$"), fontsize=8, rotation="vertical" if len(signal.names[channel]) > _UPRIGHT else "horizontal", ha="center")
+    axes.set_ylabel(
+        f"{signal.names[channel]}{unit}".replace("$", r"\$"),
+        fontsize=8,
+        rotation="vertical" if len(signal.names[channel]) > _UPRIGHT else "horizontal",
+        ha="center",
+    )
     axes.yaxis.set_label_coords(-62 / WIDTH, 0.5)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelsize=7)

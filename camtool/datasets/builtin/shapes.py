@@ -14,11 +14,13 @@ from camtool.registry import DATASETS
 class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
     """Images with one class-determining shape among distractors, with mask, distractor mask and box.
 
-    Each image is made on first access and kept in memory (20 kB at 64 pixels).
+    Each image is made on first access and kept in memory (20 kB at 64 pixels). Signals (`rank=1`) are pictures one pixel wide, which
+    mmpretrain's pipelines and data preprocessor take: (n, 3, t, 1), for networks with kernels (k, 1).
 
     Args:
         split: "train", "val" or "test": different random scenes.
         count: number of images.
+        rank: 2 for pictures, 1 for signals.
         seed, size, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
         answers: include mask, distractor mask and box. Give False if the pipeline flips images, since it would not flip these.
         keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
@@ -34,6 +36,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         *,
         split: str = "train",
         count: int = 6000,
+        rank: int = 2,
         seed: int = 0,
         size: int = 64,
         distractors: int = 1,
@@ -43,22 +46,28 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
     ) -> None:
         if count < 1:
             raise DataError(f"Shapes need count >= 1, got {count}.")
-        self.scenes = ShapeScenes(split=split, seed=seed, size=size, distractors=distractors, fewest=fewest)
+        if rank not in (1, 2):
+            raise DataError(f"Shapes are signals or pictures, of rank 1 or 2, got rank={rank}.")
+        self.scenes = ShapeScenes(split=split, seed=seed, rank=rank, size=size, distractors=distractors, fewest=fewest)
         self.count = count
         self.answers = answers
         self._cache: dict[int, Sample] = {}
-        super().__init__(ann_file="", **keywords)
+        super().__init__(ann_file="", **{"metainfo": {"classes": self.scenes.classes}, **keywords})
 
     def load_data_list(self) -> list[dict[str, Any]]:
         classes = len(self.scenes.classes)
         return [{"scene": index, "gt_label": index % classes} for index in range(self.count)]
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Return `img` uint8 (h, w, 3) in BGR, `gt_label`, `sample_idx`, `mask` and `distractor_mask` bool (h, w), `box` int (2, 2)."""
+        """Return `img` uint8 (h, w, 3) in BGR, `gt_label`, `sample_idx`, `mask` and `distractor_mask` bool (h, w), `box` int (2, 2).
+
+        Of signals, `img` is (t, 1, 3), the masks are (t,), the box is (1, 2).
+        """
         info = super().get_data_info(idx)
         index = info["scene"]
         sample = self._cache.get(index) or self._cache.setdefault(index, self.scenes.scene(index).sample())
-        info["img"] = np.ascontiguousarray(sample.picture[..., ::-1])
+        picture = sample.picture.reshape(len(sample.picture), -1, 3)
+        info["img"] = np.ascontiguousarray(picture[..., ::-1])
         if self.answers:
             info.update(mask=sample.mask, distractor_mask=sample.distractor_mask, box=sample.box)
         return info

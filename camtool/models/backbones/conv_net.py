@@ -17,12 +17,12 @@ class ConvNet(BaseBackbone):  # type: ignore[misc]  # mmpretrain has no types
 
     Args:
         channels: output channels of each convolution.
-        strides: stride of each convolution.
-        kernel_size: odd; the padding keeps the size.
+        strides: stride of each convolution, one number or one for each axis.
+        kernel_size: odd, one number or one for each axis: (9, 1) for signals as pictures one pixel wide. The padding keeps the size.
         rank: 1, 2 or 3 spatial dimensions.
 
     Raises:
-        ConfigError: if `channels` and `strides` differ in number, or the kernel is even.
+        ConfigError: if `channels` and `strides` differ in number, the kernel is even, or either has another number of axes.
     """
 
     def __init__(
@@ -30,21 +30,24 @@ class ConvNet(BaseBackbone):  # type: ignore[misc]  # mmpretrain has no types
         *,
         in_channels: int = 3,
         channels: Sequence[int] = (16, 32, 64),
-        strides: Sequence[int] = (2, 2, 2),
-        kernel_size: int = 3,
+        strides: Sequence[int | Sequence[int]] = (2, 2, 2),
+        kernel_size: int | Sequence[int] = 3,
         rank: int = 2,
     ) -> None:
-        if len(channels) != len(strides) or kernel_size % 2 == 0:
+        kernel, *steps = (tuple(one) if isinstance(one, Sequence) else (one,) * rank for one in (kernel_size, *strides))
+        if len(channels) != len(steps) or any(side % 2 == 0 for side in kernel) or any(len(one) != rank for one in (kernel, *steps)):
             raise ConfigError(
-                f"ConvNet expects as many strides as channels and an odd kernel size, got channels={tuple(channels)}, "
+                f"ConvNet expects as many strides as channels and an odd kernel size, of {rank} axes, got channels={tuple(channels)}, "
                 f"strides={tuple(strides)}, kernel_size={kernel_size}."
             )
         super().__init__()
         convolution, normalisation = {"type": f"Conv{rank}d"}, {"type": f"BN{rank}d"}
         self.layers = nn.Sequential(
             *(
-                ConvModule(inputs, outputs, kernel_size, stride, kernel_size // 2, conv_cfg=convolution, norm_cfg=normalisation)
-                for inputs, outputs, stride in zip([in_channels, *channels[:-1]], channels, strides, strict=True)
+                ConvModule(
+                    inputs, outputs, kernel, stride, tuple(side // 2 for side in kernel), conv_cfg=convolution, norm_cfg=normalisation
+                )
+                for inputs, outputs, stride in zip([in_channels, *channels[:-1]], channels, steps, strict=True)
             )
         )
 

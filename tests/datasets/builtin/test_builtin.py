@@ -14,10 +14,14 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
+from camtool.config.loading import load_config
 from camtool.datasets.builtin.imagenette import CLASSES, FOLDER
 from camtool.datasets.synthetic.image_folder import write_folder
 from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.errors import DataError
+from tests.pages import ROOT
+
+CONFIGS = ROOT / "configs"
 
 LOAD = {"type": "camtool.LoadImageFromFile"}
 PACK = {"type": "PackInputs"}
@@ -89,6 +93,17 @@ def test_the_network_gets_the_scene_in_bgr() -> None:
     assert item["data_samples"].img_shape == (64, 64)
 
 
+def test_signals_are_scenes_of_one_axis_as_pictures_one_pixel_wide() -> None:
+    config = load_config(str(CONFIGS / "shapes/cnn_tiny_signals.py")).config
+    dataset = build(type="camtool.Shapes", rank=1, size=96, count=3, pipeline=[LOAD, PACK])
+    sample = ShapeScenes(rank=1, size=96).scene(2).sample()
+    assert dataset.metainfo["classes"] == ShapeScenes(rank=1).classes == tuple(config.train_dataloader.dataset.metainfo.classes)
+    assert dataset[2]["inputs"].shape == (3, 96, 1)
+    np.testing.assert_array_equal(dataset[2]["inputs"].numpy()[::-1, :, 0].T, sample.picture)
+    np.testing.assert_array_equal(dataset.get_data_info(2)["mask"], sample.mask)
+    assert dataset.get_data_info(2)["box"].shape == (1, 2)
+
+
 def test_a_folder_of_scenes_gives_the_network_what_the_fly_gives_it(tmp_path: Path) -> None:
     write_folder(tmp_path / "shapes", ShapeScenes(), {"train": 18})
     pipeline = [LOAD, PACK]
@@ -114,6 +129,7 @@ def test_a_grey_pipeline_gets_one_channel() -> None:
     ("config", "message"),
     [
         ({"type": "camtool.Shapes", "count": 0}, "count >= 1, got 0"),
+        ({"type": "camtool.Shapes", "rank": 3}, "of rank 1 or 2, got rank=3"),
         ({"type": "camtool.Shapes", "split": "valid"}, "No split 'valid'; closest: 'val'"),
         ({"type": "camtool.Imagenette", "split": "test"}, "no split 'test'"),
         ({"type": "camtool.Digits", "split": "test"}, "no split 'test'"),

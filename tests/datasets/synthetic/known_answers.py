@@ -71,5 +71,6 @@ def _positive_maps(
     for start in range(0, len(samples), 100):
         result = cam(to_inputs(pictures_of(samples[start : start + 100])), labels[start : start + 100].tolist())
         (raw,) = result.raw.values()
+        raw = raw.reshape(raw.shape[: 1 + len(size)])  # of signals as pictures one pixel wide, that axis is left out
         maps.append(resize(raw.clamp(min=0), size).double())
     return torch.cat(maps)

@@ -1,5 +1,6 @@
 """Signals of every format: the values, names, rate and span that were written, and refusals of what is not one."""
 
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,14 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
 def test_readings_that_cannot_be_meant_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ImageError, match="Expected"):
         SignalReading(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("library", "name"), [("wfdb", "x.hea"), ("pyedflib", "x.edf"), ("pydicom", "x.dcm")])
+def test_a_library_that_is_not_installed_is_one_line_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImageError, match=rf"need {library}: pip install 'camtool\[signals\]'") as raised:
+        read_signal(tmp_path / name)
+    assert "\n" not in str(raised.value)

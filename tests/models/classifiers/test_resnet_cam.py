@@ -115,7 +115,7 @@ def test_a_misspelt_network_is_named() -> None:
 
 
 def test_convolutions_need_as_many_strides_and_an_odd_kernel() -> None:
-    for options in ({"strides": (1,)}, {"kernel_size": 4}):
+    for options in ({"strides": (1,)}, {"kernel_size": 4}, {"kernel_size": (3, 2)}, {"kernel_size": (3, 1, 1)}):
         with pytest.raises(ConfigError, match="as many strides as channels and an odd kernel size"):
             build(type="camtool.ConvNet", **options)
 
@@ -126,6 +126,15 @@ def test_convolutions_run_in_any_number_of_axes(rank: int) -> None:
     (maps,) = model(torch.randn(2, 2, *[10] * rank))
     assert maps.shape == (2, 6, *[5] * rank)
     assert (maps >= 0).all()
+
+
+def test_convolutions_over_one_axis_of_two_leave_the_other_alone() -> None:
+    model = build(type="camtool.ConvNet", channels=(4, 6), strides=((2, 1), 1), kernel_size=(5, 1))
+    model.eval()
+    inputs = torch.randn(2, 3, 12, 4)
+    (maps,) = model(inputs)
+    assert maps.shape == (2, 6, 6, 4)
+    torch.testing.assert_close(model(inputs[..., 2:3])[0], maps[..., 2:3])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -1,0 +1,99 @@
+"""Networks of signals: kernels (k, 1) are those of one axis, recurrent ones are explained, and maps lie where a record's events are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camtool import CAM
+from camtool.io.signals import SignalReading, read_signal
+from camtool.models.sources.signal_preprocessing import SignalPreprocess
+from tests.networks import CONV, GAP
+
+METHODS = ["gradcam", "gradcam++", "layercam", "eigencam", "scorecam", "occlusion", "saliency", "integratedgradients"]
+
+
+class Bursts(nn.Module):
+    """One logit for the mean of a filter's output, whose weights are an oscillation; convolutions of one axis, or of kernels (k, 1)."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(CONV[rank](2, 4, (9, 1)[:rank], stride=(2, 1)[:rank], padding=(4, 0)[:rank], bias=False), nn.ReLU())
+        self.pool, self.fc = GAP[rank](1), nn.Linear(4, 2)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.rand(parameter.numel(), generator=generator).view(parameter.shape))
+            wave = torch.tensor([1.0, -1.0] * 4 + [1.0])
+            self.features[0].weight.mul_(0.1).add_(wave.view(9, *[1] * (rank - 1)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.fc(self.pool(self.features(inputs)).flatten(1))
+
+
+class Recurrent(nn.Module):
+    """Convolutions, a recurrent layer over their time, a linear layer over its mean."""
+
+    def __init__(self, kind: type[nn.RNNBase], *, both: bool) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(2, 8, 5, 2, 2), nn.ReLU(), nn.Conv1d(8, 12, 5, 2, 2), nn.ReLU())
+        self.rnn = kind(12, 16, batch_first=True, bidirectional=both)
+        self.fc = nn.Linear(16 * (1 + both), 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden, _ = self.rnn(self.conv(inputs).transpose(1, 2))
+        return self.fc(hidden.mean(dim=1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_kernels_of_one_axis_of_two_have_the_maps_of_one_axis(method: str) -> None:
+    inputs = torch.randn(2, 2, 64, generator=torch.Generator().manual_seed(1))
+    of_one, of_two = Bursts(1).eval(), Bursts(2).eval()
+    patches = ("(patch=8,stride=4)", "(patch=8x1,stride=4x1)") if method == "occlusion" else ("", "")
+    expected = CAM(of_one, method=method + patches[0])(inputs, [0, 1]).maps
+    found = CAM(of_two, method=method + patches[1])(inputs[..., None], [0, 1]).maps
+    assert found.shape == (*expected.shape, 1)
+    torch.testing.assert_close(found[..., 0], expected, atol=1e-5, rtol=1e-5)
+    assert expected.std() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*no positive evidence:camtool.errors.CamtoolWarning")  # of some of its random weights
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("layer", ["conv", "rnn"])
+def test_recurrent_networks_are_explained_at_convolutions_and_at_the_recurrent_layer(
+    kind: type[nn.RNNBase], both: bool, layer: str
+) -> None:
+    torch.manual_seed(0)
+    model = Recurrent(kind, both=both).eval()
+    inputs = torch.randn(2, 2, 128)
+    result = CAM(model, method=["gradcam", "layercam", "occlusion(patch=16,stride=16)"], target_layers=layer)(inputs, [0, 1])
+    for one in result.values():
+        assert one.maps.shape == (2, 128)
+        for raw in one.raw.values():
+            assert torch.isfinite(raw).all()
+            assert (raw.std(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("spec", [{}, {"rate": 100.0}, {"rate": 100.0, "length": 700, "align": "centre"}, {"shape": "ct1"}])
+def test_from_a_file_to_the_record_the_map_lies_at_the_burst(tmp_path: Path, seed: int, spec: dict[str, object]) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 0.05, (2, 1800))
+    rate, start = 250.0, 2.0
+    place = int(rng.integers(700, 1300))
+    new = float(spec.get("rate", rate))  # type: ignore[arg-type]
+    times = np.arange(1800) / rate
+    # An oscillation of the network's filter: half a period a sample of the network, a little slower so that resampling keeps it.
+    values += np.exp(-(((times - times[place]) * new / 8) ** 2)) * np.cos(np.pi * 0.8 * new * (times - times[place]))
+    rows = "\n".join(f"{10 + time:.4f},{one:.6f},{two:.6f}" for time, one, two in zip(times, *values, strict=True))
+    (tmp_path / "x.csv").write_text(f"time,I,II\n{rows}\n")
+    signal = read_signal(tmp_path / "x.csv", SignalReading(start=10 + start))
+    preprocess = SignalPreprocess(spec)
+    model = Bursts(2 if spec.get("shape") else 1).eval()
+    result = CAM(model, method="gradcam")(preprocess(signal), [0])
+    saliency = preprocess.to_signal(result.maps[0].numpy(), signal)
+    found = signal.times[np.nanargmax(saliency)]
+    assert abs(found - (10 + times[place])) <= 8 / new  # the filter's length
