@@ -27,10 +27,11 @@ from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_calls import Call, LayerCalls, read_call
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import ENTRANCE, find_layer, find_layers
+from camtool.instrumentation.layer_rules import AUTO, rule_of
 from camtool.instrumentation.module_state import check_weights, eager
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.instrumentation.placements import find_placements
-from camtool.instrumentation.target_layers import AUTO, Probe, probed, rule_of
+from camtool.instrumentation.target_layers import Probe, probed
 from camtool.layouts import LayoutSpec, build_layout
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, build_method, build_methods, reads_layers
 from camtool.methods._base import LAYERS

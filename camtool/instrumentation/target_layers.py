@@ -4,7 +4,7 @@ Every layer is captured in one forward pass; one backward pass gives the share o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,15 +21,13 @@ from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_calls import Call, LayerCalls
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import enclosing, walk
+from camtool.instrumentation.layer_rules import FULL, LAST_NORM
 from camtool.instrumentation.module_state import evaluating, is_quantised, is_scripted
 from camtool.instrumentation.responses import noise_like
 from camtool.instrumentation.traversal import modules_of
 from camtool.layouts import Layout, Reading
 from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, resolve_targets, scores, scores_in
 
-AUTO, LAST_NORM, FULL = "auto", "last-norm", "full"
-RULES = (AUTO, LAST_NORM, FULL)
-"""What may stand for target layers: the derived one, the last normalisation layer, every layer."""
 _DISCONNECTED = (
     "no layer's output is connected to the score, as where the model itself has torch.no_grad() or torch.inference_mode() around its layers"
 )
@@ -130,7 +128,7 @@ class Probe:
         return paths, f"all {len(paths)} layers with spatial extent and gradient"
 
     def chosen_by(self, rule: str) -> tuple[list[str], str]:
-        """Return (paths, reason) of the layers of one of `RULES`; LayerError if there is none."""
+        """Return (paths, reason) of the layers of a rule of `layer_rules`; LayerError if there is none."""
         if rule == FULL:
             return self.every_layer()
         path, reason = self.last_norm() if rule == LAST_NORM else self.default_layer()
@@ -142,18 +140,6 @@ class Probe:
             cause = self.failure or "the score has no gradient at any layer with spatial extent (a head with weights of zero has none)"
             raise LayerError(f"No target layer can be derived: {cause}. Load trained weights, or name a layer.")
         return usable
-
-
-def rule_of(model: nn.Module, layers: Sequence[str | nn.Module]) -> str:
-    """Return which of `RULES` target layers are, "" if they are named; a layer of such a name, directly in the model, is that layer.
-
-    Raises:
-        LayerError: if a rule stands beside others.
-    """
-    rules = [layer for layer in layers if isinstance(layer, str) and layer in RULES and layer not in model._modules]
-    if rules and len(layers) > 1:
-        raise LayerError(f"'{rules[0]}' is a rule that finds the target layers; give it alone, or name the layers.")
-    return rules[0] if rules else ""
 
 
 def probed(

@@ -19,8 +19,8 @@ from camtool.compat.medcam.layer_names import get_layers, name_of
 from camtool.compat.medcam.map_files import affine_of, picture_of, write_map
 from camtool.errors import DataError, LayerError, MethodError, OutputError, warn
 from camtool.instrumentation.layer_paths import find_layers
+from camtool.instrumentation.layer_rules import rule_of
 from camtool.instrumentation.module_state import evaluating
-from camtool.instrumentation.target_layers import rule_of
 from camtool.io.atomic import write_atomically
 
 DEFAULT = "default"
