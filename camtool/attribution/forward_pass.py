@@ -114,7 +114,8 @@ class ForwardPass:
             if alive:
                 check_alive(path, [row[k] for row in self.targets], gradients)
             curvature = None if derivatives.curvature is None else to_float32(layout.to_maps(derivatives.curvature, size))
-        classes = [getattr(row[k], "index", None) for row in self.targets]
+        indices = [getattr(row[k], "index", None) for row in self.targets]
+        classes = [index if isinstance(index, int) else None for index in indices]  # of a tuple it is a method
         return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature, classes=classes)
 
     def importances(self, path: str) -> Float[Tensor, "n k"]:

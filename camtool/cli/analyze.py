@@ -12,7 +12,6 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session
-from camtool.errors import OutputError
 
 if TYPE_CHECKING:
     from camtool.analysis.sources import Source
@@ -41,12 +40,12 @@ class Analysis:
         from camtool.apis.outputs import unique_stems
         from camtool.io.atomic import check_writable
         from camtool.store import open as open_store
+        from camtool.store.layout import check_outside
 
         self.store: Store = open_store(path)
         folder = Path(os.path.abspath(self.store.folder))
         self.out = Path(os.path.expanduser(out)) if out is not None else folder.with_name(f"{folder.name}-analysis")
-        if Path(os.path.realpath(self.out)).is_relative_to(os.path.realpath(folder)):
-            raise OutputError(f"'{self.out}' is in the store '{path}', which stays as it is; choose another --out.")
+        check_outside(self.out, folder)
         check_writable(self.out / "file")
         self.sources: list[Source] = sources(self.store, methods or (), layers or ())
         stems = unique_stems([f"{source.file_name}." for source in self.sources])  # the point: a layer's own is no suffix

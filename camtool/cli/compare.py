@@ -52,6 +52,7 @@ def compare(
         from camtool.apis.stored_pictures import class_names
         from camtool.io.atomic import check_writable, write_atomically
         from camtool.io.images import check_format, encode
+        from camtool.store.layout import check_outside
 
         if not debug:
             quiet_libraries()
@@ -61,6 +62,9 @@ def compare(
         if save_path is not None:
             check_format(save_path.suffix)
         own, other = camtool.store.open(first), camtool.store.open(second)
+        for path in outputs:
+            check_outside(path, own.folder)
+            check_outside(path, other.folder)
         source = only_source(own, method, layer)
         asked = (other_method or _if_there(other, "method", source.method), other_layer or _if_there(other, "layer", source.layer))
         sides = Side(own, source), Side(other, only_source(other, *asked))

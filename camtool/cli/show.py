@@ -44,6 +44,7 @@ def show(
         from camtool.apis.model import quiet_libraries
         from camtool.io.atomic import check_writable, write_atomically
         from camtool.io.images import check_format, encode
+        from camtool.store.layout import check_outside
         from camtool.visualization.overlay import colours_of
 
         if not debug:
@@ -53,6 +54,7 @@ def show(
         check_format(save_path.suffix)
         check_writable(save_path)
         store = camtool.store.open(folder)
+        check_outside(save_path, store.folder)
         rows = list(itertools.islice(_rows(store, query, method, layer), limit))
         if not rows:
             raise DataError(f"No row of the store '{folder}' satisfies {_asked(query, method, layer)}.")

@@ -16,6 +16,7 @@ from camtool.analysis.chosen_channels import ChosenChannels
 from camtool.analysis.grouping import cluster_classes
 from camtool.analysis.importance import Importance, importance
 from camtool.analysis.normaliser import Normaliser
+from camtool.analysis.randomisation import likeness, randomised
 from camtool.analysis.selection import masks_of, selection_masks
 from camtool.analysis.sources import Source
 from camtool.apis import Explainer
@@ -136,6 +137,17 @@ class CAMAgent:
         """
         return self._maps(x, category).at_size(tuple(x.shape[2:]))
 
+    def randomization(
+        self, x: Float[Tensor, "n c *spatial"], fraction: float, category: int | Sequence[int] | None = None, seed: int = 0
+    ) -> Tensor:
+        """Return how alike maps (n, groups, categories) are to those after the last `fraction` of the modules is initialised anew.
+
+        It is their rank correlation: near 1 the maps do not depend on what was learnt there; see `camtool.analysis.randomisation`.
+        """
+        maps, others = self._maps(x, category), self._maps(x, category, randomised(self.model, fraction, seed=seed))
+        size = tuple(x.shape[2:])
+        return likeness(maps.at_size(size), others.at_size(size), axes=self._rank)
+
     def creator_main(
         self,
         dataset: Any = None,
@@ -188,8 +200,8 @@ class CAMAgent:
         large = layers.at_size(tuple(inputs.shape[2:]))
         return Samples(inputs, large, sums, clipped, layers.targets, layers.logits, labels, is_regression=self._ram)
 
-    def _maps(self, x: Tensor, category: Any) -> "LayerMaps":
-        """Return the rescaled maps of inputs at each layer."""
+    def _maps(self, x: Tensor, category: Any, model: nn.Module | None = None) -> "LayerMaps":
+        """Return the rescaled maps of inputs at each layer, of the model or one of the same modules, for the model's classes."""
         if x.ndim != self._rank + 2:
             raise DataError(f"Expected inputs (n, c, …) with {self._rank} spatial axes, as cam_type says, got {tuple(x.shape)}.")
         fitted = self._fit()
@@ -204,7 +216,7 @@ class CAMAgent:
                 methods = self._methods(None if masks is None else masks[number])
                 asked = [[RawOutput(index) if self._ram else index for index in row] for row in column.tolist()]
                 with self._remarks.filtered():  # of single samples it is told that nothing is positive, but these maps are signed
-                    found = CAM(self.model, layer, methods)(x, asked)
+                    found = CAM(model or self.model, layer, methods)(x, asked)
                 parts.append(torch.stack([found[method.name].raw[layer] for method in methods], dim=1))  # (n, groups, k, *feature)
                 first = found[methods[0].name]
             raw = torch.cat(parts, dim=2)

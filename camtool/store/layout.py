@@ -176,6 +176,12 @@ def damaged_shards(folder: Path, numbers: Iterable[int]) -> list[int]:
     return bad
 
 
+def check_outside(path: Path, folder: Path) -> None:
+    """Raise OutputError if a file or folder that is to be written would be in a store, or the store itself."""
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise OutputError(f"'{path}' is in the store '{folder}', which stays as it is; choose another path.")
+
+
 def check_folder(folder: Path) -> None:
     """Raise OutputError if a folder cannot become a store, and is none."""
     if os.path.exists(folder) and not os.path.isdir(folder):

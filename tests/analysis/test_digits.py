@@ -19,7 +19,7 @@ from tests.analysis.digits import CHANNELS, LAYER, store_of, trained
 README = Path(__file__).parents[2] / "camtool/analysis/README.md"
 
 
-def _stated(heading: str) -> list[float]:
+def stated(heading: str) -> list[float]:
     """Return the numbers of a row of the README's table."""
     (row,) = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {heading}")]
     return [float(number) for number in re.findall(r"-?\d+\.\d+", row.split("|", 2)[2])]
@@ -39,7 +39,7 @@ def test_the_sum_of_a_map_on_the_data_sets_scale_is_the_logit(tmp_path: Path) ->
     assert means[2] < means[1] < means[0]
     assert all(one.auroc > 0.95 for one in by_class)
     assert (
-        np.abs(np.array(means) - np.array([_stated(name)[0] for name in ("`corr_logit`", "clipped", "own scale,", "`corr`")])).max() < 0.02
+        np.abs(np.array(means) - np.array([stated(name)[0] for name in ("`corr_logit`", "clipped", "own scale,", "`corr`")])).max() < 0.02
     )
 
 
@@ -74,8 +74,8 @@ def test_a_few_features_keep_the_accuracy_but_the_choice_itself_tells_the_class(
         ("the `diff_top` of another class", after[7:10]),
         ("same for all samples", after[10:]),
     ):
-        assert [before, *figures] == pytest.approx(_stated(row), abs=0.03)
-    assert as_others[7:10] == pytest.approx(_stated("taken for that class")[1:], abs=0.05)
+        assert [before, *figures] == pytest.approx(stated(row), abs=0.03)
+    assert as_others[7:10] == pytest.approx(stated("taken for that class")[1:], abs=0.05)
 
 
 def test_masks_of_the_wrong_shape_are_refused_and_the_network_stays_as_it_is() -> None:

@@ -252,3 +252,32 @@ def test_a_constant_map_has_no_range() -> None:
     model[4].weight.data.zero_()
     with pytest.raises(CamtoolError):
         CAMAgent(model, "[1]", dataset, batch_size=4).indiv_return(dataset[0][0][None])
+
+
+@pytest.mark.parametrize("cam_type", CONVOLUTIONS)
+def test_randomization_compares_with_modules_that_are_initialised_anew(cam_type: str) -> None:
+    model = network(cam_type)
+    dataset = data(cam_type, model)
+    agent = CAMAgent(model, [model[1]], dataset, batch_size=5, select_category=[0, 2], cam_type=cam_type)
+    x = torch.stack([one for one, _ in dataset[:4]])
+    before, state = model.state_dict()["4.weight"].clone(), torch.get_rng_state()
+
+    same, head, whole = (agent.randomization(x, fraction, seed=7) for fraction in (0.0, 0.5, 1.0))
+
+    assert same.shape == head.shape == (4, 1, 2)
+    torch.testing.assert_close(same, torch.ones(4, 1, 2).double())
+    assert torch.equal(model[4].weight, before)
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        other = network(cam_type)
+        other[4].reset_parameters()
+    for sample in range(4):
+        for place, k in enumerate((0, 2)):
+            maps = [placed(replica(net, x[sample], k)[0][None].float(), tuple(x.shape[2:]))[0].flatten() for net in (model, other)]
+            ranks = [values.argsort().argsort().double() for values in maps]
+            assert float(head[sample, 0, place]) == pytest.approx(float(np.corrcoef(*map(np.asarray, ranks))[0, 1]), abs=0.02)
+    assert not torch.allclose(head, whole)
+    for fraction, words in ((1.5, "between 0 and 1"), (0.1, "is that of none; try at least 0.5")):
+        with pytest.raises(DataError, match=words):
+            agent.randomization(x, fraction)
