@@ -203,6 +203,17 @@ def test_a_compiled_network_gives_the_same_maps() -> None:
         torch.testing.assert_close(found[name].maps, expected[name].maps, rtol=0, atol=1e-4)
 
 
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_in_bfloat16_it_gives_nearly_the_same_maps_of_any_number_of_pictures() -> None:
+    model, inputs = small_net(), images()
+    expected = CAM(model, "late", "layercam")(inputs, 1)
+    cam = CAM(model, "late", "layercam", speed={"fold": True, "compile": True, "amp": "bf16"})
+    for count in (len(inputs), 1):
+        found = cam(inputs[:count], 1)
+        torch.testing.assert_close(found.maps, expected.maps[:count], rtol=0, atol=0.05)
+        assert not torch.equal(found.logits, expected.logits[:count]), "of half precision"
+
+
 def test_what_reads_all_layers_is_not_made_faster_by_other_layers() -> None:
     with pytest.raises(MethodError, match="'rollout' reads all of them"):
         CAM(small_vit(), method="rollout", speed={"fold": True})
