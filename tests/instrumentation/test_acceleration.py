@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+import timm.layers
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -192,6 +193,30 @@ def test_what_is_compiled_ends_with_the_first_target_layer(monkeypatch: pytest.M
     found = CAM(model, ["layer3[0]", "layer4"], "layercam", speed={"compile": True})(inputs, 1)
     assert torch.equal(found.maps, expected.maps)
     assert len(compiled) == 5, "conv1, bn1, layer1, layer2 and the first block of layer3; what has no weights is not worth it"
+
+
+class Doubling(nn.BatchNorm2d):
+    def forward(self, maps: Tensor) -> Tensor:
+        return 2 * super().forward(maps)
+
+
+@pytest.mark.parametrize(("norm", "folded"), [(timm.layers.BatchNormAct2d, True), (Doubling, False)])
+def test_what_a_norm_does_besides_is_done_by_the_copy_too(norm: type[nn.BatchNorm2d], folded: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), norm(6), nn.Conv2d(6, 6, 3), norm(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    for module in (model[1], model[3]):
+        module.running_mean.normal_()
+        module.running_var.uniform_(0.5, 2)
+        module.weight.data.uniform_(0.5, 2)
+        module.bias.data.normal_()
+    inputs = images()
+    for layer in ("[1]", "[3]"):
+        expected = CAM(model.eval(), layer, "hirescam")(inputs, 1)
+        cam = CAM(model, layer, "hirescam", speed={"fold": True})
+        found = cam(inputs, 1)
+        torch.testing.assert_close(found.logits, expected.logits)
+        torch.testing.assert_close(found.raw[layer], expected.raw[layer], rtol=1e-4, atol=1e-6)
+        assert any(isinstance(module, norm) for module in cam._fast.model) is not folded
 
 
 @pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
