@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camtool.benchmark.cases import Case
 from camtool.benchmark.networks import Subject
@@ -119,6 +119,29 @@ def _torchcam(subject: Subject, case: Case) -> Iterator[Run]:
 
     with _silence():
         yield lambda: [maps for method in case.methods for maps in maps_of(method)]
+
+
+@contextmanager
+def grad_cam_of_batches(model: nn.Module, layer: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
+    """Yield a function that computes pytorch-grad-cam's Grad-CAM of the predicted classes of a batch."""
+    from pytorch_grad_cam import GradCAM
+
+    with GradCAM(model, [layer]) as extractor:
+        yield lambda inputs: extractor(inputs, None)
+
+
+@contextmanager
+def torchcam_of_batches(model: nn.Module, layer: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
+    """Yield a function that computes torchcam's Grad-CAM of the predicted classes of a batch."""
+    from torchcam.methods import GradCAM
+
+    with GradCAM(model, target_layer=layer) as extractor:
+
+        def maps_of(inputs: Tensor) -> Any:
+            scores = model(inputs)
+            return extractor(scores.argmax(dim=1).tolist(), scores)
+
+        yield maps_of
 
 
 def _grid(extra_tokens: int) -> Callable[[Tensor], Tensor]:

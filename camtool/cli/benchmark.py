@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camtool.cli import options
+from camtool.cli.benchmark_tables import TABLES, Asked, described
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
 from camtool.cli.markers import around_markers, markers, write_between
@@ -46,6 +47,9 @@ def benchmark(
     layouts: Annotated[
         bool, typer.Option("--layouts", help="Measure what it costs to find out which element of a layer looks where instead.")
     ] = False,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Measure camtool run beside plain inference and the others' loops over the same loader instead.")
+    ] = False,
     checkpoints: Annotated[
         Path, typer.Option("--checkpoints", metavar="DIR", help="With --placement: NAME/final.pth of its networks; trained if missing.")
     ] = Path("outputs/train"),
@@ -69,11 +73,9 @@ def benchmark(
     Exit code 1 if maps that should agree do not, or a case fails; a goal that is missed is only shown.
     """
     with session(as_json=as_json, debug=debug) as running:
-        if placement:
-            _placement(running, text, checkpoints, markdown_file, as_json=as_json, debug=debug)
-            return
-        if layouts:
-            _layouts(running, text, threads, markdown_file, as_json=as_json)
+        other = next((name for name, asked in (("placement", placement), ("layouts", layouts), ("runs", runs)) if asked), None)
+        if other is not None:
+            TABLES[other](running, Asked(text, threads, markdown_file, checkpoints, quick=quick, as_json=as_json, debug=debug))
             return
         from camtool.benchmark.tables import markdown
         from camtool.models.loading import check_device
@@ -95,7 +97,7 @@ def benchmark(
             if profile is not None:
                 _profile(running, _named(profile, cases), device)
                 return
-            report = _described(device, threads, quick=quick)
+            report = described(device, threads, quick=quick)
         pair = markers(f"benchmark {'cuda' if report['device'].startswith('cuda') else 'cpu'}")
         around = None if markdown_file is None else around_markers(markdown_file, pair)
         measured = report.get("measured")
@@ -111,45 +113,6 @@ def benchmark(
         if markdown_file is not None and around is not None:
             write_between(markdown_file, around, markdown(measured, report["where"]))
         _judge(running, measured)
-
-
-def _placement(running: Session, text: str, checkpoints: Path, markdown_file: Path | None, *, as_json: bool, debug: bool) -> None:
-    from dataclasses import asdict
-
-    from camtool.apis.model import quiet_libraries
-    from camtool.benchmark.placement import SUBJECTS, markdown, measured_row
-    from camtool.cli.progress import drawn_progress
-
-    if not debug:
-        quiet_libraries()
-    subjects = [subject for subject in SUBJECTS if text.casefold() in subject.name.casefold()]
-    if not subjects:
-        raise CamtoolError(f"No network has '{text}' in its name; expected a part of one of: {', '.join(one.name for one in SUBJECTS)}.")
-    around = None if markdown_file is None else around_markers(markdown_file, markers("benchmark placement"))
-    where = _described("cpu", None, quick=False)["where"]
-    with drawn_progress() as progress:
-        rows = [measured_row(subject, checkpoints.expanduser(), progress) for subject in subjects]
-    table = markdown(rows, where)
-    running.result(json.dumps({"where": where, "rows": [asdict(row) for row in rows]}) if as_json else table)
-    if markdown_file is not None and around is not None:
-        write_between(markdown_file, around, table)
-
-
-def _layouts(running: Session, text: str, threads: int | None, markdown_file: Path | None, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from camtool.benchmark.layouts import SUBJECTS, markdown, measured_row
-
-    subjects = [subject for subject in SUBJECTS if text.casefold() in subject.name.casefold()]
-    if not subjects:
-        raise CamtoolError(f"No network has '{text}' in its name; expected a part of one of: {', '.join(one.name for one in SUBJECTS)}.")
-    around = None if markdown_file is None else around_markers(markdown_file, markers("benchmark layouts"))
-    where = _described("cpu", threads, quick=False)["where"]
-    rows = [measured_row(subject) for subject in subjects]
-    table = markdown(rows, where)
-    running.result(json.dumps({"where": where, "rows": [asdict(row) for row in rows]}) if as_json else table)
-    if markdown_file is not None and around is not None:
-        write_between(markdown_file, around, table)
 
 
 def _chosen(*, quick: bool, model: Model | None, text: str) -> "Sequence[Case]":
@@ -179,17 +142,6 @@ def _named(name: str, cases: "Sequence[Case]") -> "Case":
 
 def _names(cases: "Sequence[Case]") -> str:
     return ", ".join(case.name for case in cases)
-
-
-def _described(device: str, threads: int | None, *, quick: bool) -> dict[str, Any]:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    cuda = torch.device(device).type == "cuda"
-    hardware = torch.cuda.get_device_name(device) if cuda else f"{torch.get_num_threads()} CPU threads"
-    where = f"{hardware}, torch {torch.__version__}{', a quick run' if quick else ''}"
-    return {"device": device, "where": where, "quick": quick}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
@@ -226,12 +227,20 @@ def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> Non
         changes_target = convolution in targets or (convolution in within and norm not in within)
         # A weight that a hook computes anew in each call, as torch.nn.utils.weight_norm's, cannot be folded; nor can what a hook reads.
         own = any(hasattr(part, "parametrizations") or part._forward_pre_hooks or part._forward_hooks for part in (convolution, norm))
-        if shared or changes_target or own or not norm.track_running_stats:
+        behind = _behind_normalising(norm)
+        if shared or changes_target or own or behind is None or not norm.track_running_stats:
             continue
         folded = fuse_conv_bn_eval(convolution, norm)  # type: ignore[arg-type, type-var]
-        for old, new in ((convolution, folded), (norm, nn.Identity())):
+        for old, new in ((convolution, folded), (norm, behind)):
             holder, name = holders[old]
             setattr(holder, name, new)
+
+
+def _behind_normalising(norm: Any) -> nn.Module | None:
+    """Return what a norm does besides: nothing, or, as timm's, dropout and activation; None of others with a forward of their own."""
+    if type(norm).forward is _BatchNorm.forward:
+        return nn.Identity()
+    return nn.Sequential(norm.drop, norm.act) if type(norm).__name__ == "BatchNormAct2d" else None
 
 
 def _halve(model: nn.Module, dtype: torch.dtype) -> None:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+import timm.layers
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -194,6 +195,30 @@ def test_what_is_compiled_ends_with_the_first_target_layer(monkeypatch: pytest.M
     assert len(compiled) == 5, "conv1, bn1, layer1, layer2 and the first block of layer3; what has no weights is not worth it"
 
 
+class Doubling(nn.BatchNorm2d):
+    def forward(self, maps: Tensor) -> Tensor:
+        return 2 * super().forward(maps)
+
+
+@pytest.mark.parametrize(("norm", "folded"), [(timm.layers.BatchNormAct2d, True), (Doubling, False)])
+def test_what_a_norm_does_besides_is_done_by_the_copy_too(norm: type[nn.BatchNorm2d], folded: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), norm(6), nn.Conv2d(6, 6, 3), norm(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    for module in (model[1], model[3]):
+        module.running_mean.normal_()
+        module.running_var.uniform_(0.5, 2)
+        module.weight.data.uniform_(0.5, 2)
+        module.bias.data.normal_()
+    inputs = images()
+    for layer in ("[1]", "[3]"):
+        expected = CAM(model.eval(), layer, "hirescam")(inputs, 1)
+        cam = CAM(model, layer, "hirescam", speed={"fold": True})
+        found = cam(inputs, 1)
+        torch.testing.assert_close(found.logits, expected.logits)
+        torch.testing.assert_close(found.raw[layer], expected.raw[layer], rtol=1e-4, atol=1e-6)
+        assert any(isinstance(module, norm) for module in cam._fast.model) is not folded
+
+
 @pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_network_gives_the_same_maps() -> None:
     model, inputs = small_net(), images()
@@ -201,6 +226,17 @@ def test_a_compiled_network_gives_the_same_maps() -> None:
     found = CAM(model, "late", METHODS, speed={"fold": True, "compile": True})(inputs, 1)
     for name in METHODS:
         torch.testing.assert_close(found[name].maps, expected[name].maps, rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_in_bfloat16_it_gives_nearly_the_same_maps_of_any_number_of_pictures() -> None:
+    model, inputs = small_net(), images()
+    expected = CAM(model, "late", "layercam")(inputs, 1)
+    cam = CAM(model, "late", "layercam", speed={"fold": True, "compile": True, "amp": "bf16"})
+    for count in (len(inputs), 1):
+        found = cam(inputs[:count], 1)
+        torch.testing.assert_close(found.maps, expected.maps[:count], rtol=0, atol=0.05)
+        assert not torch.equal(found.logits, expected.logits[:count]), "of half precision"
 
 
 def test_what_reads_all_layers_is_not_made_faster_by_other_layers() -> None:
