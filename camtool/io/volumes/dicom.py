@@ -1,5 +1,6 @@
 """DICOM folders: the slices of one series, sorted by where they lie; pydicom, of the extra `medical`, reads the files."""
 
+import itertools
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ _PREAMBLE, _MARK = 128, b"DICM"
 _DEFLATED = "1.2.840.10008.1.2.1.99"  # the whole data set is compressed, by any factor
 _DIRECTORY = "1.2.840.10008.1.3.10"  # of all files, DICOMDIR
 _UNEVEN = 0.05  # of a step: by so much a slice may lie off the place that equal steps give it, which headers round
+_LOOKED_AT = 100  # files that tell whether a folder, which may be one of very many pictures, is a scan
 _ALIKE = 1e-3  # relative, of spacings; absolute, of directions
 
 
@@ -59,8 +61,11 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_dicom_folder(folder: Path) -> bool:
-    """Return whether a folder has a DICOM file in it, not in a folder of it."""
-    return os.path.isdir(folder) and any(is_dicom(path) for path in _files(folder))
+    """Return whether a folder has a DICOM file among its first ones, not in a folder of it."""
+    try:
+        return os.path.isdir(folder) and any(map(is_dicom, itertools.islice(_files(folder), _LOOKED_AT)))
+    except ImageError:
+        return False
 
 
 def read_dicom(folder: Path, reading: VolumeReading) -> Volume:
@@ -102,7 +107,11 @@ def _check_pydicom(folder: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file())
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise ImageError(f"'{folder}' cannot be read: {error.strerror}.") from error
+    return (folder / name for name in names if not name.startswith(".") and os.path.isfile(folder / name))
 
 
 @contextmanager

@@ -52,14 +52,19 @@ def read_tiff(path: Path, reading: VolumeReading) -> Volume:
                 raise ImageError(
                     f"'{name}' takes {largest / 1e9:.4g} GB a page to decode; expected at most {reading.max_bytes / 1e9:.4g} GB."
                 )
-            decoded = [page.decode(file)[..., 0] for page in found]
+            raw = np.empty(shape, first.dtype, order="F")
+            for z, page in enumerate(found):
+                decoded = page.decode(file)[..., 0].T
+                if z == 0 and decoded.shape != shape[:2]:  # it is turned, as all others have to be
+                    raw = np.empty((*decoded.shape, len(found)), first.dtype, order="F")
+                if decoded.shape != raw.shape[:2]:
+                    raise ImageError(f"'{name}' has pages that are turned in several ways; expected slices of one size.")
+                raw[..., z] = decoded
     except ImageError as error:
         raise error if name in str(error) else ImageError(f"'{name}' cannot be read: {str(error).rstrip('.')}.") from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error) as error:
         raise ImageError(f"'{name}' cannot be read as TIFF; it is truncated or damaged: {str(error).rstrip('.')}.") from error
-    if len({page.shape for page in decoded}) > 1:
-        raise ImageError(f"'{name}' has pages that are turned in several ways; expected slices of one size.")
-    values = as_float32(np.stack(decoded).transpose(2, 1, 0), name, reading)
+    values = as_float32(raw, name, reading)
     return Volume(values, None if reading.spacing is None else Geometry.of_spacing(reading.spacing), name, path.suffix.lower())
 
 

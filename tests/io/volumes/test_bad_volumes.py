@@ -1,5 +1,6 @@
 """Whatever a file has in it, it is read, or refused in one line; what cannot be written leaves nothing behind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,16 @@ def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
     _saved(tmp_path / "heads.npy")
     with pytest.raises(ImageError, match=r"No volume .*closest: .*heads\.npy"):
         read_volume(tmp_path / "head.npy")
+
+
+def test_folders_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "listdir", denied)
+    assert not is_volume(tmp_path)
+    with pytest.raises(ImageError, match="cannot be read: Permission denied"):
+        read_volume(tmp_path)
 
 
 def test_names_and_folders_tell_volumes_from_pictures(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_voxels_that_are_no_numbers_are_counted_and_refused_filled_or_kept(tmp_p
         ({"srow_x": [0, 0, 0, 0]}, "no usable geometry"),
         ({"srow_x": [np.nan, 0, 0, 0]}, "no usable geometry"),
         ({"srow_y": [np.inf, 0, 0, 0]}, "no usable geometry"),
-        ({"vox_offset": 1e30}, ""),
+        ({"vox_offset": 1e30}, "voxels start at byte"),
         ({"vox_offset": -400}, ""),
         ({"vox_offset": np.nan}, ""),
         ({"magic": b"n+9"}, "no NIfTI file"),

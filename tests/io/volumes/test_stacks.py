@@ -137,6 +137,9 @@ def test_a_page_that_is_turned_is_not_stacked_on_others(tmp_path: Path) -> None:
     pages[1].encoderinfo = {"tiffinfo": {274: 6}}
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=[pages[1]])
     assert "turned in several ways" in refused(tmp_path / "scan.tif")
+    values = voxels(np.random.default_rng(8), SHAPE, np.uint8)
+    turned = read_volume(stack(tmp_path / "scan.tif", values, tiffinfo={274: 5})).values  # rows are columns, in all pages
+    assert np.array_equal(turned, values.transpose(1, 0, 2))
 
 
 @pytest.mark.parametrize(
