@@ -88,7 +88,7 @@ def load_volume(content: Any, number: int, reading: VolumeReading) -> NamedVolum
     if not isinstance(content, np.ndarray) or content.ndim != 3 or content.dtype.kind not in "biuf":
         what = f"values of shape {content.shape}" if isinstance(content, np.ndarray) else f"a {type(content).__name__}"
         raise ImageError(f"Expected a volume: a path, a Volume, or numbers (x, y, z); got {what}.")
-    geometry = None if reading.spacing is None else Geometry.of_spacing(reading.spacing)
+    geometry = None if reading.spacing is None else Geometry.of_spacing(reading.spacing, oriented=False)
     return NamedVolume(Volume(content, geometry, f"volume_{number}"))
 
 
@@ -114,7 +114,7 @@ class VolumeCanvas(Canvas):
         geometry, scan = self._volume.geometry, self._volume.values
         maps = [VolumeMap(cell.saliency, cell.title, cell.subtitle, cell.remark) for row in rows for cell in row]
         if style.slices:
-            axis = "z" if geometry is None else "axial"
+            axis = "axial" if _is_oriented(self._volume) else "z"
             return strip(scan, maps, Slices(axis, style.slices), geometry, style, alarm=alarm)
         return montage(scan, maps, geometry, style, alarm=alarm)
 
@@ -128,10 +128,14 @@ class VolumeCanvas(Canvas):
 
     def _turning(self, cell: Cell, suffix: str, style: Style) -> bytes:
         geometry = self._volume.geometry
-        frames = turning(self._volume.values, cell.saliency, geometry, style, axis=None if geometry is not None else "z")
+        frames = turning(self._volume.values, cell.saliency, geometry, style, axis=None if _is_oriented(self._volume) else "z")
         return encode_frames(frames, suffix)
 
     def of_one_map(self, figure: UInt8[np.ndarray, "H W 3"], cell: Cell) -> dict[str, bytes]:
         """Return the slices and the map of the scan's voxels, in the scan's format."""
         kind = kind_for(self._volume)
         return {**super().of_one_map(figure, cell), kind: encode_volume(cell.saliency, self._volume, kind)}
+
+
+def _is_oriented(volume: Volume) -> bool:
+    return volume.geometry is not None and volume.geometry.oriented

@@ -58,7 +58,7 @@ class Scan:
         Args:
             window: values that are black and white; None: percentiles 0.5 and 99.5 of the scan.
         """
-        axes, flips = ((0, 1, 2), (False,) * 3) if geometry is None else axes_towards(geometry, _TURNED)
+        axes, flips = ((0, 1, 2), (False,) * 3) if geometry is None or not geometry.oriented else axes_towards(geometry, _TURNED)
         return cls(turned(_grey(values, window), axes, flips), axes, flips, geometry)
 
     def turned(self, values: np.ndarray) -> np.ndarray:
@@ -69,9 +69,14 @@ class Scan:
         return turned(values, self.axes, self.flips)
 
     @property
+    def oriented(self) -> bool:
+        """Whether it is known where the axes lead."""
+        return self.geometry is not None and self.geometry.oriented
+
+    @property
     def ends(self) -> tuple[tuple[str, str], ...]:
         """What stands at the first and at the last voxel of each displayed axis."""
-        return tuple(("", letter) for letter in AXES) if self.geometry is None else (("R", "L"), ("A", "P"), ("S", "I"))
+        return tuple(("", letter) for letter in AXES) if not self.oriented else (("R", "L"), ("A", "P"), ("S", "I"))
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -100,14 +105,14 @@ class Scan:
         if name not in ANATOMICAL:
             expected = f"expected {', '.join(ANATOMICAL)}, or x, y, z of the array"
             raise OutputError(f"Unknown axis '{name}'{closest(name, ANATOMICAL)}; {expected}.")
-        if self.geometry is None:
+        if not self.oriented:
             raise OutputError(f"Which axis is {name} is not known of a scan without orientation; name one of x, y, z.")
         return ANATOMICAL[name]
 
     def where(self, index: Sequence[int], axes: Sequence[int]) -> str:
         """Return where a displayed index lies along displayed axes: "L 24.0, S 18.0 mm", or "x = 3, z = 5" without a geometry."""
         own = self.stored(index)
-        if self.geometry is None:
+        if self.geometry is None or not self.oriented:
             return ", ".join(f"{AXES[self.axes[axis]]} = {own[self.axes[axis]]}" for axis in axes)
         position = self.geometry.world(np.array(own, np.float64)).round(1) + 0.0  # no minus before a zero
         letters = (("R", "L"), ("A", "P"), ("S", "I"))

@@ -103,7 +103,7 @@ def montage(
             views = [_View(shown, axis, kind, style, SIDE) for axis in _NAMES]
             rows.append([view.drawn(values, through, crosshair=crosshair) for view in views])
         places = [shown.where(through, [axis]) for axis in _NAMES]
-        names = places if geometry is None else [f"{_NAMES[axis]}: {text}" for axis, text in zip(_NAMES, places, strict=True)]
+        names = places if not shown.oriented else [f"{_NAMES[axis]}: {text}" for axis, text in zip(_NAMES, places, strict=True)]
         rows[-1] = [np.concatenate([tile, _lines([name], tile.shape[1])]) for tile, name in zip(rows[-1], names, strict=True)]
         blocks.append(_captioned(_grid(rows), one, f"through {shown.where(through, range(3))}"))
     return _finished(blocks, maps, style, alarm)
@@ -155,7 +155,7 @@ def strip(
                 through = tuple(place if k == along else side // 2 for k, side in enumerate(shown.grey.shape))
                 tile = view.drawn(of_map, through, crosshair=False)
                 own = f"{AXES[shown.axes[along]]} = {shown.stored(through)[shown.axes[along]]}"
-                texts = [own] if geometry is None else [own, shown.where(through, [along])]
+                texts = [own] if not shown.oriented else [own, shown.where(through, [along])]
                 tiles.append(np.concatenate([tile, _lines(texts, tile.shape[1])]))
             rows += [tiles[first : first + columns] for first in range(0, len(tiles), columns)]
         blocks.append(_captioned(_grid(rows), one, ""))

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from camtool.errors import OutputError
-from camtool.io.volumes import Geometry
+from camtool.errors import ImageError, OutputError
+from camtool.io.volumes import Geometry, Volume
+from camtool.models.sources.volume_preprocessing import VolumePreprocess
 from camtool.visualization import volumes
 from camtool.visualization.figures import Style
 from camtool.visualization.volume_views import MARGIN, Scan, framed, resampled
@@ -311,3 +312,20 @@ def test_slices_become_smaller_by_means_and_larger_linearly() -> None:
     half = resampled(values, (16, 6))
     assert np.isnan(half[:8]).all()
     assert np.isfinite(half[8:]).all()
+
+
+def test_a_spacing_alone_names_no_side() -> None:
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    known, stated = Geometry.of_spacing((1, 2, 3), oriented=False), Geometry.of_spacing((1, 2, 3))
+
+    scan = Scan.of(values, known)
+
+    assert scan.ends == (("", "x"), ("", "y"), ("", "z"))
+    assert scan.spacing == (1, 2, 3)
+    assert scan.where((0, 1, 2), [0, 1, 2]) == "x = 0, y = 1, z = 2"
+    assert Scan.of(values, stated).ends[0] == ("R", "L")
+    with pytest.raises(OutputError, match="Which axis is axial is not known"):
+        scan.axis_of("axial")
+    with pytest.raises(ImageError, match=r"preprocess\.orientation needs a scan"):
+        VolumePreprocess({"orientation": "RAS"})(Volume(values, known, "scan"))
+    assert VolumePreprocess({"spacing": 1})(Volume(values, known, "scan")).shape == (1, 1, 2, 6, 12)

@@ -39,7 +39,7 @@ def read_npy(path: Path, reading: VolumeReading) -> Volume:
     values = only_spatial(values, _others(shape, name, reading), name, reading)
     return Volume(
         as_float32(values, name, reading),
-        None if reading.spacing is None else Geometry.of_spacing(reading.spacing),
+        None if reading.spacing is None else Geometry.of_spacing(reading.spacing, oriented=False),
         name,
         path.suffix.lower(),
     )

@@ -65,7 +65,8 @@ def read_tiff(path: Path, reading: VolumeReading) -> Volume:
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, OverflowError, struct.error) as error:
         raise ImageError(f"'{name}' cannot be read as TIFF; it is truncated or damaged: {str(error).rstrip('.')}.") from error
     values = as_float32(raw, name, reading)
-    return Volume(values, None if reading.spacing is None else Geometry.of_spacing(reading.spacing), name, path.suffix.lower())
+    geometry = None if reading.spacing is None else Geometry.of_spacing(reading.spacing, oriented=False)
+    return Volume(values, geometry, name, path.suffix.lower())
 
 
 def _check_slices(first: Page, count: int, name: str) -> None:

@@ -32,6 +32,8 @@ class Geometry:
     """
 
     affine: np.ndarray
+    oriented: bool = True
+    """Whether it is known where the axes lead; False: only the size of voxels is, and the matrix is one of many."""
 
     def __post_init__(self) -> None:
         affine = np.asarray(self.affine, np.float64)
@@ -44,9 +46,13 @@ class Geometry:
         object.__setattr__(self, "affine", affine)
 
     @classmethod
-    def of_spacing(cls, spacing: Sequence[int | float]) -> "Geometry":
-        """Return the geometry of voxels of this size in millimetres, the axes towards right, anterior and superior."""
-        return cls(np.diag([*map(float, spacing), 1.0]))
+    def of_spacing(cls, spacing: Sequence[int | float], *, oriented: bool = True) -> "Geometry":
+        """Return the geometry of voxels of this size in millimetres, the axes towards right, anterior and superior.
+
+        Args:
+            oriented: whether that is known.
+        """
+        return cls(np.diag([*map(float, spacing), 1.0]), oriented)
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -154,7 +154,7 @@ class VolumePreprocess:
 
 
 def _geometry(volume: Volume, key: str) -> Geometry:
-    if volume.geometry is None:
+    if volume.geometry is None or (key == "orientation" and not volume.geometry.oriented):
         raise ImageError(
             f"preprocess.{key} needs a scan that says where its voxels lie, got '{volume.name}', which does not; give its spacing or "
             f"another format, or leave {key} out."
