@@ -15,6 +15,7 @@ from torch.nn import BatchNorm2d
 from typer.testing import CliRunner
 
 from camtool.cli.main import app
+from camtool.io.volumes import read_volume
 from camtool.registry import METHODS
 from tests.pages import FOLDERS, PAGES, ROOT, TRAINING, blocks, commands
 from tests.test_walls import FLOORS
@@ -76,8 +77,8 @@ def test_a_command_runs(clone: Path, command: str) -> None:
     _run(command)
 
 
-def test_the_picture_is_what_the_tool_makes(clone: Path) -> None:
-    (name,) = re.findall(r"!\[.*?\]\((.*?)\)", PAGES["README.md"])
+@pytest.mark.parametrize("name", re.findall(r"!\[.*?\]\((.*?)\)", PAGES["README.md"]))
+def test_a_picture_is_what_the_tool_makes(clone: Path, name: str) -> None:
     shown = cv2.imread(str(ROOT / name)).astype(float)
     (clone / name).unlink()
 
@@ -106,7 +107,7 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
 
 
 def test_the_programs_about_configs_run(clone: Path) -> None:
-    recipe, own, bands, scenes = PROGRAMS["configs/README.md"]
+    recipe, own, bands, volumes, scenes = PROGRAMS["configs/README.md"]
     (clone / "recipe.py").write_text(recipe, encoding="utf-8")
     _run("python tools/vis_cam.py demo/cat.jpg recipe.py")
     assert (clone / "outputs/vis_cam/cat_recipe_fem_finer.jpg").exists()
@@ -117,6 +118,11 @@ def test_the_programs_about_configs_run(clone: Path) -> None:
     names: dict[str, Any] = {}
     exec(compile(bands, "configs/README.md", "exec"), names)
     assert set(names["preprocess"]) <= {"resize", "crop", "mean", "std", "interpolation", "channels", "value_range", "rgb", "frame"}
+
+    (clone / "scan.py").write_text(volumes, encoding="utf-8")
+    _run("camtool vis demo/head.nrrd scan.py --target-category 0 -o map.nrrd")
+    centre = np.argwhere(read_volume(clone / "map.nrrd").values > 0.5).mean(axis=0)
+    assert np.abs(centre - np.argwhere(read_volume(clone / "demo/head.nrrd").values > 850).mean(axis=0)).max() < 1
 
     exec(compile(scenes, "configs/README.md", "exec"), {})
     assert len(list((clone / "data/shapes/train").glob("*/*.png"))) == 60
