@@ -14,7 +14,7 @@ from camtool.errors import ImageError
 from camtool.io.names import stem_of
 from camtool.io.signals import Signal, SignalReading, read_signal
 from camtool.visualization.figures import Cell, Style
-from camtool.visualization.signals import SignalCell, signal_figure
+from camtool.visualization.signals import signal_figure
 
 if TYPE_CHECKING:
     from camtool.models.sources.signal_preprocessing import SignalPreprocess
@@ -106,5 +106,4 @@ class SignalCanvas(Canvas):
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""
-        blocks = [[SignalCell(cell.saliency, cell.title, cell.subtitle, cell.remark) for cell in row] for row in rows]
-        return signal_figure(self._signal, blocks, style, alarm=alarm)
+        return signal_figure(self._signal, rows, style, alarm=alarm)

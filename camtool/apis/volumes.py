@@ -15,7 +15,7 @@ from camtool.io.images import FORMATS, encode
 from camtool.io.names import stem_of
 from camtool.io.volumes import KINDS, Geometry, Volume, VolumeReading, encode_volume, kind_for, read_volume
 from camtool.visualization.figures import Cell, Style
-from camtool.visualization.volumes import Slices, VolumeMap, encode_frames, montage, strip, turning
+from camtool.visualization.volumes import Slices, encode_frames, montage, strip, turning
 
 if TYPE_CHECKING:
     from camtool.models.sources.volume_preprocessing import VolumePreprocess
@@ -112,11 +112,11 @@ class VolumeCanvas(Canvas):
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the slices through the maximum, or with `style.slices` a strip, of each cell."""
         geometry, scan = self._volume.geometry, self._volume.values
-        maps = [VolumeMap(cell.saliency, cell.title, cell.subtitle, cell.remark) for row in rows for cell in row]
+        cells = [cell for row in rows for cell in row]
         if style.slices:
             axis = "axial" if _is_oriented(self._volume) else "z"
-            return strip(scan, maps, Slices(axis, style.slices), geometry, style, alarm=alarm)
-        return montage(scan, maps, geometry, style, alarm=alarm)
+            return strip(scan, cells, Slices(axis, style.slices), geometry, style, alarm=alarm)
+        return montage(scan, cells, geometry, style, alarm=alarm)
 
     def encoded(self, whole: UInt8[np.ndarray, "H W 3"], cells: Sequence[Cell], suffix: str, style: Style) -> bytes:
         """Return the content of a file: the slices, of a volume's suffix the map, of .gif or .mp4 the turning projection."""

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from camtool.errors import OutputError
 from camtool.io.signals import Signal
-from camtool.visualization.figures import Style, _above, _alarm, _scale
+from camtool.visualization.figures import Cell, Style, _above, _alarm, _scale
 from camtool.visualization.overlay import colours_of
 from camtool.visualization.text import ALARM, INK, text_lines, warn_of_unknown_letters
 
@@ -34,20 +34,6 @@ _TEXT = 0.36  # times the size that suits a picture of this width
 
 
 @dataclass(frozen=True)
-class SignalCell:
-    """A map over a signal, with its captions."""
-
-    saliency: Float[np.ndarray, "t"] | Float[np.ndarray, "channels t"]
-    """In [0, 1], for all channels or for each; NaN outside the network's input."""
-    title: str
-    """The class: name, index, probability."""
-    subtitle: str
-    """The method and layer."""
-    remark: str = ""
-    """A note about this map, in red; "" for none."""
-
-
-@dataclass(frozen=True)
 class Span:
     """A part of the time axis that is marked: what a target is about."""
 
@@ -59,7 +45,7 @@ class Span:
 
 def signal_figure(
     signal: Signal,
-    rows: Sequence[Sequence[SignalCell]],
+    rows: Sequence[Sequence[Cell]],
     style: Style,
     *,
     channels: Sequence[int] | None = None,
@@ -83,7 +69,7 @@ def signal_figure(
 
     Example:
         >>> signal = Signal(np.sin(np.arange(500, dtype=np.float32) / 9)[None], 250.0, ("II",))
-        >>> cell = SignalCell(np.linspace(0, 1, 500), "sinus rhythm (0)", "gradcam at layer4")
+        >>> cell = Cell(np.linspace(0, 1, 500), "sinus rhythm (0)", "gradcam at layer4")
         >>> signal_figure(signal, [[cell]], Style()).shape[1] == LEFT + WIDTH + RIGHT
         True
     """
@@ -113,7 +99,7 @@ def columns_of(values: Float[np.ndarray, "t"], width: int = WIDTH) -> tuple[Floa
     return np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
 
 
-def _check(signal: Signal, cells: Sequence[SignalCell], channels: Sequence[int]) -> None:
+def _check(signal: Signal, cells: Sequence[Cell], channels: Sequence[int]) -> None:
     count, plots = len(signal.names), len(cells) * len(channels)
     if not cells or not channels or not all(0 <= channel < count for channel in channels):
         raise OutputError(f"Expected maps, and channels from 0 to {count - 1}, got {len(cells)} maps and channels {list(channels)}.")
@@ -130,7 +116,7 @@ def _check(signal: Signal, cells: Sequence[SignalCell], channels: Sequence[int])
             )
 
 
-def _block(signal: Signal, cell: SignalCell, channels: Sequence[int], style: Style, spans: Sequence[Span]) -> UInt8[np.ndarray, "h W 3"]:
+def _block(signal: Signal, cell: Cell, channels: Sequence[int], style: Style, spans: Sequence[Span]) -> UInt8[np.ndarray, "h W 3"]:
     maps = [cell.saliency if cell.saliency.ndim == 1 else cell.saliency[channel] for channel in channels]
     with_strip = [cell.saliency.ndim == 2 or number == len(channels) - 1 for number in range(len(channels))]
     height = _TALL if len(channels) <= _FEW else _SHORT
@@ -155,7 +141,7 @@ def _block(signal: Signal, cell: SignalCell, channels: Sequence[int], style: Sty
     return _captioned(picture, cell)
 
 
-def _captioned(picture: UInt8[np.ndarray, "h W 3"], cell: SignalCell) -> UInt8[np.ndarray, "H W 3"]:
+def _captioned(picture: UInt8[np.ndarray, "h W 3"], cell: Cell) -> UInt8[np.ndarray, "H W 3"]:
     width = picture.shape[1]
     parts = [text_lines([text], width, colour=INK, scale=_TEXT) for text in (cell.title, cell.subtitle) if text]
     if cell.remark:

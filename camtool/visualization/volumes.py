@@ -9,13 +9,13 @@ from jaxtyping import Float, UInt8
 
 from camtool.errors import OutputError, times
 from camtool.io.volumes import Geometry
-from camtool.visualization.figures import Style, _above, _alarm, _grid, _scale
+from camtool.visualization.figures import Cell, Style, _above, _alarm, _grid, _scale
 from camtool.visualization.overlay import heatmap, overlay
 from camtool.visualization.text import ALARM, INK, text_lines, warn_of_unknown_letters
 from camtool.visualization.turning import encode_frames, turning
 from camtool.visualization.volume_views import AXES, Scan, columns_and_rows, cut, framed, in_rgb, resampled
 
-__all__ = ["Slices", "VolumeMap", "encode_frames", "montage", "strip", "turning"]
+__all__ = ["Slices", "encode_frames", "montage", "strip", "turning"]
 
 SIDE = 300
 """Pixels of the longest edge of a volume in a montage."""
@@ -32,20 +32,6 @@ _KINDS = {"overlay": ("overlay",), "heatmap": ("heatmap",), "panel": ("scan", "h
 
 
 @dataclass(frozen=True)
-class VolumeMap:
-    """A map over a scan, with its captions."""
-
-    saliency: Float[np.ndarray, "x y z"]
-    """In [0, 1], at the scan's voxels; NaN outside the network's input."""
-    title: str
-    """The class: name, index, probability."""
-    subtitle: str
-    """The method and layer."""
-    remark: str = ""
-    """A note about this map, in red; "" for none."""
-
-
-@dataclass(frozen=True)
 class Slices:
     """Which slices of a volume a strip has."""
 
@@ -59,7 +45,7 @@ class Slices:
 
 def montage(
     scan: np.ndarray,
-    maps: Sequence[VolumeMap],
+    maps: Sequence[Cell],
     geometry: Geometry | None,
     style: Style,
     *,
@@ -89,7 +75,7 @@ def montage(
     Example:
         >>> scan = np.zeros((20, 24, 16), np.float32)
         >>> scan[4:8] = 1
-        >>> maps = [VolumeMap(scan, "tumour (1)", "gradcam at layer4")]
+        >>> maps = [Cell(scan, "tumour (1)", "gradcam at layer4")]
         >>> montage(scan, maps, Geometry.of_spacing((1.0, 1.0, 2.0)), Style()).shape[1] > 3 * 200
         True
     """
@@ -111,7 +97,7 @@ def montage(
 
 def strip(
     scan: np.ndarray,
-    maps: Sequence[VolumeMap],
+    maps: Sequence[Cell],
     slices: Slices,
     geometry: Geometry | None,
     style: Style,
@@ -134,7 +120,7 @@ def strip(
     Example:
         >>> scan = np.zeros((20, 24, 16), np.float32)
         >>> scan[4:8] = 1
-        >>> strip(scan, [VolumeMap(scan, "tumour (1)", "gradcam")], Slices("x", 4), None, Style()).dtype
+        >>> strip(scan, [Cell(scan, "tumour (1)", "gradcam")], Slices("x", 4), None, Style()).dtype
         dtype('uint8')
     """
     if slices.count < 1:
@@ -227,13 +213,13 @@ def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = I
     return text_lines(texts, width, colour=colour, scale=_LETTER / min(max(width / 22, 11), 48))
 
 
-def _captioned(block: UInt8[np.ndarray, "h w 3"], one: VolumeMap, place: str) -> UInt8[np.ndarray, "H w 3"]:
+def _captioned(block: UInt8[np.ndarray, "h w 3"], one: Cell, place: str) -> UInt8[np.ndarray, "H w 3"]:
     captions = [text for text in (one.title, one.subtitle, place) if text]
     parts = [block, *([_lines(captions, block.shape[1])] if captions else [])]
     return np.concatenate([*parts, *([_lines([one.remark], block.shape[1], colour=ALARM)] if one.remark else [])])
 
 
-def _finished(blocks: Sequence[np.ndarray], maps: Sequence[VolumeMap], style: Style, alarm: str) -> UInt8[np.ndarray, "H W 3"]:
+def _finished(blocks: Sequence[np.ndarray], maps: Sequence[Cell], style: Style, alarm: str) -> UInt8[np.ndarray, "H W 3"]:
     warn_of_unknown_letters([text for one in maps for text in (one.title, one.subtitle)])
     whole = np.concatenate(blocks)
     if style.scale or len({one.title for one in maps}) > 1:  # one might take the redder of two classes for the stronger

@@ -7,9 +7,9 @@ import pytest
 
 from camtool.errors import OutputError
 from camtool.io.signals import Signal
-from camtool.visualization.figures import Style
+from camtool.visualization.figures import Cell, Style
 from camtool.visualization.overlay import colours_of
-from camtool.visualization.signals import LEFT, RIGHT, STRIP, WIDTH, SignalCell, Span, columns_of, signal_figure
+from camtool.visualization.signals import LEFT, RIGHT, STRIP, WIDTH, Span, columns_of, signal_figure
 
 STYLE = Style(colormap="viridis")
 HIGHEST, LOWEST, UNKNOWN = colours_of("viridis")[255], colours_of("viridis")[0], np.array([176] * 3)
@@ -35,7 +35,7 @@ def test_the_brightest_column_is_where_the_maximum_is(length: int, seed: int) ->
     place = int(np.random.default_rng(seed).integers(length))
     saliency = np.zeros(length)
     saliency[place] = 1
-    figure = signal_figure(flat(length), [[SignalCell(saliency, "a", "b")]], STYLE)
+    figure = signal_figure(flat(length), [[Cell(saliency, "a", "b")]], STYLE)
     (columns,) = strips(figure, HIGHEST)
     expected = (place + 0.5) / length * WIDTH  # of the middle of the sample, from the left of the axis
     assert len(columns) > 0
@@ -47,7 +47,7 @@ def test_the_brightest_column_is_where_the_maximum_is(length: int, seed: int) ->
 def test_the_line_has_the_colours_of_the_strip_below_it(length: int) -> None:
     saliency = np.zeros(length)
     saliency[length // 3 : length // 3 + length // 20] = 1
-    figure = signal_figure(flat(length), [[SignalCell(saliency, "", "")]], STYLE)
+    figure = signal_figure(flat(length), [[Cell(saliency, "", "")]], STYLE)
     (strip,) = strips(figure, HIGHEST)
     is_bright = (np.abs(figure[:, LEFT : LEFT + WIDTH].astype(int) - HIGHEST) < 12).all(axis=2)
     line = np.flatnonzero(is_bright[: figure.shape[0] // 2].any(axis=0))
@@ -58,7 +58,7 @@ def test_a_peak_of_one_sample_in_five_minutes_is_drawn_where_it_is_and_quickly()
     signal = flat(108000, rate=360.0)
     signal.values[0, 77777] = 1
     begun = time.process_time()
-    figure = signal_figure(signal, [[SignalCell(np.zeros(108000), "", "")]], STYLE)
+    figure = signal_figure(signal, [[Cell(np.zeros(108000), "", "")]], STYLE)
     assert time.process_time() - begun < 2
     is_line = (np.abs(figure[:, LEFT : LEFT + WIDTH].astype(int) - LOWEST) < 12).all(axis=2)
     heights = is_line[:-STRIP].sum(axis=0)
@@ -77,7 +77,7 @@ def test_each_sample_is_in_one_column() -> None:
 def test_outside_of_the_input_line_and_strip_are_grey() -> None:
     saliency = np.full(WIDTH, np.nan)
     saliency[200:900] = 0
-    figure = signal_figure(flat(WIDTH), [[SignalCell(saliency, "", "")]], STYLE)
+    figure = signal_figure(flat(WIDTH), [[Cell(saliency, "", "")]], STYLE)
     np.testing.assert_array_equal(strips(figure, LOWEST)[0], np.arange(200, 900))
     np.testing.assert_array_equal(strips(figure, UNKNOWN)[0], [*range(200), *range(900, WIDTH)])
 
@@ -85,11 +85,11 @@ def test_outside_of_the_input_line_and_strip_are_grey() -> None:
 def test_maps_of_channels_have_a_strip_each_and_chosen_channels_are_drawn() -> None:
     saliency = np.zeros((3, WIDTH))
     saliency[0, 100] = saliency[1, 500] = saliency[2, 900] = 1
-    cell = SignalCell(saliency, "", "")
+    cell = Cell(saliency, "", "")
     for channels in ([0, 1, 2], [2, 0]):
         found = strips(signal_figure(flat(WIDTH, 3), [[cell]], STYLE, channels=channels), HIGHEST)
         assert [columns.tolist() for columns in found] == [[100 + 400 * channel] for channel in channels]
-    one = signal_figure(flat(WIDTH, 3), [[SignalCell(saliency[1], "", "")]], STYLE)
+    one = signal_figure(flat(WIDTH, 3), [[Cell(saliency[1], "", "")]], STYLE)
     assert [columns.tolist() for columns in strips(one, HIGHEST)] == [[500]]
 
 
@@ -97,7 +97,7 @@ def test_several_maps_are_blocks_of_one_axis_and_a_signed_one_keeps_what_is_fart
     length = 4 * WIDTH
     low, high = np.full(length, 0.5), np.full(length, 0.5)
     low[400], high[800] = 0, 1
-    cells = [SignalCell(low, "a", "x"), SignalCell(high, "b", "x", remark="flat")]
+    cells = [Cell(low, "a", "x"), Cell(high, "b", "x", remark="flat")]
     figure = signal_figure(flat(length), [cells[:1], cells[1:]], Style(colormap="viridis", signed=True), alarm="RANDOM WEIGHTS")
     assert strips(figure, LOWEST)[0].tolist() == [100]
     assert strips(figure, HIGHEST)[1].tolist() == [200]
@@ -108,7 +108,7 @@ def test_a_span_is_shaded_at_its_seconds() -> None:
     signal = flat(WIDTH)  # from 3 s, 100 samples a second
     span = Span(5.0, 8.0, "region")
     plain, marked = (
-        signal_figure(signal, [[SignalCell(np.zeros(WIDTH), "", "")]], STYLE, spans=spans)[:, LEFT : LEFT + WIDTH].astype(int)
+        signal_figure(signal, [[Cell(np.zeros(WIDTH), "", "")]], STYLE, spans=spans)[:, LEFT : LEFT + WIDTH].astype(int)
         for spans in ((), (span,))
     )
     shaded = np.flatnonzero((np.abs(plain - marked).sum(axis=2) > 0).sum(axis=0) > 50)
@@ -118,11 +118,11 @@ def test_a_span_is_shaded_at_its_seconds() -> None:
 
 def test_names_in_any_script_and_with_dollars_are_drawn() -> None:
     signal = Signal(np.ones((2, 50), np.float32), None, ("$a^", "心電図"), units=("µV", ""))
-    assert signal_figure(signal, [[SignalCell(np.zeros(50), "", "")]], STYLE, spans=[Span(1.0, 2.0, "$x")]).dtype == np.uint8
+    assert signal_figure(signal, [[Cell(np.zeros(50), "", "")]], STYLE, spans=[Span(1.0, 2.0, "$x")]).dtype == np.uint8
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
-    cell = SignalCell(np.zeros(50), "", "x")
+    cell = Cell(np.zeros(50), "", "x")
     with pytest.raises(OutputError, match=r"has 300 plots; expected at most 240. Choose some of the channels"):
         signal_figure(flat(50, 100), [[cell] * 3], STYLE)
     with pytest.raises(OutputError, match=r"channels from 0 to 1"):

@@ -10,9 +10,9 @@ from camtool.errors import ImageError, OutputError
 from camtool.io.volumes import Geometry, Volume
 from camtool.models.sources.volume_preprocessing import VolumePreprocess
 from camtool.visualization import volumes
-from camtool.visualization.figures import Style
+from camtool.visualization.figures import Cell, Style
 from camtool.visualization.volume_views import MARGIN, Scan, framed, resampled
-from camtool.visualization.volumes import Slices, VolumeMap, montage, strip
+from camtool.visualization.volumes import Slices, montage, strip
 from tests.volumes import ORIENTATIONS, head, random_geometry, stored
 
 FULL_SCAN, FULL_MAP, FULL_AFFINE = head()
@@ -22,8 +22,8 @@ HEAD = Geometry(AFFINE)
 DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
-def shown(saliency: np.ndarray, title: str = "ventricle (3)") -> VolumeMap:
-    return VolumeMap(saliency, title, "gradcam at layer4")
+def shown(saliency: np.ndarray, title: str = "ventricle (3)") -> Cell:
+    return Cell(saliency, title, "gradcam at layer4")
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_there_is_a_row_for_each_map_and_a_colour_bar_for_several_classes() -> N
     panel = montage(SCAN, [shown(MAP)], HEAD, Style(kind="panel"))
     assert len(methods) == 2 * len(one) < len(classes)
     assert len(panel) > 2.5 * len(one)
-    remarked = montage(SCAN, [VolumeMap(MAP, "ventricle (3)", "gradcam at layer4", "flat")], HEAD, Style(), alarm="RANDOM WEIGHTS")
+    remarked = montage(SCAN, [Cell(MAP, "ventricle (3)", "gradcam at layer4", "flat")], HEAD, Style(), alarm="RANDOM WEIGHTS")
     np.testing.assert_array_equal(remarked[: len(one)], one)
     assert len(remarked) > len(one) + 30
 
