@@ -1,15 +1,17 @@
 """Signals as samples: loaded from paths and arrays, drawn over time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from camtool.apis.canvas import Canvas
+from camtool.apis.canvas import Canvas, MapScale
+from camtool.apis.selection_result import SelectionResult
 from camtool.errors import ImageError
 from camtool.io.names import stem_of
 from camtool.io.signals import Signal, SignalReading, read_signal
@@ -98,11 +100,25 @@ class SignalCanvas(Canvas):
     """
 
     def __init__(self, signal: Signal, preprocess: "SignalPreprocess") -> None:
-        self._signal, self._preprocess = signal, preprocess
+        self._signal, self._preprocess = preprocess.chosen(signal), preprocess
 
     def placed(self, maps: np.ndarray) -> np.ndarray:
         """Return a map over the network's input on the record's samples (t,); NaN outside the network's input."""
         return self._preprocess.to_signal(maps, self._signal)
+
+    def cell(
+        self, answer: SelectionResult, method: str, k: int, layer: str = "", *, signed: bool = False, scale: MapScale | None = None
+    ) -> Cell:
+        """Return a map with its captions; of a method with attributions by input channel one map a channel, of their magnitudes."""
+        cell = super().cell(answer, method, k, layer, signed=signed, scale=scale)
+        attributions = answer.results[method].attributions
+        if attributions is None or signed or scale is not None:
+            return cell
+        by_channel = attributions[0, k].abs()
+        if by_channel.ndim > 2 and len(by_channel) == 1:  # channels as rows of one
+            by_channel = by_channel[0]
+        by_channel = by_channel / by_channel.amax().clamp(min=torch.finfo(by_channel.dtype).tiny)
+        return replace(cell, saliency=self.placed(by_channel.float().cpu().numpy()))
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""

@@ -140,6 +140,28 @@ def test_the_library_takes_arrays_of_channels(config: Any) -> None:
     assert explanation.results["gradcam"].maps.shape == (1, 1, 2500)
 
 
+@pytest.mark.parametrize("rows", [False, True])
+def test_attributions_by_input_channel_are_drawn_by_channel(config: Any, rows: bool) -> None:
+    others = {"input": {"kind": "signal"}} if rows else {}
+    recipe = config({"rate": 100, **({"shape": "ct1"} if rows else {})}, kwargs={"rows": rows}, **others)
+    explanation = Explainer(recipe, method=["gradcam", "guidedbackprop"])(record(), categories=["late"])
+    canvas = explanation.canvas()
+
+    by_channel = canvas.cell(explanation.answer, "guidedbackprop", 0).saliency
+
+    assert by_channel.shape == (2, 2500)
+    assert np.nanmax(by_channel[0]) == 0, "the class reads the other channel"
+    assert np.nanmax(by_channel[1]) == pytest.approx(1, abs=0.05)
+    assert canvas.cell(explanation.answer, "gradcam", 0).saliency.shape == (2500,)
+    assert explanation.figure().shape[1] > 1000
+
+
+def test_the_channels_that_the_network_takes_are_drawn(config: Any) -> None:
+    explanation = Explainer(config({"channels": ["II", "I"]}))(record())
+
+    assert explanation.figure().shape == Explainer(config())(record()).figure().shape
+
+
 def test_a_folder_of_signals_is_run(config: Any, run: Run, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in range(3):
