@@ -56,7 +56,8 @@ def scores_of_kept_channels(
     Raises:
         LayerError: if there is no such layer.
         TargetError: if there is no such output.
-        DataError: if the masks are not for as many samples and channels as there are, or not finite; if the network gives no class scores.
+        DataError: if the masks are not for as many samples and channels as there are, or not finite; if a pass calls the layer several
+            times; if the network gives no class scores.
 
     Example:
         >>> import torch
@@ -73,6 +74,11 @@ def scores_of_kept_channels(
         recording = Recording(model, module)
         with recording.recording():
             answer = prepared.run(model)
+        if recording.calls > 1:
+            raise DataError(
+                f"Layer '{path}' is called {recording.calls} times in a pass, and channels would be left out of one call only; name a "
+                "layer that is called once."
+            )
         replay = Replay(recording, 0, prepared, answer)
         batch, size = len(prepared.picture), tuple(prepared.picture.shape[2:])
         read = fit_layout(replay.activations, batch, size, given, module=module)

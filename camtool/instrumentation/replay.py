@@ -70,6 +70,8 @@ class Recording:
         self.answers: list[_Answer] = []
         """Outputs of the outermost calls, in order; the last is that of the layer's call."""
         self._kept: list[Kept | KeptView] = []
+        self.calls = 0
+        """Number of calls of the layer in the pass."""
         self.failure_reason = ""
         """Why the recording cannot be replayed; "" if it can."""
         # Modules that contain the layer had not finished before it; their Python code must run.
@@ -94,6 +96,7 @@ class Recording:
 
         def run(module: nn.Module, forward: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             held = [forward(*arguments, **keywords)]
+            self.calls += module is self.layer
             if module is self.layer and not self.complete:
                 self._kept = find_kept(module, held, (arguments, keywords))
                 if any(isinstance(kept, KeptView) for kept in self._kept):
@@ -102,6 +105,7 @@ class Recording:
             return held[0]
 
         self.answers.clear()
+        self.calls = 0
         with self._intercepting(run):
             yield
         if not self.complete:

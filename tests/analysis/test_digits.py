@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from camtool.analysis import Normaliser
 from camtool.analysis.consistency import agreements, points
@@ -101,3 +102,16 @@ def test_kept_channels_are_those_of_a_literal_pass_through_the_head() -> None:
         for k in range(3):
             features = network.model[:6](pictures[sample : sample + 1]) * masks[sample, k][None, :, None, None]
             torch.testing.assert_close(kept.after[sample, k], network.model[6:](features)[0])
+
+
+def test_a_layer_that_is_called_several_times_is_refused() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Conv2d(1, 2, 3)
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return self.body(pictures).mean((2, 3)) - self.body(pictures.flip(3).square()).mean((2, 3))
+
+    with pytest.raises(DataError, match="Layer 'body' is called 2 times in a pass"):
+        scores_of_kept_channels(Twice().eval(), "body", torch.rand(1, 1, 8, 8), torch.ones(1, 1, 2))
