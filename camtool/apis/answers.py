@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
+from camtool.apis.selection_base import TargetSelection
 from camtool.apis.selection_result import SelectionResult
 from camtool.apis.subjects import Prepared
-from camtool.apis.target_selection import TargetSelection
 from camtool.attribution.cam import CAM
 from camtool.attribution.sliding_window import SlidingWindow
 from camtool.errors import CamtoolError, as_camtool_error, emit_again, recorded_warnings
@@ -42,7 +42,8 @@ def _of_batch(
     caught: list[warnings.WarningMessage] = []
     try:
         with recorded_warnings() as caught:
-            found = selection.explain(cam, network, inputs, [prepared.label for prepared in batch])
+            fitted = selection.fitted([prepared.picture for prepared in batch], network)
+            found = fitted.explain(cam, network, inputs, [prepared.label for prepared in batch])
     except Exception:
         for warning in caught if len(batch) == 1 else ():  # a larger batch is repeated, and warns again
             emit_again(warning)

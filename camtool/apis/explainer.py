@@ -12,10 +12,11 @@ from camtool.apis.answers import answers
 from camtool.apis.explanation import Explanation
 from camtool.apis.images import is_several
 from camtool.apis.model import ModelRequest, quieted_libraries
+from camtool.apis.selection_base import TargetSelection
 from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
 from camtool.apis.subjects import Prepared, Subject, SubjectLike, load_subject
-from camtool.apis.target_selection import TargetSelection, read_selection
+from camtool.apis.target_selection import read_selection
 from camtool.attribution.cam import CAM
 from camtool.attribution.sliding_window import SlidingWindow
 from camtool.errors import CamtoolError, ConfigError, emit_again, recorded_warnings

@@ -17,9 +17,9 @@ from camtool.apis.figures import RANDOM_WEIGHTS, FigureOptions, Figures, Key, dr
 from camtool.apis.model import ModelRequest
 from camtool.apis.outputs import methods_as_file_name
 from camtool.apis.provenance import placement_report, versions
+from camtool.apis.selection_base import TargetSelection
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
 from camtool.apis.subjects import Subject
-from camtool.apis.target_selection import TargetSelection
 from camtool.attribution.result import CAMResult
 from camtool.io.atomic import write_atomically
 from camtool.io.images import check_format

@@ -53,6 +53,10 @@ SAMPLING_RATE = typer.Option("--sampling-rate", metavar="HZ", help="Signals: sam
 CHANNELS = typer.Option("--channels", metavar="NAME…", help="Signals: channels by name, or number from 0. Left out: all.")
 START = typer.Option("--start", metavar="SECONDS", help="Signals: time of the first value that is read.")
 DURATION = typer.Option("--duration", metavar="SECONDS", help="Signals: seconds that are read.")
+MASK = typer.Option(
+    "--mask", metavar="FILE", help="Segmentations: explain the class's scores where this picture or volume is not zero (--target region)."
+)
+RESAMPLE_MASK = typer.Option("--resample-mask", help="With --mask: one of other voxels is resampled onto the scan's.")
 WINDOW = typer.Option(
     "--window",
     metavar="N…",

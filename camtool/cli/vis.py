@@ -14,6 +14,7 @@ from camtool.cli.command import session
 from camtool.cli.concepts import concepts_of, first_layer, is_concepts
 from camtool.cli.positionals import find_images, split_positionals
 from camtool.cli.readings import as_channels, reading_by
+from camtool.cli.regions import with_region
 from camtool.errors import CamtoolError, LayoutError, warn
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def vis(
     target_image: Annotated[
         Path | None, typer.Option("--target-image", metavar="FILE", help="Explain the similarity to this image instead of a class.")
     ] = None,
+    mask: Annotated[Path | None, options.MASK] = None,
+    resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Explain the K classes with the highest scores.")] = None,
     n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: number of concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
@@ -207,7 +210,7 @@ def vis(
             },
         )
         files = find_images(positionals.images, reading)
-        read = [*files.read, *([str(target_image)] if target_image else [])]
+        read = [*files.read, *map(str, filter(None, (target_image, mask)))]
         output = Output(
             save_path and os.path.expanduser(save_path),
             save_raw and Path(os.path.expanduser(save_raw)),
@@ -253,9 +256,8 @@ def vis(
         if not of_concepts:  # these are about no target
             selection = read_selection(
                 settings.target,
-                categories=target_category or [],
+                **with_region(target, mask, target_category, resample=resample_mask),
                 top_k=top_k,
-                target=target,
                 against=against,
                 target_image=target_image and load_subject(PictureFile(target_image, reading), 0, reading),
             )

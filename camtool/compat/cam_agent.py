@@ -20,7 +20,7 @@ from camtool.analysis.randomisation import likeness, randomised
 from camtool.analysis.selection import masks_of, selection_masks
 from camtool.analysis.sources import Source
 from camtool.apis import Explainer
-from camtool.apis.target_selection import PREDICTED
+from camtool.apis.class_selection import PREDICTED
 from camtool.attribution.cam import CAM
 from camtool.compat.cam_maps import LayerMaps
 from camtool.compat.cam_reports import Samples, write_evaluation, write_importance, write_maps

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from camtool.apis import Explainer
+from camtool.apis.class_selection import LABEL
 from camtool.apis.explainer import BATCH_SIZE
-from camtool.apis.target_selection import LABEL
 from camtool.errors import CamtoolError, DataError, some
 from camtool.runs.data import RunData, as_run_data
 from camtool.runs.fingerprint import differences, fingerprint_of, plain

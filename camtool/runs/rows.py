@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from camtool.apis import Explainer
+from camtool.apis.selection_base import TargetSelection
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
-from camtool.apis.target_selection import TargetSelection
 from camtool.errors import CamtoolError, emit_again, recorded_warnings
 from camtool.functional import FLAT_SHARE
 from camtool.runs.loader import Loaded

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from camtool.apis import Explainer
-from camtool.apis.target_selection import TargetSelection
+from camtool.apis.selection_base import TargetSelection
 from camtool.runs.data import RunData
 from camtool.runs.failures import Failures
 from camtool.runs.labels import Labels

@@ -1,8 +1,8 @@
 """The first sample of a run, before anything is written: errors that are not a sample's own end the run here."""
 
 from camtool.apis import Explainer
+from camtool.apis.selection_base import TargetSelection
 from camtool.apis.selection_result import SelectionResult
-from camtool.apis.target_selection import TargetSelection
 from camtool.errors import NO_LABEL, NOT_FINITE, UNREADABLE, ZERO_GRADIENT, CamtoolError
 from camtool.runs.data import RunData
 from camtool.runs.labels import Labels

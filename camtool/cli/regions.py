@@ -1,0 +1,26 @@
+"""`--mask`: a region of a segmentation as the target."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from camtool.errors import TargetError
+
+
+def with_region(target: str | None, mask: Path | None, categories: Sequence[str] | None, *, resample: bool) -> dict[str, Any]:
+    """Return the target and the categories of `read_selection`; where a mask is given, the region of it and of the one class that is named.
+
+    Raises:
+        TargetError: if the options contradict each other, or no class is named by its index.
+    """
+    if mask is None:
+        if resample:
+            raise TargetError("--resample-mask belongs to --mask FILE; expected both, or neither.")
+        return {"target": target, "categories": categories or []}
+    if target not in (None, "region"):
+        raise TargetError(f"--mask belongs to --target region, got --target {target}; leave one of them out.")
+    if not categories or len(categories) != 1 or not categories[0].isdecimal():
+        raise TargetError("--mask explains one class of a segmentation in a region; name it by index, as --target-category 1.")
+    region = {"type": "region", "mask": os.path.expanduser(mask), "index": int(categories[0])}
+    return {"target": {**region, **({"resample_mask": True} if resample else {})}, "categories": []}
