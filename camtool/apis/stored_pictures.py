@@ -87,7 +87,7 @@ class StoredPictures:
             raise DataError(f"'{row['path']}' has no map: {row['status']}.")
         if len(size) != 2:
             raise DataError(f"'{row['path']}' has a map of {times(row.map.shape)}; expected two axes, as those of a picture.")
-        named = load_image(self._path(row), reading=self.reading)
+        named = load_image(stored_file(self.store, row), reading=self.reading)
         geometry = self._geometry(row, named.picture, (size[0], size[1]))
         saliency = scaled_map(row).numpy()
         known = row.values.get("geometry") or self.preprocess is not None
@@ -95,23 +95,6 @@ class StoredPictures:
         if self.original:
             return StoredPicture(named.picture, geometry.to_original(saliency), remark)
         return StoredPicture(geometry.seen_part(named.picture), saliency, remark)
-
-    def _path(self, row: MapRow) -> Path:
-        """Return a row's file; ImageError if there is none, or another one."""
-        root = self.store.run.get("root")
-        if not isinstance(root, str):
-            raise ImageError(f"'{row['path']}' is no file: the run's data set had no folder.")
-        path = Path(root, row["path"])
-        if not _is_file(path):  # nor a device or a pipe, which might never end
-            raise ImageError(f"No picture '{path}'.")
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ImageError(f"Picture '{path}' cannot be read: {error.strerror}.") from error
-        if row["digest"] not in (None, digest):
-            raise ImageError(f"'{path}' is not the picture that was explained: its checksum is another one.")
-        return path
 
     def _geometry(self, row: MapRow, picture: Picture, seen_size: tuple[int, int]) -> Geometry:
         height, width = picture.shape[:2]
@@ -133,6 +116,24 @@ class StoredPictures:
                 )
             self._geometries[height, width] = measured
         return self._geometries[height, width]
+
+
+def stored_file(store: Store, row: MapRow) -> Path:
+    """Return the file of a row; ImageError if there is none, or another one."""
+    root = store.run.get("root")
+    if not isinstance(root, str):
+        raise ImageError(f"'{row['path']}' is no file: the run's data set had no folder.")
+    path = Path(root, row["path"])
+    if not _is_file(path):  # nor a device or a pipe, which might never end
+        raise ImageError(f"No picture '{path}'.")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"Picture '{path}' cannot be read: {error.strerror}.") from error
+    if row["digest"] not in (None, digest):
+        raise ImageError(f"'{path}' is not the picture that was explained: its checksum is another one.")
+    return path
 
 
 def _is_file(path: Path) -> bool:

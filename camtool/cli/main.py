@@ -9,6 +9,7 @@ from camtool import __version__
 from camtool.cli.analyze_clusters import clusters
 from camtool.cli.analyze_consistency import consistency
 from camtool.cli.analyze_importance import importance
+from camtool.cli.analyze_overlap import overlap
 from camtool.cli.analyze_ranges import ranges
 from camtool.cli.analyze_select import select
 from camtool.cli.benchmark import benchmark
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 ANALYSES: dict[str, Callable[..., Any]] = {
     "ranges": ranges,
     "importance": importance,
+    "overlap": overlap,
     "select": select,
     "consistency": consistency,
     "clusters": clusters,
