@@ -36,7 +36,6 @@ def test_a_run_is_measured_beside_the_others_and_the_table_is_printed_and_writte
         assert row["plain"] > 0
         assert row["ratios"].keys() == NAMES
         assert all(ratio > 0 for ratio in row["ratios"].values())
-        assert row["ratios"]["loader"] > 0.9, "the loader alone does less than inference over it"
         assert f"| tiny | {'yes' if row['decoding'] else 'no'} | 0 | {row['plain']:.1f} |" in page.read_text()
 
 
