@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from camtool.attribution.context import CallContext
 from camtool.attribution.costs import announce_costs
 from camtool.attribution.forward_pass import Captured, ForwardPass, check_tokens, differentiate_all
 from camtool.attribution.input_gradients import InputGradients
-from camtool.attribution.queries import NetworkQueries, QueryContext, callers_autocast
+from camtool.attribution.queries import NetworkQueries, QueryContext
 from camtool.attribution.result import MethodMaps, finished
 from camtool.attribution.target_groups import TargetGroup, group_targets
 from camtool.errors import NOT_FINITE, CamtoolError, LayerError, MethodError, attribute_errors_to, warn
@@ -24,6 +24,7 @@ from camtool.instrumentation.attention_places import AttentionFindings
 from camtool.instrumentation.copies import check_samples_in_front
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import evaluating
+from camtool.instrumentation.precision import current_autocast, without_autocast
 from camtool.instrumentation.replay import REPLAYED, Recording, Replay
 from camtool.methods import BaseMethod
 from camtool.methods._base import Evidence, sums_channels
@@ -117,8 +118,8 @@ class Computation:
             ]
             # First, so that attention methods refuse before other methods take long.
             raws = self._differentiate(context, record, main, differentiated)
-            autocast = callers_autocast(pictures)
-            with _own_precision(pictures):
+            autocast = current_autocast(pictures.device.type)
+            with without_autocast(pictures.device.type):
                 for group, forward_pass in zip(groups, passes, strict=True):
                     queries = self._queries(context, record, forward_pass, autocast)
                     raws |= self._raw_maps(group.methods, forward_pass, record, queries)
@@ -195,7 +196,7 @@ class Computation:
                 gradients = [attention.checked(weight_gradients) for weight_gradients in by_target]
             with attribute_errors_to(name for name, method in methods.items() if method.needs.layer_gradients):
                 layer_gradients = attention.layer_gradients(context.model, main.scores())
-            with attribute_errors_to(methods), _own_precision(main.inputs.picture):
+            with attribute_errors_to(methods), without_autocast(main.inputs.picture.device.type):
                 raws = {name: {ATTENTION: raw} for name, raw in attention.raw_maps(gradients, layer_gradients).items()}
         with attribute_errors_to(record.input_gradients.differentiating):
             record.input_gradients.read(main.scores(), record.logits)
@@ -277,11 +278,6 @@ class Computation:
         contributions = method.contributions(evidence)
         importances.append(contributions.flatten(2).sum(dim=2))
         return method.collapse_smoothly(contributions) if smoothly else method.collapse(contributions)
-
-
-def _own_precision(inputs: Tensor) -> AbstractContextManager[Any]:
-    """Return a context without autocast, in which the arithmetic of maps is float32 or wider."""
-    return torch.autocast(inputs.device.type, enabled=False)
 
 
 def _by_target(method: BaseMethod) -> bool:

@@ -19,6 +19,7 @@ from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.guided_relu import ACTIVATIONS, GuidedReLUs
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import gradient_remark, scripted_part_with
+from camtool.instrumentation.precision import without_autocast
 from camtool.layouts import Layout
 from camtool.methods.input._base import InputEvidence, InputMethod
 from camtool.placement import Placements
@@ -133,7 +134,7 @@ class InputGradients:
             explained: the maps of their base methods, by name.
             queries: for methods that need further passes of the network.
         """
-        with torch.autocast(self._leaf.device.type, enabled=False):  # the arithmetic of maps is float32 or wider
+        with without_autocast(self._leaf.device.type):  # the arithmetic of maps is float32 or wider
             return {
                 name: self._maps_of(name, method, explained, queries)
                 for name, method in self._methods.items()

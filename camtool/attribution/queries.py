@@ -20,6 +20,7 @@ from camtool.instrumentation.deep_lift import Rescaling
 from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.module_state import gradient_remark
+from camtool.instrumentation.precision import current_autocast
 from camtool.instrumentation.replay import Replay
 from camtool.layouts import Layout
 from camtool.methods._base import Copies, Evidence
@@ -233,7 +234,7 @@ def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures
                 inputs=call.inputs_with(picture),
                 logits=samples_of(logits, slice(part * n, (part + 1) * n)).detach(),
                 targets=targets,
-                autocast=callers_autocast(picture),
+                autocast=current_autocast(picture.device.type),
             )
             queries = NetworkQueries(of_part, method=method, path=path, k=k, layout=captured[path][1])
             evidence.append(replace(of_picture, model_queries=queries, placement=call.placements.get(path)))
@@ -245,10 +246,3 @@ def _evidence_of(context: QueryContext, method: str, path: str, k: int, pictures
         total = torch.stack([of_picture.gradients for of_picture in evidence if of_picture.gradients is not None]).abs().sum(dim=0)
         check_alive(path, [row[k] for row in targets], total)
     return evidence
-
-
-def callers_autocast(inputs: Tensor) -> Callable[[], Any]:
-    """Return a function that returns the caller's current autocast context, for further passes of the network."""
-    kind = inputs.device.type
-    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    return partial(torch.autocast, kind, dtype=dtype, enabled=enabled)

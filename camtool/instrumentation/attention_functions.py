@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from camtool.functional import to_float32
+from camtool.instrumentation.precision import without_autocast
 
 Keep: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Takes scores and weights (*batch, queries, keys); returns the weights to use."""
@@ -58,7 +59,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - torch's signature, and `kee
     dtype = value.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
-    with torch.autocast(device, enabled=False):
+    with without_autocast(device):
         # Rounded as autocast would round before the product.
         query, key, value = (to_float32(tensor.to(dtype)) for tensor in (query, key, value))
         if enable_gqa:

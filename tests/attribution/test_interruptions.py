@@ -111,7 +111,9 @@ def traced(at: Callable[[str, int], None]) -> Iterator[None]:
 def modes() -> tuple[Any, ...]:
     autocast = [(torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")]
     attention = (torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled())
-    return torch._C._len_torch_function_stack(), autocast, attention, torch.is_inference_mode_enabled()
+    torch.autocast_increment_nesting()
+    levels = torch.autocast_decrement_nesting()
+    return torch._C._len_torch_function_stack(), autocast, levels, attention, torch.is_inference_mode_enabled()
 
 
 CASES = [

@@ -230,16 +230,16 @@ def test_folders_say_where_images_are(tmp_path: Path) -> None:
 
 
 def test_an_image_that_cannot_be_drawn_on_does_not_stop_the_others(run: Run, small: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from camtool.apis import figures
+    from camtool.apis import picture_canvas
 
-    measure = figures.measure_geometry
+    measure = picture_canvas.measure_geometry
 
     def refusing(picture: np.ndarray, preprocess: Any) -> Any:
         if picture.shape[0] < 400:
             raise ImageError("The preprocessing is more than a resize and a crop.")
         return measure(picture, preprocess)
 
-    monkeypatch.setattr(figures, "measure_geometry", refusing)
+    monkeypatch.setattr(picture_canvas, "measure_geometry", refusing)
     sizes = {image: pixels(image).shape[0] for image in (CAT, ROCKET)}
     assert min(sizes.values()) < 400 <= max(sizes.values()), sizes
     finished = run("vis", CAT, ROCKET, small, "--random-weights", "--original", "--json")

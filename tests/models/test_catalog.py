@@ -43,8 +43,13 @@ def test_own_configs_come_first_then_the_zoos_each_once() -> None:
 
 def test_the_weights_of_own_configs() -> None:
     weights = {name: entry.weights for name, entry in _by_name("", "camtool").items()}
-    assert {name for name, state in weights.items() if state == INSTALLED} == {"efficientnet-lite0_in1k", "colours"}
-    untrained = "cam_config cnn_tiny_shapes vit_tiny_shapes lenet_digits resnet18_cam_shapes resnet18_cam_imagenette-160px"
+    assert {name for name, state in weights.items() if state == INSTALLED} == {
+        "efficientnet-lite0_in1k",
+        "colours",
+        "bright_volume",
+        "bright_signal",
+    }
+    untrained = "cam_config cnn_tiny_shapes cnn_tiny_signals vit_tiny_shapes lenet_digits resnet18_cam_shapes resnet18_cam_imagenette-160px"
     of_ones_own = "camtool::awesome_backbones/mobilenet_v3_small.py"
     assert {name for name, state in weights.items() if state == NONE} == {*untrained.split(), of_ones_own}
     assert {*weights.values()} == {INSTALLED, NONE, ABSENT}
