@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from camtool.apis.named import Named
 from camtool.apis.picture_canvas import PictureCanvas
 from camtool.errors import ImageError
 from camtool.io.band_files import band_files
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NamedPicture:
+class NamedPicture(Named):
     """A picture, uint8 RGB (h, w, 3), and its name in reports and file names."""
 
     picture: Picture
@@ -36,16 +37,6 @@ class NamedPicture:
     def content(self) -> np.ndarray:
         """What the network's preprocessing takes: the bands, else the picture."""
         return self.picture if self.bands is None else self.bands
-
-    @property
-    def file_name(self) -> str:
-        """The name without folders."""
-        return Path(self.name).name
-
-    @property
-    def stem(self) -> str:
-        """The name without folders and suffix."""
-        return Path(self.name).stem
 
     def facts(self) -> dict[str, Any]:
         """Return what tells where the picture's values lie, as arrays: nothing."""

@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from camtool.apis.canvas import Canvas, MapScale
+from camtool.apis.named import Named
 from camtool.apis.selection_result import SelectionResult
 from camtool.errors import ImageError
-from camtool.io.names import stem_of
 from camtool.io.signals import Signal, SignalReading, read_signal
 from camtool.visualization.figures import Cell, Style
 from camtool.visualization.signals import signal_figure
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NamedSignal:
+class NamedSignal(Named):
     """A signal, and its name in reports and file names."""
 
     signal: Signal
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]  # of what it holds
         """The file's path; "signal_0" without a file."""
         return self.signal.name
 
@@ -37,16 +37,6 @@ class NamedSignal:
     def content(self) -> Signal:
         """What the network's preprocessing takes."""
         return self.signal
-
-    @property
-    def file_name(self) -> str:
-        """The name without folders."""
-        return Path(self.name).name
-
-    @property
-    def stem(self) -> str:
-        """The name without folders and suffix."""
-        return stem_of(Path(self.name))
 
     def canvas(self, inputs: Tensor, preprocess: Any, *, original: bool = False) -> "SignalCanvas":
         """Return what maps are drawn on: always the record, not the network's input."""

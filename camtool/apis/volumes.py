@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from camtool.apis.canvas import Canvas
+from camtool.apis.named import Named
 from camtool.errors import ImageError, OutputError
 from camtool.io.images import FORMATS, encode
-from camtool.io.names import stem_of
 from camtool.io.volumes import KINDS, Geometry, Volume, VolumeReading, encode_volume, kind_for, read_volume
 from camtool.visualization.figures import Cell, Style
 from camtool.visualization.volumes import Slices, encode_frames, montage, strip, turning
@@ -25,13 +25,13 @@ _TURNING = (".gif", ".mp4")
 
 
 @dataclass(frozen=True)
-class NamedVolume:
+class NamedVolume(Named):
     """A volume, and its name in reports and file names."""
 
     volume: Volume
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]  # of what it holds
         """The file's path; "volume_0" without a file."""
         return self.volume.name
 
@@ -39,16 +39,6 @@ class NamedVolume:
     def content(self) -> Volume:
         """What the network's preprocessing takes."""
         return self.volume
-
-    @property
-    def file_name(self) -> str:
-        """The name without folders."""
-        return Path(self.name).name
-
-    @property
-    def stem(self) -> str:
-        """The name without folders and suffix."""
-        return stem_of(Path(self.name))
 
     def canvas(self, inputs: Tensor, preprocess: Any, *, original: bool = False) -> "VolumeCanvas":
         """Return what maps are drawn on: always the scan, not the network's input."""

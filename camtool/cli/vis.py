@@ -251,7 +251,9 @@ def vis(
             window=window or None,
             overlap=overlap,
         )
-        _say_what_has_no_effect(fuse, target_layers or loaded.cam.get("target_layers"), previews=depth is not None or bool(text))
+        _say_what_has_no_effect(
+            fuse, target_layers or loaded.cam.get("target_layers"), bool(depth or text), overlap is not None and not settings.window
+        )
         selection = None
         if not of_concepts:  # these are about no target
             selection = read_selection(
@@ -287,7 +289,9 @@ def _check_layers(explainer: "Explainer", *, vit_like: bool, importance: Path | 
         read_importance(importance).check_layers(explainer.cam.target_layers)
 
 
-def _say_what_has_no_effect(fuse: str, layers: Sequence[str] | str | None, *, previews: bool) -> None:
+def _say_what_has_no_effect(fuse: str, layers: Sequence[str] | str | None, previews: bool, overlaps: bool) -> None:
+    if overlaps:
+        warn("--overlap has no effect without --window.")
     if previews:
         warn("--depth and --filter have no effect without --preview-model.")
     if fuse and (layers is None or isinstance(layers, str) or len(layers) == 1):

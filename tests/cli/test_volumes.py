@@ -137,6 +137,13 @@ def test_windows(config: Any, run: Run, tmp_path: Path) -> None:
     assert np.abs(np.stack(np.nonzero(values > 0.5), axis=-1).mean(axis=0) - BALL).max() < 1.5
 
 
+def test_an_overlap_of_no_windows_is_told(config: Any, run: Run, tmp_path: Path) -> None:
+    finished = run("vis", write_scan(tmp_path / "scan.nii"), config(), "-o", "a.nii", "--overlap", 0.25)
+
+    assert finished.exit_code == 0
+    assert "--overlap has no effect without --window" in finished.stderr
+
+
 def test_a_folder_of_volumes_is_run(config: Any, run: Run, tmp_path: Path) -> None:
     for label in ("first", "second"):
         (tmp_path / "data" / label).mkdir(parents=True)
