@@ -9,7 +9,7 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -176,8 +176,10 @@ def only_call(model: nn.Module) -> Iterator[None]:
         if to_mend is not None:  # once more: an interruption may have come before the first line of restoring
             _to_the_end(to_mend.restore)
         call.ended.set()
-        if reference in _CALLS:
-            _CALLS.remove(reference)
+        for each in _CALLS[:]:
+            if each is reference or each() is None:  # a call that was interrupted before it came here
+                with suppress(ValueError):  # removed by another thread
+                    _CALLS.remove(each)
 
 
 def _own_call() -> _Call | None:

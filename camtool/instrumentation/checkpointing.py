@@ -7,7 +7,7 @@ saves memory of the layers before the target layer, and those keep no graph here
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch.utils.checkpoint
@@ -55,8 +55,10 @@ def without_reentrant_checkpoints() -> Iterator[None]:
         _install()
         yield
     finally:
-        if reference in _DIRECT.passes:
-            _DIRECT.passes.remove(reference)
+        for each in list(_DIRECT.passes):
+            if each is reference or each() is None:  # a pass that was interrupted before it came here
+                with suppress(ValueError):  # removed by another thread
+                    _DIRECT.passes.remove(each)
         if not _DIRECT.passes:
             if _TORCH.CheckpointFunction is _DIRECT:
                 _TORCH.CheckpointFunction = _DIRECT.original
