@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from camtool.analysis.sources import Source
+from camtool.analysis.stored_samples import StoredSamples
 from camtool.apis.images import NamedPicture, load_image
-from camtool.apis.stored_pictures import scaled_map, stored_file
-from camtool.apis.subjects import Subject, load_subject
+from camtool.apis.stored_pictures import scaled_map
+from camtool.apis.subjects import Subject
 from camtool.apis.volumes import NamedVolume
 from camtool.errors import CamtoolError, DataError, times
 from camtool.io.names import stem_of, suffix_of
 from camtool.io.volumes import check_same_geometry, read_volume, resampled
 from camtool.metrics import OVERLAPS
-from camtool.models.sources._base import Preprocess
-from camtool.models.sources.by_kind import AnyReading
-from camtool.store import MapRow, Store
 
 SUFFIXES = (".png", ".nii.gz", ".nii", ".mha", ".nrrd", ".bmp", ".tif")
 """Of masks, in the order in which they are looked for, after the sample's own."""
@@ -31,15 +28,11 @@ class Masks:
 
     Args:
         folder: of the masks.
-        reading: how the samples are read.
-        preprocess: of the network, which places maps on the samples.
         resample: whether masks of other voxels are resampled onto those of the scans.
         label: the value that is the mask; None: all that are not zero.
     """
 
     folder: Path
-    reading: AnyReading
-    preprocess: Preprocess
     resample: bool = False
     label: int | None = None
 
@@ -50,23 +43,20 @@ class Masks:
         found = [self.folder / place.parent / name for name in names]
         return next((path for path in found if path.is_file()), None)
 
-    def pair(self, store: Store, row: MapRow) -> tuple[np.ndarray, np.ndarray]:
-        """Return (map, mask) of a row's sample at its own size, the map in [0, 1], zeros where the network saw nothing.
+    def mask(self, sample: str, subject: Subject) -> np.ndarray:
+        """Return the mask of a sample at its own size, booleans.
+
+        Args:
+            sample: the path of the sample in the store.
+            subject: what is in that file.
 
         Raises:
-            DataError: if there is no mask, or one of another size; if maps cannot be placed on such samples.
-            ImageError: if a file cannot be read.
+            DataError: if there is no mask, or one of another size or geometry; if the sample is of a kind that has none.
+            ImageError: if the mask cannot be read.
         """
-        path = self.path(row["path"])
+        path = self.path(sample)
         if path is None:
-            raise DataError(f"No mask of '{row['path']}' in '{self.folder}'.")
-        subject = load_subject(stored_file(store, row), 0, self.reading)
-        mask = self._mask(path, subject)
-        canvas = subject.canvas(self.preprocess(subject.content), self.preprocess, original=True)
-        saliency: Tensor = scaled_map(row)
-        return np.nan_to_num(canvas.placed(saliency.numpy())), mask
-
-    def _mask(self, path: Path, subject: Subject) -> np.ndarray:
+            raise DataError(f"No mask of '{sample}' in '{self.folder}'.")
         if isinstance(subject, NamedVolume):
             mask = read_volume(path)
             mask = resampled(mask, onto=subject.volume) if self.resample else mask
@@ -84,7 +74,7 @@ class Masks:
 
 
 def overlaps(
-    store: Store, source: Source, masks: Masks, *, scores: Sequence[str] = tuple(OVERLAPS), threshold: str | float = "otsu"
+    samples: StoredSamples, source: Source, masks: Masks, *, scores: Sequence[str] = tuple(OVERLAPS), threshold: str | float = "otsu"
 ) -> Iterator[dict[str, Any]]:
     """Yield by row of a method and layer how its map and the sample's mask overlap, None with a reason where they cannot be compared.
 
@@ -96,11 +86,12 @@ def overlaps(
         DataError: if there is no such score.
     """
     functions: Mapping[str, Any] = {name: OVERLAPS[name] for name in scores}
-    for row in source.rows(store):
+    for row in source.rows(samples.store):
         found: dict[str, Any] = {key: row[key] for key in ("id", "path", "label", "target", "method", "layer")}
         try:
-            saliency, mask = masks.pair(store, row)
-            values = {name: float(function(saliency[None], mask[None], threshold)[0]) for name, function in functions.items()}
+            saliency, sample = scaled_map(row), samples.read(row)
+            on_sample, mask = sample.placed(saliency), masks.mask(row["path"], sample.subject)
+            values = {name: float(function(on_sample[None], mask[None], threshold)[0]) for name, function in functions.items()}
             yield {**found, **values, "reason": ""}
         except CamtoolError as error:
             yield {**found, **dict.fromkeys(functions), "reason": str(error)}

@@ -7,15 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from camtool.analysis.classifier import Classifier
 from camtool.analysis.masked import MaskedBatch, MaskedEffect, masked_effect
 from camtool.analysis.normaliser import Normaliser
 from camtool.apis import Explainer
-from camtool.apis.probabilities import class_probabilities, learn_from
 from camtool.errors import DataError
-from camtool.instrumentation.calls import only_call
-from camtool.instrumentation.network_inputs import network_inputs
 from camtool.store import MapRow, Store
-from camtool.targets import scores_in
 
 _MOST_DIFFERING = 0.1  # share of samples that the network may answer otherwise than the run's, by rounding, with the same weights
 
@@ -33,7 +30,7 @@ class MaskedPasses:
         self._explainer = explainer
         self._root = Path(os.path.expanduser(root or ""))
         self._batch_size = batch_size
-        self._device = next(explainer.network.model.parameters()).device
+        self._network = Classifier(explainer)
 
     def effect(self, store: Store, normaliser: Normaliser, kind: str = "basic") -> MaskedEffect:
         """Return what masking by the maps of a normaliser's method and layer does to the scores; see `masked_effect`.
@@ -42,27 +39,13 @@ class MaskedPasses:
             ImageError: if a picture is missing.
             DataError: if a picture has another size after preprocessing than in the run, or the network answers otherwise.
         """
-        network = self._explainer.network
-        found = masked_effect(
-            self._forward, self._batches(store, normaliser), kind, probabilities=lambda logits: class_probabilities(network, logits)[0]
-        )
+        found = masked_effect(self._network, self._batches(store, normaliser), kind, probabilities=self._network.probabilities)
         if found.differing > _MOST_DIFFERING * found.count:
             raise DataError(
                 f"The network answers otherwise than the run's for {found.differing} of {found.count} samples; expected the config, "
                 "checkpoint and data of the run."
             )
         return found
-
-    def _forward(self, inputs: Tensor) -> Tensor:
-        network, cam = self._explainer.network, self._explainer.cam
-        with only_call(network.model), torch.no_grad():
-            arguments = network.inputs(inputs, cam.input_axes)
-            given = network_inputs(network.model, arguments, network.source.picture_input, cam.input_axes, output=cam.output)
-            scores = scores_in(given.run(network.model), batch=len(inputs))
-        if not isinstance(scores, Tensor) or scores.ndim != 2:
-            raise DataError("Expected a classifier, whose scores are (n, classes); other networks have no class to look at.")
-        learn_from(scores, network, inputs, cam.input_axes, cam.output)
-        return scores
 
     def _batches(self, store: Store, normaliser: Normaliser) -> Iterator[MaskedBatch]:
         held: list[tuple[MapRow, Tensor, Tensor]] = []
@@ -84,8 +67,8 @@ class MaskedPasses:
     def _batch(self, held: list[tuple[MapRow, Tensor, Tensor]]) -> MaskedBatch:
         rows = [row for row, _, _ in held]
         return MaskedBatch(
-            torch.cat([inputs for _, inputs, _ in held]).to(self._device),
-            torch.stack([mask for _, _, mask in held]).to(self._device),
+            torch.cat([inputs for _, inputs, _ in held]).to(self._network.device),
+            torch.stack([mask for _, _, mask in held]).to(self._network.device),
             [row["target"] for row in rows],
             [row["label"] for row in rows],
             [row["predicted"] for row in rows],

@@ -39,6 +39,7 @@ def overlap(
     """Overlap with masks, of each sample and in the mean: wIoA, IoA, IoU."""
     with session(as_json=as_json, debug=debug) as running:
         from camtool.analysis.overlap import Masks, overlaps
+        from camtool.analysis.stored_samples import StoredSamples
         from camtool.apis.model import ModelRequest
         from camtool.metrics import OVERLAPS
         from camtool.models.loading import kind_of, load_preprocessing
@@ -54,11 +55,12 @@ def overlap(
             raise DataError(f"No folder '{masks}'; expected one of masks.")
         analysis = Analysis(store, out, method, layer)
         loaded = ModelRequest(os.path.expanduser(config)).read_config()
-        by_sample = Masks(folder, files_read(loaded, kind_of(loaded)), load_preprocessing(loaded), resample_mask, label)
+        samples = StoredSamples(analysis.store, files_read(loaded, kind_of(loaded)), load_preprocessing(loaded))
+        by_sample = Masks(folder, resample_mask, label)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:
-            rows = list(overlaps(analysis.store, source, by_sample, scores=scores, threshold=level))
+            rows = list(overlaps(samples, source, by_sample, scores=scores, threshold=level))
             compared = [row for row in rows if not row["reason"]]
             if not compared:
                 raise DataError(f"No map of {source} could be compared: {rows[0]['reason']}")

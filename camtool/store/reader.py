@@ -137,9 +137,16 @@ class Store:
         """
         records = manifest(self.folder)
         for number in self.shards:
-            names = None if columns is None else list(dict.fromkeys([*columns, *self.conditions]))
-            table = self._chosen(_parsed(read_shard(self.folder, number, records), self.folder, number, names))
-            yield table if columns is None else table.select(list(columns))
+            yield self._shard(number, records, columns)
+
+    def shard(self, number: int) -> "pa.Table":
+        """Return the rows of one shard; DataError as `tables`."""
+        return self._shard(number, manifest(self.folder), None)
+
+    def _shard(self, number: int, records: Mapping[int, Mapping[str, Path]], columns: Sequence[str] | None) -> "pa.Table":
+        names = None if columns is None else list(dict.fromkeys([*columns, *self.conditions]))
+        table = self._chosen(_parsed(read_shard(self.folder, number, records), self.folder, number, names))
+        return table if columns is None else table.select(list(columns))
 
     def table(self, columns: Sequence[str] | None = None) -> "pa.Table":
         """Return the rows as one table; DataError as `tables`, and if no shard is there."""

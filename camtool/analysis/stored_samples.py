@@ -1,0 +1,61 @@
+"""Samples of a store's rows, read again and preprocessed as in the run, with the place of the network's input on them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from camtool.apis.canvas import Canvas
+from camtool.apis.stored_pictures import stored_file
+from camtool.apis.subjects import Subject, load_subject
+from camtool.errors import DataError
+from camtool.models.sources._base import Preprocess
+from camtool.models.sources.by_kind import AnyReading
+from camtool.store import MapRow, Store
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """An image, a volume or a signal of a store, and what the network was given of it."""
+
+    subject: Subject
+    inputs: Tensor
+    """(1, c, *spatial), preprocessed, on the CPU."""
+    canvas: Canvas
+    """The whole sample."""
+
+    def placed(self, maps: Tensor) -> np.ndarray:
+        """Return a map (*spatial) of the network's input on the whole sample, zeros where the network saw nothing."""
+        return np.nan_to_num(self.canvas.placed(maps.cpu().numpy()))
+
+
+@dataclass(frozen=True)
+class StoredSamples:
+    """Reads the samples of a store's rows.
+
+    Args:
+        store: of the rows.
+        reading: how files are read, as the network's config says.
+        preprocess: of the network.
+    """
+
+    store: Store
+    reading: AnyReading
+    preprocess: Preprocess
+
+    def read(self, row: MapRow) -> StoredSample:
+        """Return a row's sample.
+
+        Raises:
+            ImageError: if the file is gone, cannot be read, or is not the one that was explained.
+            DataError: if it has another size after preprocessing than in the run.
+        """
+        subject = load_subject(stored_file(self.store, row), 0, self.reading)
+        inputs = self.preprocess(subject.content)
+        size = row.input_size
+        if size is not None and tuple(inputs.shape[2:]) != size:
+            raise DataError(
+                f"'{row['path']}' is {tuple(inputs.shape[2:])} after preprocessing, in the run it was {size}; expected the run's config "
+                "and data."
+            )
+        return StoredSample(subject, inputs, subject.canvas(inputs, self.preprocess, original=True))
