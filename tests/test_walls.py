@@ -19,13 +19,13 @@ FLOORS = [
     {"attribution", "concepts", "train"},
     {"apis"},
     {"analysis", "runs"},
-    {"benchmark", "compat"},
+    {"benchmark", "compat", "evaluation"},
     {"cli"},
     {"__main__"},
 ]
 ROOMS_OF = {
     "sklearn": {"analysis", "concepts", "datasets"},
-    "scipy": {"analysis", "io", "models"},
+    "scipy": {"analysis", "evaluation", "io", "models"},
     "pyarrow": {"store"},
     "duckdb": {"store"},
     "h5py": {"store"},
@@ -54,6 +54,7 @@ ROOMS_OF = {
         "compat",
         "concepts",
         "datasets",
+        "evaluation",
         "io",
         "metrics",
         "models",

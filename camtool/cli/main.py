@@ -15,8 +15,10 @@ from camtool.cli.analyze_select import select
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
+from camtool.cli.check import check
 from camtool.cli.command import Command, Group
 from camtool.cli.compare import compare
+from camtool.cli.evaluate import evaluate
 from camtool.cli.export import export
 from camtool.cli.layers import layers
 from camtool.cli.methods import methods
@@ -35,6 +37,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "methods": methods,
     "models": models,
     "compare": compare,
+    "eval": evaluate,
+    "check": check,
     "export": export,
     "show": show,
     "sweep": sweep,

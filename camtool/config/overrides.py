@@ -15,8 +15,11 @@ _QUOTED = re.compile(r"""(?<![^\s,(\[])(["'])(.*?)\1(?![^\s,)\]])""")
 _BETWEEN_WORDS = re.compile(r"""(?<=[^\s,()\[\]"']) +(?=[^\s,()\[\]"'])""")
 
 
-def parse_options(options: Sequence[str]) -> dict[str, Any]:
+def parse_options(options: Sequence[str], *, flag: str = "--cfg-options") -> dict[str, Any]:
     """Return `a.b=c` as {"a.b": c}; values are parsed as mmengine's DictAction does, but keep the blanks in words and in quotes.
+
+    Args:
+        flag: that the options were given by.
 
     Raises:
         ConfigError: if an option is not KEY=VALUE, or its value cannot be parsed.
@@ -33,11 +36,11 @@ def parse_options(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or not key:
-            raise ConfigError(f"Expected --cfg-options KEY=VALUE, got '{option}'.")
+            raise ConfigError(f"Expected {flag} KEY=VALUE, got '{option}'.")
         try:
             parsed[key] = _restored(DictAction._parse_iterable(_protected(value)))
         except Exception as error:
-            raise ConfigError(f"--cfg-options {option}: the value cannot be parsed: {error}.") from error
+            raise ConfigError(f"{flag} {option}: the value cannot be parsed: {error}.") from error
     return parsed
 
 

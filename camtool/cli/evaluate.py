@@ -1,0 +1,121 @@
+"""`camtool eval`: are the maps of a store right, by which metric, and which method's are better?"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camtool.cli import options
+from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, StorePath, csv_of, report
+from camtool.cli.command import session
+from camtool.cli.evaluation_material import digest_of_network, made_explainer, masks_of, material_of, possible
+from camtool.errors import DataError, warn
+
+if TYPE_CHECKING:
+    from camtool.evaluation import Results
+
+
+def evaluate(
+    store: StorePath,
+    metrics: Annotated[list[str], typer.Option("--metrics", metavar="NAME…", help="all, or names; without one they are listed.")],
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="CONFIG", help="The run's: its preprocessing, and its network where a metric runs it.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="FILE", help="The run's weights.")] = None,
+    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", metavar="DIR", help="Folder of masks, called as the samples: cat/1.png of cat/1.jpg.")
+    ] = None,
+    label: Annotated[
+        int | None, typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
+    ] = None,
+    resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="METRIC.KEY=VALUE…", help="Settings of metrics: iou.threshold=0.5.")
+    ] = None,
+    method: Methods = None,
+    layer: Layers = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, random baselines, subsets and intervals.")] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many inputs share a forward pass.")] = 16,
+    device: Annotated[str, options.DEVICE] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the scores. Left out: <STORE>-eval.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Score the maps of a store, beside random, centre and edge baselines: means with intervals, by class, and paired tests.
+
+    The same command again goes on where it was interrupted.
+    """
+    with session(as_json=as_json, debug=debug) as running:
+        from camtool.apis.model import quiet_libraries
+        from camtool.cli.progress import drawn_progress
+        from camtool.evaluation import Results, Scoring, chosen_metrics
+        from camtool.evaluation.metric import NETWORK
+        from camtool.evaluation.protocols import agree, digest_of_folder, score_files
+
+        if not debug:
+            quiet_libraries()
+        chosen = chosen_metrics(metrics, _settings(set_ or []))
+        analysis = Analysis(store, _folder(store, out), method, layer)
+        own = masks_of(masks, resample=resample_mask, label=label)
+        needs_network = any(metric.needs == NETWORK for metric in chosen)
+        explainer = made_explainer(config, checkpoint, analysis.output, device, random_weights=random_weights) if needs_network else None
+        material = material_of(analysis.store, config, own, explainer)
+        chosen = possible(chosen, material, running) if "all" in metrics else chosen
+        scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)
+        agree(scoring, analysis.out, network=digest_of_network(explainer), masks=None if own is None else digest_of_folder(own.folder))
+        with drawn_progress() as draw:
+            scoring.write(analysis.out, None if draw is None else lambda done, total: draw("shards", done, total))
+        results = Results.read(score_files(scoring, analysis.out), chosen, seed=seed)
+        tables = {"summary": results.summary(), "comparisons": results.comparisons()}
+        _tell_failures(results)
+        written = analysis.write(_files(analysis, results, tables))
+        shown = tables if as_json else {"summary": tables["summary"]}
+        report(running, analysis, shown, written, as_json=as_json)
+
+
+def _folder(store: Path, out: Path | None) -> Path:
+    if out is not None:
+        return out
+    folder = Path(os.path.abspath(os.path.expanduser(store)))
+    return folder.with_name(f"{folder.name}-eval")
+
+
+def _settings(given: Sequence[str]) -> dict[str, Any]:
+    from camtool.config.overrides import parse_options
+
+    return parse_options(given, flag="--set")
+
+
+def _tell_failures(results: "Results") -> None:
+    """Warn of maps without a score; DataError if none has one."""
+    if all(len(one.scores) == sum(one.reasons.values()) for one in results.series.values()):
+        reasons = [reason for one in results.series.values() for reason in one.reasons]
+        raise DataError(f"No map has a score: {reasons[0] if reasons else 'the store has no maps of these samples'}")
+    told: set[str] = set()
+    for of, one in results.series.items():
+        for reason, count in one.reasons.items():
+            if reason not in told and not of.baseline:
+                warn(f"{count} of {len(one.scores)} maps of {of} have no {of.metric}: {reason}")
+            told.add(reason)
+
+
+def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[str, Any]]]) -> dict[str, bytes]:
+    from camtool.visualization.bars import Bar, draw_bars
+
+    files = {"summary.csv": csv_of(tables["summary"]), "by_class.csv": csv_of(results.by_class())}
+    if tables["comparisons"]:
+        files["comparisons.csv"] = csv_of(tables["comparisons"])
+    for metric in results.metrics:
+        series = {of: row for of, row in zip(results.series, tables["summary"], strict=True) if of.metric == metric.name}
+        bars = [Bar(str(of), _number(row["mean"]), _number(row["low"]), _number(row["high"]), of.baseline) for of, row in series.items()]
+        better = f", {metric.better} is better" if metric.better else ""
+        files[f"figs/{metric.name}.png"] = draw_bars(bars, f"{metric.name}{better}; mean and 95 % interval")
+    return files
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

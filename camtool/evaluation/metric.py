@@ -1,0 +1,94 @@
+"""Metrics by name: what each needs, which way is better, and its protocol."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from camtool import metrics
+from camtool.errors import DataError, closest
+
+MAP, MASK, NETWORK = "map", "mask", "network"
+"""What a metric needs: the map alone, a mask of each sample as well, or the network as well."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric with its protocol.
+
+    Example:
+        >>> from camtool.evaluation import chosen_metrics
+        >>> (metric,) = chosen_metrics(["iou"], {"iou.threshold": 0.5})
+        >>> metric.name, metric.needs, metric.better, metric.protocol
+        ('iou', 'mask', 'higher', {'threshold': 0.5})
+    """
+
+    name: str
+    function: Callable[..., Any]
+    """`function(maps, **protocol)`, `function(maps, masks, **protocol)` or `function(model, inputs, maps, targets, **protocol)`; returns
+    n scores."""
+    needs: str
+    better: str
+    """"higher" or "lower"; "" where neither is better by itself."""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function, as they stand in the rows of scores."""
+    seeded: bool = False
+    """Whether the function takes `seed`."""
+
+
+_HIGHER, _LOWER = "higher", "lower"
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("wioa", metrics.wioa, MASK, _HIGHER, {"threshold": "otsu"}),
+        Metric("ioa", metrics.ioa, MASK, _HIGHER, {"threshold": "otsu"}),
+        Metric("iou", metrics.iou, MASK, _HIGHER, {"threshold": "otsu"}),
+    )
+}
+"""By name."""
+
+
+def chosen_metrics(names: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[Metric]:
+    """Return metrics by name, in the order asked for; `all` is each that stands.
+
+    Args:
+        settings: values of protocols, by `metric.setting`.
+
+    Raises:
+        DataError: if there is no such metric, or none of its settings is called so.
+
+    Example:
+        >>> from camtool.evaluation import chosen_metrics
+        >>> [metric.name for metric in chosen_metrics(["iou", "ioa"])]
+        ['iou', 'ioa']
+    """
+    if not names:
+        raise DataError(f"Expected at least one metric, of {', '.join(METRICS)}, or all.")
+    asked = list(dict.fromkeys(METRICS if "all" in names else names))
+    found: dict[str, Metric] = {}
+    for name in asked:
+        if name not in METRICS:
+            raise DataError(f"No metric '{name}'{closest(name, METRICS)}; expected {', '.join(METRICS)}, or all.")
+        found[name] = METRICS[name]
+    for key, value in (settings or {}).items():
+        name, _, setting = key.partition(".")
+        if name not in found or setting not in found[name].protocol:
+            known = [f"{metric.name}.{one}" for metric in found.values() for one in metric.protocol]
+            raise DataError(f"No setting '{key}'{closest(key, known)}; expected {', '.join(known) or 'none: these metrics have none'}.")
+        metric = found[name]
+        found[name] = replace(metric, protocol={**metric.protocol, setting: value})
+    return list(found.values())
+
+
+def check_needs(metrics: Sequence[Metric], *, masks: bool, network: bool) -> None:
+    """Raise DataError if a metric needs what is not given.
+
+    Example:
+        >>> from camtool.evaluation import chosen_metrics
+        >>> check_needs(chosen_metrics(["iou"]), masks=True, network=False)
+    """
+    for metric in metrics:
+        if metric.needs == MASK and not masks:
+            raise DataError(f"The metric '{metric.name}' compares maps with masks; give --masks DIR and --config CONFIG.")
+        if metric.needs == NETWORK and not network:
+            raise DataError(f"The metric '{metric.name}' runs the network again; give --config CONFIG, and its checkpoint.")

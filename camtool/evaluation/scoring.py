@@ -1,0 +1,224 @@
+"""Score the maps of a store, shard by shard: each metric's scores of a shard are a file, so that a run that was interrupted goes on."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camtool.analysis.overlap import Masks
+from camtool.analysis.sources import Source
+from camtool.analysis.stored_samples import StoredSample, StoredSamples
+from camtool.apis.stored_pictures import scaled_map
+from camtool.errors import CamtoolError, DataError
+from camtool.evaluation.baselines import baseline_maps
+from camtool.evaluation.metric import MASK, NETWORK, Metric, check_needs
+from camtool.store import MapRow, Store
+from camtool.store.reader import rows_of
+from camtool.store.scores import ScoreRow, scores_path, write_scores
+
+Model = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What metrics are computed from, beside the maps of a store."""
+
+    samples: StoredSamples | None = None
+    masks: Masks | None = None
+    model: Model | None = None
+    """Returns the class scores (n, classes) of preprocessed inputs (n, c, *spatial)."""
+
+    def check(self, metrics: Sequence[Metric]) -> None:
+        """Raise DataError if a metric needs what is not there."""
+        has_samples = self.samples is not None
+        check_needs(metrics, masks=has_samples and self.masks is not None, network=has_samples and self.model is not None)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores of a store's maps.
+
+    Args:
+        store: of the maps.
+        sources: the methods and layers whose maps are scored.
+        metrics: with their protocols.
+        material: what the metrics need.
+        seed: of ties, random baselines and random subsets.
+        batch_size: how many inputs share a forward pass.
+        limit: number of samples, from the first; None: all.
+        baselines: whether maps that know nothing of the network are scored, too.
+    """
+
+    store: Store
+    sources: Sequence[Source]
+    metrics: Sequence[Metric]
+    material: Material
+    seed: int = 0
+    batch_size: int = 16
+    limit: int | None = None
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        self.material.check(self.metrics)
+
+    def protocol(self, metric: Metric) -> str:
+        """Return a metric's settings and the rule by which the run chose classes, as JSON."""
+        rule = dict(self.store.run.get("fingerprint", {})).get("target")
+        seed = {"seed": self.seed} if metric.seeded else {}
+        return json.dumps({**metric.protocol, **seed, "class_rule": rule}, sort_keys=True)
+
+    def write(self, out: Path, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write the scores of all shards that have none yet.
+
+        Args:
+            progress: called with the number of shards that are done, and of all.
+
+        Raises:
+            OutputError: if they cannot be written.
+            DataError: if a shard is damaged.
+        """
+        shards = self.shards
+        for done, number in enumerate(shards):
+            if progress is not None:
+                progress(done, len(shards))
+            missing = [metric for metric in self.metrics if not scores_path(out, metric.name, number).is_file()]
+            if not missing:
+                continue
+            found = self._of_shard(number, missing)
+            for metric in missing:
+                write_scores(scores_path(out, metric.name, number), found[metric.name])
+
+    @property
+    def shards(self) -> list[int]:
+        """Numbers of the shards that have samples to score."""
+        size = int(self.store.run["shard_size"])
+        return [number for number in self.store.shards if self.limit is None or number * size < self.limit]
+
+    def _of_shard(self, number: int, metrics: Sequence[Metric]) -> Mapping[str, list[ScoreRow]]:
+        found: dict[str, list[ScoreRow]] = {metric.name: [] for metric in metrics}
+        held: list[Case] = []
+        for case in self._cases(number):
+            if held and (len(held) >= self.batch_size or case.size != held[0].size):
+                self._score(held, metrics, found)
+                held = []
+            held.append(case)
+        self._score(held, metrics, found)
+        return found
+
+    def _cases(self, number: int) -> Iterator["Case"]:
+        """Yield the maps of a shard, sample by sample, each sample's followed by its baselines."""
+        for _, group in groupby(rows_of(self.store.shard(number)), key=lambda row: row["id"]):
+            rows = [row for row in group if self._is_asked(row)]
+            if not rows:
+                continue
+            sample: StoredSample | None = None
+            reason = ""
+            try:
+                if self.material.samples is not None and any(row.map is not None for row in rows):
+                    sample = self.material.samples.read(rows[0])
+            except CamtoolError as error:
+                reason = str(error)
+            cases = [Case(row, sample, row["method"], row["layer"], reason=reason or _status(row)) for row in rows]
+            yield from cases
+            if not self.baselines:
+                continue
+            explained = {case.row["target"]: case for case in reversed(cases) if not case.reason}
+            for case in reversed(explained.values()):
+                inputs = None if sample is None else sample.inputs
+                for name, saliency in baseline_maps(case.row.input_size, inputs, seed=self.seed + case.row["id"]).items():
+                    yield Case(case.row, sample, name, None, baseline=saliency)
+
+    def _is_asked(self, row: MapRow) -> bool:
+        if self.limit is not None and row["id"] >= self.limit:
+            return False
+        return any(row["method"] == source.method and row["layer"] in (source.layer, None) for source in self.sources)
+
+    def _score(self, cases: Sequence["Case"], metrics: Sequence[Metric], found: Mapping[str, list[ScoreRow]]) -> None:
+        for metric in metrics:
+            protocol = self.protocol(metric)
+            scored = self._with_reasons([case for case in cases if not case.reason], metric)
+            for case in cases:
+                score, reason = (None, case.reason) if case.reason else next(scored)
+                found[metric.name].append(case.score_row(metric.name, protocol, score, reason))
+
+    def _with_reasons(self, cases: Sequence["Case"], metric: Metric) -> Iterator[tuple[float | None, str]]:
+        """Yield each case's score, or None and why; a batch that fails is repeated case by case."""
+        try:
+            yield from [(score, "") for score in self._scores(cases, metric)]
+        except CamtoolError as error:
+            if len(cases) <= 1:
+                yield from [(None, str(error)) for _ in cases]
+                return
+            for case in cases:
+                yield from self._with_reasons([case], metric)
+
+    def _scores(self, cases: Sequence["Case"], metric: Metric) -> list[float]:
+        if not cases:
+            return []
+        settings: dict[str, Any] = {**metric.protocol, **({"seed": self.seed} if metric.seeded else {})}
+        if metric.needs == MASK:
+            return [self._of_mask(case, metric, settings) for case in cases]
+        maps = torch.stack([case.saliency() for case in cases])
+        if metric.needs == NETWORK:
+            targets = [case.row["target"] for case in cases]
+            if None in targets:
+                raise DataError("The map explains no class; this metric follows a class's probability.")
+            inputs = torch.cat([case.sample.inputs for case in cases if case.sample is not None])
+            assert self.material.model is not None  # checked at first
+            values = metric.function(self.material.model, inputs, maps, targets, batch_size=self.batch_size, **settings)
+        else:
+            values = metric.function(maps, **settings)
+        return [float(value) for value in values]
+
+    def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> float:
+        assert case.sample is not None and self.material.masks is not None  # noqa: PT018 - checked at first
+        mask = self.material.masks.mask(case.row["path"], case.sample.subject)
+        return float(metric.function(case.sample.placed(case.saliency())[None], mask[None], **settings)[0])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A map that is scored."""
+
+    row: MapRow
+    sample: StoredSample | None
+    method: str
+    layer: str | None
+    baseline: Tensor | None = None
+    """Map (*size) of a baseline, in place of the row's."""
+    reason: str = ""
+    """Why there is no score."""
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """Of the network's input."""
+        return self.row.input_size
+
+    def saliency(self) -> Tensor:
+        """Return the map at the input's size (*size), in [0, 1]."""
+        return scaled_map(self.row) if self.baseline is None else self.baseline
+
+    def score_row(self, metric: str, protocol: str, score: float | None, reason: str) -> ScoreRow:
+        """Return the row of a score."""
+        row, is_baseline = self.row, self.baseline is not None
+        of_sample: dict[str, Any] = {name: row[name] for name in ("id", "path", "label", "target")}
+        return ScoreRow(
+            **of_sample,
+            method=self.method,
+            layer=self.layer,
+            baseline=is_baseline,
+            metric=metric,
+            protocol=protocol,
+            score=score,
+            reason=reason,
+        )
+
+
+def _status(row: MapRow) -> str:
+    """Return why a row has no map; "" if it has one."""
+    return "" if row.map is not None else f"{row['status']}: {row['reason']}" if row["reason"] else str(row["status"])

@@ -1,0 +1,270 @@
+"""`camtool eval`: scores of a store's maps, interrupted and gone on with, their tables, and what is refused."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from camtool.metrics import iou
+from tests.cli.fixtures import Run, pixels
+
+SIZE = 32
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Bright(nn.Module):
+    # Two classes: how bright the picture is in red, and in green.
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 2, 3, stride=2, padding=1, bias=False)
+        with torch.no_grad():
+            self.layer.weight.zero_()
+            self.layer.weight[0, 0].fill_(1 / 9)
+            self.layer.weight[1, 1].fill_(1 / 9)
+
+    def forward(self, image):
+        return 8 * self.layer(image).relu().mean((2, 3))
+
+
+def build():
+    return Bright()
+"""
+
+
+def disc(centre: tuple[int, int], radius: float = 6) -> np.ndarray:
+    rows, columns = np.indices((SIZE, SIZE))
+    return (np.hypot(rows - centre[0], columns - centre[1]) < radius).astype(np.uint8)
+
+
+def write(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def store(tmp_path: Path, run: Run) -> Path:
+    """A run over twelve pictures, each with a disc of its class's colour; one has no mask."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "net.py").write_text(NETWORK)
+    model = {"type": "camtool.TorchModel", "factory": "net.py:build", "with_weights": True, "preprocess": {"resize": SIZE}}
+    (tmp_path / "c.py").write_text(f"model = {model!r}\ncam = dict(target_layers='layer')\n")
+    for number in range(12):
+        centre = tuple(int(value) for value in generator.integers(8, SIZE - 8, size=2))
+        object_, kind = disc(centre), number % 2  # type: ignore[arg-type]
+        picture = generator.integers(0, 40, size=(SIZE, SIZE, 3), dtype=np.uint8)
+        picture[..., kind] += 200 * object_
+        write(tmp_path / f"data/{'rg'[kind]}/{number}.png", picture)
+        if number != 11:
+            write(tmp_path / f"masks/{'rg'[kind]}/{number}.png", 255 * object_)
+    methods = ("--method", "gradcam", "layercam")
+    assert run("run", "c.py", "--data", "data", "--out", "store", "--target-category", "predicted", *methods).exit_code == 0
+    return tmp_path / "store"
+
+
+WITH_MASKS = ("--masks", "masks", "--config", "c.py")
+
+
+def test_scores_stand_in_tables_beside_baselines(run: Run, store: Path, tmp_path: Path) -> None:
+    finished = run("eval", store, "--metrics", "iou", "ioa", *WITH_MASKS, "--json")
+
+    report = finished.report
+    means = {(entry["metric"], entry["method"]): entry["mean"] for entry in report["summary"]}
+    assert set(means) == {(metric, name) for metric in ("iou", "ioa") for name in ("gradcam", "layercam", "random", "center", "edges")}
+    assert means["iou", "gradcam"] > 0.5 > means["iou", "center"] > means["iou", "random"]
+    for entry in report["summary"]:
+        assert entry["low"] <= entry["mean"] <= entry["high"]
+        assert (entry["maps"], entry["without_score"]) == (11, 1)
+    assert "No mask of 'g/11.png'" in finished.stderr
+    by_class = rows_of(tmp_path / "store-eval/by_class.csv")
+    assert {(row["class"], row["maps"]) for row in by_class if row["method"] == "gradcam"} == {("0", "6"), ("1", "5")}
+    compared = {
+        (entry["first"].split()[0], entry["second"].split(",")[0]): entry for entry in report["comparisons"] if entry["metric"] == "iou"
+    }
+    assert compared["gradcam", "random"]["p_holm"] < 0.05
+    assert compared["gradcam", "random"]["count"] == 11
+    assert len(compared) == 10
+    assert np.ptp(pixels(tmp_path / "store-eval/figs/iou.png")) > 0
+
+
+def test_a_score_is_that_of_the_map_and_the_mask_on_the_picture(run: Run, store: Path, tmp_path: Path) -> None:
+    from camtool.apis.stored_pictures import scaled_map
+    from camtool.store import open as open_store
+
+    assert run("eval", store, "--metrics", "iou", *WITH_MASKS, "--set", "iou.threshold=0.4").exit_code == 0
+
+    table = pq.read_table(tmp_path / "store-eval/iou/scores-000000.parquet").to_pylist()
+    scores = {(row["path"], row["method"]): row for row in table}
+    for row in open_store(store).where(method="gradcam"):
+        if row["path"] == "g/11.png":
+            continue
+        mask = pixels(tmp_path / "masks" / row["path"])[..., 0] > 0
+        expected = iou(scaled_map(row).numpy()[None], mask[None], 0.4)[0]
+        found = scores[row["path"], "gradcam"]
+        assert found["score"] == pytest.approx(float(expected), abs=1e-5)
+        assert json.loads(found["protocol"]) == {"class_rule": {"categories": ["predicted"], "target": None}, "threshold": 0.4}
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_same_bytes(
+    run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from camtool.evaluation import scoring
+
+    assert run("eval", store, "--metrics", "iou", "wioa", *WITH_MASKS, "--out", "whole").exit_code == 0
+    write_scores = scoring.write_scores
+
+    def killed(path: Path, rows: Any) -> None:
+        if path.parent.name == "wioa":
+            raise KeyboardInterrupt
+        write_scores(path, rows)
+
+    monkeypatch.setattr(scoring, "write_scores", killed)
+    assert run("eval", store, "--metrics", "iou", "wioa", *WITH_MASKS, "--out", "part").exit_code != 0
+    monkeypatch.setattr(scoring, "write_scores", write_scores)
+    assert not (tmp_path / "part/wioa/scores-000000.parquet").exists()
+    first = (tmp_path / "part/iou/scores-000000.parquet").stat().st_mtime_ns
+
+    assert run("eval", store, "--metrics", "iou", "wioa", *WITH_MASKS, "--out", "part").exit_code == 0
+
+    assert (tmp_path / "part/iou/scores-000000.parquet").stat().st_mtime_ns == first, "what was there is not made again"
+    for name in ("iou", "wioa"):
+        path = f"{name}/scores-000000.parquet"
+        assert (tmp_path / "whole" / path).read_bytes() == (tmp_path / "part" / path).read_bytes()
+
+
+def test_another_setting_does_not_go_on_with_the_scores_of_this_one(run: Run, store: Path) -> None:
+    assert run("eval", store, "--metrics", "iou", *WITH_MASKS).exit_code == 0
+
+    finished = run("eval", store, "--metrics", "iou", *WITH_MASKS, "--set", "iou.threshold=0.5")
+
+    assert finished.exit_code == 2
+    assert "protocol.threshold: 0.5 instead of otsu" in finished.stderr
+
+
+WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
+    "no metric": (("--metrics", "iuo"), "No metric 'iuo'; closest: 'iou'"),
+    "no masks": (("--metrics", "iou", "--config", "c.py"), "compares maps with masks; give --masks DIR"),
+    "no config": (("--metrics", "iou", "--masks", "masks"), "give --masks DIR and --config CONFIG"),
+    "no such folder": (("--metrics", "iou", "--masks", "none", "--config", "c.py"), "No folder 'none'; expected one of masks"),
+    "an empty folder": (("--metrics", "iou", "--masks", "empty", "--config", "c.py"), "has no file; expected masks"),
+    "no such setting": (("--metrics", "iou", *WITH_MASKS, "--set", "iou.level=1"), "No setting 'iou.level'; closest: 'iou.threshold'"),
+    "no setting": (("--metrics", "iou", *WITH_MASKS, "--set", "iou"), "Expected --set KEY=VALUE, got 'iou'"),
+    "a setting of none": (("--metrics", "iou", *WITH_MASKS, "--set", "iou.threshold=2"), "No map has a score"),
+    "no such method": (("--metrics", "iou", *WITH_MASKS, "--method", "scorecam"), "has no maps of the method 'scorecam'"),
+    "into the store": (("--metrics", "iou", *WITH_MASKS, "--out", "store/x"), "is in the store"),
+    "masks of others": (("--metrics", "iou", "--masks", "data", "--config", "none.py"), "none.py"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_evaluations(run: Run, store: Path, tmp_path: Path, case: str) -> None:
+    options, message = WRONG[case]
+    (tmp_path / "empty").mkdir()
+    before = sorted(path for path in store.rglob("*"))
+
+    finished = run("eval", store, *options)
+
+    assert finished.exit_code == 2, finished.stdout
+    assert message in " ".join(finished.stderr.split())
+    assert finished.stderr.count("Error") == 1
+    assert sorted(path for path in store.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_store(run: Run, tmp_path: Path) -> None:
+    finished = run("eval", tmp_path, "--metrics", "iou")
+
+    assert finished.exit_code == 2
+    assert "is no store" in finished.stderr
+
+
+def test_a_damaged_file_of_scores_is_named(run: Run, store: Path, tmp_path: Path) -> None:
+    assert run("eval", store, "--metrics", "iou", *WITH_MASKS).exit_code == 0
+    (tmp_path / "store-eval/iou/scores-000000.parquet").write_bytes(b"no parquet")
+
+    finished = run("eval", store, "--metrics", "iou", *WITH_MASKS)
+
+    assert finished.exit_code == 2
+    assert "scores-000000.parquet' cannot be read" in finished.stderr
+    assert "Remove it" in finished.stderr
+
+
+def test_all_is_what_can_be_computed(run: Run, store: Path) -> None:
+    finished = run("eval", store, "--metrics", "all")
+
+    assert finished.exit_code in (0, 2)
+    assert "--masks DIR" in " ".join(finished.stderr.split())
+
+
+CHECK = ("check", "c.py", "--data", "data", "--masks", "masks")
+
+
+def test_a_requirement_that_is_met(run: Run, store: Path) -> None:
+    finished = run(*CHECK, "--require", "iou >= 0.5", "ioa > 0.1")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert [line.split(";")[0] for line in finished.stdout.splitlines() if "met" in line] == ["met: iou >= 0.5", "met: ioa > 0.1"]
+
+
+def test_a_requirement_that_is_not_met_names_the_samples(run: Run, store: Path, tmp_path: Path) -> None:
+    write(tmp_path / "masks/r/4.png", 255 * disc((2, 2), 2))  # the network looks at the disc, which is elsewhere
+    before = sorted(tmp_path.rglob("*"))
+
+    mean = run(*CHECK, "--require", "iou >= 0.99")
+    each = run(*CHECK, "--require", "iou >= 0.5", "--each", "--json")
+    of_mean = run(*CHECK, "--require", "iou >= 0.5")
+
+    assert mean.exit_code == 1
+    assert "NOT met: iou >= 0.99" in mean.stdout
+    assert each.exit_code == 1
+    (entry,) = json.loads(each.stdout)["requirements"]
+    assert [(sample["path"], sample["score"]) for sample in entry["samples"]] == [("g/11.png", None), ("r/4.png", 0.0)]
+    assert of_mean.exit_code == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_sample_without_a_score_is_not_met_by_itself(run: Run, store: Path) -> None:
+    options = ("check", "c.py", "--data", "data", "--masks", "masks", "--require", "iou >= 0.5")
+
+    each, mean = run(*options, "--each", "--json"), run(*options)
+
+    assert (each.exit_code, mean.exit_code) == (1, 0)
+    (entry,) = json.loads(each.stdout)["requirements"]
+    assert entry["samples"] == [{"path": "g/11.png", "maps": "gradcam at layer", "score": None}]
+    assert "1 without a score" in mean.stdout
+
+
+WRONG_CHECKS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "no data": (("check", "c.py", "--require", "iou >= 0.5"), "Expected --data DATA, and --require CONDITION"),
+    "no condition": (("check", "c.py", "--data", "data"), "Expected --data DATA, and --require CONDITION"),
+    "no comparison": ((*CHECK, "--require", "iou 0.5"), "Expected a requirement such as 'energy >= 0.5', got 'iou 0.5'"),
+    "no number": ((*CHECK, "--require", "iou >= ."), "Expected a requirement such as"),
+    "no finite number": ((*CHECK, "--require", "iou >= 1e999"), "Expected a requirement such as"),
+    "no such metric": ((*CHECK, "--require", "iuo >= 0.5"), "No metric 'iuo'"),
+    "no masks": (("check", "c.py", "--data", "data", "--require", "iou >= 0.5"), "give --masks DIR"),
+    "no such data": (("check", "c.py", "--data", "none", "--masks", "masks", "--require", "iou >= 0.5"), "none"),
+    "no such method": ((*CHECK, "--require", "iou >= 0.5", "--method", "gradcm"), "gradcm"),
+    "code": ((*CHECK, "--require", "__import__('os') >= 1"), "Expected a requirement such as"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CHECKS)
+def test_wrong_checks(run: Run, store: Path, tmp_path: Path, case: str) -> None:
+    options, message = WRONG_CHECKS[case]
+    before = sorted(tmp_path.rglob("*"))
+
+    finished = run(*options)
+
+    assert finished.exit_code == 2, finished.stdout
+    assert message in " ".join(finished.stderr.split())
+    assert sorted(tmp_path.rglob("*")) == before
