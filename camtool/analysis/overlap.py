@@ -1,7 +1,7 @@
 """Overlap of a store's maps with masks of what should be seen, on the voxels or pixels of the samples themselves."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from camtool.apis.subjects import Subject
 from camtool.apis.volumes import NamedVolume
 from camtool.errors import CamtoolError, DataError, times
 from camtool.io.names import stem_of, suffix_of
+from camtool.io.signals import SignalReading, read_signal
 from camtool.io.volumes import check_same_geometry, read_volume, resampled
 from camtool.metrics import OVERLAPS
+from camtool.models.sources.by_kind import AnyReading
 
-SUFFIXES = (".png", ".nii.gz", ".nii", ".mha", ".nrrd", ".bmp", ".tif")
+SUFFIXES = (".png", ".nii.gz", ".nii", ".mha", ".nrrd", ".bmp", ".tif", ".npy", ".csv")
 """Of masks, in the order in which they are looked for, after the sample's own."""
 
 
@@ -43,12 +45,15 @@ class Masks:
         found = [self.folder / place.parent / name for name in names]
         return next((path for path in found if path.is_file()), None)
 
-    def mask(self, sample: str, subject: Subject) -> np.ndarray:
+    def mask(self, sample: str, subject: Subject, reading: AnyReading) -> np.ndarray:
         """Return the mask of a sample at its own size, booleans.
+
+        That of a signal is a signal of one channel, a value for each of its samples.
 
         Args:
             sample: the path of the sample in the store.
             subject: what is in that file.
+            reading: how the sample was read; of a signal it says which part.
 
         Raises:
             DataError: if there is no mask, or one of another size or geometry; if the sample is of a kind that has none.
@@ -69,7 +74,11 @@ class Masks:
                     f"Mask '{path}' is {times(values.shape)}, its picture {times(subject.picture.shape[:2])}; expected one size."
                 )
         else:
-            raise DataError("Masks are of images and volumes; a signal has none.")
+            assert isinstance(reading, SignalReading)  # that of the subject
+            signal = subject.signal
+            (values,) = read_signal(path, replace(reading, channels=(0,), part=None, rate=signal.rate)).values
+            if len(values) != signal.values.shape[1]:
+                raise DataError(f"Mask '{path}' has {len(values)} values, its signal {signal.values.shape[1]}; expected one a sample.")
         return values != 0 if self.label is None else values == self.label
 
 
@@ -90,7 +99,7 @@ def overlaps(
         found: dict[str, Any] = {key: row[key] for key in ("id", "path", "label", "target", "method", "layer")}
         try:
             saliency, sample = scaled_map(row), samples.read(row)
-            on_sample, mask = sample.placed(saliency), masks.mask(row["path"], sample.subject)
+            on_sample, mask = sample.placed(saliency), masks.mask(row["path"], sample.subject, samples.reading)
             values = {name: float(function(on_sample[None], mask[None], threshold)[0]) for name, function in functions.items()}
             yield {**found, **values, "reason": ""}
         except CamtoolError as error:

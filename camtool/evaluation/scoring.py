@@ -176,8 +176,9 @@ class Scoring:
         return [float(value) for value in values]
 
     def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> float:
-        assert case.sample is not None and self.material.masks is not None  # noqa: PT018 - checked at first
-        mask = self.material.masks.mask(case.row["path"], case.sample.subject)
+        masks, samples = self.material.masks, self.material.samples
+        assert case.sample is not None and masks is not None and samples is not None  # noqa: PT018 - checked at first
+        mask = masks.mask(case.row["path"], case.sample.subject, samples.reading)
         return float(metric.function(case.sample.placed(case.saliency())[None], mask[None], **settings)[0])
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 def build(axes):
     # The score is the mean brightness.
-    convolution, pool = {2: (nn.Conv2d, nn.AdaptiveAvgPool2d), 3: (nn.Conv3d, nn.AdaptiveAvgPool3d)}[axes]
+    convolution, pool = getattr(nn, f"Conv{axes}d"), getattr(nn, f"AdaptiveAvgPool{axes}d")
     layer = convolution(1, 1, 3, stride=2, padding=1)
     with torch.no_grad():
         layer.weight.fill_(1 / 3**axes)
@@ -117,6 +117,35 @@ def test_the_overlap_of_pictures_is_that_on_the_whole_picture(run: Run, tmp_path
     assert float(row["wioa"]) == pytest.approx(float(wioa(whole[None], mask[None] > 0, 0.4)[0]), abs=1e-5)
     assert float(row["iou"]) == pytest.approx(float(iou(whole[None], mask[None] > 0, 0.4)[0]), abs=1e-5)
     assert 0 < float(row["iou"]) < 1
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_the_overlap_of_signals_is_over_time(run: Run, tmp_path: Path, suffix: str) -> None:
+    recipe = config(tmp_path, 1, {"rate": 20.0})
+    with recipe.open("a") as file:
+        file.write("input = dict(kind='signal', rate=40.0, start=1.0)\n")
+    signal, mask = np.zeros(160, dtype=np.float32), np.zeros(160, dtype=np.float32)
+    signal[90:110] = 1
+    mask[90:130] = 1
+    (tmp_path / "data").mkdir()
+    (tmp_path / "masks").mkdir()
+    np.save(tmp_path / "data/1.npy", signal)
+    if suffix == ".npy":
+        np.save(tmp_path / "masks/1.npy", mask)
+    else:
+        np.savetxt(tmp_path / "masks/1.csv", mask)
+    assert run("run", recipe, "--data", "data", "--out", "store", "--target-category", 0).exit_code == 0
+
+    report = run("analyze", "overlap", "store", "--masks", "masks", "--config", recipe, "--threshold", "0.4", "--json").report
+
+    (row,) = rows_of(report["outputs"][0])
+    assert float(row["ioa"]) == pytest.approx(1, abs=0.12)  # the map of the pulse is up to a stride wider than it
+    assert float(row["iou"]) == pytest.approx(0.5, abs=0.08)
+    np.save(tmp_path / "masks/1.npy", mask[:-5])
+    assert (
+        "Mask 'masks/1.npy' has 115 values, its signal 120"
+        in run(*("analyze", "overlap", "store", "--masks", "masks", "--config", recipe)).stderr
+    )
 
 
 WRONG: dict[str, tuple[list[Any], str]] = {
