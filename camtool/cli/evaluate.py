@@ -104,6 +104,8 @@ def _tell_failures(results: "Results") -> None:
 
 
 def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[str, Any]]]) -> dict[str, bytes]:
+    from camtool.evaluation.results import SHARES
+    from camtool.visualization.bands import Band, draw_bands
     from camtool.visualization.bars import Bar, draw_bars
 
     files = {"summary.csv": csv_of(tables["summary"]), "by_class.csv": csv_of(results.by_class())}
@@ -114,6 +116,10 @@ def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[s
         bars = [Bar(str(of), _number(row["mean"]), _number(row["low"]), _number(row["high"]), of.baseline) for of, row in series.items()]
         better = f", {metric.better} is better" if metric.better else ""
         files[f"figs/{metric.name}.png"] = draw_bars(bars, f"{metric.name}{better}; mean and 95 % interval")
+        curves = {of: results.series[of].curves for of in series}
+        bands = [Band(str(of), *curve.band(), faint=of.baseline) for of, curve in curves.items() if curve is not None]
+        if bands:
+            files[f"figs/{metric.name}_curves.png"] = draw_bands(SHARES, bands, f"{metric.name}: share of positions", "explained score")
     return files
 
 

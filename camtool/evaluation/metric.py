@@ -25,7 +25,7 @@ class Metric:
     name: str
     function: Callable[..., Any]
     """`function(maps, **protocol)`, `function(maps, masks, **protocol)` or `function(model, inputs, maps, targets, **protocol)`; returns
-    n scores."""
+    n scores, or the curves whose areas they are."""
     needs: str
     better: str
     """"higher" or "lower"; "" where neither is better by itself."""
@@ -40,6 +40,8 @@ _HIGHER, _LOWER = "higher", "lower"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
+        Metric("deletion", metrics.deletion_curves, NETWORK, _LOWER, {"step": None, "substrate": 0.0}, seeded=True),
+        Metric("insertion", metrics.insertion_curves, NETWORK, _HIGHER, {"step": None, "substrate": "blur"}, seeded=True),
         Metric("wioa", metrics.wioa, MASK, _HIGHER, {"threshold": "otsu"}),
         Metric("ioa", metrics.ioa, MASK, _HIGHER, {"threshold": "otsu"}),
         Metric("iou", metrics.iou, MASK, _HIGHER, {"threshold": "otsu"}),

@@ -12,6 +12,8 @@ from camtool.evaluation.metric import Metric
 from camtool.evaluation.statistics import finite_values, interval, paired_tests
 from camtool.store.scores import ScoreRow, read_scores
 
+SHARES = np.linspace(0.0, 1.0, 101)
+
 
 @dataclass(frozen=True, order=True)
 class Scored:
@@ -27,6 +29,26 @@ class Scored:
 
 
 @dataclass
+class MeanCurve:
+    """Mean of curves over the shares 0, 0.01, …, 1, and its standard error."""
+
+    count: int = 0
+    total: np.ndarray = field(default_factory=lambda: np.zeros(len(SHARES)))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(len(SHARES)))
+
+    def add(self, fractions: Sequence[float], curve: Sequence[float]) -> None:
+        """Add a curve, interpolated between its fractions."""
+        values = np.interp(SHARES, fractions, curve)
+        self.count, self.total, self.squares = self.count + 1, self.total + values, self.squares + values**2
+
+    def band(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (mean, low, high) at each share: the mean with 1.96 standard errors."""
+        mean = self.total / self.count
+        spread = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0) / max(self.count - 1, 1))
+        return mean, mean - 1.96 * spread, mean + 1.96 * spread
+
+
+@dataclass
 class Series:
     """Scores of one method by one metric, a map each."""
 
@@ -37,12 +59,17 @@ class Series:
     """NaN where there is none."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Number of maps without a score by why."""
+    curves: "MeanCurve | None" = None
+    """Of a metric that is the area under a curve."""
 
     def add(self, row: ScoreRow) -> None:
         """Add a row."""
         self.maps.append((row.id, row.target))
         self.paths.append(row.path)
         self.scores.append(math.nan if row.score is None else row.score)
+        if row.curve is not None and row.fractions is not None:
+            self.curves = self.curves or MeanCurve()
+            self.curves.add(row.fractions, row.curve)
         if row.score is None:
             self.reasons[row.reason] = self.reasons.get(row.reason, 0) + 1
 

@@ -7,9 +7,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from camtool.analysis.classifier import Classifier
 from camtool.analysis.overlap import Masks
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
@@ -17,11 +19,10 @@ from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
 from camtool.evaluation.metric import MASK, NETWORK, Metric, check_needs
+from camtool.metrics import ScoreCurves
 from camtool.store import MapRow, Store
 from camtool.store.reader import rows_of
 from camtool.store.scores import ScoreRow, scores_path, write_scores
-
-Model = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Material:
 
     samples: StoredSamples | None = None
     masks: Masks | None = None
-    model: Model | None = None
-    """Returns the class scores (n, classes) of preprocessed inputs (n, c, *spatial)."""
+    model: Classifier | None = None
 
     def check(self, metrics: Sequence[Metric]) -> None:
         """Raise DataError if a metric needs what is not there."""
@@ -143,43 +143,56 @@ class Scoring:
             protocol = self.protocol(metric)
             scored = self._with_reasons([case for case in cases if not case.reason], metric)
             for case in cases:
-                score, reason = (None, case.reason) if case.reason else next(scored)
-                found[metric.name].append(case.score_row(metric.name, protocol, score, reason))
+                score = Score(reason=case.reason) if case.reason else next(scored)
+                found[metric.name].append(case.score_row(metric.name, protocol, score))
 
-    def _with_reasons(self, cases: Sequence["Case"], metric: Metric) -> Iterator[tuple[float | None, str]]:
-        """Yield each case's score, or None and why; a batch that fails is repeated case by case."""
+    def _with_reasons(self, cases: Sequence["Case"], metric: Metric) -> Iterator["Score"]:
+        """Yield each case's score, or why there is none; a batch that fails is repeated case by case."""
         try:
-            yield from [(score, "") for score in self._scores(cases, metric)]
+            yield from self._scores(cases, metric)
         except CamtoolError as error:
-            if len(cases) <= 1:
-                yield from [(None, str(error)) for _ in cases]
+            if len(cases) == 1:
+                yield Score(reason=str(error))
                 return
             for case in cases:
                 yield from self._with_reasons([case], metric)
 
-    def _scores(self, cases: Sequence["Case"], metric: Metric) -> list[float]:
+    def _scores(self, cases: Sequence["Case"], metric: Metric) -> "list[Score]":
         if not cases:
             return []
         settings: dict[str, Any] = {**metric.protocol, **({"seed": self.seed} if metric.seeded else {})}
         if metric.needs == MASK:
-            return [self._of_mask(case, metric, settings) for case in cases]
+            return [Score(self._of_mask(case, metric, settings)) for case in cases]
         maps = torch.stack([case.saliency() for case in cases])
-        if metric.needs == NETWORK:
-            targets = [case.row["target"] for case in cases]
-            if None in targets:
-                raise DataError("The map explains no class; this metric follows a class's probability.")
-            inputs = torch.cat([case.sample.inputs for case in cases if case.sample is not None])
-            assert self.material.model is not None  # checked at first
-            values = metric.function(self.material.model, inputs, maps, targets, batch_size=self.batch_size, **settings)
-        else:
-            values = metric.function(maps, **settings)
-        return [float(value) for value in values]
+        if metric.needs != NETWORK:
+            return [Score(float(value)) for value in metric.function(maps, **settings)]
+        classes = [case.row["target"] for case in cases]
+        if None in classes:
+            raise DataError("The map explains no class; this metric follows a class's probability.")
+        model = self.material.model
+        assert model is not None  # checked at first
+        inputs = torch.cat([case.sample.inputs for case in cases if case.sample is not None])
+        values = metric.function(model, inputs, maps, model.targets(classes, inputs), batch_size=self.batch_size, **settings)
+        if isinstance(values, ScoreCurves):
+            areas = values.areas()
+            return [Score(float(area), values.fractions, curve) for area, curve in zip(areas, values.scores, strict=True)]
+        return [Score(float(value)) for value in values]
 
     def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> float:
         masks, samples = self.material.masks, self.material.samples
         assert case.sample is not None and masks is not None and samples is not None  # noqa: PT018 - checked at first
         mask = masks.mask(case.row["path"], case.sample.subject, samples.reading)
         return float(metric.function(case.sample.placed(case.saliency())[None], mask[None], **settings)[0])
+
+
+@dataclass(frozen=True)
+class Score:
+    """A map's score, the area under a curve or not; or why there is none."""
+
+    value: float | None = None
+    fractions: np.ndarray | None = None
+    curve: np.ndarray | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,19 +217,20 @@ class Case:
         """Return the map at the input's size (*size), in [0, 1]."""
         return scaled_map(self.row) if self.baseline is None else self.baseline
 
-    def score_row(self, metric: str, protocol: str, score: float | None, reason: str) -> ScoreRow:
+    def score_row(self, metric: str, protocol: str, score: Score) -> ScoreRow:
         """Return the row of a score."""
-        row, is_baseline = self.row, self.baseline is not None
-        of_sample: dict[str, Any] = {name: row[name] for name in ("id", "path", "label", "target")}
+        of_sample: dict[str, Any] = {name: self.row[name] for name in ("id", "path", "label", "target")}
         return ScoreRow(
             **of_sample,
             method=self.method,
             layer=self.layer,
-            baseline=is_baseline,
+            baseline=self.baseline is not None,
             metric=metric,
             protocol=protocol,
-            score=score,
-            reason=reason,
+            score=score.value,
+            reason=score.reason,
+            fractions=None if score.fractions is None else score.fractions.tolist(),
+            curve=None if score.curve is None else score.curve.tolist(),
         )
 
 

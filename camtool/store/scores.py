@@ -39,6 +39,10 @@ class ScoreRow:
     score: float | None = None
     """None where there is none, with a reason."""
     reason: str = ""
+    fractions: Sequence[float] | None = None
+    """Of a metric that is the area under a curve: where on it, in [0, 1]."""
+    curve: Sequence[float] | None = None
+    """The curve at these fractions."""
 
 
 def _schema() -> "pa.Schema":
@@ -57,6 +61,8 @@ def _schema() -> "pa.Schema":
             ("score", pa.float64()),
             pa.field("reason", pa.string(), nullable=False),
             pa.field("protocol", pa.string(), nullable=False),
+            ("fractions", pa.list_(pa.float32())),
+            ("curve", pa.list_(pa.float32())),
         ]
     )
 

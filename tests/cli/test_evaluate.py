@@ -10,7 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from camtool.metrics import iou
+from camtool import Explainer
+from camtool.apis.stored_pictures import scaled_map
+from camtool.metrics import deletion_curves, iou
+from camtool.store import open as open_store
+from camtool.targets import ClassProbability
 from tests.cli.fixtures import Run, pixels
 
 SIZE = 32
@@ -99,9 +103,6 @@ def test_scores_stand_in_tables_beside_baselines(run: Run, store: Path, tmp_path
 
 
 def test_a_score_is_that_of_the_map_and_the_mask_on_the_picture(run: Run, store: Path, tmp_path: Path) -> None:
-    from camtool.apis.stored_pictures import scaled_map
-    from camtool.store import open as open_store
-
     assert run("eval", store, "--metrics", "iou", *WITH_MASKS, "--set", "iou.threshold=0.4").exit_code == 0
 
     table = pq.read_table(tmp_path / "store-eval/iou/scores-000000.parquet").to_pylist()
@@ -114,6 +115,27 @@ def test_a_score_is_that_of_the_map_and_the_mask_on_the_picture(run: Run, store:
         found = scores[row["path"], "gradcam"]
         assert found["score"] == pytest.approx(float(expected), abs=1e-5)
         assert json.loads(found["protocol"]) == {"class_rule": {"categories": ["predicted"], "target": None}, "threshold": 0.4}
+
+
+def test_the_network_is_run_again_as_in_the_run(run: Run, store: Path, tmp_path: Path) -> None:
+    finished = run(
+        "eval", store, "--metrics", "deletion", "insertion", "--config", "c.py", "--method", "gradcam", "--json", "--batch-size", 7
+    )
+
+    means = {(entry["metric"], entry["method"]): entry["mean"] for entry in finished.report["summary"]}
+    assert means["deletion", "gradcam"] < means["deletion", "random"]
+    assert means["insertion", "gradcam"] > means["insertion", "random"]
+    assert np.ptp(pixels(tmp_path / "store-eval/figs/deletion_curves.png")) > 0
+    explainer = Explainer("c.py")
+    rows = {(row["path"], row["method"]): row for row in pq.read_table(tmp_path / "store-eval/deletion/scores-000000.parquet").to_pylist()}
+    for row in list(open_store(store).where(method="gradcam"))[:3]:
+        _, inputs = explainer.preprocessed(tmp_path / "data" / row["path"])
+        target = ClassProbability(row["target"])
+        expected = deletion_curves(explainer.network.model, inputs, scaled_map(row)[None], target)
+        found = rows[row["path"], "gradcam"]
+        assert found["score"] == pytest.approx(float(expected.areas()[0]), abs=1e-5)
+        assert found["curve"] == pytest.approx(expected.scores[0].tolist(), abs=1e-5)
+        assert found["curve"][0] == pytest.approx(row["probability"], abs=1e-5)
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_same_bytes(
@@ -153,6 +175,9 @@ def test_another_setting_does_not_go_on_with_the_scores_of_this_one(run: Run, st
 
 
 WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
+    "no network": (("--metrics", "deletion"), "runs the network again; give --config CONFIG"),
+    "a step of none": (("--metrics", "deletion", "--config", "c.py", "--set", "deletion.step=0"), "No map has a score"),
+    "a substrate of none": (("--metrics", "deletion", "--config", "c.py", "--set", "deletion.substrate=blurr"), "blur"),
     "no metric": (("--metrics", "iuo"), "No metric 'iuo'; closest: 'iou'"),
     "no masks": (("--metrics", "iou", "--config", "c.py"), "compares maps with masks; give --masks DIR"),
     "no config": (("--metrics", "iou", "--masks", "masks"), "give --masks DIR and --config CONFIG"),
