@@ -12,6 +12,7 @@ from camtool.cli.analyze_importance import importance
 from camtool.cli.analyze_overlap import overlap
 from camtool.cli.analyze_ranges import ranges
 from camtool.cli.analyze_select import select
+from camtool.cli.bench_methods import bench_methods
 from camtool.cli.benchmark import benchmark
 from camtool.cli.browse import browse
 from camtool.cli.cache import cache
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sweep": sweep,
     "train": train,
     "benchmark": benchmark,
+    "bench-methods": bench_methods,
     "cache": cache,
 }
 
