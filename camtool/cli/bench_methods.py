@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,10 @@ def bench_methods(
     method: Annotated[list[str] | None, typer.Option("--method", metavar="NAME…", help="Left out: all.")] = None,
     metrics: Annotated[list[str] | None, typer.Option("--metrics", metavar="NAME…", help="Left out: all.")] = None,
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="METRIC.KEY=VALUE…", help="Settings of metrics; the tolerance of pointing is 0 here."),
+    ] = None,
     scenes: Annotated[int, typer.Option("--scenes", min=2, help="Held-out scenes.")] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, random maps and intervals.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many inputs share a forward pass.")] = 64,
@@ -41,6 +46,7 @@ def bench_methods(
         from camtool.cli.methods import describe_methods
         from camtool.cli.progress import drawn_progress
         from camtool.cli.report import print_json
+        from camtool.config.overrides import parse_options
         from camtool.errors import CamtoolError
         from camtool.evaluation import chosen_metrics
         from camtool.evaluation.methods_table import Trial
@@ -51,7 +57,8 @@ def bench_methods(
         for name in method or []:
             if name not in known:
                 raise CamtoolError(f"Unknown method '{name}'{closest(name, known)}; 'camtool methods' lists them.")
-        chosen = chosen_metrics(metrics or ["all"])
+        settings = {"pointing.tolerance": 0} if not metrics or {"pointing", "all"} & set(metrics) else {}
+        chosen = chosen_metrics(metrics or ["all"], {**settings, **parse_options(set_ or [], flag="--set")})
         pair = markers(f"bench-methods {Path(config).stem}")
         file = markdown and markdown.expanduser()
         around = around_markers(file, pair) if file else None
@@ -68,36 +75,56 @@ def bench_methods(
             running.result(markdown_table(found, chosen))
 
 
-def markdown_table(found: "list[MethodScores]", metrics: "list[Metric]") -> str:
-    """Return a Markdown table: a row for each method, ordered by its mean rank over the metrics, baselines last; then what has no maps."""
-    scored = [one for one in found if not one.reason]
+def markdown_table(found: "Sequence[MethodScores]", metrics: "Sequence[Metric]") -> str:
+    """Return Markdown: of each group of metrics a table, methods by their mean rank in it, baselines last; then what has no maps."""
+    parts = []
+    for needs, title in TITLES.items():
+        group = [metric for metric in metrics if metric.needs == needs]
+        if group:
+            parts.append(f"**{title}**\n\n{_table([one for one in found if not one.reason], group)}")
+    missing = [f"`{one.method}`: {one.reason}" for one in found if one.reason]
+    return "\n\n".join([*parts, *([f"Without maps of this network: {' '.join(missing)}"] if missing else [])])
+
+
+TITLES = {
+    "mask": "Against the masks",
+    "network": "By what the network does with altered inputs",
+    "method": "By what the method does with altered inputs and networks",
+    "map": "Of the map alone",
+}
+"""By what metrics need."""
+
+
+def _table(scored: "Sequence[MethodScores]", metrics: "Sequence[Metric]") -> str:
     ranks = _mean_ranks([one for one in scored if not one.baseline], metrics)
     ordered = sorted(scored, key=lambda one: (one.baseline, ranks.get(id(one), 0.0)))
+    is_ranked = any(metric.better for metric in metrics)
     lines = [
         f"| method | layer | mean rank | {' | '.join(f'{metric.name} {_ARROWS[metric.better]}'.rstrip() for metric in metrics)} |",
         f"|{'---|' * (len(metrics) + 3)}",
     ]
     for one in ordered:
-        name = f"*{one.method}*, baseline" if one.baseline else f"`{one.method}`"
-        rank = "" if one.baseline else f"{ranks[id(one)]:.1f}"
         cells = [_cell(one.scores.get(metric.name)) for metric in metrics]
+        if one.baseline and set(cells) == {_NONE}:
+            continue
+        name = f"*{one.method}*, baseline" if one.baseline else f"`{one.method}`"
+        rank = f"{ranks[id(one)]:.1f}" if is_ranked and not one.baseline else ""
         lines.append(f"| {name} | {f'`{one.layer}`' if one.layer else ''} | {rank} | {' | '.join(cells)} |")
-    missing = [f"`{one.method}`: {one.reason}" for one in found if one.reason]
-    if missing:
-        lines += ["", f"Without maps of this network: {' '.join(missing)}"]
     return "\n".join(lines)
 
 
 _ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+_NONE = "-"
 
 
-def _cell(row: "Any") -> str:
+def _cell(row: Mapping[str, Any] | None) -> str:
+    """Return a mean with its interval in a table: "0.327 [0.216, 0.405]"."""
     if row is None or row["mean"] is None:
-        return "-"
-    return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        return _NONE
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def _mean_ranks(methods: "list[MethodScores]", metrics: "list[Metric]") -> dict[int, float]:
+def _mean_ranks(methods: "Sequence[MethodScores]", metrics: "Sequence[Metric]") -> dict[int, float]:
     """Return by method the mean of its places by the metrics that say which way is better, 1 the best; last where it has no score."""
     places: dict[int, list[float]] = {id(one): [] for one in methods}
     for metric in metrics:

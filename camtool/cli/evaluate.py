@@ -53,7 +53,7 @@ def evaluate(
         from camtool.apis.model import quiet_libraries
         from camtool.cli.progress import drawn_progress
         from camtool.evaluation import Results, Scoring, chosen_metrics
-        from camtool.evaluation.metric import NETWORK
+        from camtool.evaluation.metric import METHOD, NETWORK
         from camtool.evaluation.protocols import agree, digest_of_folder, score_files
 
         if not debug:
@@ -61,7 +61,7 @@ def evaluate(
         chosen = chosen_metrics(metrics, _settings(set_ or []))
         analysis = Analysis(store, _folder(store, out), method, layer)
         own = masks_of(masks, resample=resample_mask, label=label)
-        needs_network = any(metric.needs == NETWORK for metric in chosen)
+        needs_network = any(metric.needs in (NETWORK, METHOD) for metric in chosen)
         explainer = made_explainer(config, checkpoint, analysis.output, device, random_weights=random_weights) if needs_network else None
         material = material_of(analysis.store, config, own, explainer)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
@@ -95,7 +95,7 @@ def _tell_failures(results: "Results") -> None:
     if all(len(one.scores) == sum(one.reasons.values()) for one in results.series.values()):
         reasons = [reason for one in results.series.values() for reason in one.reasons]
         raise DataError(f"No map has a score: {reasons[0] if reasons else 'the store has no maps of these samples'}")
-    told: set[str] = set()
+    told: set[str] = set()  # of baselines nothing: what is missing of them is missing of the maps, too, or is no wonder
     for of, one in results.series.items():
         for reason, count in one.reasons.items():
             if reason not in told and not of.baseline:

@@ -22,16 +22,16 @@ def material_of(store: "Store", config: str | None, masks: "Masks | None", expla
         config: of the run; None: only the maps themselves are there.
         explainer: of the run's network; None: the network is not run.
     """
-    from camtool.analysis.classifier import Classifier
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis.model import ModelRequest
     from camtool.evaluation import Material
+    from camtool.evaluation.explaining import Methods
     from camtool.models.loading import kind_of, load_preprocessing
     from camtool.models.sources.by_kind import files_read
 
     if explainer is not None:
         network = explainer.network
-        return Material(StoredSamples(store, network.reading, network.preprocess), masks, Classifier(explainer))
+        return Material(StoredSamples(store, network.reading, network.preprocess), masks, Methods(explainer))
     if config is None:
         return Material(masks=masks)
     loaded = ModelRequest(os.path.expanduser(config)).read_config()

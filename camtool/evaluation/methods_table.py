@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camtool.analysis.classifier import Classifier
 from camtool.analysis.overlap import Masks
 from camtool.analysis.sources import sources
 from camtool.analysis.stored_samples import StoredSamples
@@ -13,6 +12,7 @@ from camtool.apis import Explainer
 from camtool.datasets.synthetic.image_folder import MASKS, write_folder
 from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.errors import CamtoolError, DataError
+from camtool.evaluation.explaining import Methods
 from camtool.evaluation.metric import Metric
 from camtool.evaluation.protocols import score_files
 from camtool.evaluation.results import Results
@@ -98,7 +98,7 @@ class Trial:
         run(explainer, data / SPLIT, maps, categories="label", batch_size=self.batch_size)
         store = open_store(maps)
         network = explainer.network
-        material = Material(StoredSamples(store, network.reading, network.preprocess), Masks(data / MASKS / SPLIT), Classifier(explainer))
+        material = Material(StoredSamples(store, network.reading, network.preprocess), Masks(data / MASKS / SPLIT), Methods(explainer))
         scoring = Scoring(store, sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines)
         scoring.write(scores)
         return Results.read(score_files(scoring, scores), self.metrics, seed=self.seed)

@@ -6,9 +6,13 @@ from typing import Any
 
 from camtool import metrics
 from camtool.errors import DataError, closest
+from camtool.evaluation import explaining
 
-MAP, MASK, NETWORK = "map", "mask", "network"
-"""What a metric needs: the map alone, a mask of each sample as well, or the network as well."""
+MAP, MASK, NETWORK, METHOD = "map", "mask", "network", "method"
+"""What a metric needs: the map alone, a mask of each sample as well, the network as well, or the network and the method itself."""
+
+FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+"""Shares that ROAD removes."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Metric:
 
     name: str
     function: Callable[..., Any]
-    """`function(maps, **protocol)`, `function(maps, masks, **protocol)` or `function(model, inputs, maps, targets, **protocol)`; returns
-    n scores, or the curves whose areas they are."""
+    """`function(maps, **protocol)`, `function(maps, masks, **protocol)`, `function(model, inputs, maps, targets, **protocol)` or
+    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves whose areas they are."""
     needs: str
     better: str
     """"higher" or "lower"; "" where neither is better by itself."""
@@ -35,16 +39,31 @@ class Metric:
     """Whether the function takes `seed`."""
 
 
-_HIGHER, _LOWER = "higher", "lower"
+_HIGHER, _LOWER, _NEITHER = "higher", "lower", ""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("deletion", metrics.deletion_curves, NETWORK, _LOWER, {"step": None, "substrate": 0.0}, seeded=True),
         Metric("insertion", metrics.insertion_curves, NETWORK, _HIGHER, {"step": None, "substrate": "blur"}, seeded=True),
+        Metric("road", metrics.road, NETWORK, _HIGHER, {"fractions": FRACTIONS}, seeded=True),
+        Metric("average-drop", metrics.average_drop, NETWORK, _LOWER),
+        Metric("increase", metrics.increase, NETWORK, _HIGHER),
+        Metric("gain", metrics.gain, NETWORK, _HIGHER),
+        Metric("adcc", explaining.adcc, METHOD, _HIGHER),
+        Metric("faithfulness-correlation", metrics.faithfulness_correlation, NETWORK, _HIGHER, {"subset": None, "runs": 100}, seeded=True),
+        Metric("infidelity", metrics.infidelity, NETWORK, _LOWER, {"samples": 10}, seeded=True),
+        Metric("max-sensitivity", explaining.max_sensitivity, METHOD, _LOWER, {"radius": 0.02, "samples": 10}, seeded=True),
+        Metric("randomisation", explaining.randomisation, METHOD, _LOWER, {"cascading": True}, seeded=True),
+        Metric("emprt", explaining.emprt, METHOD, _HIGHER, {"bins": 100}, seeded=True),
+        Metric("energy", metrics.energy, MASK, _HIGHER),
+        Metric("pointing", metrics.pointing, MASK, _HIGHER, {"tolerance": 15}, seeded=True),
+        Metric("rank-accuracy", metrics.rank_accuracy, MASK, _HIGHER),
         Metric("wioa", metrics.wioa, MASK, _HIGHER, {"threshold": "otsu"}),
         Metric("ioa", metrics.ioa, MASK, _HIGHER, {"threshold": "otsu"}),
         Metric("iou", metrics.iou, MASK, _HIGHER, {"threshold": "otsu"}),
+        Metric("sparseness", metrics.sparseness, MAP, _NEITHER),
+        Metric("complexity", metrics.complexity, MAP, _NEITHER),
     )
 }
 """By name."""
@@ -92,5 +111,5 @@ def check_needs(metrics: Sequence[Metric], *, masks: bool, network: bool) -> Non
     for metric in metrics:
         if metric.needs == MASK and not masks:
             raise DataError(f"The metric '{metric.name}' compares maps with masks; give --masks DIR and --config CONFIG.")
-        if metric.needs == NETWORK and not network:
+        if metric.needs in (NETWORK, METHOD) and not network:
             raise DataError(f"The metric '{metric.name}' runs the network again; give --config CONFIG, and its checkpoint.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from camtool.errors import DataError, some
-from camtool.evaluation.metric import MAP, NETWORK
+from camtool.evaluation.metric import MASK, METHOD, NETWORK
 from camtool.evaluation.scoring import Scoring
 from camtool.io.atomic import write_atomically
 from camtool.runs.fingerprint import differences
@@ -35,9 +35,9 @@ def agree(scoring: Scoring, out: Path, *, network: str | None, masks: str | None
             "seed": scoring.seed,
             "limit": scoring.limit,
         }
-        if metric.needs == NETWORK:
+        if metric.needs in (NETWORK, METHOD):
             facts |= {"network": network, "batch_size": scoring.batch_size}
-        if metric.needs not in (MAP, NETWORK):
+        if metric.needs == MASK:
             facts["masks"] = masks
         described[metric.name] = facts
         changed = list(differences(_read(out / metric.name / FILE, facts), facts))

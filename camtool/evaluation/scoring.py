@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camtool.analysis.classifier import Classifier
 from camtool.analysis.overlap import Masks
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
-from camtool.evaluation.metric import MASK, NETWORK, Metric, check_needs
+from camtool.evaluation.explaining import Batch, Methods
+from camtool.evaluation.metric import MAP, MASK, METHOD, NETWORK, Metric, check_needs
 from camtool.metrics import ScoreCurves
 from camtool.store import MapRow, Store
 from camtool.store.reader import rows_of
@@ -31,12 +31,13 @@ class Material:
 
     samples: StoredSamples | None = None
     masks: Masks | None = None
-    model: Classifier | None = None
+    methods: Methods | None = None
+    """The run's network and methods."""
 
     def check(self, metrics: Sequence[Metric]) -> None:
         """Raise DataError if a metric needs what is not there."""
         has_samples = self.samples is not None
-        check_needs(metrics, masks=has_samples and self.masks is not None, network=has_samples and self.model is not None)
+        check_needs(metrics, masks=has_samples and self.masks is not None, network=has_samples and self.methods is not None)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Scoring:
         metrics: with their protocols.
         material: what the metrics need.
         seed: of ties, random baselines and random subsets.
-        batch_size: how many inputs share a forward pass.
+        batch_size: how many samples are scored at once, and how many inputs share a forward pass.
         limit: number of samples, from the first; None: all.
         baselines: whether maps that know nothing of the network are scored, too.
     """
@@ -102,16 +103,18 @@ class Scoring:
     def _of_shard(self, number: int, metrics: Sequence[Metric]) -> Mapping[str, list[ScoreRow]]:
         found: dict[str, list[ScoreRow]] = {metric.name: [] for metric in metrics}
         held: list[Case] = []
-        for case in self._cases(number):
-            if held and (len(held) >= self.batch_size or case.size != held[0].size):
+        samples = 0
+        for cases in self._samples(number):
+            if held and (samples == self.batch_size or {case.size for case in cases} != {held[0].size}):
                 self._score(held, metrics, found)
-                held = []
-            held.append(case)
+                held, samples = [], 0
+            held += cases
+            samples += 1
         self._score(held, metrics, found)
         return found
 
-    def _cases(self, number: int) -> Iterator["Case"]:
-        """Yield the maps of a shard, sample by sample, each sample's followed by its baselines."""
+    def _samples(self, number: int) -> Iterator[list["Case"]]:
+        """Yield the maps of each sample of a shard, followed by its baselines."""
         for _, group in groupby(rows_of(self.store.shard(number)), key=lambda row: row["id"]):
             rows = [row for row in group if self._is_asked(row)]
             if not rows:
@@ -124,14 +127,12 @@ class Scoring:
             except CamtoolError as error:
                 reason = str(error)
             cases = [Case(row, sample, row["method"], row["layer"], reason=reason or _status(row)) for row in rows]
-            yield from cases
-            if not self.baselines:
-                continue
-            explained = {case.row["target"]: case for case in reversed(cases) if not case.reason}
-            for case in reversed(explained.values()):
-                inputs = None if sample is None else sample.inputs
-                for name, saliency in baseline_maps(case.row.input_size, inputs, seed=self.seed + case.row["id"]).items():
-                    yield Case(case.row, sample, name, None, baseline=saliency)
+            explained = {case.row["target"]: case.row for case in reversed(cases) if not case.reason and self.baselines}
+            inputs = None if sample is None else sample.inputs
+            for row in reversed(explained.values()):
+                for name, saliency in baseline_maps(row.input_size, inputs, seed=self.seed + row["id"]).items():
+                    cases.append(Case(row, sample, name, None, baseline=saliency))
+            yield cases
 
     def _is_asked(self, row: MapRow) -> bool:
         if self.limit is not None and row["id"] >= self.limit:
@@ -139,11 +140,14 @@ class Scoring:
         return any(row["method"] == source.method and row["layer"] in (source.layer, None) for source in self.sources)
 
     def _score(self, cases: Sequence["Case"], metrics: Sequence[Metric], found: Mapping[str, list[ScoreRow]]) -> None:
+        known = {number: case for number, case in enumerate(cases) if not case.reason}
         for metric in metrics:
             protocol = self.protocol(metric)
-            scored = self._with_reasons([case for case in cases if not case.reason], metric)
-            for case in cases:
-                score = Score(reason=case.reason) if case.reason else next(scored)
+            scores: dict[int, Score] = {}
+            for numbers in _together(known, metric):
+                scores |= zip(numbers, self._with_reasons([known[number] for number in numbers], metric), strict=True)
+            for number, case in enumerate(cases):
+                score = scores.get(number, Score(reason=case.reason))
                 found[metric.name].append(case.score_row(metric.name, protocol, score))
 
     def _with_reasons(self, cases: Sequence["Case"], metric: Metric) -> Iterator["Score"]:
@@ -164,15 +168,23 @@ class Scoring:
         if metric.needs == MASK:
             return [Score(self._of_mask(case, metric, settings)) for case in cases]
         maps = torch.stack([case.saliency() for case in cases])
-        if metric.needs != NETWORK:
+        if metric.needs == MAP:
             return [Score(float(value)) for value in metric.function(maps, **settings)]
         classes = [case.row["target"] for case in cases]
         if None in classes:
             raise DataError("The map explains no class; this metric follows a class's probability.")
-        model = self.material.model
-        assert model is not None  # checked at first
+        methods = self.material.methods
+        assert methods is not None  # checked at first
+        model = methods.classifier
         inputs = torch.cat([case.sample.inputs for case in cases if case.sample is not None])
-        values = metric.function(model, inputs, maps, model.targets(classes, inputs), batch_size=self.batch_size, **settings)
+        targets = model.targets(classes, inputs)
+        if metric.needs == NETWORK:
+            values = metric.function(model, inputs, maps, targets, batch_size=self.batch_size, **settings)
+        else:
+            source = cases[0].source
+            if source is None:
+                raise DataError("A baseline is no method that could be asked again.")
+            values = metric.function(Batch(methods, source, inputs, maps, targets, self.batch_size), **settings)
         if isinstance(values, ScoreCurves):
             areas = values.areas()
             return [Score(float(area), values.fractions, curve) for area, curve in zip(areas, values.scores, strict=True)]
@@ -209,6 +221,11 @@ class Case:
     """Why there is no score."""
 
     @property
+    def source(self) -> Source | None:
+        """Method and layer; None of a baseline."""
+        return None if self.layer is None else Source(self.method, self.layer)
+
+    @property
     def size(self) -> tuple[int, ...] | None:
         """Of the network's input."""
         return self.row.input_size
@@ -232,6 +249,14 @@ class Case:
             fractions=None if score.fractions is None else score.fractions.tolist(),
             curve=None if score.curve is None else score.curve.tolist(),
         )
+
+
+def _together(cases: Mapping[int, Case], metric: Metric) -> list[list[int]]:
+    """Return the numbers of the cases that are scored at once: those of one method, if the metric asks the method itself."""
+    groups: dict[Any, list[int]] = {}
+    for number, case in cases.items():
+        groups.setdefault(case.source if metric.needs == METHOD else None, []).append(number)
+    return list(groups.values())
 
 
 def _status(row: MapRow) -> str:

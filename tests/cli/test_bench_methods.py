@@ -56,13 +56,34 @@ def test_mean_ranks_by_hand() -> None:
         MethodScores("none", reason="Not defined."),
     ]
 
-    lines = markdown_table(found, metrics).splitlines()
+    title, _, *lines = markdown_table(found, metrics).splitlines()
 
+    assert title == "**Of the map alone**"
     assert [line.split("|")[1].strip() for line in lines[2:6]] == ["`best`", "`middle`", "`worst`", "*random*, baseline"]
     assert [line.split("|")[3].strip() for line in lines[2:6]] == ["1.2", "1.8", "3.0", ""]
     assert lines[0] == "| method | layer | mean rank | up ↑ | down ↓ | neither |"
     assert lines[-1] == "Without maps of this network: `none`: Not defined."
-    assert lines[4].split("|")[5].strip() == "-"
+    assert [cell.strip() for cell in lines[4].split("|")[4:6]] == ["0.100 [0.000, 0.200]", "-"]
+
+
+def test_each_group_of_metrics_has_its_own_table_and_ranks() -> None:
+    metrics = [
+        Metric("of_mask", print, "mask", "higher"),
+        Metric("of_network", print, "network", "lower"),
+        Metric("m", print, "method", "lower"),
+    ]
+    found = [
+        MethodScores("a", "l", {"of_mask": row(0.9), "of_network": row(0.9), "m": row(0.5)}),
+        MethodScores("b", "l", {"of_mask": row(0.1), "of_network": row(0.1), "m": row(0.6)}),
+        MethodScores("random", "", {"of_mask": row(0.1), "of_network": row(0.1), "m": row(None)}, baseline=True),
+    ]
+
+    masks, network, method = markdown_table(found, metrics).split("\n\n**")
+
+    assert masks.index("`a`") < masks.index("`b`")
+    assert network.index("`b`") < network.index("`a`")
+    assert "random" in masks
+    assert "random" not in method, "a baseline is no method that could be asked again"
 
 
 WRONG: dict[str, tuple[tuple[Any, ...], str]] = {

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from camtool import Explainer
 from camtool.apis.stored_pictures import scaled_map
-from camtool.metrics import deletion_curves, iou
+from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity
 from camtool.store import open as open_store
 from camtool.targets import ClassProbability
 from tests.cli.fixtures import Run, pixels
@@ -136,6 +138,36 @@ def test_the_network_is_run_again_as_in_the_run(run: Run, store: Path, tmp_path:
         assert found["score"] == pytest.approx(float(expected.areas()[0]), abs=1e-5)
         assert found["curve"] == pytest.approx(expected.scores[0].tolist(), abs=1e-5)
         assert found["curve"][0] == pytest.approx(row["probability"], abs=1e-5)
+
+
+def test_a_method_is_asked_again_as_in_the_run(run: Run, store: Path, tmp_path: Path) -> None:
+    names = ("adcc", "max-sensitivity", "randomisation", "emprt")
+    finished = run("eval", store, "--metrics", *names, "--config", "c.py", "--set", "max-sensitivity.samples=3", "--json")
+
+    means = {(entry["metric"], entry["method"]): entry["mean"] for entry in finished.report["summary"]}
+    assert means["adcc", "random"] is None, "a baseline is no method that could be asked again"
+    assert "baseline" not in finished.stderr
+    explainer = Explainer("c.py")
+
+    def explain(inputs: Tensor, targets: list[Any]) -> Tensor:
+        found: Tensor = explainer.cam(inputs, [target.index for target in targets])["gradcam"].maps
+        return found
+
+    rows = list(open_store(store).where(method="gradcam"))
+    inputs = torch.cat([explainer.preprocessed(tmp_path / "data" / row["path"])[1] for row in rows])
+    maps, targets = torch.stack([scaled_map(row) for row in rows]), [ClassProbability(row["target"]) for row in rows]
+    model = explainer.network.model
+    expected = {
+        "adcc": adcc(model, inputs, maps, explain, targets),
+        "max-sensitivity": max_sensitivity(model, inputs, explain, targets, samples=3),
+    }
+    for name, scores in expected.items():
+        table = pq.read_table(tmp_path / f"store-eval/{name}/scores-000000.parquet").to_pylist()
+        found = [row["score"] for row in table if row["method"] == "gradcam"]
+        assert found == pytest.approx(scores.tolist(), rel=1e-4)
+    assert means["max-sensitivity", "gradcam"] < 0.2
+    assert means["randomisation", "gradcam"] < 0.9
+    assert means["emprt", "gradcam"] is not None
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_same_bytes(
