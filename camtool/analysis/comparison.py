@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from camtool.analysis.map_distances import energy_distance, spearman
+from camtool.analysis.map_distances import energy_distance
 from camtool.analysis.sources import Source
 from camtool.errors import DataError, times
+from camtool.metrics.rank_correlation import spearman
 from camtool.store import MapRow, Store
 
 _MOST_CELLS = 64  # by axis: maps of the input's size need not be compared pixel by pixel

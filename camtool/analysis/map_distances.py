@@ -1,30 +1,10 @@
-"""How alike maps are: rank correlation of two maps, energy distance of two sets of maps."""
+"""How alike sets of maps are: energy distance."""
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 _CHUNK = 512  # maps whose distances to all others are in memory at once
-
-
-def spearman(first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " n"]:
-    """Return Spearman's rank correlation of each two maps, in [-1, 1]; NaN where one of them is constant.
-
-    Equal values have the mean of their ranks; Spearman 1904, doi:10.2307/1412159.
-
-    Example:
-        >>> spearman(np.array([[0.0, 1.0, 5.0]]), np.array([[2.0, 3.0, 9.0]])).tolist()
-        [1.0]
-        >>> spearman(np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]])).tolist()
-        [-1.0, nan]
-    """
-    found = np.full(len(first), np.nan)
-    for number, (one, other) in enumerate(zip(first, second, strict=True)):
-        ranks = [_centred_ranks(values) for values in (one, other)]
-        squares = [float(values @ values) for values in ranks]
-        if min(squares) > 0:  # of the product one root: equal maps have exactly 1
-            found[number] = min(max(float(ranks[0] @ ranks[1]) / float(np.sqrt(squares[0] * squares[1])), -1.0), 1.0)
-    return found
 
 
 def energy_distance(first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "m p"]) -> float:
@@ -41,13 +21,6 @@ def energy_distance(first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "
     """
     between, within, also = _mean_distance(first, second), _mean_distance(first, first), _mean_distance(second, second)
     return float(np.sqrt(max(2 * between - within - also, 0.0)))
-
-
-def _centred_ranks(values: Float[np.ndarray, " p"]) -> Float[np.ndarray, " p"]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[inverse]
-    return ranks - ranks.mean()
 
 
 def _mean_distance(first: Float[np.ndarray, "n p"], second: Float[np.ndarray, "m p"]) -> float:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from camtool.analysis.map_distances import spearman
 from camtool.errors import DataError
+from camtool.metrics.rank_correlation import spearman
 
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 

@@ -106,7 +106,7 @@ class ExplainedScores:
     def _forward(self, inputs: Tensor) -> Output:
         return scores_in(self._same(partial(self._model, inputs)), len(inputs))
 
-    def _scale_of(self, outputs: list[Output]) -> str:
+    def _scale_of(self, outputs: list[Any]) -> str:  # of other lengths each
         tensors = [output for output in outputs if isinstance(output, Tensor) and output.ndim == 2]
         if len(tensors) < len(outputs) or not all(map(may_be_probabilities, tensors)):
             return "softmax"

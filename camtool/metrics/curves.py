@@ -44,7 +44,7 @@ def deletion(
     targets: Any = None,
     *,
     step: int | None = None,
-    substrate: float | str | Tensor = 0.0,
+    substrate: float | int | str | Tensor = 0.0,
     seed: int = 0,
     batch_size: int = 32,
 ) -> Float[np.ndarray, " n"]:
@@ -97,7 +97,7 @@ def insertion(
     targets: Any = None,
     *,
     step: int | None = None,
-    substrate: float | str | Tensor = BLUR,
+    substrate: float | int | str | Tensor = BLUR,
     seed: int = 0,
     batch_size: int = 32,
 ) -> Float[np.ndarray, " n"]:
@@ -126,7 +126,7 @@ def deletion_curves(
     targets: Any = None,
     *,
     step: int | None = None,
-    substrate: float | str | Tensor = 0.0,
+    substrate: float | int | str | Tensor = 0.0,
     seed: int = 0,
     batch_size: int = 32,
 ) -> ScoreCurves:
@@ -153,7 +153,7 @@ def insertion_curves(
     targets: Any = None,
     *,
     step: int | None = None,
-    substrate: float | str | Tensor = BLUR,
+    substrate: float | int | str | Tensor = BLUR,
     seed: int = 0,
     batch_size: int = 32,
 ) -> ScoreCurves:
@@ -211,7 +211,7 @@ def _curves(found: ExplainedScores, maps: Maps, step: int | None, seed: int, *, 
     return ScoreCurves(taken.cpu().double().numpy() / positions, scores.numpy())
 
 
-def _substrate(substrate: float | str | Tensor, inputs: Tensor) -> Tensor:
+def _substrate(substrate: float | int | str | Tensor, inputs: Tensor) -> Tensor:
     if isinstance(substrate, str):
         if substrate != BLUR:
             raise DataError(f"No substrate '{substrate}'{closest(substrate, [BLUR])}; expected '{BLUR}', a number or a tensor.")

@@ -11,9 +11,10 @@ import torch
 
 import camtool.store
 from camtool.analysis.comparison import Comparison, Side, compare
-from camtool.analysis.map_distances import energy_distance, spearman
+from camtool.analysis.map_distances import energy_distance
 from camtool.analysis.sources import only_source
 from camtool.errors import DataError
+from camtool.metrics.rank_correlation import spearman
 from camtool.placement import Placement
 from camtool.store.schema import Row
 from tests.store.made import failed, make_store, random_rows, shards_of

@@ -199,6 +199,7 @@ def test_a_class_is_its_probability_and_any_other_target_its_own_value() -> None
 def test_areas_are_by_trapezoids_over_the_fractions() -> None:
     found = ScoreCurves(np.array([0.0, 0.2, 1.0]), np.array([[1.0, 1.0, 0.0], [0.3, 0.3, 0.3]]))
     np.testing.assert_allclose(found.areas(), [0.2 + 0.4, 0.3])
+    np.testing.assert_allclose(ScoreCurves(np.array([0.1, 0.5, 0.9]), np.array([[1.0, 1.0, 0.0]])).areas(), [0.75])
 
 
 GOOD: dict[str, Any] = {"inputs": torch.ones(2, 1, 4, 4), "maps": torch.rand(2, 4, 4), "targets": 0}
