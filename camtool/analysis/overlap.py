@@ -17,8 +17,7 @@ from camtool.errors import CamtoolError, DataError, times
 from camtool.io.names import stem_of, suffix_of
 from camtool.io.volumes import check_same_geometry, read_volume, resampled
 from camtool.metrics import OVERLAPS
-from camtool.models.sources._base import Preprocess
-from camtool.models.sources.by_kind import AnyReading
+from camtool.models.sources.by_kind import NetworkInput
 from camtool.store import MapRow, Store
 
 SUFFIXES = (".png", ".nii.gz", ".nii", ".mha", ".nrrd", ".bmp", ".tif")
@@ -31,15 +30,13 @@ class Masks:
 
     Args:
         folder: of the masks.
-        reading: how the samples are read.
-        preprocess: of the network, which places maps on the samples.
+        samples: how samples are read, and become the network's input, which places maps on them.
         resample: whether masks of other voxels are resampled onto those of the scans.
         label: the value that is the mask; None: all that are not zero.
     """
 
     folder: Path
-    reading: AnyReading
-    preprocess: Preprocess
+    samples: NetworkInput
     resample: bool = False
     label: int | None = None
 
@@ -60,9 +57,11 @@ class Masks:
         path = self.path(row["path"])
         if path is None:
             raise DataError(f"No mask of '{row['path']}' in '{self.folder}'.")
-        subject = load_subject(stored_file(store, row), 0, self.reading)
+        preprocess = self.samples.preprocess
+        assert preprocess is not None  # of a config
+        subject = load_subject(stored_file(store, row), 0, self.samples.reading)
         mask = self._mask(path, subject)
-        canvas = subject.canvas(self.preprocess(subject.content), self.preprocess, original=True)
+        canvas = subject.canvas(preprocess(subject.content), preprocess, original=True)
         saliency: Tensor = scaled_map(row)
         return np.nan_to_num(canvas.placed(saliency.numpy())), mask
 

@@ -41,8 +41,7 @@ def overlap(
         from camtool.analysis.overlap import Masks, overlaps
         from camtool.apis.model import ModelRequest
         from camtool.metrics import OVERLAPS
-        from camtool.models.loading import kind_of, load_preprocessing
-        from camtool.models.sources.by_kind import files_read
+        from camtool.models.loading import load_input
 
         scores = score or list(OVERLAPS)
         for name in scores:
@@ -53,8 +52,8 @@ def overlap(
         if not folder.is_dir():
             raise DataError(f"No folder '{masks}'; expected one of masks.")
         analysis = Analysis(store, out, method, layer)
-        loaded = ModelRequest(os.path.expanduser(config)).read_config()
-        by_sample = Masks(folder, files_read(loaded, kind_of(loaded)), load_preprocessing(loaded), resample_mask, label)
+        by_network = load_input(ModelRequest(os.path.expanduser(config)).read_config())
+        by_sample = Masks(folder, by_network, resample_mask, label)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:
