@@ -11,6 +11,8 @@ from torch import Tensor
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult
 from camtool.attribution.result import CAMResult
 from camtool.io.images import FORMATS, encode
+from camtool.visualization.captioned_sheet import CaptionedPicture
+from camtool.visualization.concepts import ConceptMaps
 from camtool.visualization.figures import Cell, Style
 
 
@@ -61,9 +63,25 @@ class Canvas(ABC):
         """
         return encode(whole, suffix)
 
+    @abstractmethod
+    def concepts(self, concepts: ConceptMaps) -> UInt8[np.ndarray, "H W 3"]:
+        """Return one figure (RGB) of concepts, each in its colour, with a legend; their maps are aligned with what is drawn on."""
+
+    def tile(self, cell: Cell, style: Style, captions: tuple[str, ...], remark: str = "") -> CaptionedPicture:
+        """Return a map as a part of a sheet of many.
+
+        Args:
+            captions: lines below it; `remark` follows in red.
+        """
+        return CaptionedPicture(self.figure([[cell]], style), captions, remark)
+
+    def aligned(self, cell: Cell) -> dict[str, bytes]:
+        """Return the files of a map that open over what is drawn on in a viewer, by suffix; {} where there are none."""
+        return {}
+
     def of_one_map(self, figure: UInt8[np.ndarray, "H W 3"], cell: Cell) -> dict[str, bytes]:
         """Return the files of one map in a folder, by suffix."""
-        return {".jpg": encode(figure, ".jpg")}
+        return {".jpg": encode(figure, ".jpg"), **self.aligned(cell)}
 
     def portrait(self, attributions: np.ndarray) -> Any:
         """Return what is drawn in place of a map for a value for each channel (c, *spatial); None: the map is drawn."""

@@ -9,16 +9,14 @@ from torch import Tensor
 
 from camtool.apis.explainer import Explainer
 from camtool.apis.figures import FigureOptions, Figures, Key
-from camtool.apis.images import NamedPicture
-from camtool.apis.picture_canvas import PictureCanvas
 from camtool.apis.provenance import placement_report
-from camtool.apis.subjects import SubjectLike
+from camtool.apis.subjects import Subject, SubjectLike
 from camtool.concepts.deep_feature_factorization import Concepts, deep_feature_factorization
 from camtool.errors import MethodError
 from camtool.io.images import encode
 from camtool.models import Network
 from camtool.models.class_labels import short_name
-from camtool.visualization.concepts import concept_figure
+from camtool.visualization.concepts import ConceptMaps
 
 NAME = "dff"
 COMPONENTS = 5
@@ -29,9 +27,9 @@ _TOP = 2  # classes a concept, as in pytorch-grad-cam's legend
 class ConceptExplanation:
     """The concepts of one image, as `explain_concepts` returns them."""
 
-    image: NamedPicture
+    image: Subject
     inputs: Tensor = field(repr=False)
-    """(1, c, h, w), on the CPU: the preprocessed image."""
+    """(1, c, *spatial), on the CPU: the preprocessed image."""
     network: Network = field(repr=False)
     concepts: Concepts = field(repr=False)
     classes: list[list[dict[str, Any]]]
@@ -53,16 +51,17 @@ class ConceptExplanation:
 
     def draw(self, options: FigureOptions, *, single: bool = False) -> Figures:
         """Return the figure: the image, the concepts over it, and a legend."""
-        canvas = PictureCanvas(self.image.picture, self.inputs, self.network.preprocess, original=options.original)
+        canvas = self.image.canvas(self.inputs, self.network.preprocess, original=options.original)
         maps = self.concepts.maps[0].cpu().numpy()
-        figure = concept_figure(
-            canvas.below,
-            np.stack([canvas.placed(concept) for concept in maps]),
-            self.labels,
-            [f"{len(maps)} concepts at {self.concepts.layer}"],
-            opacity=options.opacity,
-            remarks=["no class scores: the head is not pooling and one linear layer"] if self.concepts.remark else [],
-            alarm="RANDOM WEIGHTS: these concepts mean nothing" if self.network.checkpoint is None else "",
+        figure = canvas.concepts(
+            ConceptMaps(
+                np.stack([canvas.placed(concept) for concept in maps]),
+                self.labels,
+                [f"{len(maps)} concepts at {self.concepts.layer}"],
+                options.opacity,
+                remarks=["no class scores: the head is not pooling and one linear layer"] if self.concepts.remark else [],
+                alarm="RANDOM WEIGHTS: these concepts mean nothing" if self.network.checkpoint is None else "",
+            )
         )
         return Figures(figure, {(NAME, "", ""): figure} if single else {})
 
@@ -99,8 +98,9 @@ class ConceptExplanation:
             arrays["logits"] = concepts.logits[0].float()
         if concepts.scores is not None:
             arrays["scores"] = concepts.scores
+        facts = self.image.facts()
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()})
+        np.savez_compressed(buffer, **{name: tensor.cpu().numpy() for name, tensor in arrays.items()}, **facts)
         return buffer.getvalue()
 
 
@@ -129,8 +129,6 @@ def explain_concepts(explainer: Explainer, image: SubjectLike, *, n_components: 
         raise MethodError(f"'{NAME}' factorizes one layer, got {len(layers)} target layers; give one.")
     network = explainer.network
     picture, inputs = explainer.preprocessed(image, number)
-    if not isinstance(picture, NamedPicture):
-        raise MethodError(f"'{NAME}' draws the concepts of images; the network of '{explainer.settings.model.config}' takes others.")
     concepts = deep_feature_factorization(
         network.model,
         network.inputs(inputs.to(next(network.model.parameters()).device), explainer.cam.input_axes),

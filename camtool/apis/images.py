@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from camtool.apis.named import Named
-from camtool.apis.picture_canvas import PictureCanvas
+from camtool.apis.picture_canvas import InputCanvas
 from camtool.errors import ImageError
 from camtool.io.band_files import band_files
 from camtool.io.bands import Bands, checked_array, chosen_bands, read_bands, view_of
@@ -42,9 +42,9 @@ class NamedPicture(Named):
         """Return what tells where the picture's values lie, as arrays: nothing."""
         return {}
 
-    def canvas(self, inputs: Tensor, preprocess: "Preprocess", *, original: bool = False) -> PictureCanvas:
+    def canvas(self, inputs: Tensor, preprocess: "Preprocess", *, original: bool = False) -> InputCanvas:
         """Return what maps are drawn on; ImageError if it is the original and the preprocessing cannot be undone."""
-        return PictureCanvas(self.picture, inputs, preprocess, original=original)
+        return InputCanvas(self.picture, inputs, preprocess, original=original)
 
 
 @dataclass(frozen=True)

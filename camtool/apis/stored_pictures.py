@@ -1,8 +1,7 @@
-"""Pictures of a store's rows: read again from the data set's folder, with the map where its cells lie."""
+"""Pictures of a store's rows: samples of any kind, read again from the data set's folder, under the map where its cells lie."""
 
-import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,135 +9,139 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from camtool.apis.images import load_image
+from camtool.apis.canvas import Canvas
 from camtool.apis.model import ModelRequest
-from camtool.errors import DataError, ImageError, times, warn
+from camtool.apis.stages import Stage, stage_for
+from camtool.apis.subjects import load_subject
+from camtool.errors import DataError, ImageError
 from camtool.functional import min_max
 from camtool.fusion import shown
-from camtool.io.images import Picture
-from camtool.io.pillow import Reading
-from camtool.models.loading import load_preprocessing
-from camtool.models.sources._base import Preprocess
-from camtool.models.sources.preprocessing import BandPreprocess, reading_of
+from camtool.io.digests import digest_of_path
+from camtool.io.volumes.dicom import is_dicom_folder
+from camtool.models.loading import load_input
+from camtool.models.sources.by_kind import AnyReading, NetworkInput
 from camtool.store import MapRow, Store
 from camtool.store.schema import INFORMED, OK
-from camtool.visualization.inverse_preprocessing import Geometry, measure_geometry, stretched
-from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, overlay
+from camtool.visualization.captioned_sheet import CaptionedPicture
+from camtool.visualization.figures import Cell, Style
+from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY
 
 
 @dataclass(frozen=True)
 class StoredPicture:
-    """A row's picture and its map, pixel by pixel."""
+    """A row's sample and its map on it, pixel by pixel, voxel by voxel or sample by sample."""
 
-    picture: Picture
-    saliency: Float[np.ndarray, "h w"]
-    """In [0, 1], scaled as that of `camtool vis`; NaN outside the network's input."""
+    canvas: Canvas
+    """What the map is drawn on."""
+    saliency: Float[np.ndarray, "*spatial"]
+    """In [0, 1], scaled as that of `camtool vis`, aligned with the canvas; NaN outside the network's input."""
     remark: str = ""
     """What the reader of a figure should know; "" for nothing."""
 
-    def overlay(self, colormap: str = DEFAULT_COLORMAP, opacity: float = DEFAULT_OPACITY) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the picture under the coloured map."""
-        return overlay(self.picture, self.saliency, colormap, opacity)
+    def overlay(
+        self, colormap: str = DEFAULT_COLORMAP, opacity: float = DEFAULT_OPACITY, captions: tuple[str, str] = ("", "")
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Return the figure of the map: a picture under it, slices of a volume, a signal over time.
+
+        Args:
+            captions: title and subtitle, which a plain picture has no room for.
+        """
+        return self.canvas.figure([[Cell(self.saliency, *captions)]], Style(colormap=colormap, opacity=opacity))
+
+    def tile(self, captions: tuple[str, ...], remark: str = "", colormap: str = DEFAULT_COLORMAP) -> CaptionedPicture:
+        """Return the map as a part of a sheet.
+
+        Args:
+            captions: lines below it.
+            remark: in red below them; "": that of the map.
+        """
+        return self.canvas.tile(Cell(self.saliency, "", ""), Style(colormap=colormap), captions, remark or self.remark)
+
+    def aligned(self) -> dict[str, bytes]:
+        """Return the files of the map that open over the sample in a viewer, by suffix; {} where there are none."""
+        return self.canvas.aligned(Cell(self.saliency, "", ""))
 
 
-@dataclass
 class StoredPictures:
-    """Reads the pictures of a store's rows.
+    """Reads the samples of a store's rows again, and lays their maps over them.
 
-    Where the network's input lies on a picture is what the row says, else what a config's preprocessing does; of neither, the whole
-    picture is taken, with a warning.
+    Args:
+        store: with the folder of the samples, and what the run said of them.
+        samples: how the network sees samples; None: as the run said, else by the number of a map's axes.
+        original: draw on whole pictures, not on the part that the network saw; volumes and signals are always whole.
+        root: folder of the samples; None: that of the run. With one, files may differ from those that were explained.
     """
 
-    store: Store
-    preprocess: Preprocess | None = None
-    """The network's preprocessing; None: the rows say where the input lies."""
-    original: bool = False
-    """Give the whole picture, not the part that the network saw."""
-    reading: Reading = field(default_factory=Reading)
-    """How files are read."""
-
-    def __post_init__(self) -> None:
-        self._geometries: dict[tuple[int, int], Geometry] = {}  # by (height, width): a data set has few
-        self._warned = False
+    def __init__(
+        self, store: Store, samples: NetworkInput | None = None, *, original: bool = False, root: str | Path | None = None
+    ) -> None:
+        self.store, self.original = store, original
+        self._root = root
+        self._samples = samples or (NetworkInput.described(store.run["input"]) if isinstance(store.run.get("input"), dict) else None)
+        self._stages: dict[int, tuple[AnyReading, Stage]] = {}
 
     @classmethod
-    def of(cls, store: Store, config: str = "", *, original: bool = False) -> "StoredPictures":
-        """Return the reader for a store, with the preprocessing of a config if one is named.
+    def of(cls, store: Store, config: str = "", *, original: bool = False, root: str | Path | None = None) -> "StoredPictures":
+        """Return the reader for a store, with the reading and preprocessing of a config if one is named.
 
-        A store's own words about its config are not followed: configs are programs, and a store may come from anywhere.
+        What a store says of its samples is read as data; a config that it names is not followed: configs are programs, and a store may
+        come from anywhere.
 
         Raises:
             ConfigError: if the config cannot be read, or its preprocessing not be built.
+            DataError: if the store's description of its samples is damaged.
         """
-        if not config:
-            return cls(store, original=original)
-        loaded = ModelRequest(os.path.expanduser(config)).read_config()
-        return cls(store, load_preprocessing(loaded), original, reading_of(loaded))
+        samples = load_input(ModelRequest(os.path.expanduser(config)).read_config()) if config else None
+        return cls(store, samples, original=original, root=root)
 
     def read(self, row: MapRow) -> StoredPicture:
-        """Return a row's picture and map.
+        """Return a row's sample and map.
 
         Raises:
-            ImageError: if the picture is gone, cannot be read, or is not the one that was explained.
-            DataError: if the row has no map, or not one of two axes.
+            ImageError: if the sample is gone, cannot be read, or is not the one that was explained.
+            DataError: if the row has no map, or one that does not fit the sample.
         """
         size = row.input_size
         if row.map is None or size is None:
             raise DataError(f"'{row['path']}' has no map: {row['status']}.")
-        if len(size) != 2:
-            raise DataError(f"'{row['path']}' has a map of {times(row.map.shape)}; expected two axes, as those of a picture.")
-        named = load_image(stored_file(self.store, row), reading=self.reading)
-        geometry = self._geometry(row, named.picture, (size[0], size[1]))
-        saliency = scaled_map(row).numpy()
-        known = row.values.get("geometry") or self.preprocess is not None
-        remark = "" if known or named.picture.shape[:2] == size else "what was cropped is not known"
-        if self.original:
-            return StoredPicture(named.picture, geometry.to_original(saliency), remark)
-        return StoredPicture(geometry.seen_part(named.picture), saliency, remark)
+        reading, stage = self._stage(len(size))
+        subject = load_subject(stored_file(self.store, row, self._root), 0, reading)
+        return StoredPicture(*stage.laid(row, subject, scaled_map(row).numpy()))
 
-    def _geometry(self, row: MapRow, picture: Picture, seen_size: tuple[int, int]) -> Geometry:
-        height, width = picture.shape[:2]
-        stored = row.values.get("geometry")
-        if stored:
-            return Geometry(np.array(stored, dtype=np.float64).reshape(2, 3), seen_size, (height, width))
-        if self.preprocess is None:
-            if not self._warned and (height, width) != seen_size:
-                warn("The store does not say which part of a picture the network saw; maps lie over whole pictures. Give --config CONFIG.")
-                self._warned = True
-            return stretched(seen_size, (height, width))
-        if (height, width) not in self._geometries:
-            of_picture = self.preprocess.of_picture if isinstance(self.preprocess, BandPreprocess) else self.preprocess
-            measured = measure_geometry(picture, of_picture)
-            if measured.seen_size != seen_size:
-                raise DataError(
-                    f"The config's network sees {times(measured.seen_size)} pixels, the maps are of {times(seen_size)}; expected the "
-                    "config of the run."
-                )
-            self._geometries[height, width] = measured
-        return self._geometries[height, width]
+    def _stage(self, rank: int) -> tuple[AnyReading, Stage]:
+        """Return how samples are read, and what maps of this number of axes are laid on."""
+        if rank not in self._stages:
+            samples = self._samples or NetworkInput.of_rank(rank)
+            self._stages[rank] = samples.reading, stage_for(samples, original=self.original)
+        return self._stages[rank]
 
 
-def stored_file(store: Store, row: MapRow) -> Path:
-    """Return the file of a row; ImageError if there is none, or another one."""
-    root = store.run.get("root")
-    if not isinstance(root, str):
+def stored_file(store: Store, row: MapRow, root: str | Path | None = None) -> Path:
+    """Return the file, or the DICOM folder, of a row; ImageError if there is none, or another one.
+
+    Args:
+        root: folder of the samples, whatever is in their files; None: that of the run, and files must be those that were explained.
+    """
+    folder = store.run.get("root") if root is None else os.path.expanduser(root)
+    if not isinstance(folder, str):
         raise ImageError(f"'{row['path']}' is no file: the run's data set had no folder.")
-    path = Path(root, row["path"])
+    path = Path(folder, row["path"])
     if not _is_file(path):  # nor a device or a pipe, which might never end
-        raise ImageError(f"No picture '{path}'.")
+        raise ImageError(f"No file '{path}'.")
+    if root is not None:
+        return path
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = digest_of_path(path)
     except OSError as error:
-        raise ImageError(f"Picture '{path}' cannot be read: {error.strerror}.") from error
+        raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
     if row["digest"] not in (None, digest):
-        raise ImageError(f"'{path}' is not the picture that was explained: its checksum is another one.")
+        raise ImageError(f"'{path}' is not what was explained: its checksum is another one.")
     return path
 
 
 def _is_file(path: Path) -> bool:
     try:
-        return os.path.isfile(path)
+        return os.path.isfile(path) or is_dicom_folder(path)
     except ValueError:  # a name with a NUL
         return False
 

@@ -1,7 +1,7 @@
 """Volumes as samples: loaded from paths and arrays, drawn as slices, and written as files that open over the scan."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from camtool.apis.named import Named
 from camtool.errors import ImageError, OutputError
 from camtool.io.images import FORMATS, encode
 from camtool.io.volumes import KINDS, Geometry, Volume, VolumeReading, encode_volume, kind_for, read_volume
+from camtool.visualization.captioned_sheet import CaptionedPicture
+from camtool.visualization.concepts import ConceptMaps
 from camtool.visualization.figures import Cell, Style
-from camtool.visualization.volumes import Slices, encode_frames, montage, strip, turning
+from camtool.visualization.volumes import STRIP_SIDE, Slices, concept_slices, encode_frames, montage, strip, turning
 
 if TYPE_CHECKING:
     from camtool.models.sources.volume_preprocessing import VolumePreprocess
@@ -121,10 +123,19 @@ class VolumeCanvas(Canvas):
         frames = turning(self._volume.values, cell.saliency, geometry, style, axis=None if _is_oriented(self._volume) else "z")
         return encode_frames(frames, suffix)
 
-    def of_one_map(self, figure: UInt8[np.ndarray, "H W 3"], cell: Cell) -> dict[str, bytes]:
-        """Return the slices and the map of the scan's voxels, in the scan's format."""
+    def concepts(self, concepts: ConceptMaps) -> UInt8[np.ndarray, "H W 3"]:
+        """Return for each concept the slices through its maximum, in the colours of all."""
+        return concept_slices(self._volume.values, concepts, self._volume.geometry)
+
+    def tile(self, cell: Cell, style: Style, captions: tuple[str, ...], remark: str = "") -> CaptionedPicture:
+        """Return small slices through the maximum."""
+        slices = montage(self._volume.values, [cell], self._volume.geometry, replace(style, side=STRIP_SIDE))
+        return CaptionedPicture(slices, captions, remark, is_figure=True)
+
+    def aligned(self, cell: Cell) -> dict[str, bytes]:
+        """Return the map of the scan's voxels, in the scan's format."""
         kind = kind_for(self._volume)
-        return {**super().of_one_map(figure, cell), kind: encode_volume(cell.saliency, self._volume, kind)}
+        return {kind: encode_volume(cell.saliency, self._volume, kind)}
 
 
 def _is_oriented(volume: Volume) -> bool:

@@ -42,8 +42,7 @@ def overlap(
         from camtool.analysis.stored_samples import StoredSamples
         from camtool.apis.model import ModelRequest
         from camtool.metrics import OVERLAPS
-        from camtool.models.loading import kind_of, load_preprocessing
-        from camtool.models.sources.by_kind import files_read
+        from camtool.models.loading import load_input
 
         scores = score or list(OVERLAPS)
         for name in scores:
@@ -57,6 +56,8 @@ def overlap(
         loaded = ModelRequest(os.path.expanduser(config)).read_config()
         samples = StoredSamples(analysis.store, files_read(loaded, kind_of(loaded)), load_preprocessing(loaded))
         by_sample = Masks(folder, resample_mask, label)
+        by_network = load_input(ModelRequest(os.path.expanduser(config)).read_config())
+        by_sample = Masks(folder, by_network, resample_mask, label)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:

@@ -130,17 +130,14 @@ def _sheet(sides: "tuple[Side, Side]", pairs: "list[Pair]", names: list[str] | N
     tiles = []
     for pair in pairs:
         for letter, reader, found, values in zip("AB", readers, rows, (pair.first, pair.second), strict=True):
-            remark, picture = "", no_picture()
-            try:
-                drawn = reader.read(found[values["id"]])
-                picture, remark = drawn.overlay(), drawn.remark
-            except CamtoolError as error:
-                remark = str(error)
             predicted = f"{letter}: {_class(values['predicted'], names)}"
             correlation = "none" if math.isnan(pair.correlation) else f"{pair.correlation:.2f}"
             captions = (values["path"], f"label: {_class(pair.first['label'], names)}", predicted, f"rank correlation: {correlation}")
-            tiles.append(CaptionedPicture(picture, captions, remark))
-    return captioned_sheet(tiles, columns=2 if len(pairs) < 3 else 4)
+            try:
+                tiles.append(reader.read(found[values["id"]]).tile(captions))
+            except CamtoolError as error:
+                tiles.append(CaptionedPicture(no_picture(), captions, str(error)))
+    return captioned_sheet(tiles, columns=2 if len(pairs) < 3 else 4, together=2)
 
 
 def _report(

@@ -13,7 +13,9 @@ from camtool.errors import some, warn
 
 def export(
     folder: Annotated[Path, options.STORE],
-    kind: Annotated[str, typer.Option("--format", metavar="FORMAT", help="png, npy, nifti, hdf5 (for ViRelAy) or fiftyone.")],
+    kind: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="png, npy, nifti, volume (on the scan), hdf5 (of ViRelAy) or fiftyone.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder, or an empty one.")],
     method: Annotated[list[str] | None, options.OF_METHOD] = None,
     layer: Annotated[list[str] | None, options.OF_LAYER] = None,
@@ -25,7 +27,7 @@ def export(
     as_json: Annotated[bool, options.JSON] = False,
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
-    """Write the maps of a store into a folder, whole or not at all; a sample whose picture is gone is named, and the others are written."""
+    """Write the maps of a store into a folder, whole or not at all; a sample that is gone is named, and the others are written."""
     with session(as_json=as_json, debug=debug) as running:
         import camtool.store
         from camtool.apis.export import ExportOptions

@@ -11,7 +11,7 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
-from camtool.errors import CamtoolError, DataError
+from camtool.errors import CamtoolError, DataError, warn
 
 if TYPE_CHECKING:
     from camtool.store import MapRow, Store
@@ -35,7 +35,7 @@ def show(
     as_json: Annotated[bool, options.JSON] = False,
     debug: Annotated[bool, options.DEBUG] = False,
 ) -> None:
-    """Draw a sheet of a store's samples: each picture under its map, with path, label, prediction, probability and method.
+    """Draw a sheet of a store's samples: each under its map, with path, label, prediction, probability and method.
 
     A label that is not known matches no condition, but "label IS NULL".
     """
@@ -82,16 +82,16 @@ def _sheet(store: "Store", rows: "list[MapRow]", *, config: str, original: bool,
     from camtool.visualization.captioned_sheet import CaptionedPicture, captioned_sheet, no_picture
 
     pictures, names = StoredPictures.of(store, config, original=original), class_names(store)
-    tiles = []
+    tiles, reasons = [], []
     for row in rows:
-        remark = "" if row["status"] == "ok" else row["status"]
+        remark, captions = "" if row["status"] == "ok" else row["status"], captions_of(row, names)
         try:
-            found = pictures.read(row)
-            picture, remark = found.overlay(colormap), remark or found.remark
+            tiles.append(pictures.read(row).tile(captions, remark, colormap))
         except (CamtoolError, MemoryError) as error:
-            picture = no_picture()
-            remark = remark or str(error)
-        tiles.append(CaptionedPicture(picture, captions_of(row, names), remark))
+            reasons.append(str(error))
+            tiles.append(CaptionedPicture(no_picture(), captions, remark or reasons[-1]))
+    if len(reasons) == len(rows):
+        warn(f"None of the samples can be drawn: {reasons[0]}")
     return captioned_sheet(tiles)
 
 

@@ -17,7 +17,7 @@ from camtool.models.class_labels import fitting_names, probabilities
 from camtool.models.filling import own_tensors
 from camtool.models.sources import Source, find_source
 from camtool.models.sources._base import Preprocess
-from camtool.models.sources.by_kind import AnyReading, blank, files_read
+from camtool.models.sources.by_kind import AnyReading, NetworkInput, blank, files_read
 
 RANDOM_SPREAD = 0.02  # zero-initialised heads (MAE, DeiT) would have no gradient
 
@@ -150,15 +150,21 @@ def kind_of(loaded: LoadedConfig) -> str:
         return source.kind(source.build()) if source.kind_by_layers else source.kind(nn.Identity())
 
 
-def load_preprocessing(loaded: LoadedConfig) -> Preprocess:
-    """Return the preprocessing of a config's network; its weights are not read.
+def load_input(loaded: LoadedConfig) -> NetworkInput:
+    """Return how samples become the input of a config's network; its weights are not read.
 
     Raises:
         ConfigError: if the network or its preprocessing cannot be built.
+
+    Example:
+        >>> from camtool.config.loading import load_config
+        >>> load_input(load_config("configs/torch_model/bright_signal.py")).to_dict()["preprocess"]
+        {'rate': 100, 'normalise': 'zscore'}
     """
     source = find_source(loaded)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        return source.preprocessing(source.build())
+        model = source.build()
+        return NetworkInput(files_read(loaded, source.kind(model)), source.preprocessing(model))
 
 
 def check_device(device: str) -> torch.device:

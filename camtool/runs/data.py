@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from camtool.apis.images import ImageLike, NamedPicture, PictureFile
 from camtool.datasets.listing import FileList, list_files
 from camtool.datasets.splits import SPLITS, Samples
 from camtool.errors import DataError
+from camtool.io.digests import digest_of, digest_of_path
 from camtool.models.sources.by_kind import AnyReading, suffixes_of
 
 _SPLIT = "config:"
@@ -177,20 +178,9 @@ def as_run_data(data: Any, explainer: Explainer) -> RunData:
     return FileData(list_files(Path(os.path.expanduser(text)), suffixes_of(reading)), reading)
 
 
-def digest_of(lines: Iterable[str]) -> str:
-    """Return the sha256 of lines of text."""
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
 def _digest_of_file(path: Path) -> str:
     try:
-        if path.is_dir():
-            return digest_of(f"{file.name} {_digest_of_file(file)}" for file in sorted(path.iterdir()) if file.is_file())
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of_path(path)
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror}.") from error
 

@@ -13,7 +13,7 @@ from camtool.apis.settings import ExplainerSettings
 from camtool.methods import BaseMethod
 
 _MOST_SHOWN = 80
-_CONFIG_KEYS = ("model", "data_preprocessor", "test_pipeline")
+_CONFIG_KEYS = ("model", "data_preprocessor", "test_pipeline", "input")
 
 
 def fingerprint_of(explainer: Explainer) -> dict[str, Any]:

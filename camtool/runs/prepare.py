@@ -12,6 +12,7 @@ from camtool.apis import Explainer
 from camtool.apis.class_selection import LABEL
 from camtool.apis.explainer import BATCH_SIZE
 from camtool.errors import CamtoolError, DataError, some
+from camtool.models.sources.by_kind import NetworkInput
 from camtool.runs.data import RunData, as_run_data
 from camtool.runs.fingerprint import differences, fingerprint_of, plain
 from camtool.runs.labels import read_labels
@@ -103,6 +104,7 @@ def prepare(explainer: Explainer, data: Any, folder: Path, options: RunOptions) 
             "importances": options.importances,
             "class_names": (None if trial is None else trial.names) or (labels.names and list(labels.names)),
             "root": samples.root,
+            "input": NetworkInput(explainer.network.reading, explainer.network.preprocess).to_dict(),
             "seed": explainer.settings.model.seed,
             "command": list(options.command),
         },

@@ -14,9 +14,11 @@ from matplotlib.ticker import MaxNLocator
 
 from camtool.errors import OutputError
 from camtool.io.signals import Signal
-from camtool.visualization.figures import Cell, Style, _above, _alarm, _scale
+from camtool.visualization.blocks import above, alarm_line
+from camtool.visualization.concepts import ConceptMaps, below_figure, coloured, legend
+from camtool.visualization.figures import Cell, Style, scale_of
 from camtool.visualization.overlay import colours_of
-from camtool.visualization.text import ALARM, INK, text_lines, warn_of_unknown_letters
+from camtool.visualization.text import ALARM, INK, PAPER, text_lines, warn_of_unknown_letters
 
 LEFT, WIDTH, RIGHT = 92, 1100, 16
 """Pixels left of the time axis, of it, and right of it."""
@@ -31,6 +33,7 @@ _MOST_PLOTS = 240
 _UNKNOWN = (176, 176, 176)  # outside of the network's input
 _UPRIGHT = 3  # letters of a name that is written from left to right
 _TEXT = 0.36  # times the size that suits a picture of this width
+_LEGEND_LETTER = 15.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def signal_figure(
     *,
     channels: Sequence[int] | None = None,
     spans: Sequence[Span] = (),
+    bar: bool = True,
     alarm: str = "",
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Return a figure (RGB) with a block for each map, below each other: its captions, and the channels in its colours over time.
@@ -62,6 +66,7 @@ def signal_figure(
         style: its colour map, whether 0.5 is zero, and its scale are used.
         channels: that are drawn, by number; None: all.
         spans: of time that are shaded.
+        bar: whether there is a colour bar.
         alarm: large red text below the figure, "" for none.
 
     Raises:
@@ -77,9 +82,41 @@ def signal_figure(
     drawn = list(range(len(signal.names))) if channels is None else list(channels)
     _check(signal, cells, drawn)
     warn_of_unknown_letters([text for cell in cells for text in (cell.title, cell.subtitle)])
-    whole = np.concatenate([_block(signal, cell, drawn, style, spans) for cell in cells])
-    whole = _above(whole, _scale(whole.shape[1], style))
-    return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
+    whole = np.concatenate([_captioned(_block(signal, _strips(cell, drawn, style), spans), cell) for cell in cells])
+    whole = above(whole, scale_of(style, whole.shape[1])) if bar else whole
+    return above(whole, alarm_line(alarm, whole.shape[1])) if alarm else whole
+
+
+def concept_signal(signal: Signal, concepts: ConceptMaps) -> UInt8[np.ndarray, "H W 3"]:
+    """Return a figure (RGB) of the channels over time in the colours of concepts, as bright as these are strong, and a legend.
+
+    Args:
+        concepts: maps (k, t), or (k, channels, t); their opacity is not used.
+
+    Raises:
+        OutputError: if there are more than 240 channels, or the maps have another size.
+
+    Example:
+        >>> signal = Signal(np.sin(np.arange(500, dtype=np.float32) / 9)[None], 250.0, ("II",))
+        >>> concepts = ConceptMaps(np.stack([np.linspace(0, 1, 500), np.linspace(1, 0, 500)]), ["late", "early"])
+        >>> concept_signal(signal, concepts).shape[1] == LEFT + WIDTH + RIGHT
+        True
+    """
+    channels = list(range(len(signal.names)))
+    _check(signal, [Cell(one, "", "") for one in concepts.maps[:1]], channels)
+    strips = []
+    for number in channels:
+        own = concepts.maps if concepts.maps.ndim == 2 else concepts.maps[:, number]
+        columns = np.stack([columns_of(one.astype(np.float64))[1] for one in own])
+        unknown = np.isnan(columns).any(axis=0)
+        pixels = coloured(np.zeros((WIDTH, 3), np.uint8), columns, 1.0)
+        pixels[unknown] = _UNKNOWN
+        strips.append(_Strip(number, pixels, concepts.maps.ndim == 3 or number == channels[-1]))
+    figure = _block(signal, strips, ())
+    width = figure.shape[1]
+    entries = legend(concepts.labels, width // 2, letter=_LEGEND_LETTER)
+    entries = [np.pad(entry, ((0, 0), (0, width - entry.shape[1]), (0, 0)), constant_values=PAPER[0]) for entry in entries]
+    return np.concatenate([figure, *entries, *below_figure(concepts, width, letter=_LEGEND_LETTER)])
 
 
 def columns_of(values: Float[np.ndarray, "t"], width: int = WIDTH) -> tuple[Float[np.ndarray, "width"], Float[np.ndarray, "width"]]:
@@ -116,29 +153,46 @@ def _check(signal: Signal, cells: Sequence[Cell], channels: Sequence[int]) -> No
             )
 
 
-def _block(signal: Signal, cell: Cell, channels: Sequence[int], style: Style, spans: Sequence[Span]) -> UInt8[np.ndarray, "h W 3"]:
-    maps = [cell.saliency if cell.saliency.ndim == 1 else cell.saliency[channel] for channel in channels]
-    with_strip = [cell.saliency.ndim == 2 or number == len(channels) - 1 for number in range(len(channels))]
-    height = _TALL if len(channels) <= _FEW else _SHORT
-    tops = _TOP + np.cumsum([0, *(height + _GAP + with_one * (STRIP + _GAP) for with_one in with_strip)])
+@dataclass(frozen=True)
+class _Strip:
+    """A channel's colours along the axis, and whether they stand as a strip below it."""
+
+    channel: int
+    colours: UInt8[np.ndarray, "WIDTH 3"]
+    is_drawn: bool
+
+
+def _strips(cell: Cell, channels: Sequence[int], style: Style) -> list[_Strip]:
+    """Return a channel's strip each: of a map for all channels it is drawn once, below the last one."""
+    by_channel = cell.saliency.ndim == 2
+    maps = [cell.saliency[channel] if by_channel else cell.saliency for channel in channels]
+    return [
+        _Strip(channel, _colours(_columns_of_map(saliency, style), style), by_channel or number == len(channels) - 1)
+        for number, (channel, saliency) in enumerate(zip(channels, maps, strict=True))
+    ]
+
+
+def _block(signal: Signal, strips: Sequence[_Strip], spans: Sequence[Span]) -> UInt8[np.ndarray, "h W 3"]:
+    height = _TALL if len(strips) <= _FEW else _SHORT
+    tops = _TOP + np.cumsum([0, *(height + _GAP + strip.is_drawn * (STRIP + _GAP) for strip in strips)])
     total = int(tops[-1]) + _BOTTOM
     figure = Figure(figsize=((LEFT + WIDTH + RIGHT) / _DPI, total / _DPI), dpi=_DPI)
     canvas = FigureCanvasAgg(figure)  # no pyplot: no global state, no display
-    for number, (channel, saliency, top) in enumerate(zip(channels, maps, tops[:-1], strict=True)):
+    for number, (strip, top) in enumerate(zip(strips, tops[:-1], strict=True)):
         place = (LEFT / (LEFT + WIDTH + RIGHT), 1 - (top + height) / total, WIDTH / (LEFT + WIDTH + RIGHT), height / total)
         axes = figure.add_axes(place)
-        _draw(axes, signal, channel, _columns_of_map(saliency, style), style)
+        _draw(axes, signal, strip)
         _mark(axes, spans, labelled=number == 0)
-        _time_axis(axes, signal, shown=number == len(channels) - 1, below=(STRIP + _GAP) * with_strip[number])
+        _time_axis(axes, signal, shown=number == len(strips) - 1, below=(STRIP + _GAP) * strip.is_drawn)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # of names of channels; captions have fonts for all scripts
         canvas.draw()
     picture = np.array(canvas.buffer_rgba())[..., :3]
-    for saliency, top, with_one in zip(maps, tops[:-1], with_strip, strict=True):
-        if with_one:  # in place of the pixels themselves: no library rounds where they lie
+    for strip, top in zip(strips, tops[:-1], strict=True):
+        if strip.is_drawn:  # in place of the pixels themselves: no library rounds where they lie
             start = int(top) + height + _GAP
-            picture[start : start + STRIP, LEFT : LEFT + WIDTH] = _colours(_columns_of_map(saliency, style), style)
-    return _captioned(picture, cell)
+            picture[start : start + STRIP, LEFT : LEFT + WIDTH] = strip.colours
+    return picture
 
 
 def _captioned(picture: UInt8[np.ndarray, "h W 3"], cell: Cell) -> UInt8[np.ndarray, "H W 3"]:
@@ -162,8 +216,9 @@ def _colours(saliency: Float[np.ndarray, "n"], style: Style) -> UInt8[np.ndarray
     return colours
 
 
-def _draw(axes: Axes, signal: Signal, channel: int, columns: Float[np.ndarray, "width"], style: Style) -> None:
+def _draw(axes: Axes, signal: Signal, strip: _Strip) -> None:
     """Draw a channel as a piece of line for each sample, or for each column of pixels, whichever are fewer."""
+    channel, columns = strip.channel, strip.colours
     values = signal.values[channel].astype(np.float64)
     step = 1 / (signal.rate or 1.0)
     begin, end = signal.start - step / 2, signal.start + (signal.length - 0.5) * step  # of the cells that samples are the middles of
@@ -181,7 +236,7 @@ def _draw(axes: Axes, signal: Signal, channel: int, columns: Float[np.ndarray, "
     across = np.stack([centres - half, centres, centres, centres + half], axis=1)
     points = np.stack([across, np.stack([before, first, second, after], axis=1)], axis=2)
     axes.add_collection(LineCollection(list(points), colors=[(0.2, 0.2, 0.2, 0.45)], linewidths=2.2), autolim=False)
-    axes.add_collection(LineCollection(list(points), colors=_colours(own, style) / 255, linewidths=1.5), autolim=False)
+    axes.add_collection(LineCollection(list(points), colors=own / 255, linewidths=1.5), autolim=False)
     low, high = float(values.min()), float(values.max())
     margin = 0.06 * (high - low) or 1.0
     axes.set_xlim(begin, end)

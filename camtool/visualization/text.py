@@ -34,7 +34,7 @@ def text_lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int]
         >>> text_lines(["tabby cat (281), 2.6 %"], 224).shape
         (18, 224, 3)
     """
-    size = scale * min(max(width / 22, 11), 48)
+    size = scale * suitable(width)
     lines = []
     for text in texts:
         written, font, _ = _written(text, size)
@@ -48,6 +48,11 @@ def text_lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int]
         # By the baseline: fonts differ in the room above their letters.
         draw.text((4, 2 + index * height + round(0.95 * size)), line, fill=colour, font=font, anchor="ls", direction=direction)
     return np.asarray(image)
+
+
+def suitable(width: int) -> float:
+    """Return the size of letters in pixels that suits a picture of this width."""
+    return float(min(max(width / 22, 11), 48))
 
 
 def warn_of_unknown_letters(texts: Iterable[str]) -> None:

@@ -1,21 +1,24 @@
 """Figures of volumes: slices through the maximum of a map, strips of slices, and projections that turn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from camtool.errors import OutputError, times
 from camtool.io.volumes import Geometry
-from camtool.visualization.figures import Cell, Style, _above, _alarm, _grid, _scale
+from camtool.visualization.blocks import above, alarm_line, grid
+from camtool.visualization.concepts import ConceptMaps, below_figure, coloured, legend
+from camtool.visualization.figures import Cell, Style, scale_of
 from camtool.visualization.overlay import heatmap, overlay
-from camtool.visualization.text import ALARM, INK, text_lines, warn_of_unknown_letters
+from camtool.visualization.text import ALARM, INK, PAPER, suitable, text_lines, warn_of_unknown_letters
 from camtool.visualization.turning import encode_frames, turning
 from camtool.visualization.volume_views import AXES, Scan, columns_and_rows, cut, framed, in_rgb, resampled
 
-__all__ = ["Slices", "encode_frames", "montage", "strip", "turning"]
+__all__ = ["Slices", "concept_slices", "encode_frames", "montage", "strip", "turning"]
 
 SIDE = 300
 """Pixels of the longest edge of a volume in a montage."""
@@ -27,6 +30,7 @@ _LEAST_EDGE = 8  # pixels of a slice whose volume is very flat
 _SUPPORT = 0.1  # of a map's largest value, from which on slices count to its support
 _MOST_IN_A_ROW = 6
 _LETTER = 13.0  # pixels of captions
+_LEGEND = 600  # pixels of the label of a concept
 _NAMES = {2: "axial", 1: "coronal", 0: "sagittal"}  # of slices along a displayed axis, where a geometry tells it
 _KINDS = {"overlay": ("overlay",), "heatmap": ("heatmap",), "panel": ("scan", "heatmap", "overlay")}
 
@@ -86,12 +90,10 @@ def montage(
         through = place or _peak(values, style)
         rows = []
         for kind in _KINDS[style.kind]:
-            views = [_View(shown, axis, kind, style, SIDE) for axis in _NAMES]
-            rows.append([view.drawn(values, through, crosshair=crosshair) for view in views])
-        places = [shown.where(through, [axis]) for axis in _NAMES]
-        names = places if not shown.oriented else [f"{_NAMES[axis]}: {text}" for axis, text in zip(_NAMES, places, strict=True)]
-        rows[-1] = [np.concatenate([tile, _lines([name], tile.shape[1])]) for tile, name in zip(rows[-1], names, strict=True)]
-        blocks.append(_captioned(_grid(rows), one, f"through {shown.where(through, range(3))}"))
+            views = [_View(shown, axis, style.side or SIDE) for axis in _NAMES]
+            rows.append([view.drawn(_painter(kind, values, style), through, crosshair=crosshair) for view in views])
+        rows[-1] = _with_places(rows[-1], shown, through)
+        blocks.append(_captioned(grid(rows), one, f"through {shown.where(through, range(3))}"))
     return _finished(blocks, maps, style, alarm)
 
 
@@ -135,46 +137,100 @@ def strip(
     for one, of_map in zip(maps, values, strict=True):
         rows = []
         for kind in _KINDS[style.kind]:
-            view = _View(shown, along, kind, style, STRIP_SIDE)
+            view, paint = _View(shown, along, style.side or STRIP_SIDE), _painter(kind, of_map, style)
             tiles = []
             for place in places:
                 through = tuple(place if k == along else side // 2 for k, side in enumerate(shown.grey.shape))
-                tile = view.drawn(of_map, through, crosshair=False)
+                tile = view.drawn(paint, through, crosshair=False)
                 own = f"{AXES[shown.axes[along]]} = {shown.stored(through)[shown.axes[along]]}"
                 texts = [own] if not shown.oriented else [own, shown.where(through, [along])]
                 tiles.append(np.concatenate([tile, _lines(texts, tile.shape[1])]))
             rows += [tiles[first : first + columns] for first in range(0, len(tiles), columns)]
-        blocks.append(_captioned(_grid(rows), one, ""))
+        blocks.append(_captioned(grid(rows), one, ""))
     return _finished(blocks, maps, style, alarm)
+
+
+def concept_slices(scan: np.ndarray, concepts: ConceptMaps, geometry: Geometry | None) -> UInt8[np.ndarray, "H W 3"]:
+    """Return a figure (RGB) of slices along the three axes in the colours of concepts: for each concept those through its maximum.
+
+    Args:
+        scan: (x, y, z), as that of `montage`.
+
+    Raises:
+        OutputError: if the maps have another size than the scan.
+
+    Example:
+        >>> scan = np.zeros((20, 24, 16), np.float32)
+        >>> scan[4:8] = 1
+        >>> concept_slices(scan, ConceptMaps(np.stack([scan, 1 - scan]), ["plate", "air"]), None).shape[1] > 3 * 200
+        True
+    """
+    shown, blocks = Scan.of(scan, geometry), []
+    values = [shown.turned(one) for one in concepts.maps]
+
+    def paint(picture: UInt8[np.ndarray, "h w 3"], section: _Section) -> UInt8[np.ndarray, "h w 3"]:
+        return coloured(picture, np.stack([section(one) for one in values]), concepts.opacity)
+
+    style = Style()
+    for number, entry in enumerate(legend(concepts.labels, _LEGEND, letter=_LETTER)):
+        through = _peak(values[number], style)
+        views = [_View(shown, axis, SIDE) for axis in _NAMES]
+        block = grid([_with_places([view.drawn(paint, through, crosshair=True) for view in views], shown, through)])
+        row = np.full((len(entry), block.shape[1], 3), PAPER, np.uint8)
+        row[:, : entry.shape[1]] = entry[:, : block.shape[1]]
+        blocks += [row, block]
+    return np.concatenate([*blocks, *below_figure(concepts, blocks[0].shape[1], letter=_LETTER)])
+
+
+_Section: TypeAlias = Callable[[Float[np.ndarray, "a b c"]], Float[np.ndarray, "h w"]]
+"""Returns the slice of displayed values at the size of the picture that it is painted on."""
+_Paint: TypeAlias = Callable[[UInt8[np.ndarray, "h w 3"], _Section], UInt8[np.ndarray, "h w 3"]]
+
+
+def _painter(kind: str, values: Float[np.ndarray, "a b c"], style: Style) -> _Paint:
+    """Return what paints slices of the scan, of a map alone, or of the map over the scan."""
+
+    def paint(picture: UInt8[np.ndarray, "h w 3"], section: _Section) -> UInt8[np.ndarray, "h w 3"]:
+        if kind == "scan":
+            return picture
+        saliency = section(values)
+        return heatmap(saliency, style.colormap) if kind == "heatmap" else overlay(picture, saliency, style.colormap, style.opacity)
+
+    return paint
 
 
 @dataclass(frozen=True)
 class _View:
-    """How slices along a displayed axis are drawn."""
+    """Which slices of a scan are drawn, and how large."""
 
     scan: Scan
     axis: int
-    kind: str
-    style: Style
+    """Displayed axis along which they follow each other."""
     side: int
+    """Pixels of the volume's longest edge."""
 
-    def drawn(self, values: Float[np.ndarray, "a b c"], through: Sequence[int], *, crosshair: bool) -> UInt8[np.ndarray, "H W 3"]:
+    def drawn(self, paint: _Paint, through: Sequence[int], *, crosshair: bool) -> UInt8[np.ndarray, "H W 3"]:
         """Return the slice through a displayed index in its frame."""
         scan, (across, down) = self.scan, columns_and_rows(self.axis)
         sides = scan.grey.shape
         extents = [side * step for side, step in zip(sides, scan.spacing, strict=True)]
         height, width = (max(round(extents[k] * self.side / max(extents)), _LEAST_EDGE) for k in (down, across))
-        picture = in_rgb(resampled(cut(scan.grey, self.axis, through[self.axis]), (height, width)))
-        if self.kind != "scan":
-            saliency = resampled(cut(values, self.axis, through[self.axis]), (height, width))
-            style = self.style
-            picture = (
-                heatmap(saliency, style.colormap) if self.kind == "heatmap" else overlay(picture, saliency, style.colormap, style.opacity)
-            )
+
+        def section(values: Float[np.ndarray, "a b c"]) -> Float[np.ndarray, "h w"]:
+            return resampled(cut(values, self.axis, through[self.axis]), (height, width))
+
+        picture = paint(in_rgb(section(scan.grey)), section)
         mark = ((through[across] + 0.5) * width / sides[across], (through[down] + 0.5) * height / sides[down])
         tile = framed(picture, (scan.ends[across], scan.ends[down]), mark if crosshair else None)
         missing = max(_LEAST - tile.shape[1], 0)
         return np.pad(tile, ((0, 0), (missing // 2, missing - missing // 2), (0, 0)))
+
+
+def _with_places(tiles: Sequence[np.ndarray], shown: Scan, through: Sequence[int]) -> list[np.ndarray]:
+    """Return the three slices with their names and places below them."""
+    places = [shown.where(through, [axis]) for axis in _NAMES]
+    names = places if not shown.oriented else [f"{_NAMES[axis]}: {text}" for axis, text in zip(_NAMES, places, strict=True)]
+    return [np.concatenate([tile, _lines([name], tile.shape[1])]) for tile, name in zip(tiles, names, strict=True)]
 
 
 def _strength(values: Float[np.ndarray, "a b c"], style: Style) -> Float[np.ndarray, "a b c"]:
@@ -210,7 +266,7 @@ def _checked(at: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _lines(texts: Sequence[str], width: int, *, colour: tuple[int, int, int] = INK) -> UInt8[np.ndarray, "k w 3"]:
-    return text_lines(texts, width, colour=colour, scale=_LETTER / min(max(width / 22, 11), 48))
+    return text_lines(texts, width, colour=colour, scale=_LETTER / suitable(width))
 
 
 def _captioned(block: UInt8[np.ndarray, "h w 3"], one: Cell, place: str) -> UInt8[np.ndarray, "H w 3"]:
@@ -223,5 +279,5 @@ def _finished(blocks: Sequence[np.ndarray], maps: Sequence[Cell], style: Style, 
     warn_of_unknown_letters([text for one in maps for text in (one.title, one.subtitle)])
     whole = np.concatenate(blocks)
     if style.scale or len({one.title for one in maps}) > 1:  # one might take the redder of two classes for the stronger
-        whole = _above(whole, _scale(whole.shape[1], style))
-    return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
+        whole = above(whole, scale_of(style, whole.shape[1]))
+    return above(whole, alarm_line(alarm, whole.shape[1])) if alarm else whole

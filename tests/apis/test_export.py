@@ -40,7 +40,7 @@ def test_overlays_are_the_pictures_under_their_maps(store: camtool.store.Store, 
     done = export(store, tmp_path / "out", "png", options=ExportOptions("bone", 0.3))
     assert done.rows == 5
     assert list(done.left_out) == ["fox/00002.png"]
-    assert "No picture" in done.left_out["fox/00002.png"]
+    assert "No file" in done.left_out["fox/00002.png"]
     index = index_of(tmp_path / "out")
     assert [line["id"] for line in index] == ["0", "1", "3", "4", "5"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(["index.csv", *(line["file"] for line in index)])

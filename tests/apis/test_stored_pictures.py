@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 import camtool.store
 from camtool import CAM
-from camtool.apis.stored_pictures import StoredPictures, scaled_map
+from camtool.apis.picture_canvas import PictureCanvas
+from camtool.apis.stored_pictures import StoredPicture, StoredPictures, scaled_map
 from camtool.errors import CamtoolWarning, DataError, ImageError
 from camtool.io.images import Picture, encode, read_picture
+from camtool.io.pillow import Reading
+from camtool.models.sources.by_kind import NetworkInput
 from camtool.store import MapRow
 from camtool.store.schema import Row
 from camtool.visualization.inverse_preprocessing import measure_geometry, seen_picture
@@ -36,6 +39,12 @@ def test_a_stored_map_is_scaled_and_placed_as_that_of_the_call(tmp_path: Path, p
 
     for row, expected in zip(camtool.store.open(make_store(tmp_path / "store", 5, rows=rows)), result.maps, strict=True):
         assert torch.equal(scaled_map(row), expected)
+
+
+def below(read: StoredPicture) -> Picture:
+    """Return the picture under a map."""
+    assert isinstance(read.canvas, PictureCanvas)
+    return read.canvas.below
 
 
 def cropped(picture: Picture) -> Tensor:
@@ -62,8 +71,9 @@ def test_a_map_lies_where_the_network_saw_it(tmp_path: Path, stored: bool) -> No
     store, picture = _one_row(tmp_path, with_geometry=stored)
     (row,) = store
     preprocess = None if stored else cropped
-    whole = StoredPictures(store, preprocess, original=True).read(row)
-    assert np.array_equal(whole.picture, picture)
+    samples = None if preprocess is None else NetworkInput(Reading(), preprocess)
+    whole = StoredPictures(store, samples, original=True).read(row)
+    assert np.array_equal(below(whole), picture)
     assert not whole.remark
     # The crop is rows 8 to 72 and columns 28 to 92 of the picture; its first cell is 16 pixels wide.
     inside = ~np.isnan(whole.saliency)
@@ -73,11 +83,11 @@ def test_a_map_lies_where_the_network_saw_it(tmp_path: Path, stored: bool) -> No
     assert np.nanmax(whole.saliency[32:, 52:]) < 0.01
     assert np.array_equal(whole.overlay()[:, :20], picture[:, :20])  # where the network saw nothing the picture is as it is
 
-    seen = StoredPictures(store, preprocess).read(row)
-    assert seen.picture.shape == (32, 32, 3)
+    seen = StoredPictures(store, samples).read(row)
+    assert below(seen).shape == (32, 32, 3)
     assert np.array_equal(seen.saliency, scaled_map(row).numpy())
-    assert np.abs(seen.picture.astype(int) - seen_picture(cropped(picture), cropped)).mean() < 2
-    assert np.array_equal(seen.overlay("bone", 0.3), overlay(seen.picture, seen.saliency, "bone", 0.3))
+    assert np.abs(below(seen).astype(int) - seen_picture(cropped(picture), cropped)).mean() < 2
+    assert np.array_equal(seen.overlay("bone", 0.3), overlay(below(seen), seen.saliency, "bone", 0.3))
 
 
 def test_without_a_geometry_the_whole_picture_is_taken_with_one_warning(tmp_path: Path) -> None:
@@ -95,7 +105,7 @@ def test_another_networks_preprocessing_is_refused(tmp_path: Path) -> None:
     store, _ = _one_row(tmp_path, with_geometry=False)
     (row,) = store
     with pytest.raises(DataError, match="sees 24x32 pixels, the maps are of 32x32"):
-        StoredPictures(store, lambda picture: cropped(picture)[:, :, 4:-4]).read(row)
+        StoredPictures(store, NetworkInput(Reading(), lambda picture: cropped(picture)[:, :, 4:-4])).read(row)
 
 
 def test_a_picture_that_is_gone_or_changed_is_not_drawn(tmp_path: Path) -> None:
@@ -103,12 +113,12 @@ def test_a_picture_that_is_gone_or_changed_is_not_drawn(tmp_path: Path) -> None:
     pictures = StoredPictures(store, original=True)
     whole, gone, changed, *_ = store
     read = pictures.read(whole)
-    assert np.array_equal(read.picture, read_picture(tmp_path / "data" / whole["path"]))
-    with pytest.raises(ImageError, match=r"No picture '.*dog/00001\.png'"):
+    assert np.array_equal(below(read), read_picture(tmp_path / "data" / whole["path"]))
+    with pytest.raises(ImageError, match=r"No file '.*dog/00001\.png'"):
         pictures.read(gone)
     path = tmp_path / "data" / changed["path"]
     path.write_bytes(encode(np.zeros((60, 90, 3), dtype=np.uint8), ".png"))
-    with pytest.raises(ImageError, match="is not the picture that was explained"):
+    with pytest.raises(ImageError, match="is not what was explained"):
         pictures.read(changed)
 
 
@@ -118,20 +128,26 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, root: str | None, path: str
         return [dataclasses.replace(row, path=path) for row in random_rows(samples)]
 
     store = camtool.store.open(make_store(tmp_path / "store", 1, rows=rows, root=root))
-    with pytest.raises(ImageError, match=r"No picture|is no file"):
+    with pytest.raises(ImageError, match=r"No file|is no file"):
         StoredPictures(store).read(next(iter(store)))
 
 
-def test_rows_without_a_map_of_two_axes_are_refused(tmp_path: Path) -> None:
+def test_rows_without_a_map_or_with_one_of_another_kind_are_refused(tmp_path: Path) -> None:
+    """Of signals and volumes, whose kind the number of axes tells where nothing else does, samples are looked for as such."""
+
     def rows(samples: Sequence[int]) -> list[Row]:
         return [failed(0), *random_rows([1], size=(24,))]
 
-    missing, signal = camtool.store.open(make_store(tmp_path / "store", 2, rows=rows, root=str(tmp_path)))
-    pictures = StoredPictures(camtool.store.open(tmp_path / "store"))
+    store = camtool.store.open(make_store(tmp_path / "store", 2, rows=rows, root=str(tmp_path)))
+    missing, signal = (dataclasses.replace(row, values={**row.values, "digest": None}) for row in store)
     with pytest.raises(DataError, match="has no map: unreadable"):
-        pictures.read(missing)
-    with pytest.raises(DataError, match="has a map of 24; expected two axes"):
-        pictures.read(signal)
+        StoredPictures(store).read(missing)
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "00001.png").write_bytes(encode(np.zeros((32, 48, 3), dtype=np.uint8), ".png"))
+    with pytest.raises(DataError, match="has a map of 32; expected two axes"):
+        StoredPictures(store, NetworkInput(Reading())).read(signal)
+    with pytest.raises(ImageError, match="is of an unknown format"):
+        StoredPictures(store).read(signal)
 
 
 def test_maps_without_evidence_are_zero() -> None:

@@ -92,7 +92,7 @@ def test_export_names_what_is_left_out_and_goes_on(run: Run, folder: Path) -> No
     done = run("export", folder, "--format", "png", "--out", "out")
     assert done.exit_code == 0
     assert done.stdout == "Saved: out (9 rows as png)\n"
-    assert "1 sample left out: fox/00002.png (No picture" in done.stderr
+    assert "1 sample left out: fox/00002.png (No file" in done.stderr
     report = run("export", folder, "--format", "npy", "--out", "arrays", "--limit", 4, "--json").report
     assert report == {"rows": 4, "left_out": {}, "warnings": [], "outputs": ["arrays"]}
 

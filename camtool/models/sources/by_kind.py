@@ -1,13 +1,15 @@
 """By the kind of a network's input: how files are read, how they are preprocessed, and an input of zeros."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 from torch import nn
 
 from camtool.config.loading import LoadedConfig
-from camtool.errors import ConfigError, ImageError, closest
+from camtool.errors import CamtoolError, ConfigError, DataError, ImageError, closest
 from camtool.io import images, signals, volumes
 from camtool.io.images import Picture
 from camtool.io.pillow import Reading
@@ -21,8 +23,54 @@ from camtool.models.sources.volume_preprocessing import VolumePreprocess
 
 AnyReading: TypeAlias = Reading | VolumeReading | SignalReading
 
-_READINGS: Mapping[str, Any] = {VOLUME: VolumeReading, SIGNAL: SignalReading}
+_READINGS: Mapping[str, Any] = {IMAGE: Reading, VOLUME: VolumeReading, SIGNAL: SignalReading}
+_LIMITS = ("max_pixels", "max_bytes")  # of memory: whoever reads a file says them, not who wrote a description
 _BLANK_SIDE, _BLANK_LENGTH, _BLANK_RATE = 64, 1024, 100.0
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """How samples become a network's input."""
+
+    reading: AnyReading
+    """How files are read; its type says what a sample is."""
+    preprocess: Preprocess | None = None
+    """From what is in them to the input; None: it is not known."""
+
+    @classmethod
+    def of_rank(cls, rank: int) -> "NetworkInput":
+        """Return what is most likely where nothing but the number of spatial axes is known."""
+        return cls({1: SignalReading, 3: VolumeReading}.get(rank, Reading)())
+
+    @classmethod
+    def described(cls, description: Mapping[str, Any]) -> "NetworkInput":
+        """Return what `to_dict` describes; nothing of it is a program.
+
+        Raises:
+            DataError: if it is no such description.
+
+        Example:
+            >>> given = NetworkInput(VolumeReading(spacing=(1, 1, 2)), VolumePreprocess({"size": (8, 8, 4)}))
+            >>> given.to_dict()
+            {'kind': 'volume', 'reading': {'spacing': [1.0, 1.0, 2.0]}, 'preprocess': {'size': [8, 8, 4]}}
+            >>> NetworkInput.described(given.to_dict()).reading == given.reading
+            True
+        """
+        try:
+            kind, values, spec = (description[key] for key in ("kind", "reading", "preprocess"))
+            given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name not in _LIMITS}
+            return cls(_READINGS[kind](**given), None if spec is None or kind == IMAGE else described_as(kind, spec))
+        except (CamtoolError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataError(f"The store's description of its samples is damaged: {type(error).__name__}: {error}.") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the description as JSON values; the preprocessing of images, which may be any function, is not described."""
+        kind = next(kind for kind, reading in _READINGS.items() if type(self.reading) is reading)
+        given = {field.name: getattr(self.reading, field.name) for field in fields(self.reading) if field.name not in _LIMITS}
+        given = {name: value for name, value in given.items() if value is not None}
+        spec = getattr(self.preprocess, "spec", None)
+        described: dict[str, Any] = json.loads(json.dumps({"kind": kind, "reading": given, "preprocess": spec}))
+        return described
 
 
 def files_read(loaded: LoadedConfig, kind: str) -> AnyReading:

@@ -55,6 +55,8 @@ class SignalPreprocess:
         for key in spec:
             if key not in KEYS:
                 raise ConfigError(f"'preprocess' of signals has no key '{key}'{closest(str(key), KEYS)}; expected {', '.join(KEYS)}.")
+        self.spec = dict(spec)
+        """The description."""
         self.rate = _positive(spec, "rate", (int, float), "samples a second")
         self.length = _positive(spec, "length", (int,), "a number of samples")
         self.align = _choice(spec, "align", "start", _ALIGN)

@@ -65,6 +65,8 @@ class VolumePreprocess:
         for key in spec:
             if key not in KEYS:
                 raise ConfigError(f"'preprocess' has no key '{key}'{closest(str(key), KEYS)}; for volumes expected {', '.join(KEYS)}.")
+        self.spec = dict(spec)
+        """The description."""
         self._orientation = (
             check_orientation(spec["orientation"], "preprocess.orientation") if spec.get("orientation") is not None else None
         )
