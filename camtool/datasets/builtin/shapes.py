@@ -14,14 +14,15 @@ from camtool.registry import DATASETS
 class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
     """Images with one class-determining shape among distractors, with mask, distractor mask and box.
 
-    Each image is made on first access and kept in memory (20 kB at 64 pixels). Signals (`rank=1`) are pictures one pixel wide, which
-    mmpretrain's pipelines and data preprocessor take: (n, 3, t, 1), for networks with kernels (k, 1).
+    Each image is made on first access and kept in memory (20 kB at 64 pixels). Signals (`rank=1`) are pictures one pixel wide, since
+    mmpretrain's transforms expect two axes at least: (n, 3, t, 1), for networks with kernels (k, 1). `camtool.ChannelsFirst` before
+    `PackInputs` makes them (n, 3, t), and packs volumes.
 
     Args:
         split: "train", "val" or "test": different random scenes.
         count: number of images.
-        rank: 2 for pictures, 1 for signals.
-        seed, size, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
+        rank: 1 for signals, 2 for pictures, 3 for volumes.
+        seed, size, channels, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
         answers: include mask, distractor mask and box. Give False if the pipeline flips images, since it would not flip these.
         keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
 
@@ -31,7 +32,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
 
     METAINFO: ClassVar[dict[str, Any]] = {"classes": ShapeScenes().classes}
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword each
         self,
         *,
         split: str = "train",
@@ -39,6 +40,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         rank: int = 2,
         seed: int = 0,
         size: int = 64,
+        channels: int = 3,
         distractors: int = 1,
         fewest: int | None = None,
         answers: bool = True,
@@ -46,9 +48,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
     ) -> None:
         if count < 1:
             raise DataError(f"Shapes need count >= 1, got {count}.")
-        if rank not in (1, 2):
-            raise DataError(f"Shapes are signals or pictures, of rank 1 or 2, got rank={rank}.")
-        self.scenes = ShapeScenes(split=split, seed=seed, rank=rank, size=size, distractors=distractors, fewest=fewest)
+        self.scenes = ShapeScenes(split=split, seed=seed, rank=rank, size=size, channels=channels, distractors=distractors, fewest=fewest)
         self.count = count
         self.answers = answers
         self._cache: dict[int, Sample] = {}
@@ -61,12 +61,14 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """Return `img` uint8 (h, w, 3) in BGR, `gt_label`, `sample_idx`, `mask` and `distractor_mask` bool (h, w), `box` int (2, 2).
 
-        Of signals, `img` is (t, 1, 3), the masks are (t,), the box is (1, 2).
+        Of volumes, `img` is (d, h, w, 3), the masks are (d, h, w), the box is (3, 2). Of signals, `img` is (t, 1, 3), the masks are (t,),
+        the box is (1, 2).
         """
         info = super().get_data_info(idx)
         index = info["scene"]
         sample = self._cache.get(index) or self._cache.setdefault(index, self.scenes.scene(index).sample())
-        picture = sample.picture.reshape(len(sample.picture), -1, 3)
+        *size, channels = sample.picture.shape
+        picture = sample.picture.reshape(*size, *[1] * (2 - len(size)), channels)  # two axes at least
         info["img"] = np.ascontiguousarray(picture[..., ::-1])
         if self.answers:
             info.update(mask=sample.mask, distractor_mask=sample.distractor_mask, box=sample.box)

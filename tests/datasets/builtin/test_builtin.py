@@ -16,6 +16,7 @@ from PIL import Image
 
 from camtool.config.loading import load_config
 from camtool.datasets.builtin.imagenette import CLASSES, FOLDER
+from camtool.datasets.builtin.transforms import ChannelsFirst
 from camtool.datasets.synthetic.image_folder import write_folder
 from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.errors import DataError
@@ -104,6 +105,24 @@ def test_signals_are_scenes_of_one_axis_as_pictures_one_pixel_wide() -> None:
     assert dataset.get_data_info(2)["box"].shape == (1, 2)
 
 
+@pytest.mark.parametrize(("rank", "size", "channels"), [(1, 96, 3), (2, 48, 3), (3, 32, 1), (3, 24, 3)])
+def test_scenes_of_any_rank_are_packed_with_channels_first(rank: int, size: int, channels: int) -> None:
+    first = {"type": "camtool.ChannelsFirst", "rank": rank}
+    dataset = build(type="camtool.Shapes", rank=rank, size=size, channels=channels, count=3, pipeline=[LOAD, first, PACK])
+    sample = ShapeScenes(rank=rank, size=size, channels=channels).scene(2).sample()
+    inputs = dataset[2]["inputs"]
+    assert (inputs.dtype, inputs.shape) == (torch.uint8, (channels, *[size] * rank))
+    np.testing.assert_array_equal(np.moveaxis(inputs.numpy()[::-1], 0, -1), sample.picture)
+    np.testing.assert_array_equal(dataset.get_data_info(2)["mask"], sample.mask)
+    np.testing.assert_array_equal(dataset.get_data_info(2)["box"], sample.box)
+
+
+@pytest.mark.parametrize(("rank", "size"), [(1, (5, 2)), (3, (5, 2))])
+def test_an_image_of_another_rank_is_refused(rank: int, size: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=rf"ChannelsFirst\(rank={rank}\) expects {rank} spatial axes, got an image of \(5, 2\)"):
+        ChannelsFirst(rank=rank).transform({"img": np.zeros((*size, 3), dtype=np.uint8)})
+
+
 def test_a_folder_of_scenes_gives_the_network_what_the_fly_gives_it(tmp_path: Path) -> None:
     write_folder(tmp_path / "shapes", ShapeScenes(), {"train": 18})
     pipeline = [LOAD, PACK]
@@ -129,7 +148,7 @@ def test_a_grey_pipeline_gets_one_channel() -> None:
     ("config", "message"),
     [
         ({"type": "camtool.Shapes", "count": 0}, "count >= 1, got 0"),
-        ({"type": "camtool.Shapes", "rank": 3}, "of rank 1 or 2, got rank=3"),
+        ({"type": "camtool.Shapes", "rank": 4}, "1, 2 or 3 axes, got rank=4"),
         ({"type": "camtool.Shapes", "split": "valid"}, "No split 'valid'; closest: 'val'"),
         ({"type": "camtool.Imagenette", "split": "test"}, "no split 'test'"),
         ({"type": "camtool.Digits", "split": "test"}, "no split 'test'"),
