@@ -3,6 +3,7 @@
 Findings are kept beside the network, by weak reference, for further calls with inputs of the same size.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,10 +17,11 @@ from camtool.errors import CamtoolError
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import walk
+from camtool.instrumentation.recurrent import is_recurrent
 from camtool.instrumentation.responses import Sketches, layer_sketches, measure_responses
 from camtool.layouts import Layout, Tokens
 from camtool.layouts.localisation import Responses
-from camtool.layouts.measured import Finding, grids_of, judge, positions_among
+from camtool.layouts.measured import CERTAIN, Finding, grids_of, judge, positions_among
 from camtool.layouts.permutation import measured_cells
 
 STRONGER = 100.0
@@ -154,12 +156,30 @@ class LayerFindings:
     def _note(self, path: str, index: int, responses: Responses, *, only_if_found: bool = False) -> bool:
         """Keep the finding of a tensor; return whether it is decided."""
         axis = responses.batch_axis()
-        finding = Finding(reason="it has no axis of the samples") if axis is None else judge(responses, self._size, axis, self._likely())
+        finding = Finding(reason="it has no axis of the samples") if axis is None else self._judged(path, responses, axis)
         key = self._key(path, index, self._size)
         if finding.layout is not None or not only_if_found or key not in self._known:
             kept = responses if finding.doubtful or finding.permuted_axis is not None else responses.without_numbers()
             self._known[key] = KnownOutput(kept, axis, finding)
         return axis is None or finding.decided
+
+    def _judged(self, path: str, responses: Responses, axis: int) -> Finding:
+        """Return the finding of a tensor; of a recurrent layer each step is a position, also one that this input leaves silent."""
+        if is_recurrent(self._model, path) or self._steps.intersection(responses.shape[:axis] + responses.shape[axis + 1 :]):
+            finding = judge(responses, self._size, axis, whole=True)
+            if finding.layout is not None and finding.correlation >= CERTAIN:
+                return finding
+        return judge(responses, self._size, axis, self._likely())
+
+    @property
+    def _steps(self) -> set[int]:
+        """Lengths of the sequences of recurrent layers: what stands behind them has as many steps."""
+        found = set()
+        for key, known in self._known.items():
+            layout = known.finding.layout
+            if layout is not None and (key.size, key.input) == (self._size, self._inputs.place) and is_recurrent(self._model, key.path):
+                found.add(math.prod(layout.to_maps(torch.empty(known.responses.shape, device="meta"), self._size).shape[2:]))
+        return found
 
     def _likely(self) -> list[Layout]:
         layouts = [known.finding.layout for key, known in self._known.items() if (key.size, key.input) == (self._size, self._inputs.place)]

@@ -1,14 +1,32 @@
-"""Recurrent layers with a backward pass in eval mode, which cuDNN's (and MIOpen's) have in train mode alone."""
+"""Recurrent layers: which they are, and their backward pass in eval mode, which cuDNN's (and MIOpen's) have in train mode alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
+
+from camtool.instrumentation.convolutional import last_layer
 
 _KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _TRAIN = 6
 """Place of the argument `train` behind (input, hx, params, has_biases, num_layers, dropout)."""
+
+
+def is_recurrent(model: nn.Module, path: str) -> bool:
+    """Return whether the module at a canonical path ends in a recurrent layer, or stands right behind one without weights of its own.
+
+    Such a layer has a state for each step of its input, and none besides.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.recurrent import is_recurrent
+        >>> model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.GRU(4, 4), nn.Dropout())
+        >>> is_recurrent(model, "[0]"), is_recurrent(model, "[1]"), is_recurrent(model, "[2]")
+        (False, True, True)
+    """
+    return isinstance(last_layer(model, path), nn.RNNBase)
 
 
 class TrainableRecurrence(TorchFunctionMode):

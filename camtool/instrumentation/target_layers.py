@@ -19,12 +19,12 @@ from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.differentiation import gradients_of, mutations_allowed
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_calls import Call, LayerCalls
+from camtool.instrumentation.layer_kinds import is_norm, is_projection
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.instrumentation.layer_paths import enclosing, walk
 from camtool.instrumentation.layer_rules import FULL, LAST_NORM
 from camtool.instrumentation.module_state import evaluating, is_quantised, is_scripted
 from camtool.instrumentation.responses import noise_like
-from camtool.instrumentation.traversal import modules_of
 from camtool.layouts import Layout, Reading
 from camtool.targets import ClassScore, ClassTarget, EmbeddingSimilarity, Output, Target, resolve_targets, scores, scores_in
 
@@ -32,7 +32,7 @@ _DISCONNECTED = (
     "no layer's output is connected to the score, as where the model itself has torch.no_grad() or torch.inference_mode() around its layers"
 )
 
-_PARTS_OF_PROJECTIONS = (nn.Linear, nn.Dropout, nn.Identity)
+_ENDS = 2  # of a sequence
 
 
 @dataclass
@@ -52,6 +52,8 @@ class ProbedLayer:
     """Share of positions, 0 to 1, at which the score has a gradient."""
     is_scores: bool = False
     """Whether one of its axes is that of the classes: a head that scores positions before pooling."""
+    at_ends: bool = False
+    """Whether the gradient is at the first and the last position alone, as where the head reads the last step of a recurrent layer."""
 
     @property
     def usable(self) -> bool:
@@ -91,7 +93,7 @@ class Probe:
 
     def default_layer(self) -> tuple[str, str]:
         """Return (path, reason) of the deepest layer with spatial extent and gradient: the layer that the head pools, or the first
-        norm of the last block if the head reads the class token only.
+        norm of the last block if the head reads the class token only, or what a recurrent layer reads if the head takes its last step.
 
         Raises:
             LayerError: if no layer has both.
@@ -100,7 +102,7 @@ class Probe:
         layers = [
             layer
             for layer in usable
-            if not (_is_projection(layer.module) or _is_resampling(layer) or layer.is_scores or layer.record.varies)
+            if not (is_projection(layer.module) or _is_resampling(layer) or layer.is_scores or layer.at_ends or layer.record.varies)
         ] or usable
         deepest = max(layers, key=lambda layer: layer.record.order)
         # A block, its stage and the backbone may all return the same values: the innermost is the clearest name.
@@ -111,7 +113,7 @@ class Probe:
 
     def last_norm(self) -> tuple[str, str]:
         """Return (path, reason) of the deepest normalisation layer with spatial extent and gradient; LayerError if there is none."""
-        norms = [layer for layer in self._usable() if _is_norm(layer.module)]
+        norms = [layer for layer in self._usable() if is_norm(layer.module)]
         if not norms:
             raise LayerError(
                 f"'{LAST_NORM}': this network has no normalisation layer with spatial extent and gradient; leave the option out."
@@ -220,7 +222,8 @@ def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any
         layer.evidence = layouts.evidence.get(layer.path, "")
         if gradient is not None:
             maps = layout.to_maps(gradient, input_size)
-            layer.gradient_share = (maps[0] != 0).any(dim=0).float().mean().item()
+            alive = (maps[0] != 0).any(dim=0)
+            layer.gradient_share, layer.at_ends = alive.float().mean().item(), _is_at_ends(alive)
             layer.is_scores = classes is not None and _holds_classes(gradient, maps, classes)
     return Probe(layers, input_size, failure)
 
@@ -228,6 +231,13 @@ def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any
 def _is_constant(picture: Tensor) -> bool:
     first = picture[0].flatten(1)
     return bool((first == first[:, :1]).all())
+
+
+def _is_at_ends(alive: Tensor) -> bool:
+    # One state stands for the whole sequence, as a class token does for all patches, and a map of it has no places. What a picture's
+    # head takes the maximum of may lie at one position as well, but wherever the picture has it.
+    ends = alive.flatten().nonzero().flatten().tolist()
+    return alive.squeeze().ndim == 1 and alive.numel() > _ENDS and 0 < len(ends) <= _ENDS and set(ends) <= {0, alive.numel() - 1}
 
 
 def _plain(target: Target, logits: Output) -> Target:
@@ -278,17 +288,6 @@ def _is_rearrangement(layer: ProbedLayer) -> bool:
     return leaf and math.prod(layer.record.input_shape or ()) == math.prod(layer.record.shape or ())
 
 
-def _is_projection(module: nn.Module) -> bool:
-    # In attention the queries, keys and values still have gradients at every patch, but they are parts, not features.
-    # Linear layers and dropout alone are still a projection: LoRA's sum of two.
-    leaves = [part for part in modules_of(module) if next(part.children(), None) is None]
-    return any(isinstance(leaf, nn.Linear) for leaf in leaves) and all(isinstance(leaf, _PARTS_OF_PROJECTIONS) for leaf in leaves)
-
-
 def _is_resampling(layer: ProbedLayer) -> bool:
     # VGG's pooling to 7x7 makes 49 cells of 4 where the input is small: a grid that the features do not have.
     return "AdaptiveAvgPool" in type(layer.module).__name__ or "AdaptiveMaxPool" in type(layer.module).__name__
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.casefold() or isinstance(module, (nn.LayerNorm, nn.GroupNorm))

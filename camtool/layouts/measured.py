@@ -55,18 +55,21 @@ class Finding:
         return self.layout is not None or not self.depends
 
 
-def judge(responses: Responses, input_size: Sequence[int], batch_axis: int = 0, likely: Sequence[Layout] = ()) -> Finding:
+def judge(
+    responses: Responses, input_size: Sequence[int], batch_axis: int = 0, likely: Sequence[Layout] = (), *, whole: bool = False
+) -> Finding:
     """Return the reading of a tensor that its responses confirm, or why there is none.
 
     Args:
         likely: readings of other layers; one that is confirmed here beyond doubt spares the search.
+        whole: whether each element of a sequence is a position, so that one that hardly answers is so because of the input.
     """
     if not responses.answers():
         return Finding(depends=False, reason="nothing of it depends on the picture")
     if responses.unrest_share() > UNREST:
         return Finding(reason="two passes of the same input differ, so what changes it cannot be told")
     candidates: list[_Candidate] = []
-    for candidate in _candidates(responses, tuple(input_size), batch_axis, likely):
+    for candidate in _candidates(responses, tuple(input_size), batch_axis, likely, 0 if whole else None):
         candidates.append(candidate)
         if candidate.beyond_doubt:
             break
@@ -104,7 +107,9 @@ class _Candidate:
         return self.correlation >= CERTAIN and self.sharper >= SHARPER and not self.has_gap
 
 
-def _candidates(responses: Responses, size: tuple[int, ...], batch_axis: int, likely: Sequence[Layout]) -> Iterator[_Candidate]:
+def _candidates(
+    responses: Responses, size: tuple[int, ...], batch_axis: int, likely: Sequence[Layout], extra: int | None
+) -> Iterator[_Candidate]:
     rank = len(responses.shape)
     axes = [axis for axis in range(rank) if axis != batch_axis and responses.shape[axis] > 1]
     for kind in (responses.own, responses.by_axis):
@@ -112,7 +117,7 @@ def _candidates(responses: Responses, size: tuple[int, ...], batch_axis: int, li
         if rank == 2 + len(size) > 3:
             yield from _grids(places, responses.shape, size, batch_axis)
         if rank == 3:
-            yield from _sequences(places, size, batch_axis, likely)
+            yield from _sequences(places, size, batch_axis, likely, extra)
 
 
 def _grids(places: dict[int, Localisation], shape: Sequence[int], size: tuple[int, ...], batch_axis: int) -> Iterator[_Candidate]:
@@ -174,13 +179,16 @@ def _layout(rank: int, batch_axis: int, channels: int, spatial: list[int]) -> La
     return AxisOrder(axes="".join(letters[axis] for axis in range(rank)))
 
 
-def _sequences(places: dict[int, Localisation], size: tuple[int, ...], batch_axis: int, likely: Sequence[Layout]) -> Iterator[_Candidate]:
+def _sequences(
+    places: dict[int, Localisation], size: tuple[int, ...], batch_axis: int, likely: Sequence[Layout], extra: int | None
+) -> Iterator[_Candidate]:
     for axis in sorted(places, key=lambda axis: -places[axis].spread):
         rest = max((places[other].spread for other in places if other != axis), default=0.0)
         sharper = places[axis].spread / max(rest, 1e-6) if places[axis].length > SHORT else 0.0
-        grids = [layout.grid for layout in likely if isinstance(layout, Tokens) and layout.axis == axis and layout.batch_axis == batch_axis]
+        alike = (layout for layout in likely if isinstance(layout, Tokens) and (layout.axis, layout.batch_axis) == (axis, batch_axis))
+        grids = [] if extra == 0 else [layout.grid for layout in alike]
         for grid in [*dict.fromkeys(grids), None]:
-            fits = [fit for fit in find_token_grids(places[axis], size, grid=grid) if _is_sharp(fit, places[axis])]
+            fits = [fit for fit in find_token_grids(places[axis], size, extra, grid) if _is_sharp(fit, places[axis])]
             if fits:
                 best = fits[0]
                 has_gap = best.gap[1] > 0 or len(places[axis].used) == 1

@@ -1,6 +1,8 @@
 """Networks of signals: kernels (k, 1) are those of one axis, recurrent ones are explained, and maps lie where a record's events are."""
 
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +99,57 @@ def test_from_a_file_to_the_record_the_map_lies_at_the_burst(tmp_path: Path, see
     saliency = preprocess.to_signal(result.maps[0].numpy(), signal)
     found = signal.times[np.nanargmax(saliency)]
     assert abs(found - (10 + times[place])) <= 8 / new  # the filter's length
+
+
+class Sequential1d(nn.Module):
+    """Convolutions, a recurrent layer, and a head that reads `pool` of its states."""
+
+    def __init__(self, kind: type[nn.RNNBase], pool: str, stride: int, **options: Any) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv1d(2, 8, 9, stride, padding=4), nn.BatchNorm1d(8), nn.ReLU())
+        self.rnn = kind(8, 10, batch_first=True, **options)
+        self.dropout = nn.Dropout()
+        self.norm = nn.LayerNorm(10 * (1 + self.rnn.bidirectional))
+        self.head = nn.Linear(self.norm.normalized_shape[0], 3)
+        self.pool = pool
+
+    def forward(self, signals: Tensor) -> Tensor:
+        states = self.norm(self.dropout(self.rnn(self.conv(signals).mT)[0]))
+        if self.pool == "ends":
+            return self.head((states[:, 0] + states[:, -1]) / 2)
+        return self.head(states[:, -1] if self.pool == "last" else states.mean(1))
+
+
+def sequential(seed: int, pool: str) -> tuple[nn.Module, Tensor, int]:
+    """Return a random network, an input with long silent parts, and how many steps its recurrent layer has."""
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    stride, steps = draw.choice([2, 4, 5]), draw.randint(20, 90)
+    options = {"num_layers": draw.choice([1, 2]), "bidirectional": draw.random() < 0.3}
+    model = Sequential1d(draw.choice([nn.LSTM, nn.GRU, nn.RNN]), pool, stride, **options)
+    values = 0.05 * torch.randn(2, 2, stride * steps)
+    values[:, :, stride * (steps // 4) : stride * (steps // 4 + 3)] += 4
+    return model.eval(), values, steps
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_step_of_a_recurrent_layer_is_a_position_also_one_that_the_record_leaves_silent(seed: int) -> None:
+    model, values, steps = sequential(seed, "mean")
+    for layer in CAM(model).probe(values).layers:
+        if layer.path in ("rnn", "dropout", "norm"):
+            assert layer.grid == (steps,), layer.path
+
+
+@pytest.mark.filterwarnings("ignore:.*no positive evidence:camtool.errors.CamtoolWarning")  # of some of its random weights
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("pool", ["last", "ends", "mean"])
+def test_the_default_layer_is_none_whose_last_step_alone_is_read(seed: int, pool: str) -> None:
+    model, values, steps = sequential(seed, pool)
+    result = CAM(model, method=["gradcam", "layercam", "gradcam++", "scorecam"])(values, [0, 1])
+    (layer,) = result["gradcam"].layers
+    assert layer.startswith("norm" if pool == "mean" else "conv"), layer
+    for method, one in result.items():
+        (raw,) = one.raw.values()
+        assert raw.shape == (2, steps)
+        if "no positive evidence" not in one.status[0]:
+            assert int((raw[0] != 0).sum()) > 2, method  # more than the ends
