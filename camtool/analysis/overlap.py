@@ -19,8 +19,6 @@ from camtool.io.signals import SignalReading, read_signal
 from camtool.io.volumes import check_same_geometry, read_volume, resampled
 from camtool.metrics import OVERLAPS
 from camtool.models.sources.by_kind import AnyReading
-from camtool.models.sources.by_kind import NetworkInput
-from camtool.store import MapRow, Store
 
 SUFFIXES = (".png", ".nii.gz", ".nii", ".mha", ".nrrd", ".bmp", ".tif", ".npy", ".csv")
 """Of masks, in the order in which they are looked for, after the sample's own."""
@@ -32,13 +30,11 @@ class Masks:
 
     Args:
         folder: of the masks.
-        samples: how samples are read, and become the network's input, which places maps on them.
         resample: whether masks of other voxels are resampled onto those of the scans.
         label: the value that is the mask; None: all that are not zero.
     """
 
     folder: Path
-    samples: NetworkInput
     resample: bool = False
     label: int | None = None
 
@@ -66,16 +62,6 @@ class Masks:
         path = self.path(sample)
         if path is None:
             raise DataError(f"No mask of '{sample}' in '{self.folder}'.")
-            raise DataError(f"No mask of '{row['path']}' in '{self.folder}'.")
-        preprocess = self.samples.preprocess
-        assert preprocess is not None  # of a config
-        subject = load_subject(stored_file(store, row), 0, self.samples.reading)
-        mask = self._mask(path, subject)
-        canvas = subject.canvas(preprocess(subject.content), preprocess, original=True)
-        saliency: Tensor = scaled_map(row)
-        return np.nan_to_num(canvas.placed(saliency.numpy())), mask
-
-    def _mask(self, path: Path, subject: Subject) -> np.ndarray:
         if isinstance(subject, NamedVolume):
             mask = read_volume(path)
             mask = resampled(mask, onto=subject.volume) if self.resample else mask

@@ -10,7 +10,7 @@ from camtool.apis.stored_pictures import stored_file
 from camtool.apis.subjects import Subject, load_subject
 from camtool.errors import DataError
 from camtool.models.sources._base import Preprocess
-from camtool.models.sources.by_kind import AnyReading
+from camtool.models.sources.by_kind import AnyReading, NetworkInput
 from camtool.store import MapRow, Store
 
 
@@ -42,6 +42,24 @@ class StoredSamples:
     store: Store
     reading: AnyReading
     preprocess: Preprocess
+
+    @classmethod
+    def of(cls, store: Store, given: NetworkInput) -> "StoredSamples":
+        """Return the reader of a store's samples; DataError if the preprocessing is not known."""
+        if given.preprocess is None:
+            raise DataError("How the network's input is made of a sample is not known; give --config CONFIG.")
+        return cls(store, given.reading, given.preprocess)
+
+    @classmethod
+    def described(cls, store: Store) -> "StoredSamples | None":
+        """Return the reader as the run describes its samples, which of images it does not; None if it does not.
+
+        Raises:
+            DataError: if the description is damaged.
+        """
+        description = store.run.get("input")
+        given = NetworkInput.described(description) if isinstance(description, dict) else None
+        return None if given is None or given.preprocess is None else cls.of(store, given)
 
     def read(self, row: MapRow) -> StoredSample:
         """Return a row's sample.

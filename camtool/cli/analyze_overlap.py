@@ -53,11 +53,8 @@ def overlap(
         if not folder.is_dir():
             raise DataError(f"No folder '{masks}'; expected one of masks.")
         analysis = Analysis(store, out, method, layer)
-        loaded = ModelRequest(os.path.expanduser(config)).read_config()
-        samples = StoredSamples(analysis.store, files_read(loaded, kind_of(loaded)), load_preprocessing(loaded))
+        samples = StoredSamples.of(analysis.store, load_input(ModelRequest(os.path.expanduser(config)).read_config()))
         by_sample = Masks(folder, resample_mask, label)
-        by_network = load_input(ModelRequest(os.path.expanduser(config)).read_config())
-        by_sample = Masks(folder, by_network, resample_mask, label)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:

@@ -19,23 +19,21 @@ def material_of(store: "Store", config: str | None, masks: "Masks | None", expla
     """Return what scores are computed from.
 
     Args:
-        config: of the run; None: only the maps themselves are there.
+        config: of the run; None: samples are read as the run describes them, which of images it does not.
         explainer: of the run's network; None: the network is not run.
     """
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis.model import ModelRequest
     from camtool.evaluation import Material
     from camtool.evaluation.explaining import Methods
-    from camtool.models.loading import kind_of, load_preprocessing
-    from camtool.models.sources.by_kind import files_read
+    from camtool.models.loading import load_input
 
     if explainer is not None:
         network = explainer.network
         return Material(StoredSamples(store, network.reading, network.preprocess), masks, Methods(explainer))
     if config is None:
-        return Material(masks=masks)
-    loaded = ModelRequest(os.path.expanduser(config)).read_config()
-    return Material(StoredSamples(store, files_read(loaded, kind_of(loaded)), load_preprocessing(loaded)), masks)
+        return Material(StoredSamples.described(store), masks)
+    return Material(StoredSamples.of(store, load_input(ModelRequest(os.path.expanduser(config)).read_config())), masks)
 
 
 def made_explainer(
