@@ -1,5 +1,7 @@
 """Scores of maps against what is known of the samples, and against what the network does with altered inputs."""
 
+from camtool.metrics.accumulators import MeanOfScores as MeanOfScores
+from camtool.metrics.accumulators import MeanScore as MeanScore
 from camtool.metrics.curves import ScoreCurves as ScoreCurves
 from camtool.metrics.curves import deletion as deletion
 from camtool.metrics.curves import deletion_curves as deletion_curves
@@ -30,3 +32,4 @@ __all__ = ["OVERLAPS", "attended", "ioa", "iou", "otsu_threshold", "scaled", "wi
 __all__ += ["MaskedScores", "ScoreCurves", "adcc", "average_drop", "deletion", "deletion_curves", "emprt", "faithfulness_correlation"]
 __all__ += ["gain", "increase", "infidelity", "insertion", "insertion_curves", "masked_scores", "max_sensitivity", "randomisation"]
 __all__ += ["road", "road_curves"]
+__all__ += ["MeanOfScores", "MeanScore"]

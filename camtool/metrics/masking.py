@@ -90,7 +90,7 @@ def average_drop(
 
     relu(Y - O) / Y in [0, 1], O = f(x * minmax(M)); Chattopadhay et al. 2018, arXiv:1710.11063. Arguments and errors are those of
     `masked_scores`; a score Y that is not above 0 is refused. A map that lets everything through loses nothing, so that this rewards
-    large maps: not monotone in a map's quality alone (noise of a mean of a half keeps half of the object). See `adcc`.
+    maps that let more through: it ranks truth, noise and inverted, but is not monotone from the truth to noise. See `adcc`.
 
     Example:
         >>> import torch

@@ -104,6 +104,7 @@ def test_max_sensitivity_is_a_loop_over_draws_which_methods_share() -> None:
     assert asked[0] == predicted
     assert list(itertools.chain(*asked[1:])) == [predicted[0]] * 4 + [predicted[1]] * 4
     assert float((changed - inputs.repeat_interleave(4, dim=0)).abs().max()) <= 0.1
+    assert len((changed - inputs.repeat_interleave(4, dim=0)).flatten(1)[:, 0].unique()) == 8  # each draw is another
     for name, of in (("sum", lambda x: x.sum(0)), ("square", lambda x: x.square().sum(0))):
         for sample in range(2):
             here = of(original[sample])

@@ -132,14 +132,14 @@ def test_exactly_so_many_are_removed_and_equal_values_are_in_a_seeded_order() ->
     maps = torch.zeros(1, 10, 10)
     maps[:, 0, 0] = 1
     inputs = torch.ones(1, 1, 10, 10)
-    road_curves(model, inputs, maps, 0, fractions=[0.1, 0.3, 0.5])
+    road_curves(model, inputs, maps, 0, fractions=[0.1, 0.29, 0.5])  # 0.29 * 100 is 28.999999999999996
     altered = seen[-1]
-    assert (altered != 1).flatten(1).sum(dim=1).tolist() == [10, 30, 50]  # all of them have noise
+    assert (altered != 1).flatten(1).sum(dim=1).tolist() == [10, 29, 50]  # all of them have noise
     assert bool((altered[:, 0, 0, 0] != 1).all())
     first = altered.clone()
-    road_curves(model, inputs, maps, 0, fractions=[0.1, 0.3, 0.5])
+    road_curves(model, inputs, maps, 0, fractions=[0.1, 0.29, 0.5])
     assert seen[-1].equal(first)
-    road_curves(model, inputs, maps, 0, fractions=[0.1, 0.3, 0.5], seed=1)
+    road_curves(model, inputs, maps, 0, fractions=[0.1, 0.29, 0.5], seed=1)
     assert not seen[-1].ne(1).equal(first.ne(1))
 
 
