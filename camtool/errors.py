@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 UNREADABLE, ZERO_GRADIENT, NOT_FINITE, NO_LABEL = "unreadable", "zero gradient", "NaN", "no label"
+OUTSIDE_CROP = "mask outside of the crop"
 """Statuses of errors that concern one sample, not the network or the settings."""
 
 

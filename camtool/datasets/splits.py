@@ -118,6 +118,14 @@ class Samples:
         path = info.get("img_path")
         return str(path) if path and info.get("img") is None else f"{self.split} {index}", _labels(info.get("gt_label"))
 
+    def answers(self, index: int) -> Mapping[str, Any]:
+        """Return what the data set says of sample `index`, as it says it: `mask`, `box` and others; its image is not decoded.
+
+        Raises:
+            DataError: if `index` is out of range.
+        """
+        return self._info(index)
+
     def _info(self, index: int) -> dict[str, Any]:
         self.check_index(index)
         return self._read(lambda: self._dataset.get_data_info(index))

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from camtool.errors import DataError, times
-from camtool.metrics.thresholds import OTSU, Array, Threshold, as_array, reached, scaled
+from camtool.metrics.pairs import checked_masks
+from camtool.metrics.thresholds import OTSU, Array, Threshold, reached, scaled
 
 
 def wioa(maps: Array, masks: Array, threshold: Threshold = OTSU) -> np.ndarray:
@@ -73,17 +73,6 @@ OVERLAPS: dict[str, Callable[..., np.ndarray]] = {"wioa": wioa, "ioa": ioa, "iou
 def _prepared(maps: Array, masks: Array, threshold: Threshold) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the scaled maps, their attention and the masks, (n, positions) each."""
     on_scale = scaled(maps)
-    inside = as_array(masks)
-    if inside.shape != on_scale.shape:
-        raise DataError(
-            f"Expected masks (n, *spatial) of the maps' shape, {times(on_scale.shape)}, got {times(inside.shape) or 'one value'}; "
-            "resize the maps to the masks."
-        )
-    for sample, mask in enumerate(inside):
-        others = mask[(mask != 0) & (mask != 1)]
-        if others.size:
-            raise DataError(f"Expected a mask of 0 and 1, got {others.flat[0]} in that of sample {sample}; compare with the label meant.")
-        if not mask.any():
-            raise DataError(f"Expected a mask with at least one position, got an empty one of sample {sample}; leave the sample out.")
+    inside = checked_masks(masks, on_scale.shape)
     attention = reached(on_scale, threshold)
-    return on_scale.reshape(len(on_scale), -1), attention.reshape(len(on_scale), -1), inside.reshape(len(on_scale), -1) != 0
+    return on_scale.reshape(len(on_scale), -1), attention.reshape(len(on_scale), -1), inside.reshape(len(on_scale), -1)

@@ -26,17 +26,8 @@ def scaled(maps: Array) -> np.ndarray:
         >>> scaled(np.array([[2.0, 3.0, 6.0]]))
         array([[0.  , 0.25, 1.  ]])
     """
-    values = as_array(maps, np.float64)
-    if values.ndim < 2 or 0 in values.shape:
-        raise DataError(f"Expected maps (n, *spatial) with values in them, got shape {values.shape}.")
+    values = finite_maps(maps)
     for sample, one in enumerate(values):
-        if not np.isfinite(one).all():
-            raise DataError(f"Expected finite maps, got NaN or infinity in that of sample {sample}; leave it out.", status=NOT_FINITE)
-        if one.min() < 0:
-            raise DataError(
-                f"Expected maps without negative values, got {one.min():.3g} in that of sample {sample}; try its positive part, or the "
-                "absolute values of signed attributions."
-            )
         if one.min() == one.max():
             raise DataError(f"Expected a map that differs between positions, got {one.max():.3g} everywhere in that of sample {sample}.")
     axes = tuple(range(1, values.ndim))
@@ -107,6 +98,29 @@ def reached(on_scale: np.ndarray, threshold: Threshold) -> np.ndarray:
     if not 0 <= threshold <= 1:
         raise DataError(f"Expected a threshold '{OTSU}' or from 0 to 1, the range of a scaled map, got {threshold}.")
     return on_scale >= threshold
+
+
+def finite_maps(maps: Array, *, signed: bool = False) -> np.ndarray:
+    """Return maps (n, *spatial) in float64, checked.
+
+    Args:
+        signed: whether values may be negative.
+
+    Raises:
+        DataError: if a map has no spatial axis, or a value that is not finite or, unless they may be, negative.
+    """
+    values = as_array(maps, np.float64)
+    if values.ndim < 2 or 0 in values.shape:
+        raise DataError(f"Expected maps (n, *spatial) with values in them, got shape {values.shape}.")
+    for sample, one in enumerate(values):
+        if not np.isfinite(one).all():
+            raise DataError(f"Expected finite maps, got NaN or infinity in that of sample {sample}; leave it out.", status=NOT_FINITE)
+        if not signed and one.min() < 0:
+            raise DataError(
+                f"Expected maps without negative values, got {one.min():.3g} in that of sample {sample}; try its positive part, or the "
+                "absolute values of signed attributions."
+            )
+    return values
 
 
 def as_array(values: Array, dtype: type | None = None) -> np.ndarray:

@@ -70,8 +70,11 @@ class Geometry:
         warped[inside == 0] = np.nan
         return warped
 
-    def seen_part(self, picture: Picture) -> UInt8[np.ndarray, "h2 w2 3"]:
-        """Return the part of a picture of `original_size` that the network's input shows, at the input's size; grey outside of it.
+    def seen_part(self, picture: Picture, outside: int = 128) -> UInt8[np.ndarray, "h2 w2 3"]:
+        """Return the part of a picture of `original_size` that the network's input shows, at the input's size.
+
+        Args:
+            outside: level of what of the input shows nothing of the picture.
 
         Example:
             >>> middle = Geometry(np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 1.0]]), (2, 2), (4, 6))
@@ -86,8 +89,8 @@ class Geometry:
             picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             matrix = matrix * ratios[:, None]
             matrix[:, 2] += (ratios - 1) / 2  # the centre of the first pixel is 0
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(picture, matrix, self.seen_size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3)
+        flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (outside,) * 3
+        return cv2.warpAffine(picture, matrix, self.seen_size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
 
 
 def stretched(seen_size: tuple[int, int], original_size: tuple[int, int]) -> Geometry:

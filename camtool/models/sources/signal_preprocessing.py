@@ -124,6 +124,12 @@ class SignalPreprocess:
         places = np.arange(signal.length) * float(ratio) - offset  # of the signal's samples on those of the input
         return _sampled(saliency.astype(np.float64), places, max(float(ratio), 1.0))
 
+    def seen(self, values: Float[np.ndarray, " t"], signal: Signal) -> Float[np.ndarray, " t2"]:
+        """Return values (t,) at the signal's samples at those of the network's input, as `to_signal` goes back; NaN in padding."""
+        ratio = self._ratio(signal)
+        offset, length = self._placed(-(-signal.length * ratio.numerator // ratio.denominator))
+        return _sampled(values.astype(np.float64), (np.arange(length) + offset) / float(ratio), max(1 / float(ratio), 1.0))
+
     def _ratio(self, signal: Signal) -> Fraction:
         """Return how many of the network's samples there are for one of the signal."""
         if self.rate is None:
