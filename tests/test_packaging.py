@@ -23,6 +23,7 @@ def _files(*folders: str) -> set[str]:
     return set(listed.splitlines())
 
 
+NETWORKS = ("brightness", "colours", "ecg_layers", "linknet3d")
 CONFIGS = {f"camtool/{path}" for path in _files("configs")}
 
 
@@ -88,7 +89,7 @@ def test_the_wheel_holds_every_module_and_config_and_nothing_beside_camtool(whee
     assert {name.split("/")[0] for name in package} == {"camtool"}
     assert {name for name in package if name.startswith("camtool/configs/")} == CONFIGS
     modules = {path for path in _files("camtool") if path.endswith(".py")}
-    assert package - CONFIGS == {*modules, "camtool/py.typed", "camtool/demo/brightness.py", "camtool/demo/colours.py"}
+    assert package - CONFIGS == {*modules, "camtool/py.typed", *(f"camtool/demo/{name}.py" for name in NETWORKS)}
     assert {name.rpartition("/")[2] for name in names - package} >= {"METADATA", "entry_points.txt", "LICENSE"}
 
 

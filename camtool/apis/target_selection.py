@@ -12,6 +12,7 @@ from torch import Tensor
 from camtool.apis.class_selection import ClassSelection
 from camtool.apis.images import load_image
 from camtool.apis.probabilities import learn_from
+from camtool.apis.region_selection import RegionSelection
 from camtool.apis.scan_regions import ScanMask
 from camtool.apis.selection_base import Labels, TargetSelection
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult, sample_of, with_classes
@@ -79,6 +80,8 @@ def read_selection(
         settings["against"] = against
     if kind is ClassContrast and "against" not in settings:
         raise TargetError("The target 'contrast' needs against (--against CLASS), the other class.")
+    if kind is Region and settings.get("mask") is None:
+        return RegionSelection(categories or [settings[key] for key in ("index",) if key in settings])
     if kind is None or not chooses_no_class(settings):
         return ClassSelection(settings, categories, top_k)
     if categories or top_k:

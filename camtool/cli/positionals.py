@@ -130,7 +130,7 @@ def _has_descriptor() -> bool:
 
 
 def find_images(arguments: Sequence[str], reading: "AnyReading | None" = None) -> ImageFiles:
-    """Return the image files of the arguments: files, folders (the images in them), patterns (`pictures/*.jpg`), `-`.
+    """Return the image files of the arguments: files, folders (the images in them), patterns (`pictures/*.jpg`), `package://…`, `-`.
 
     Args:
         reading: how files are read, which says what they are: images, volumes, of which a DICOM folder is one, or signals. With
@@ -138,9 +138,10 @@ def find_images(arguments: Sequence[str], reading: "AnyReading | None" = None) -
             one image.
 
     Raises:
-        ImageError: if a folder or a pattern has no image, an argument is an address or a list with commas, or standard input is combined
-            with files.
+        ImageError: if a folder, a pattern or a package has no such image, an argument is an address or a list with commas, or standard
+            input is combined with files.
     """
+    from camtool.io.packages import PACKAGE, package_file
     from camtool.io.pillow import Reading
     from camtool.io.volumes import VolumeReading, is_volume
 
@@ -150,7 +151,7 @@ def find_images(arguments: Sequence[str], reading: "AnyReading | None" = None) -
     paths: list[str] = []
     several = len(arguments) > 1
     for argument in arguments:
-        path = os.path.expanduser(argument)
+        path = str(package_file(argument)) if argument.startswith(PACKAGE) else os.path.expanduser(argument)
         _check_is_path(path)
         if os.path.isdir(path) and not (isinstance(reading, VolumeReading) and is_volume(Path(path))):
             paths += _in_folder(path, wanted)

@@ -8,7 +8,8 @@ from camtool.config.names import ELSEWHERE, names_elsewhere, zoo_models
 from camtool.config.shipped import OWN, ZOO, own_names
 from camtool.config.yaml_config import load_either
 from camtool.errors import ConfigError, closest
-from camtool.models.hub import HUB, PACKAGE, find_local
+from camtool.io.packages import PACKAGE
+from camtool.models.hub import HUB, find_local
 from camtool.models.sources import HUGGING_FACE, find_source
 
 SOURCES = (OWN, ZOO, *ELSEWHERE)

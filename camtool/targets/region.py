@@ -56,6 +56,31 @@ class Region:
         if not self.mask.any():
             raise TargetError(f"The region is empty: its mask {tuple(self.mask.shape)} is zero everywhere.")
 
+    @classmethod
+    def predicted(cls, scores: Float[Tensor, "classes *spatial"], index: SupportsIndex) -> "Region":
+        """Return the region of a class where the network sees it: where its score is the highest of a dense output's.
+
+        Of an output with one class it is where that is positive, or above 0.5 where all scores are in [0, 1].
+
+        Raises:
+            TargetError: if the output has no such class, or it is seen nowhere; the message says which classes are.
+
+        Example:
+            >>> import torch
+            >>> from camtool.targets import Region
+            >>> Region.predicted(torch.tensor([[0.0, 3.0, 0.0], [1.0, 2.0, 1.0]]), index=1)
+            Region(2 positions of 3, 1)
+        """
+        index, classes = class_index(index), len(scores)
+        if not 0 <= index < classes:
+            raise TargetError(f"Class index {index} is out of range: the network has {classes} classes, 0 to {classes - 1}.")
+        scores = scores.detach()
+        best = scores.argmax(dim=0) if classes > 1 else torch.where(scores[0] > _threshold(scores), 0, -1)
+        if not (best == index).any():
+            seen = ", ".join(str(other) for other in best.unique().tolist() if other >= 0) or "none"
+            raise TargetError(f"Class {index} has nowhere the highest score; expected one that is seen here: {seen}.")
+        return cls(best == index, index)
+
     def __call__(self, scores: Float[Tensor, "classes *spatial"]) -> Float[Tensor, ""]:
         """Return the sum of the class's scores inside the region."""
         mask = _resized(self.mask.to(scores.device), scores.shape[1:])
@@ -101,6 +126,11 @@ class Region:
 
     def __repr__(self) -> str:
         return f"Region({int((self.mask != 0).sum())} positions of {times(self.mask.shape)}, {self.index})"
+
+
+def _threshold(scores: Tensor) -> float:
+    low, high = scores.aminmax()
+    return 0.5 if low >= 0 and high <= 1 else 0.0
 
 
 def _weights(mask: Float[Tensor, "*spatial"]) -> Float[Tensor, "*spatial"]:

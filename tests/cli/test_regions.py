@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from camtool.io.volumes import Geometry, Volume, encode_volume, read_volume
@@ -98,6 +99,25 @@ def test_a_region_of_a_picture(config: Any, run: Run, tmp_path: Path) -> None:
     assert np.abs(np.argwhere(found > 0.5).mean(axis=0) - BALLS[1][:2]).max() < 0.7
 
 
+@pytest.mark.parametrize("window", [(), ("--window", 16)])
+def test_a_class_where_the_network_sees_it(config: Any, run: Run, tmp_path: Path, window: tuple[Any, ...]) -> None:
+    """Without a mask the region is the network's own: as a file of it, class by class."""
+    geometry = Geometry.of_spacing((1, 1, 1))
+    scan = write(tmp_path / "scan.nii.gz", balls((0, 1)), geometry)
+    bright = torch.nn.functional.avg_pool3d(torch.from_numpy(balls((0, 1)))[None, None], 3, 1, 1)[0, 0].numpy() > 0
+    masks = [write(tmp_path / f"{index}.nii.gz", seen.astype(np.float32), geometry) for index, seen in enumerate((~bright, bright))]
+    command = ("vis", scan, config(3), "--target", "region", *window, "--method", "hirescam", "--target-layers", "[0]")
+
+    finished = run(*command, "--target-category", 0, 1, "--save-raw", "seen.npz", "--json")
+
+    assert finished.report["target"]["explains"] == ["class 0 in its region of 92.8%", "class 1 in its region of 7.2%"]
+    seen = np.load(tmp_path / "seen.npz")["raw/hirescam/[0]"]
+    assert len(seen) == 2
+    for index, mask in enumerate(masks):
+        assert run(*command, "--mask", mask, "--target-category", index, "--save-raw", f"{index}.npz").exit_code == 0
+        np.testing.assert_allclose(seen[index], np.load(tmp_path / f"{index}.npz")["raw/hirescam/[0]"][0], atol=1e-6)
+
+
 WRONG: dict[str, tuple[list[Any], str]] = {
     "no class": (["--mask", "mask.nii.gz"], "name it by index, as --target-category 1"),
     "a class by name": (["--mask", "mask.nii.gz", "--target-category", "tumour"], "name it by index"),
@@ -106,6 +126,11 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "no mask to resample": (["--resample-mask"], "--resample-mask belongs to --mask FILE"),
     "no such mask": (["--mask", "none.nii.gz", "--target-category", 1], "No volume 'none.nii.gz'"),
     "a picture as the mask": (["--mask", "mask.png", "--target-category", 1], "A region of shape (20, 24) needs"),
+    "a region of no class": (["--target", "region"], "expected categories (--target-category)"),
+    "a region of no such class": (
+        ["--target", "region", "--target-category", 7],
+        "Class index 7 is out of range: the network has 2 classes, 0 to 1",
+    ),
     "an empty mask": (["--mask", "empty.nii.gz", "--target-category", 1], "The region is empty"),
     "no such class": (["--mask", "mask.nii.gz", "--target-category", 7], "Class index 7 is out of range"),
 }

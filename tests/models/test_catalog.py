@@ -48,6 +48,8 @@ def test_the_weights_of_own_configs() -> None:
         "colours",
         "bright_volume",
         "bright_signal",
+        "codec-v6_ecg",
+        "linknet3d_t1-head",
     }
     untrained = "cam_config cnn_tiny_shapes cnn_tiny_signals vit_tiny_shapes lenet_digits resnet18_cam_shapes resnet18_cam_imagenette-160px"
     of_ones_own = "camtool::awesome_backbones/mobilenet_v3_small.py"
@@ -113,6 +115,7 @@ def test_an_unknown_source_is_refused() -> None:
         catalog(sources=["camtool", "tim"])
 
 
+@pytest.mark.filterwarnings("ignore:.*its weights are taken, its code is not run")  # of a TorchScript file
 def test_what_is_listed_as_at_hand_loads() -> None:
     from camtool.config.loading import load_config
     from camtool.models import load_network

@@ -148,3 +148,31 @@ def test_a_soft_mask_leaves_out_infinite_scores_outside_of_it() -> None:
 def test_weights_that_are_none_are_refused(wrong: float) -> None:
     with pytest.raises(TargetError, match="weights of zero or more"):
         Region([[1.0, wrong]], 0)
+
+
+@pytest.mark.parametrize("spatial", [(7,), (4, 5), (2, 3, 4)])
+def test_the_predicted_region_of_each_class(spatial: tuple[int, ...]) -> None:
+    scores = torch.randn(3, *spatial, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    best = scores.argmax(dim=0)
+
+    for index in best.unique().tolist():
+        region = Region.predicted(scores, index)
+
+        assert torch.equal(region.mask, best == index)
+        assert region.index == index
+        assert region(scores).item() == pytest.approx(scores[index][best == index].sum().item())
+
+
+@pytest.mark.parametrize(("scores", "seen"), [([-2.0, 0.5, 3.0], [0, 1, 1]), ([0.1, 0.5, 0.6], [0, 0, 1]), ([-1.0, -0.5, 0.2], [0, 0, 1])])
+def test_the_predicted_region_of_an_output_with_one_class(scores: list[float], seen: list[int]) -> None:
+    assert Region.predicted(torch.tensor([scores]), 0).mask.int().tolist() == seen
+
+
+def test_a_class_that_is_seen_nowhere_is_refused() -> None:
+    scores = torch.tensor([[3.0, 0.0, 0.0], [0.0, -1.0, -1.0], [0.0, 5.0, 5.0]])
+    with pytest.raises(TargetError, match="Class 1 has nowhere the highest score; expected one that is seen here: 0, 2"):
+        Region.predicted(scores, 1)
+    with pytest.raises(TargetError, match="Class index 3 is out of range: the network has 3 classes"):
+        Region.predicted(scores, 3)
+    with pytest.raises(TargetError, match="expected one that is seen here: none"):
+        Region.predicted(torch.tensor([[-1.0, -2.0]]), 0)

@@ -16,7 +16,7 @@ KEYS = ("rate", "length", "align", "channels", "normalise", "mean", "std", "shap
 """Keys that a signal's `preprocess` dict may have."""
 
 _ALIGN = ("start", "centre")
-_NORMALISE = ("zscore", "minmax", "channel")
+_NORMALISE = ("zscore", "minmax", "channel", "rank")
 _SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "ct": lambda values: values[None],
     "ct1": lambda values: values[None, :, :, None],
@@ -32,8 +32,9 @@ class SignalPreprocess:
     Args:
         spec: all keys are optional; an empty dict feeds values as they lie. `channels`, by name or number from 0; `rate` in Hz, to which is
             resampled without aliases; `length` in samples, to which is cropped or padded with zeros, at the end (`align="start"`) or at
-            both ends (`align="centre"`); then `normalise`: "zscore" or "minmax" of all values, or "channel", z-scores of each channel, of
-            what is left of the signal, before padding; or (value - `mean`) / `std`, one number or one for each channel. `shape`: "ct" for
+            both ends (`align="centre"`); then `normalise`: "zscore" or "minmax" of all values, "channel", z-scores of each channel, or
+            "rank", each channel's ranks from -1 to 1, of what is left of the signal, before padding; or (value - `mean`) / `std`, one
+            number or one for each channel. `shape`: "ct" for
             Conv1d, (1, c, t); "ct1" for kernels (k, 1), (1, c, t, 1); "1ct" for networks that take channels for rows, (1, 1, c, t).
 
     Raises:
@@ -162,6 +163,8 @@ class SignalPreprocess:
         return ((available - length) // 2 if self.align == "centre" else 0), length
 
     def _normalised(self, values: np.ndarray) -> np.ndarray:
+        if self.normalise == "rank":
+            return _ranks(values)
         axes = 1 if self.normalise == "channel" else None
         if self.normalise in ("zscore", "channel"):
             return (values - values.mean(axes, keepdims=True)) / np.maximum(values.std(axes, keepdims=True), _LEAST_SPREAD)
@@ -191,6 +194,13 @@ def _sampled(values: np.ndarray, places: np.ndarray, width: float) -> np.ndarray
     sampled = total / weights
     sampled[..., (places < -0.5) | (places > length - 0.5)] = np.nan
     return sampled
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the values (channels, t) of each channel by their ranks, evenly from -1 to 1; equal ones share the mean of theirs."""
+    from scipy.stats import rankdata
+
+    return (rankdata(values, axis=1) - 1) / max(values.shape[1] - 1, 1) * 2 - 1
 
 
 def _number(signal: Signal, channel: int | str) -> int:

@@ -159,3 +159,13 @@ def test_what_a_signal_lacks_is_named() -> None:
         SignalPreprocess({"mean": [1, 2, 3]})(signal_of([1, 2]))
     with pytest.raises(ConfigError, match="map over the 2 samples"):
         SignalPreprocess({}).to_signal(np.zeros(3), signal_of([1, 2]))
+
+
+def test_ranks_by_channel_without_the_padding() -> None:
+    signal = signal_of([[5, 1, 1, 9], [-3, 40, 7, 0]])
+
+    inputs = SignalPreprocess({"length": 6, "normalise": "rank"})(signal)[0]
+
+    expected = [[1 / 3, -2 / 3, -2 / 3, 1, 0, 0], [-1, 1, 1 / 3, -1 / 3, 0, 0]]
+    torch.testing.assert_close(inputs, torch.tensor(expected))
+    assert SignalPreprocess({"normalise": "rank"})(signal_of([[4.0]])).isfinite().all()
