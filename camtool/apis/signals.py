@@ -16,7 +16,6 @@ from camtool.apis.selection_result import SelectionResult
 from camtool.errors import ImageError
 from camtool.io.signals import Signal, SignalReading, read_signal
 from camtool.visualization.figures import Cell, Style
-from camtool.visualization.signals import signal_figure
 
 if TYPE_CHECKING:
     from camtool.models.sources.signal_preprocessing import SignalPreprocess
@@ -112,4 +111,6 @@ class SignalCanvas(Canvas):
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""
+        from camtool.visualization.signals import signal_figure  # matplotlib takes half a second, and a run draws nothing
+
         return signal_figure(self._signal, rows, style, alarm=alarm)
