@@ -1,8 +1,8 @@
 """ClassSelection: a target for each named class, or for the classes with the highest scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from camtool.apis.probabilities import class_probabilities, learn_from
 from camtool.apis.selection_base import Labels, TargetSelection
-from camtool.apis.selection_result import ExplainedTarget, SelectionResult, ranking_of, sample_of
+from camtool.apis.selection_result import ExplainedTarget, SelectionResult, rankings_of, sample_of
 from camtool.attribution.cam import CAM
 from camtool.attribution.sliding_window import SlidingWindow
 from camtool.errors import NO_LABEL, TargetError
@@ -28,9 +28,6 @@ from camtool.targets import (
 
 PREDICTED, LABEL, ALL = "predicted", "label", "all"
 """In place of a class: the predicted one, the true one, every one; a class of such a name is `name:all`."""
-
-Names = tuple[list[str] | None, str]
-"""Class names, and a remark if there are none."""
 
 
 class ClassSelection(TargetSelection):
@@ -54,12 +51,8 @@ class ClassSelection(TargetSelection):
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
                 raise TargetError(f"The network gives {shape}; expected one score per class.")
-            names_of = cache(network.class_names)  # once for the batch: a thousand names are read anew each time
             # Probing calls it, too, with the first sample alone.
-            rows = [
-                self._chosen(network, names_of, logits[sample : sample + 1], *labels[sample : sample + 1]) for sample in range(len(logits))
-            ]
-            chosen[:] = _without_repetitions(rows)
+            chosen[:] = _without_repetitions(self._chosen(network, logits, labels))
             return [targets for targets, _ in chosen]
 
         results = cam(network.inputs(inputs, cam.input_axes), FromLogits(choose))
@@ -76,16 +69,21 @@ class ClassSelection(TargetSelection):
             selected.append(replace(partial_result, results=of_sample, targets=explained, logits=logits))
         return selected
 
-    def _chosen(
-        self, network: Network, names_of: Callable[[int], Names], logits: Tensor, label_: int | None = None
-    ) -> tuple[list[Target], SelectionResult]:
-        """Return the targets of one sample, and its result without maps."""
-        by_class, scale = self._by_class(network, logits)
-        names, remark = names_of(len(by_class))
-        ranking = ranking_of(torch.tensor(by_class, device="cpu") if self.name == "binary" else logits[0])
-        facts = dict(self._facts)
-        targets = [self._target(index, names, scale, logits, facts) for index in self._indices(ranking, names, label_)]
-        return targets, SelectionResult({}, [], logits, by_class, scale, names, remark, ranking, facts)
+    def _chosen(self, network: Network, logits: Tensor, labels: Labels) -> list[tuple[list[Target], SelectionResult]]:
+        """Return the targets of each sample, and its result without maps."""
+        # Row by row: a softmax of several rows rounds them by where they stand in the batch.
+        own = [logits[sample : sample + 1] for sample in range(len(logits))]
+        by_class = [self._by_class(network, scores) for scores in own]
+        # Once for the batch: a thousand names are read anew each time, and sorting a thousand numbers takes as long as a small layer.
+        names, remark = network.class_names(len(by_class[0][0]))
+        rankings = rankings_of(torch.tensor([values for values, _ in by_class], device="cpu") if self.name == "binary" else logits)
+        rows: list[tuple[list[Target], SelectionResult]] = []
+        for sample, (scores, (values, scale), ranking) in enumerate(zip(own, by_class, rankings, strict=True)):
+            facts = dict(self._facts)
+            indices = self._indices(ranking, names, next(iter(labels[sample : sample + 1]), None))
+            targets = [self._target(index, names, scale, scores, facts) for index in indices]
+            rows.append((targets, SelectionResult({}, [], scores, values, scale, names, remark, ranking, facts)))
+        return rows
 
     def _by_class(self, network: Network, logits: Tensor) -> tuple[list[float], str]:
         """Return the probability or value of each class, and the scale as in `SelectionResult.scale`."""

@@ -82,4 +82,13 @@ def with_classes(network: Network, result: SelectionResult) -> SelectionResult:
 
 def ranking_of(scores: Tensor) -> list[int]:
     """Return the classes by descending score; equal scores by index."""
-    return scores.argsort(descending=True, stable=True).tolist()
+    return rankings_of(scores[None])[0]
+
+
+def rankings_of(scores: Tensor) -> list[list[int]]:
+    """Return the classes by descending score, equal scores by index, of each sample.
+
+    Args:
+        scores: (n, classes).
+    """
+    return scores.argsort(dim=1, descending=True, stable=True).tolist()

@@ -18,7 +18,6 @@ from camtool.io.signals import Signal, SignalReading, read_signal
 from camtool.visualization.captioned_sheet import CaptionedPicture
 from camtool.visualization.concepts import ConceptMaps
 from camtool.visualization.figures import Cell, Style
-from camtool.visualization.signals import concept_signal, signal_figure
 
 if TYPE_CHECKING:
     from camtool.models.sources.signal_preprocessing import SignalPreprocess
@@ -114,12 +113,18 @@ class SignalCanvas(Canvas):
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""
+        from camtool.visualization.signals import signal_figure  # matplotlib takes half a second, and a run draws nothing
+
         return signal_figure(self._signal, rows, style, alarm=alarm)
 
     def concepts(self, concepts: ConceptMaps) -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels over time in the colours of the concepts, and a legend."""
+        from camtool.visualization.signals import concept_signal
+
         return concept_signal(self._signal, concepts)
 
     def tile(self, cell: Cell, style: Style, captions: tuple[str, ...], remark: str = "") -> CaptionedPicture:
         """Return the channels over time, without a colour bar."""
+        from camtool.visualization.signals import signal_figure
+
         return CaptionedPicture(signal_figure(self._signal, [[cell]], style, bar=False), captions, remark, is_figure=True)

@@ -27,15 +27,16 @@ from camtool.instrumentation.traversal import modules_of
 def adapted(model: nn.Module) -> Iterator[None]:
     """Let the network be run and differentiated inside the block; its outputs may be differentiated behind it, too."""
     with Changes() as changes, without_reentrant_checkpoints(), ExitStack() as mode:
-        recurrent = False
-        for module in modules_of(model):
-            recurrent = recurrent or isinstance(module, nn.RNNBase)
-            if isinstance(module, (DataParallel, DistributedDataParallel)):
+        modules = modules_of(model)
+        kinds = set(map(type, modules))  # a few; asking every module takes longer, since DistributedDataParallel has an abstract base
+        wrappers = {kind for kind in kinds if issubclass(kind, (DataParallel, DistributedDataParallel))}
+        for module in modules:
+            if type(module) in wrappers:
                 changes.replace_forward(module, _inner(module))
             for container, key, value in () if keeps_weights_only(module) else tensors_on(module):
                 if _of_inference(value) and not isinstance(value, nn.Parameter):
                     changes.put(Place(container, key), mapped(value, _usable))
-        if recurrent:  # a mode costs a little at each function call
+        if any(issubclass(kind, nn.RNNBase) for kind in kinds):  # a mode costs a little at each function call
             mode.enter_context(TrainableRecurrence())
         yield
 

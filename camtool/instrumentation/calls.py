@@ -232,7 +232,8 @@ class _State:
         self._changes = changes
         modules = modules_of(model)
         self._modules = [(module, module.training) for module in modules]
-        self._ours = {id(hook) for module in modules if _has_hooks(module) for _, hook in _own_hooks(module)}
+        hooked = [module for module in modules if module._forward_hooks or module._forward_pre_hooks]
+        self._ours = {id(hook) for module in hooked for _, hook in _own_hooks(module)}
         self._ours |= {id(vars(module).get("forward")) for module in modules}
         self._grad = torch.is_grad_enabled()
         self._modes = torch._C._len_torch_function_stack()
@@ -267,10 +268,6 @@ _HOOKS = tuple(name for name in vars(nn.Module()) if name.startswith("_forward")
 def _all_hooks(module: nn.Module) -> Iterator[dict[Any, Any]]:
     """Return the module's dicts of forward hooks and of their options, by the same keys, without empty ones."""
     return (hooks for name in _HOOKS if (hooks := getattr(module, name)))
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _own_hooks(module: nn.Module) -> list[tuple[Any, ThreadHook]]:

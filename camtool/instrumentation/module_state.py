@@ -11,6 +11,8 @@ from torch.nn.parameter import is_lazy
 from camtool.errors import CamtoolError, some
 from camtool.instrumentation.traversal import modules_of
 
+_COMMON = frozenset((nn.Parameter, Tensor))
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -90,7 +92,7 @@ def check_weights(model: nn.Module) -> None:
         for part in modules_of(model)
         for kept in (part._parameters, part._buffers)
         for tensor in kept.values()
-        if tensor is not None and (type(tensor) not in (nn.Parameter, Tensor) or tensor.is_inference())
+        if tensor is not None and (type(tensor) not in _COMMON or tensor.is_inference())
     ]
     if any(map(is_lazy, uncommon)):
         lazy = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if is_lazy(tensor)]

@@ -14,6 +14,15 @@ class Failures:
         self._folder = folder
         self._counts: dict[int, tuple[dict[str, int], dict[str, int]]] = {}
 
+    def add(self, number: int, failures: dict[str, int], remarks: dict[str, int]) -> None:
+        """Count a shard that is made, and may not be in the store yet.
+
+        Args:
+            failures: by status the number of failed samples.
+            remarks: by status the number of maps with a remark.
+        """
+        self._counts[number] = (failures, remarks)
+
     def read(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return by status the number of failed samples, and of maps with a remark."""
         there = set(shard_numbers(self._folder))
@@ -31,7 +40,7 @@ class Failures:
 
     @property
     def total(self) -> int:
-        """Number of failed samples as last read."""
+        """Number of failed samples, as last read and added."""
         return sum(sum(failures.values()) for failures, _ in self._counts.values())
 
     def check(self, further: int, most: int | None) -> None:

@@ -13,9 +13,10 @@ from camtool.runs.failures import Failures
 from camtool.runs.labels import Labels
 from camtool.runs.loader import Batches, loaded_batches
 from camtool.runs.rows import Remarks, rows_of_batch
+from camtool.runs.writer import ShardWriter
 from camtool.store.layout import damaged_shards, shard_numbers, shard_path
 from camtool.store.schema import Row
-from camtool.store.writer import write_rows
+from camtool.store.writer import counts_of
 
 LEAST_SAMPLES = 64
 """Of a shard."""
@@ -124,18 +125,21 @@ class Shards:
         rows: list[Row] = []
         failed: set[int] = set()
         started = time.perf_counter()
-        for (number, batch), loaded in zip(plan, loaded_batches(batches, work.workers), strict=True):
-            of_batch = list(rows_of_batch(work.explainer, work.selection, loaded, self._remarks))
-            rows += of_batch
-            failed |= {row.id for row in of_batch if row.map is None}
-            self.failures.check(len(failed), most)
-            self.made, done = self.made + len(batch), done + len(batch)
-            if batch[-1] == self.samples_of(number)[-1]:
-                write_rows(self._folder, number, rows, half=self._half, importances=self._importances)
-                rows, failed = [], set()
-            if self._progress is not None:
-                failures = self.failures.total + len(failed)
-                self._progress(RunProgress(done, total, failures, self.made, time.perf_counter() - started))
+        with ShardWriter(self._folder, half=self._half, importances=self._importances) as writer:
+            for (number, batch), loaded in zip(plan, loaded_batches(batches, work.workers), strict=True):
+                of_batch = list(rows_of_batch(work.explainer, work.selection, loaded, self._remarks))
+                rows += of_batch
+                failed |= {row.id for row in of_batch if row.map is None}
+                self.failures.check(len(failed), most)
+                writer.check()
+                self.made, done = self.made + len(batch), done + len(batch)
+                if batch[-1] == self.samples_of(number)[-1]:
+                    writer.write(number, rows)
+                    self.failures.add(number, *counts_of(rows))
+                    rows, failed = [], set()
+                if self._progress is not None:
+                    failures = self.failures.total + len(failed)
+                    self._progress(RunProgress(done, total, failures, self.made, time.perf_counter() - started))
 
     def _batches_of(self, number: int) -> list[range]:
         samples = self.samples_of(number)

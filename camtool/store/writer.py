@@ -37,8 +37,19 @@ def write_rows(folder: Path, number: int, rows: Sequence[Row], *, half: bool = F
         {'no gradient': 1}
     """
     content = encode_shard(rows, half=half, importances=importances)
-    failed = {row.id: row.status for row in reversed(rows) if row.status not in INFORMED}
-    remarks = Counter(row.status for row in rows if row.status in INFORMED and row.status != OK)
-    record = ShardRecord(hashlib.sha256(content).hexdigest(), len(rows), dict(sorted(Counter(failed.values()).items())), dict(remarks))
+    failures, remarks = counts_of(rows)
+    record = ShardRecord(hashlib.sha256(content).hexdigest(), len(rows), failures, remarks)
     write_shard(folder, number, content, record)
     return record
+
+
+def counts_of(rows: Sequence[Row]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return by status the number of samples that could not be explained, and of maps with a remark.
+
+    Example:
+        >>> counts_of([Row(0, "cat.jpg", "gradcam", status="unreadable"), Row(0, "cat.jpg", "layercam", status="unreadable")])
+        ({'unreadable': 1}, {})
+    """
+    failed = {row.id: row.status for row in reversed(rows) if row.status not in INFORMED}
+    remarks = Counter(row.status for row in rows if row.status in INFORMED and row.status != OK)
+    return dict(sorted(Counter(failed.values()).items())), dict(remarks)

@@ -224,3 +224,19 @@ def test_a_store_that_another_process_begins_meanwhile_is_no_foreign_folder(tmp_
     monkeypatch.setattr("camtool.store.layout.os.listdir", begun_meanwhile)
 
     check_folder(tmp_path)
+
+
+def test_a_process_imports_no_library_that_only_others_need(tmp_path: Path) -> None:
+    heavy = {"torchvision", "matplotlib", "pandas", "timm", "mmpretrain", "transformers", "sympy"}
+    program = f"import sys\nimport camtool.apis, camtool.runs, camtool.store\nprint(sorted({heavy} & sys.modules.keys()))"
+
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert finished.stdout == "[]\n"

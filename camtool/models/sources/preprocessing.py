@@ -1,4 +1,8 @@
-"""Preprocessing by a PIL transform, or by a dict that describes one."""
+"""Preprocessing by a PIL transform, or by a dict that describes one.
+
+torchvision is imported where a dict is read: with its operators and torch's compiler behind them it takes a second, which networks with a
+pipeline of their own do not need.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,8 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from camtool.config.loading import LoadedConfig
 from camtool.errors import ConfigError, ImageError, closest
@@ -21,7 +23,6 @@ KEYS = ("resize", "crop", "interpolation", "color", "mean", "std", "channels", "
 """Keys that a `preprocess` dict may have."""
 
 _COLORS = {"rgb": 3, "bgr": 3, "gray": 1}
-_INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 
 
 def of_pil(transform: Callable[[Image.Image], Any]) -> Preprocess:
@@ -62,6 +63,9 @@ def described(spec: Any) -> Preprocess:
         >>> inputs.shape, inputs.unique()
         (torch.Size([1, 3, 4, 4]), tensor([1.]))
     """
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as F
+
     if not isinstance(spec, Mapping):
         raise ConfigError(f"'preprocess' must be a dict such as dict(resize=256, crop=224), got {spec!r}.")
     for key in spec:
@@ -69,7 +73,8 @@ def described(spec: Any) -> Preprocess:
             raise ConfigError(f"'preprocess' has no key '{key}'{closest(key, KEYS)}; expected {', '.join(KEYS)}.")
     resize, crop = _size(spec, "resize"), _size(spec, "crop")
     color = _choice(spec, "color", "rgb", _COLORS)
-    mode = _INTERPOLATIONS[_choice(spec, "interpolation", "bilinear", _INTERPOLATIONS)]
+    modes = {mode.value: mode for mode in InterpolationMode}
+    mode = modes[_choice(spec, "interpolation", "bilinear", modes)]
     bands = _reading(spec).channels
     channels = len(bands) if bands else _COLORS[color]
     mean, std = _by_channel(spec, "mean", 0.0, channels), _by_channel(spec, "std", 1.0, channels)
@@ -110,6 +115,8 @@ class BandPreprocess:
         self, channels: int, placed: Callable[[Image.Image], Image.Image], mean: Sequence[float], std: Sequence[float], shown: Sequence[int]
     ) -> None:
         self.channels = channels
+        from torchvision.transforms import functional as F
+
         self._placed, self._mean, self._std = placed, mean, std
         self.shown = shown
         self.of_picture = of_pil(lambda image: F.to_tensor(placed(image)))
@@ -122,6 +129,8 @@ class BandPreprocess:
 
     def __call__(self, bands: Bands | Picture) -> Tensor:
         """Return the input (1, c, h, w) for a picture (h, w, c); ImageError for one of another number of bands."""
+        from torchvision.transforms import functional as F
+
         if bands.shape[2] != self.channels or bands.dtype != np.float32:
             raise ImageError(
                 f"Expected a picture of {self.channels} bands, as the config's preprocess.channels says, got one of {bands.shape[2]}. Give "
