@@ -1,4 +1,4 @@
-"""What is drawn of a store of volumes and of one of signals: on the samples themselves, read again, each map where it lies."""
+"""What is drawn of volumes and of signals, of stores of them and by `camtool browse`: on the samples themselves, each map where it lies."""
 
 import json
 import shutil
@@ -238,3 +238,24 @@ def test_clusters_have_sheets_of_the_samples(run: Run, stores: Callable[..., Pat
     else:
         found = red(sheet[:, SHEET + LEFT : SHEET + LEFT + WIDTH])
         assert abs(found[:, 1].mean() / WIDTH * SECONDS - PEAK) < 0.03
+
+
+@KINDS
+def test_files_are_browsed(run: Run, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("scan.nii.gz" if kind == "volume" else "record.csv")
+    (write_scan if kind == "volume" else write_record)(path)
+
+    finished = run("browse", CONFIGS[kind], "--image", path, "--target-category", "bright", "--out-dir", "out")
+
+    assert finished.exit_code == 0, finished.stderr
+    (drawn,) = map(pixels, (tmp_path / "out").iterdir())
+    if kind == "volume":  # scan, map and both below each other
+        height = 300 * SHAPE[1] // max(SHAPE) + 2 * FRAME
+        for block in (1, 2):
+            top = GRID + block * (height + GRID)
+            found = red(drawn[top : top + height, : 8 + 300 * SHAPE[0] // max(SHAPE) + 2 * FRAME])
+            assert np.abs(np.median(found, axis=0) - axial(300, GRID, 0)).max() < 6
+        assert not len(red(drawn[: GRID + height]))
+    else:
+        found = red(drawn[:240, LEFT : LEFT + WIDTH])
+        assert abs(np.median(found[:, 1]) / WIDTH * SECONDS - PEAK) < 0.05
