@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -62,6 +63,19 @@ class Canvas(ABC):
             OutputError: if the suffix is none of `formats`, or a file of it cannot hold these maps.
         """
         return encode(whole, suffix)
+
+    def panels(
+        self, cells: Sequence[Cell], style: Style, *, before: Sequence[str], after: Sequence[str], alarm: str = ""
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Return one figure with what is drawn on, the map, and the map over it, of each cell.
+
+        Args:
+            before: captions of what is drawn on.
+            after: captions of the map over it.
+            alarm: large red text below the figure, "" for none.
+        """
+        said = "; ".join([*before, *after])
+        return self.figure([[replace(cell, title=f"{cell.title}; {said}")] for cell in cells], replace(style, kind="panel"), alarm=alarm)
 
     @abstractmethod
     def concepts(self, concepts: ConceptMaps) -> UInt8[np.ndarray, "H W 3"]:

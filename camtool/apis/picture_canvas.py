@@ -1,6 +1,7 @@
 """PictureCanvas: the image that maps are drawn on, a stored one, the network's input or the original image."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from camtool.apis.canvas import Canvas
 from camtool.io.images import Picture
 from camtool.models.sources.preprocessing import BandPreprocess
 from camtool.visualization.concepts import ConceptMaps, concept_figure
-from camtool.visualization.figures import Cell, Style, figure
+from camtool.visualization.figures import Cell, Style, figure, panels
 from camtool.visualization.inverse_preprocessing import Geometry, channel_order, measure_geometry, seen_picture
 from camtool.visualization.signed_attributions import around_grey
 
@@ -40,6 +41,13 @@ class PictureCanvas(Canvas):
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return one figure of all cells: plain for a single overlay or heatmap, else a captioned grid with the input at the left."""
         return figure(self.below, rows, style, alarm=alarm)
+
+    def panels(
+        self, cells: Sequence[Cell], style: Style, *, before: Sequence[str], after: Sequence[str], alarm: str = ""
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """Return a row of three panels for each cell: the image, the map, the overlay."""
+        titles = {"input_captions": ["original", *before], "overlay_captions": ["overlay", *after]}
+        return panels(self.below, cells, replace(style, kind="panel"), **titles, alarm=alarm)
 
     def concepts(self, concepts: ConceptMaps) -> UInt8[np.ndarray, "H W 3"]:
         """Return the image, the concepts over it, and a legend."""

@@ -1,4 +1,4 @@
-"""Explained samples of a data set, or image files: figures of three panels with the true, predicted and explained class."""
+"""Explained samples of a data set, or files: figures with the true, predicted and explained class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +11,14 @@ from numpy import ndarray
 from camtool.apis.canvas import caption
 from camtool.apis.explanation import Explanation
 from camtool.apis.figures import RANDOM_WEIGHTS
-from camtool.apis.images import NamedPicture, load_image
-from camtool.apis.picture_canvas import PictureCanvas
+from camtool.apis.images import NamedPicture
+from camtool.apis.subjects import Subject, load_subject
 from camtool.datasets.splits import Samples
 from camtool.errors import DataError
 from camtool.io.images import FORMATS, encode
+from camtool.models import Network
 from camtool.models.class_labels import label
-from camtool.visualization.figures import Style, panels
+from camtool.visualization.figures import Style
 
 OPACITY = 0.4  # of the map; the image has 0.6
 
@@ -38,9 +39,9 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class LabelledSample:
-    """An image and its true classes, if they are known."""
+    """A picture, a volume or a signal, and its true classes, if they are known."""
 
-    image: NamedPicture
+    image: Subject
     labels: Sequence[int] = ()
 
 
@@ -69,10 +70,14 @@ def requested_samples(
     return [SampleRequest(number, out_dir / f"random_cam_{count}.png") for count, number in enumerate(drawn)]
 
 
-def read_sample(request: SampleRequest, samples: Samples | None) -> LabelledSample:
-    """Return the image of a request, with its labels; ImageError or DataError if it cannot be read."""
+def read_sample(request: SampleRequest, samples: Samples | None, network: Network) -> LabelledSample:
+    """Return the sample of a request, with its labels; ImageError or DataError if it cannot be read.
+
+    Args:
+        network: whose kind of input files have.
+    """
     if isinstance(request.origin, Path):
-        return LabelledSample(load_image(request.origin))
+        return LabelledSample(load_subject(request.origin, 0, network.reading, network.shown))
     assert samples is not None
     sample = samples[request.origin]
     return LabelledSample(NamedPicture(sample.picture, sample.name), sample.labels)
@@ -111,7 +116,7 @@ def sample_panel(request: SampleRequest, explanation: Explanation, labels: Seque
 
 
 def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequence[str] | None) -> UInt8[ndarray, "H W 3"]:
-    """Return a figure of three panels for each method: original, map and overlay, with true, predicted and explained class.
+    """Return a figure with sample, map and map over the sample for each method, with true, predicted and explained class.
 
     Args:
         labels: the true classes.
@@ -119,19 +124,16 @@ def sample_figure(explanation: Explanation, labels: Sequence[int], names: Sequen
     """
     (target,) = explanation.answer.targets
     canvas = explanation.canvas()
-    if not isinstance(canvas, PictureCanvas):
-        raise DataError("Figures of three panels are made of pictures only; 'camtool vis' draws volumes and signals.")
     cells = []
     for method, result in explanation.results.items():
         title = f"CAM for {target.words}" if result.class_discriminative else "CAM for any class"
         cells.append(replace(canvas.cell(explanation.answer, method, 0), title=title))
     true = true_classes(labels, names)
-    return panels(
-        canvas.below,
+    return canvas.panels(
         cells,
-        Style("panel", opacity=OPACITY),
-        input_captions=["original", *([f"true: {true}"] if true else [])],
-        overlay_captions=["overlay", f"predicted: {predicted_class(explanation)}", f"target: {caption(explanation.answer, target)}"],
+        Style(opacity=OPACITY),
+        before=[f"true: {true}"] if true else [],
+        after=[f"predicted: {predicted_class(explanation)}", f"target: {caption(explanation.answer, target)}"],
         alarm=RANDOM_WEIGHTS if explanation.network.checkpoint is None else "",
     )
 

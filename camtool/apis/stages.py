@@ -33,10 +33,11 @@ class Stage(ABC):
     Args:
         samples: how the network sees samples.
         original: draw on whole pictures, not on the part that the network saw.
+        guess: where nothing says which part of a picture was seen, take all of it, with a warning.
     """
 
-    def __init__(self, samples: NetworkInput, *, original: bool) -> None:
-        self._samples, self._original = samples, original
+    def __init__(self, samples: NetworkInput, *, original: bool, guess: bool) -> None:
+        self._samples, self._original, self._guess = samples, original, guess
 
     @abstractmethod
     def laid(self, row: MapRow, subject: Subject, saliency: np.ndarray) -> tuple[Canvas, np.ndarray, str]:
@@ -53,8 +54,8 @@ class Stage(ABC):
 class PictureStage(Stage):
     """Where the network's input lies on a picture is what the row says, else what the preprocessing does; of neither, all of it."""
 
-    def __init__(self, samples: NetworkInput, *, original: bool) -> None:
-        super().__init__(samples, original=original)
+    def __init__(self, samples: NetworkInput, *, original: bool, guess: bool) -> None:
+        super().__init__(samples, original=original, guess=guess)
         self._geometries: dict[tuple[int, int], Geometry] = {}  # by (height, width): a data set has few
         self._warned = False
 
@@ -75,6 +76,11 @@ class PictureStage(Stage):
             return Geometry(np.array(stored, dtype=np.float64).reshape(2, 3), seen_size, (height, width))
         preprocess = self._samples.preprocess
         if preprocess is None:
+            if not self._guess and (height, width) != seen_size:
+                raise DataError(
+                    f"'{row['path']}' is of another size than the network's input, and which part of it was seen is not known. Give "
+                    "--config CONFIG."
+                )
             if not self._warned and (height, width) != seen_size:
                 warn("The store does not say which part of a picture the network saw; maps lie over whole pictures. Give --config CONFIG.")
                 self._warned = True
@@ -129,6 +135,6 @@ class SignalStage(WholeStage):
 _BY_READING: Mapping[type[AnyReading], type[Stage]] = {Reading: PictureStage, VolumeReading: VolumeStage, SignalReading: SignalStage}
 
 
-def stage_for(samples: NetworkInput, *, original: bool) -> Stage:
-    """Return the stage for samples of this kind."""
-    return _BY_READING[type(samples.reading)](samples, original=original)
+def stage_for(samples: NetworkInput, *, original: bool, guess: bool) -> Stage:
+    """Return the stage for samples of this kind; arguments as of `Stage`."""
+    return _BY_READING[type(samples.reading)](samples, original=original, guess=guess)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,29 +71,39 @@ class StoredPictures:
         samples: how the network sees samples; None: as the run said, else by the number of a map's axes.
         original: draw on whole pictures, not on the part that the network saw; volumes and signals are always whole.
         root: folder of the samples; None: that of the run. With one, files may differ from those that were explained.
+        guess: where nothing says which part of a picture was seen, take all of it, with a warning; else it is refused.
     """
 
     def __init__(
-        self, store: Store, samples: NetworkInput | None = None, *, original: bool = False, root: str | Path | None = None
+        self,
+        store: Store,
+        samples: NetworkInput | None = None,
+        *,
+        original: bool = False,
+        root: str | Path | None = None,
+        guess: bool = True,
     ) -> None:
         self.store, self.original = store, original
-        self._root = root
+        self._root, self._guess = root, guess
         self._samples = samples or (NetworkInput.described(store.run["input"]) if isinstance(store.run.get("input"), dict) else None)
         self._stages: dict[int, tuple[AnyReading, Stage]] = {}
 
     @classmethod
-    def of(cls, store: Store, config: str = "", *, original: bool = False, root: str | Path | None = None) -> "StoredPictures":
+    def of(cls, store: Store, config: str = "", **options: Any) -> "StoredPictures":
         """Return the reader for a store, with the reading and preprocessing of a config if one is named.
 
         What a store says of its samples is read as data; a config that it names is not followed: configs are programs, and a store may
         come from anywhere.
+
+        Args:
+            options: `original`, `root`, `guess`.
 
         Raises:
             ConfigError: if the config cannot be read, or its preprocessing not be built.
             DataError: if the store's description of its samples is damaged.
         """
         samples = load_input(ModelRequest(os.path.expanduser(config)).read_config()) if config else None
-        return cls(store, samples, original=original, root=root)
+        return cls(store, samples, **options)
 
     def read(self, row: MapRow) -> StoredPicture:
         """Return a row's sample and map.
@@ -112,7 +123,7 @@ class StoredPictures:
         """Return how samples are read, and what maps of this number of axes are laid on."""
         if rank not in self._stages:
             samples = self._samples or NetworkInput.of_rank(rank)
-            self._stages[rank] = samples.reading, stage_for(samples, original=self.original)
+            self._stages[rank] = samples.reading, stage_for(samples, original=self.original, guess=self._guess)
         return self._stages[rank]
 
 

@@ -10,13 +10,13 @@ import typer
 from camtool.cli import options
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, Out, StorePath, finite, report
 from camtool.cli.command import session
-from camtool.errors import DataError, closest, some, warn
+from camtool.errors import DataError, closest, some
 
 if TYPE_CHECKING:
     from camtool.analysis.class_maps import ClassMaps
     from camtool.analysis.clusters import Cluster
-    from camtool.analysis.sheets import Pictures
     from camtool.analysis.sources import Source
+    from camtool.apis.stored_pictures import StoredPictures
 
 _COLUMNS = ("id", "path", "label", "predicted", "target", "probability")
 
@@ -35,7 +35,7 @@ def clusters(
     embed: Annotated[str, typer.Option("--embedding", metavar="NAME", help="pca or tsne: what the plot of all maps shows.")] = "pca",
     side: Annotated[int, typer.Option("--size", min=2, metavar="N", help="Cells along each axis that maps are resized to.")] = 16,
     shown: Annotated[int, typer.Option("--show", min=1, metavar="N", help="Most typical maps on each contact sheet.")] = 12,
-    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the pictures. Left out: the run's.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the samples. Left out: the run's.")] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="CONFIG", help="The network's, whose preprocessing crops the pictures below the maps.")
     ] = None,
@@ -53,10 +53,11 @@ def clusters(
     with session(as_json=as_json, debug=debug) as running:
         from camtool.analysis.class_maps import class_maps
         from camtool.analysis.clusters import embedding, find_clusters
+        from camtool.apis.stored_pictures import StoredPictures
 
         analysis = Analysis(store, out, method, layer)
         chosen = _classes(analysis, category or [])
-        pictures = _pictures(analysis, data, config)
+        pictures = StoredPictures.of(analysis.store, config or "", root=data, guess=False)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []
         for source in analysis.sources:
@@ -97,32 +98,6 @@ def _classes(analysis: Analysis, named: list[str]) -> list[int]:
     return list(dict.fromkeys(indices))
 
 
-def _pictures(analysis: Analysis, data: Path | None, config: str | None) -> "Pictures":
-    from camtool.analysis.sheets import files_below
-
-    root = data if data is not None else analysis.store.run.get("root")
-    if config is None:
-        return files_below(root)
-    from camtool.apis import Explainer
-    from camtool.apis.picture_canvas import PictureCanvas
-
-    explainer = Explainer(config, random_weights=True)  # for its preprocessing, which weights have no part in
-
-    def seen(row: Any) -> Any:
-        path = Path(root or ".").expanduser() / row["path"]
-        if not path.is_file():
-            warn(f"Maps are drawn without their pictures: no file '{path}'.")
-            return None
-        picture, inputs = explainer.preprocessed(path)
-        canvas = picture.canvas(inputs, explainer.network.preprocess)
-        if not isinstance(canvas, PictureCanvas):
-            return None
-        below = canvas.below
-        return below if below.shape[:2] == row.input_size else None
-
-    return seen
-
-
 def _entry(analysis: Analysis, source: "Source", found: "ClassMaps", part: "Cluster", number: int) -> dict[str, Any]:
     return {
         "method": source.method,
@@ -160,7 +135,7 @@ def _plot(found: "ClassMaps", parts: "list[Cluster]", places: Any, heading: str,
 
 
 def _sheet(
-    analysis: Analysis, source: "Source", found: "ClassMaps", part: "Cluster", number: int, pictures: "Pictures", shown: int
+    analysis: Analysis, source: "Source", found: "ClassMaps", part: "Cluster", number: int, pictures: "StoredPictures", shown: int
 ) -> bytes:
     from camtool.analysis.sheets import sheet
     from camtool.io.images import encode

@@ -1,4 +1,4 @@
-"""`camtool browse`: original, map and overlay of samples of a config's data set, or of any images."""
+"""`camtool browse`: original, map and overlay of samples of a config's data set, or of any files."""
 
 import os
 import time
@@ -22,7 +22,10 @@ def browse(
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     random: Annotated[int | None, typer.Option("--random", metavar="N", help="N random samples of the data set; see --seed.")] = None,
     index: Annotated[int | None, typer.Option("--index", metavar="I", help="The sample of this index.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", metavar="FILE…", help="Any image files.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option("--image", metavar="FILE…", help="Any files of the network's kind of input."),
+    ] = None,
     split: Annotated[str, typer.Option("--split", "--dataset", help="Split of the data set: val or train, without augmentation.")] = "val",
     target_category: Annotated[
         str | None,
@@ -79,7 +82,7 @@ def browse(
             for done, request in enumerate(requests):
                 if progress is not None:
                     progress("images", done, len(requests))
-                sample = read_sample(request, samples)
+                sample = read_sample(request, samples, explainer.network)
                 for last in explainer.explain([sample.image], selection):
                     panels.append(sample_panel(request, last, sample.labels, samples.names if samples else None))
         assert last is not None

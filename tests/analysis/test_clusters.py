@@ -12,11 +12,12 @@ from PIL import Image
 
 from camtool.analysis.class_maps import ClassMaps, class_maps
 from camtool.analysis.clusters import embedding, find_clusters
-from camtool.analysis.sheets import files_below, sheet
+from camtool.analysis.sheets import sheet
 from camtool.analysis.sources import Source
+from camtool.apis.stored_pictures import StoredPictures
 from camtool.errors import DataError
 from camtool.store.schema import Row
-from camtool.visualization.contact_sheet import Tile, contact_sheet
+from camtool.visualization.contact_sheet import contact_sheet, map_alone
 from tests.analysis.stores import random_rows, write_store
 from tests.analysis.watermarks import MARKED, watermark_store
 from tests.cli.fixtures import Run, pixels
@@ -181,7 +182,7 @@ def test_neighbours_stay_neighbours_in_the_plane() -> None:
 
 def test_sheets_are_drawn_for_signals_pictures_and_volumes() -> None:
     for shape in ((30,), (20, 30), (5, 20, 30)):
-        tiles = [Tile(np.linspace(0, 1, math.prod(shape)).reshape(shape), f"{k}") for k in range(5)]
+        tiles = [map_alone(np.linspace(0, 1, math.prod(shape)).reshape(shape), f"{k}") for k in range(5)]
         drawn = contact_sheet(tiles, "all")
         assert drawn.std() > 10
 
@@ -190,13 +191,15 @@ def test_a_picture_of_another_size_is_left_out_with_a_remark(tmp_path: Path) -> 
     store, _ = watermark_store(tmp_path, 12)
     source = Source("gradcam", "features")
     row = {"id": 1, "target": 1}
-    with_picture = sheet(store, source, [row], ["1"], "one", files_below(tmp_path / "pictures"))
-    with pytest.warns(UserWarning, match="no file '1.png'"):
-        alone = sheet(store, source, [row], ["1"], "one", files_below(tmp_path))
+    with_picture = sheet(store, source, [row], ["1"], "one", StoredPictures(store, root=tmp_path / "pictures", guess=False))
+    with pytest.warns(UserWarning, match=r"without their samples \(1 of 1\): No file '.*/1.png'"):
+        alone = sheet(store, source, [row], ["1"], "one", StoredPictures(store, root=tmp_path, guess=False))
     assert not np.array_equal(with_picture, alone)
     Image.open(tmp_path / "pictures" / "1.png").resize((50, 60)).save(tmp_path / "pictures" / "1.png")
     with pytest.warns(UserWarning, match="another size"):
-        np.testing.assert_array_equal(sheet(store, source, [row], ["1"], "one", files_below(tmp_path / "pictures")), alone)
+        np.testing.assert_array_equal(
+            sheet(store, source, [row], ["1"], "one", StoredPictures(store, root=tmp_path / "pictures", guess=False)), alone
+        )
 
 
 def test_the_command_writes_a_table_a_plot_and_a_sheet_a_cluster(run: Run, tmp_path: Path) -> None:
@@ -238,7 +241,8 @@ def test_a_sheet_shows_what_is_positive(tmp_path: Path) -> None:
     for name, values in (("signed", raw), ("positive", raw.clamp(min=0)), ("reversed", -raw)):
         row = Row(0, "0.png", method="gradcam", layer="[0]", label=0, predicted=0, target=0, map=values, placement=(8.0, 8.0, 3.5, 3.5))
         store = write_store(tmp_path / name, [row])
-        drawn.append(sheet(store, Source("gradcam", "[0]"), [{"id": 0, "target": 0}], ["0"], "one", lambda _: None))
+        with pytest.warns(UserWarning, match="without their samples"):
+            drawn.append(sheet(store, Source("gradcam", "[0]"), [{"id": 0, "target": 0}], ["0"], "one", StoredPictures(store)))
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
 
@@ -260,6 +264,7 @@ def test_the_preprocessing_of_a_config_crops_the_pictures_of_a_sheet(run: Run, t
     unknown = run(*command, "--out", "c").report
 
     assert seen["warnings"] == literal["warnings"] == []
-    np.testing.assert_array_equal(pixels(seen["outputs"][-1]), pixels(literal["outputs"][-1]))
+    drawn = [pixels(report["outputs"][-1]).astype(int) for report in (seen, literal)]
+    assert np.abs(drawn[0] - drawn[1]).max() <= 1  # the part that was seen is resampled where it was measured to lie, as for other figures
     assert "another size than the network's input" in unknown["warnings"][0]
     assert not np.array_equal(pixels(seen["outputs"][-1]), pixels(unknown["outputs"][-1]))

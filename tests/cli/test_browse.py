@@ -213,7 +213,7 @@ def test_the_panels_name_true_predicted_and_target_class(browse: Run, monkeypatc
         given.append((captions["input_captions"], cells[0].title, captions["overlay_captions"]))
         return panels(picture, cells, style, **captions)
 
-    monkeypatch.setattr("camtool.apis.samples.panels", spy)
+    monkeypatch.setattr("camtool.apis.picture_canvas.panels", spy)
     (one,) = browse("--index", 7, "--class-idx", 2, "--json").report["samples"]
     browse("--image", file_of("val", 7), "--method", "eigencam")
 

@@ -1,4 +1,4 @@
-"""What is drawn of a store of volumes and of one of signals: on the samples themselves, read again, each map where it lies."""
+"""What is drawn of volumes and of signals, of stores of them and by `camtool browse`: on the samples themselves, each map where it lies."""
 
 import json
 import shutil
@@ -188,3 +188,74 @@ def test_a_damaged_description_is_one_line(run: Run, stores: Callable[..., Path]
         assert finished.exit_code == 2
         (line,) = finished.stderr.splitlines()
         assert "description of its samples is damaged" in line
+
+
+@KINDS
+def test_two_stores_are_compared_on_the_samples(run: Run, stores: Callable[..., Path], kind: str) -> None:
+    first, second = stores(kind, "a"), stores(kind, "b", method="layercam")
+
+    finished = run("compare", first, second, "-o", "moved.png", "--limit", 2)
+
+    assert finished.exit_code == 0, finished.stderr
+    sheet = pixels("moved.png")
+    width = (sheet.shape[1] - 3 * SHEET) // 2
+    for left in (SHEET, 2 * SHEET + width):  # one store beside the other
+        CHECKS[kind](sheet, left=left)
+
+
+@KINDS
+def test_concepts_are_drawn_on_the_sample(run: Run, stores: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    """The one concept is the dark, which is nearly everything: coloured, but for the peak."""
+    stores(kind)
+    sample = min((tmp_path / "data" / "bright").iterdir())
+
+    finished = run("vis", sample, CONFIGS[kind], "--method", "dff", "--n-components", 1, "-o", "concepts.png", "--save-raw", "raw.npz")
+
+    assert finished.exit_code == 0, finished.stderr
+    arrays = np.load("raw.npz")
+    assert ("affine" if kind == "volume" else "time") in arrays
+    picture = pixels("concepts.png").astype(int)
+    assert (arrays["map/dff"][0] > 0.5).mean() > 0.5
+    coloured = picture[..., 0] - picture[..., 1] > 60
+    if kind == "volume":
+        assert coloured.mean() > 0.2
+    else:
+        strip = coloured[:, LEFT : LEFT + WIDTH]
+        at_peak = slice(int((PEAK - 0.05) / SECONDS * WIDTH), int((PEAK + 0.05) / SECONDS * WIDTH))
+        rows = strip.mean(axis=1) > 0.5
+        assert rows.sum() >= STRIP
+        assert not strip[rows][:, at_peak].any()
+
+
+@KINDS
+def test_clusters_have_sheets_of_the_samples(run: Run, stores: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    report = run("analyze", "clusters", stores(kind), "--class", "bright", "--clusters", 1, "--json").report
+
+    assert report["warnings"] == []
+    sheet = pixels(report["outputs"][-1])
+    if kind == "volume":  # below the heading the black frame of the first slice begins
+        check_sheet_of_a_scan(sheet, top=int((sheet[:, SHEET + GRID + 2] == 0).all(axis=1).argmax()) - GRID)
+    else:
+        found = red(sheet[:, SHEET + LEFT : SHEET + LEFT + WIDTH])
+        assert abs(found[:, 1].mean() / WIDTH * SECONDS - PEAK) < 0.03
+
+
+@KINDS
+def test_files_are_browsed(run: Run, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ("scan.nii.gz" if kind == "volume" else "record.csv")
+    (write_scan if kind == "volume" else write_record)(path)
+
+    finished = run("browse", CONFIGS[kind], "--image", path, "--target-category", "bright", "--out-dir", "out")
+
+    assert finished.exit_code == 0, finished.stderr
+    (drawn,) = map(pixels, (tmp_path / "out").iterdir())
+    if kind == "volume":  # scan, map and both below each other
+        height = 300 * SHAPE[1] // max(SHAPE) + 2 * FRAME
+        for block in (1, 2):
+            top = GRID + block * (height + GRID)
+            found = red(drawn[top : top + height, : 8 + 300 * SHAPE[0] // max(SHAPE) + 2 * FRAME])
+            assert np.abs(np.median(found, axis=0) - axial(300, GRID, 0)).max() < 6
+        assert not len(red(drawn[: GRID + height]))
+    else:
+        found = red(drawn[:240, LEFT : LEFT + WIDTH])
+        assert abs(np.median(found[:, 1]) / WIDTH * SECONDS - PEAK) < 0.05
