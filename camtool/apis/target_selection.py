@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from camtool.apis.class_selection import ClassSelection
+from camtool.apis.frames import FrameSelection
 from camtool.apis.images import load_image
 from camtool.apis.probabilities import learn_from
 from camtool.apis.scan_regions import ScanMask
@@ -79,6 +80,8 @@ def read_selection(
         settings["against"] = against
     if kind is ClassContrast and "against" not in settings:
         raise TargetError("The target 'contrast' needs against (--against CLASS), the other class.")
+    if kind is Region and "span" in settings:
+        return FrameSelection(settings, categories, top_k)
     if kind is None or not chooses_no_class(settings):
         return ClassSelection(settings, categories, top_k)
     if categories or top_k:

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from camtool.errors import OutputError
 from camtool.io.signals import Signal
-from camtool.visualization.figures import Cell, Style, _above, _alarm, _scale
+from camtool.visualization.figures import Cell, Span, Style, _above, _alarm, _scale
 from camtool.visualization.overlay import colours_of
 from camtool.visualization.text import ALARM, INK, text_lines, warn_of_unknown_letters
 
@@ -31,16 +30,6 @@ _MOST_PLOTS = 240
 _UNKNOWN = (176, 176, 176)  # outside of the network's input
 _UPRIGHT = 3  # letters of a name that is written from left to right
 _TEXT = 0.36  # times the size that suits a picture of this width
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of the time axis that is marked: what a target is about."""
-
-    start: float
-    """On the axis of the record: in seconds, in samples without a rate."""
-    end: float
-    label: str = ""
 
 
 def signal_figure(
@@ -61,7 +50,7 @@ def signal_figure(
         rows: cells by method; their maps have the length of the signal, and where they have channels, as many.
         style: its colour map, whether 0.5 is zero, and its scale are used.
         channels: that are drawn, by number; None: all.
-        spans: of time that are shaded.
+        spans: of time that are shaded, beside those of the cells.
         alarm: large red text below the figure, "" for none.
 
     Raises:
@@ -77,7 +66,7 @@ def signal_figure(
     drawn = list(range(len(signal.names))) if channels is None else list(channels)
     _check(signal, cells, drawn)
     warn_of_unknown_letters([text for cell in cells for text in (cell.title, cell.subtitle)])
-    whole = np.concatenate([_block(signal, cell, drawn, style, spans) for cell in cells])
+    whole = np.concatenate([_block(signal, cell, drawn, style, [*spans, *cell.spans]) for cell in cells])
     whole = _above(whole, _scale(whole.shape[1], style))
     return _above(whole, _alarm(alarm, whole.shape[1])) if alarm else whole
 

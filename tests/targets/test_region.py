@@ -148,3 +148,16 @@ def test_a_soft_mask_leaves_out_infinite_scores_outside_of_it() -> None:
 def test_weights_that_are_none_are_refused(wrong: float) -> None:
     with pytest.raises(TargetError, match="weights of zero or more"):
         Region([[1.0, wrong]], 0)
+
+
+@pytest.mark.parametrize("spatial", [(6,), (4, 5), (2, 3, 4)])
+def test_a_region_of_an_output_with_the_classes_last_is_that_of_the_same_scores_with_the_classes_first(spatial: tuple[int, ...]) -> None:
+    scores = torch.randn(2, 7, *spatial, generator=torch.Generator().manual_seed(0))
+    mask = torch.rand(spatial, generator=torch.Generator().manual_seed(1)) > 0.5
+    first = Region(mask, 3).fitted(scores, 0)
+    last = Region(mask, 3, classes_last=True).fitted(scores.movedim(1, -1), 0)
+    for sample in scores:
+        assert last(sample.movedim(0, -1)) == pytest.approx(float(first(sample)))
+    assert last.flipped(spatial[-1]).classes_last
+    with pytest.raises(TargetError, match="out of range: the network has 7 classes"):
+        Region(mask, 7, classes_last=True).fitted(scores.movedim(1, -1), 0)
