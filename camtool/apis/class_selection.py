@@ -50,7 +50,9 @@ class ClassSelection(TargetSelection):
         def choose(logits: Any) -> list[list[Target]]:
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
-                raise TargetError(f"The network gives {shape}; expected one score per class.")
+                frames = isinstance(logits, Tensor) and logits.ndim == 3
+                hint = "; scores of a signal's frames are explained by --span FROM:TO, all or predicted" if frames else ""
+                raise TargetError(f"The network gives {shape}; expected one score per class{hint}.")
             # Probing calls it, too, with the first sample alone.
             chosen[:] = _without_repetitions(self._chosen(network, logits, labels))
             return [targets for targets, _ in chosen]
@@ -96,7 +98,7 @@ class ClassSelection(TargetSelection):
 
     def _indices(self, ranking: list[int], names: list[str] | None, label_: int | None) -> list[int]:
         if self._categories:
-            return [index for category in self._categories for index in _of_category(category, ranking, names, label_)]
+            return [index for category in self._categories for index in of_category(category, ranking, names, label_)]
         if self._factory.func is RawOutput and self._top_k is None and len(ranking) > 1:
             raise TargetError(f"The network gives {len(ranking)} numbers; name one or more by categories (--target-category).")
         return ranking[: self._top_k or 1]
@@ -120,7 +122,7 @@ class ClassSelection(TargetSelection):
         return ExplainedTarget(index, words, "_".join(parts), float(target(logits)), self.name in ("logit", "probability", "binary"))
 
 
-def _of_category(category: str, ranking: Sequence[int], names: list[str] | None, label_: int | None) -> list[int]:
+def of_category(category: str, ranking: Sequence[int], names: list[str] | None, label_: int | None) -> list[int]:
     """Return the classes that one of the categories names."""
     if category == PREDICTED:
         return [ranking[0]]

@@ -25,6 +25,8 @@ class ExplainedTarget:
     """The target's value on this image."""
     is_class_score: bool = False
     """Whether captions show the class's probability in place of the value."""
+    spans: tuple[tuple[float, float], ...] = ()
+    """Of a signal: the spans of time that it is about, in seconds."""
 
 
 @dataclass(frozen=True)

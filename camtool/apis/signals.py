@@ -17,7 +17,7 @@ from camtool.errors import ImageError
 from camtool.io.signals import Signal, SignalReading, read_signal
 from camtool.visualization.captioned_sheet import CaptionedPicture
 from camtool.visualization.concepts import ConceptMaps
-from camtool.visualization.figures import Cell, Style
+from camtool.visualization.figures import Cell, Span, Style
 
 if TYPE_CHECKING:
     from camtool.models.sources.signal_preprocessing import SignalPreprocess
@@ -101,7 +101,8 @@ class SignalCanvas(Canvas):
         self, answer: SelectionResult, method: str, k: int, layer: str = "", *, signed: bool = False, scale: MapScale | None = None
     ) -> Cell:
         """Return a map with its captions; of a method with attributions by input channel one map a channel, of their magnitudes."""
-        cell = super().cell(answer, method, k, layer, signed=signed, scale=scale)
+        spans = [Span(begin, end) for begin, end in answer.targets[k].spans]
+        cell = replace(super().cell(answer, method, k, layer, signed=signed, scale=scale), spans=spans)
         attributions = answer.results[method].attributions
         if attributions is None or signed or scale is not None:
             return cell

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from camtool.apis.class_selection import ClassSelection
+from camtool.apis.frames import FrameSelection
 from camtool.apis.images import load_image
 from camtool.apis.probabilities import learn_from
 from camtool.apis.region_selection import RegionSelection
@@ -80,8 +81,8 @@ def read_selection(
         settings["against"] = against
     if kind is ClassContrast and "against" not in settings:
         raise TargetError("The target 'contrast' needs against (--against CLASS), the other class.")
-    if kind is Region and settings.get("mask") is None:
-        return RegionSelection(categories or [settings[key] for key in ("index",) if key in settings])
+    if kind is Region and ("span" in settings or settings.get("mask") is None):
+        return _of_seen_region(settings, categories, top_k)
     if kind is None or not chooses_no_class(settings):
         return ClassSelection(settings, categories, top_k)
     if categories or top_k:
@@ -92,6 +93,13 @@ def read_selection(
     if kind is EmbeddingSimilarity and isinstance(reference, str):
         return SimilaritySelection(load_image(reference))
     return _of_mask_file(settings) if kind is Region and isinstance(settings.get("mask"), (str, Path)) else WholeSelection(settings)
+
+
+def _of_seen_region(settings: dict[str, Any], categories: Sequence[str | int], top_k: int | None) -> TargetSelection:
+    """Return the selection of a region without a mask: a span of frames, or where the network sees a class."""
+    if "span" in settings:
+        return FrameSelection(settings, categories, top_k)
+    return RegionSelection(categories or [settings[key] for key in ("index",) if key in settings])
 
 
 def _of_mask_file(settings: dict[str, Any]) -> "WholeSelection":

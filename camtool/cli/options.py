@@ -56,6 +56,17 @@ DURATION = typer.Option("--duration", metavar="SECONDS", help="Signals: seconds 
 MASK = typer.Option(
     "--mask", metavar="FILE", help="Segmentations: explain the class's scores where this picture or volume is not zero (--target region)."
 )
+SPAN = typer.Option(
+    "--span",
+    metavar="FROM:TO…",
+    help="Signals whose frames are scored: explain the class's scores in these seconds (--target region); all: of every frame; "
+    "predicted: of the frames where it is predicted.",
+)
+OUTPUT_AXES = typer.Option(
+    "--output-axes",
+    metavar="AXES",
+    help="With --span: ntc, scores (n, frames, classes), or nct, (n, classes, frames). Left out: it is measured.",
+)
 RESAMPLE_MASK = typer.Option("--resample-mask", help="With --mask: one of other voxels is resampled onto the scan's.")
 WINDOW = typer.Option(
     "--window",

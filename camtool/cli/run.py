@@ -12,6 +12,7 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
+from camtool.cli.regions import with_region
 from camtool.errors import CamtoolError, DataError, closest
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def run(
     ] = None,
     target: Annotated[str | None, typer.Option("--target", metavar="KIND", help="As in 'camtool vis'.")] = None,
     against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
+    span: Annotated[list[str] | None, options.SPAN] = None,
+    output_axes: Annotated[str | None, options.OUTPUT_AXES] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many samples share a forward pass.")] = 8,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, help="Processes that read and preprocess ahead; 0: none. Left out: 1; 0 in actors.")
@@ -151,8 +154,7 @@ def run(
                 explainer,
                 data,
                 out,
-                categories=target_category or [],
-                target=target,
+                **with_region(target, None, target_category, resample=False, span=span, axes=output_axes),
                 against=against,
                 batch_size=batch_size,
                 workers=1 if workers is None else workers,

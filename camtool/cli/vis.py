@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,11 @@ from camtool.cli.concepts import concepts_of, first_layer, is_concepts
 from camtool.cli.positionals import find_images, split_positionals
 from camtool.cli.readings import as_channels, reading_by
 from camtool.cli.regions import with_region
-from camtool.errors import CamtoolError, LayoutError, warn
+from camtool.cli.vis_checks import check_layers, say_what_has_no_effect
+from camtool.errors import CamtoolError
 
 if TYPE_CHECKING:
-    from camtool.apis import ConceptExplanation, Explainer, Explanation
+    from camtool.apis import ConceptExplanation, Explanation
 
 
 def vis(
@@ -65,7 +66,7 @@ def vis(
             "--target",
             metavar="KIND",
             help="What is explained of each class: logit (default), probability, contrast (with --against), finer (against its closest "
-            "classes), binary (one output: classes 0 and 1), raw (a number: regression).",
+            "classes), binary (one output: classes 0 and 1), raw (a number: regression), region (--mask or --span).",
         ),
     ] = None,
     against: Annotated[str | None, typer.Option("--against", metavar="CLASS", help="With --target contrast: the other class.")] = None,
@@ -74,6 +75,8 @@ def vis(
     ] = None,
     mask: Annotated[Path | None, options.MASK] = None,
     resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
+    span: Annotated[list[str] | None, options.SPAN] = None,
+    output_axes: Annotated[str | None, options.OUTPUT_AXES] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Explain the K classes with the highest scores.")] = None,
     n_components: Annotated[int | None, typer.Option("--n-components", min=1, help="With --method dff: number of concepts (5).")] = None,
     aug_smooth: Annotated[bool, typer.Option("--aug-smooth", help="Mean over six flipped and brightened copies.")] = False,
@@ -251,14 +254,14 @@ def vis(
             window=window or None,
             overlap=overlap,
         )
-        _say_what_has_no_effect(
+        say_what_has_no_effect(
             fuse, target_layers or loaded.cam.get("target_layers"), bool(depth or text), overlap is not None and not settings.window
         )
         selection = None
         if not of_concepts:  # these are about no target
             selection = read_selection(
                 settings.target,
-                **with_region(target, mask, target_category, resample=resample_mask),
+                **with_region(target, mask, target_category, resample=resample_mask, span=span, axes=output_axes),
                 top_k=top_k,
                 against=against,
                 target_image=target_image and load_subject(PictureFile(target_image, reading), 0, reading),
@@ -266,7 +269,7 @@ def vis(
         with drawn_progress() as progress:
             explainer = Explainer.of(settings, progress)
             explainer.cam.announce = announcing(running)
-            _check_layers(explainer, vit_like=vit_like, importance=importance)
+            check_layers(explainer, vit_like=vit_like, importance=importance)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
             if selection is None:
                 results = concepts_of(explainer, images, n_components, files.names if files.several else None)
@@ -275,24 +278,3 @@ def vis(
             writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
             writer.write(results, progress if files.several else None)
         writer.report(explainer.seconds_loading, started)
-
-
-def _check_layers(explainer: "Explainer", *, vit_like: bool, importance: Path | None) -> None:
-    """Raise LayoutError if the layers of a CNN are to be read as tokens, DataError if importances are of other layers."""
-    from camtool.analysis.importance_files import read_importance
-    from camtool.instrumentation.convolutional import is_convolutional_network
-
-    if vit_like and is_convolutional_network(explainer.network.model):
-        name = explainer.settings.model.config
-        raise LayoutError(f"--vit-like reads layers as tokens, but '{name}' is a CNN: its layers are maps already. Leave --vit-like out.")
-    if importance is not None:
-        read_importance(importance).check_layers(explainer.cam.target_layers)
-
-
-def _say_what_has_no_effect(fuse: str, layers: Sequence[str] | str | None, previews: bool, overlaps: bool) -> None:
-    if overlaps:
-        warn("--overlap has no effect without --window.")
-    if previews:
-        warn("--depth and --filter have no effect without --preview-model.")
-    if fuse and (layers is None or isinstance(layers, str) or len(layers) == 1):
-        warn(f"--fuse {fuse} has no effect: there is one target layer; --target-layers takes several.")

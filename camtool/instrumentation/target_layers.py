@@ -198,7 +198,8 @@ def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any
             target = asked[0]
             score = scores(asked, logits)[0]
         # The channels of an embedding are not classes.
-        classes = logits.shape[1] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
+        axis = -1 if getattr(target, "classes_last", False) else 1
+        classes = logits.shape[axis] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
         fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records)]

@@ -18,11 +18,14 @@ from camtool.targets.output import Output, described
 class Region:
     """The sum of one class's scores over a region of a dense output (classes, *spatial): Seg-Grad-CAM's target, arXiv:2002.11434.
 
+    Of a network that scores each frame of a signal, the region is a span of frames.
+
     Args:
         mask: (*spatial), a tensor or an array; of whole numbers or truth values, the region is where it is not zero; of floating-point
             numbers, these over their largest are the positions' weights, as of a soft mask. A mask of another size than the output is
             resized (nearest neighbour), so that it can be drawn on the picture.
         index: of the class, 0 to classes - 1.
+        classes_last: whether one sample's output is (*spatial, classes), as (frames, classes) of a signal.
 
     Raises:
         TargetError: if weights are negative or not finite, the region is empty, also after resizing, or the output does not have the
@@ -42,13 +45,13 @@ class Region:
 
     name = "region"
 
-    def __init__(self, mask: Any, index: SupportsIndex) -> None:
+    def __init__(self, mask: Any, index: SupportsIndex, *, classes_last: bool = False) -> None:
         given = mask.detach() if isinstance(mask, Tensor) else torch.as_tensor(mask, device="cpu")
         if given.is_floating_point() and not ((given >= 0) & given.isfinite()).all():
             raise TargetError("Expected weights of zero or more in a region's mask, got negative or infinite ones or NaN.")
         self.mask: Tensor = _weights(given) if given.is_floating_point() else given != 0
         """(*spatial), truth values, or weights up to 1."""
-        self.index = class_index(index)
+        self.index, self.classes_last = class_index(index), classes_last
         if not 1 <= self.mask.ndim <= 3:
             raise TargetError(
                 f"Expected a region's mask with one to three axes, the output's spatial ones; got shape {tuple(self.mask.shape)}."
@@ -83,6 +86,7 @@ class Region:
 
     def __call__(self, scores: Float[Tensor, "classes *spatial"]) -> Float[Tensor, ""]:
         """Return the sum of the class's scores inside the region."""
+        scores = scores.movedim(-1, 0) if self.classes_last else scores
         mask = _resized(self.mask.to(scores.device), scores.shape[1:])
         inside = mask != 0  # a product with zero would be NaN where scores are infinite
         of_region = scores[self.index][inside]
@@ -91,19 +95,19 @@ class Region:
     def fitted(self, output: Output, sample: int) -> "Region":
         """Return the region at the output's size; TargetError if it is empty there, or the output is not (n, classes, *spatial)."""
         if not isinstance(output, Tensor) or output.ndim != 2 + self.mask.ndim:
+            axes = "(n, *spatial, classes)" if self.classes_last else "(n, classes, *spatial)"
             raise TargetError(
-                f"A region of shape {tuple(self.mask.shape)} needs an output (n, classes, *spatial) with {self.mask.ndim} spatial axes; "
+                f"A region of shape {tuple(self.mask.shape)} needs an output {axes} with {self.mask.ndim} spatial axes; "
                 f"the network gives {described(output)}."
             )
-        if not 0 <= self.index < output.shape[1]:
-            raise TargetError(
-                f"Class index {self.index} is out of range: the network has {output.shape[1]} classes, 0 to {output.shape[1] - 1}."
-            )
-        spatial = output.shape[2:]
+        classes = output.shape[-1 if self.classes_last else 1]
+        if not 0 <= self.index < classes:
+            raise TargetError(f"Class index {self.index} is out of range: the network has {classes} classes, 0 to {classes - 1}.")
+        spatial = output.shape[1:-1] if self.classes_last else output.shape[2:]
         resized = _resized(self.mask.to(output.device), spatial)
         if not resized.any():
             raise TargetError(f"The region is too small: at the output's size, {times(spatial)}, it is empty. Try a larger region.")
-        return Region(resized, self.index)
+        return self._of(resized)
 
     def cropped(self, place: Sequence[slice], size: Sequence[int]) -> "Region | None":
         """Return the region within a window of an input; None if nothing of it is there.
@@ -118,11 +122,14 @@ class Region:
         if self.mask.ndim != len(size):
             raise TargetError(f"Expected a region's mask with {len(size)} axes, as the input, got shape {tuple(self.mask.shape)}.")
         inside = _resized(self.mask, torch.Size(size))[tuple(place)]
-        return Region(inside, self.index) if inside.any() else None
+        return self._of(inside) if inside.any() else None
 
     def flipped(self, width: int) -> "Region":
         """Return the target of the picture mirrored along its last axis."""
-        return Region(self.mask.flip(-1), self.index)
+        return self._of(self.mask.flip(-1))
+
+    def _of(self, mask: Tensor) -> "Region":
+        return Region(mask, self.index, classes_last=self.classes_last)
 
     def __repr__(self) -> str:
         return f"Region({int((self.mask != 0).sum())} positions of {times(self.mask.shape)}, {self.index})"

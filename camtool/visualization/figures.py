@@ -20,6 +20,16 @@ _SIGNED_SCALE = "own scale: each map from minus to plus its largest magnitude, 0
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of the time axis that is marked: what a target is about."""
+
+    start: float
+    """On the axis of the record: in seconds, in samples without a rate."""
+    end: float
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class Cell:
     """A map with its captions."""
 
@@ -33,6 +43,8 @@ class Cell:
     """A note about this map, in red; "" for none."""
     portrait: UInt8[np.ndarray, "h w 3"] | None = None
     """Image drawn in place of the overlay, for methods with a value for each channel (guided backpropagation)."""
+    spans: Sequence[Span] = ()
+    """Of a signal: spans of time that are marked."""
 
 
 @dataclass(frozen=True)

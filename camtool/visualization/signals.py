@@ -16,7 +16,7 @@ from camtool.errors import OutputError
 from camtool.io.signals import Signal
 from camtool.visualization.blocks import above, alarm_line
 from camtool.visualization.concepts import ConceptMaps, below_figure, coloured, legend
-from camtool.visualization.figures import Cell, Style, scale_of
+from camtool.visualization.figures import Cell, Span, Style, scale_of
 from camtool.visualization.overlay import colours_of
 from camtool.visualization.text import ALARM, INK, PAPER, text_lines, warn_of_unknown_letters
 
@@ -34,16 +34,6 @@ _UNKNOWN = (176, 176, 176)  # outside of the network's input
 _UPRIGHT = 3  # letters of a name that is written from left to right
 _TEXT = 0.36  # times the size that suits a picture of this width
 _LEGEND_LETTER = 15.0  # pixels
-
-
-@dataclass(frozen=True)
-class Span:
-    """A part of the time axis that is marked: what a target is about."""
-
-    start: float
-    """On the axis of the record: in seconds, in samples without a rate."""
-    end: float
-    label: str = ""
 
 
 def signal_figure(
@@ -65,7 +55,7 @@ def signal_figure(
         rows: cells by method; their maps have the length of the signal, and where they have channels, as many.
         style: its colour map, whether 0.5 is zero, and its scale are used.
         channels: that are drawn, by number; None: all.
-        spans: of time that are shaded.
+        spans: of time that are shaded, beside those of the cells.
         bar: whether there is a colour bar.
         alarm: large red text below the figure, "" for none.
 
@@ -82,7 +72,7 @@ def signal_figure(
     drawn = list(range(len(signal.names))) if channels is None else list(channels)
     _check(signal, cells, drawn)
     warn_of_unknown_letters([text for cell in cells for text in (cell.title, cell.subtitle)])
-    whole = np.concatenate([_captioned(_block(signal, _strips(cell, drawn, style), spans), cell) for cell in cells])
+    whole = np.concatenate([_captioned(_block(signal, _strips(cell, drawn, style), [*spans, *cell.spans]), cell) for cell in cells])
     whole = above(whole, scale_of(style, whole.shape[1])) if bar else whole
     return above(whole, alarm_line(alarm, whole.shape[1])) if alarm else whole
 

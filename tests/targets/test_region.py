@@ -176,3 +176,16 @@ def test_a_class_that_is_seen_nowhere_is_refused() -> None:
         Region.predicted(scores, 3)
     with pytest.raises(TargetError, match="expected one that is seen here: none"):
         Region.predicted(torch.tensor([[-1.0, -2.0]]), 0)
+
+
+@pytest.mark.parametrize("spatial", [(6,), (4, 5), (2, 3, 4)])
+def test_a_region_of_an_output_with_the_classes_last_is_that_of_the_same_scores_with_the_classes_first(spatial: tuple[int, ...]) -> None:
+    scores = torch.randn(2, 7, *spatial, generator=torch.Generator().manual_seed(0))
+    mask = torch.rand(spatial, generator=torch.Generator().manual_seed(1)) > 0.5
+    first = Region(mask, 3).fitted(scores, 0)
+    last = Region(mask, 3, classes_last=True).fitted(scores.movedim(1, -1), 0)
+    for sample in scores:
+        assert last(sample.movedim(0, -1)) == pytest.approx(float(first(sample)))
+    assert last.flipped(spatial[-1]).classes_last
+    with pytest.raises(TargetError, match="out of range: the network has 7 classes"):
+        Region(mask, 7, classes_last=True).fitted(scores.movedim(1, -1), 0)

@@ -131,6 +131,22 @@ class SignalPreprocess:
         offset, length = self._placed(-(-signal.length * ratio.numerator // ratio.denominator))
         return _sampled(values.astype(np.float64), (np.arange(length) + offset) / float(ratio), max(1 / float(ratio), 1.0))
 
+    def frame_times(self, signal: Signal, frames: int) -> Float[np.ndarray, "frames 2"]:
+        """Return the time at which each frame begins and ends, in seconds on the axis of the record (in samples without a rate).
+
+        Frames divide the network's input evenly, as cells of a layer do; each sample is the middle of its own short time.
+
+        Example:
+            >>> signal = Signal(np.zeros((1, 800), np.float32), 200.0, ("II",), start=10.0)
+            >>> SignalPreprocess({"rate": 100}).frame_times(signal, 4).round(3).tolist()
+            [[9.995, 10.995], [10.995, 11.995], [11.995, 12.995], [12.995, 13.995]]
+        """
+        ratio = self._ratio(signal)
+        offset, length = self._placed(-(-signal.length * ratio.numerator // ratio.denominator))
+        edges = (np.arange(frames + 1) * length / frames - 0.5 + offset) / float(ratio)  # on the signal's samples
+        times = signal.start + edges / (signal.rate or 1.0)
+        return np.stack([times[:-1], times[1:]], axis=1)
+
     def _ratio(self, signal: Signal) -> Fraction:
         """Return how many of the network's samples there are for one of the signal."""
         if self.rate is None:
