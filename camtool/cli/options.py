@@ -49,6 +49,12 @@ SPACING = typer.Option(
 )
 SERIES = typer.Option("--series", metavar="NAME", help="Of a DICOM folder with several series: its number, description or UID.")
 VOLUME = typer.Option("--volume", min=0, metavar="N", help="Of a file with several volumes (4-D): which, counted from 0.")
+VOLUME_AXIS = typer.Option(
+    "--volume-axis", min=0, metavar="N", help="Of a .npy file of four axes: which of them, from 0, numbers its volumes; with --volume."
+)
+NAN_AS = typer.Option("--nan-as", metavar="VALUE", help="Volumes: what stands in place of voxels that are NaN, which are refused else.")
+PART = typer.Option("--part", metavar="NAME", help="Signals: an array of an .npz file, or a group of waveforms of a DICOM file.")
+FILL = typer.Option("--fill", metavar="VALUE", help="Signals: what stands in place of gaps, a number, or linear; refused else.")
 SAMPLING_RATE = typer.Option("--sampling-rate", metavar="HZ", help="Signals: samples a second, where the file does not say it.")
 CHANNELS = typer.Option("--channels", metavar="NAME…", help="Signals: channels by name, or number from 0. Left out: all.")
 START = typer.Option("--start", metavar="SECONDS", help="Signals: time of the first value that is read.")

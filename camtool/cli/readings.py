@@ -16,8 +16,22 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
     "image": {"--max-pixels": "max_pixels", "--value-range": "value_range", "--frame": "frame"},
-    "volume": {"--spacing": "spacing", "--series": "series", "--volume": "volume", "--slices": ""},
-    "signal": {"--sampling-rate": "rate", "--channels": "channels", "--start": "start", "--duration": "duration"},
+    "volume": {
+        "--spacing": "spacing",
+        "--series": "series",
+        "--volume": "volume",
+        "--volume-axis": "volume_axis",
+        "--nan-as": "nan_as",
+        "--slices": "",
+    },
+    "signal": {
+        "--sampling-rate": "rate",
+        "--channels": "channels",
+        "--part": "part",
+        "--fill": "fill",
+        "--start": "start",
+        "--duration": "duration",
+    },
 }
 """By kind of input its options, and what they are called in its reading; "" for those of its figures."""
 
@@ -52,6 +66,19 @@ def reading_by(loaded: "LoadedConfig", files: Sequence[str], given: Mapping[str,
 def as_channels(names: Sequence[str] | None) -> tuple[int | str, ...] | None:
     """Return channels as numbers, where they are written as such, and names; None if none are given."""
     return tuple(int(name) if name.isdecimal() else name for name in names) if names else None
+
+
+def as_fill(text: str | None) -> float | str | None:
+    """Return what fills gaps as a number, where it is one; else as it is.
+
+    Example:
+        >>> as_fill("0"), as_fill("linear"), as_fill(None)
+        (0.0, 'linear', None)
+    """
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _kind(loaded: "LoadedConfig", files: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from camtool.cli.analysis_files import map_scale, selected_methods
 from camtool.cli.command import session
 from camtool.cli.concepts import concepts_of, first_layer, is_concepts
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.cli.readings import as_channels, reading_by
+from camtool.cli.readings import as_channels, as_fill, reading_by
 from camtool.cli.regions import with_region
 from camtool.cli.vis_checks import check_layers, say_what_has_no_effect
 from camtool.errors import CamtoolError
@@ -146,11 +146,15 @@ def vis(
     spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
     series: Annotated[str | None, options.SERIES] = None,
     volume: Annotated[int | None, options.VOLUME] = None,
+    volume_axis: Annotated[int | None, options.VOLUME_AXIS] = None,
+    nan_as: Annotated[float | None, options.NAN_AS] = None,
     slices: Annotated[int | None, options.SLICES] = None,
     window: Annotated[list[int] | None, options.WINDOW] = None,
     overlap: Annotated[float | None, options.OVERLAP] = None,
     sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
     channels: Annotated[list[str] | None, options.CHANNELS] = None,
+    part: Annotated[str | None, options.PART] = None,
+    fill: Annotated[str | None, options.FILL] = None,
     start: Annotated[float | None, options.START] = None,
     duration: Annotated[float | None, options.DURATION] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
@@ -205,9 +209,13 @@ def vis(
                 "--spacing": spacing,
                 "--series": series,
                 "--volume": volume,
+                "--volume-axis": volume_axis,
+                "--nan-as": nan_as,
                 "--slices": slices,
                 "--sampling-rate": sampling_rate,
                 "--channels": as_channels(channels),
+                "--part": part,
+                "--fill": as_fill(fill),
                 "--start": start,
                 "--duration": duration,
             },

@@ -201,3 +201,23 @@ def test_wrong_signals(config: Any, run: Run, tmp_path: Path, case: str) -> None
     assert message in finished.stderr
     assert finished.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_one_of_several_arrays_and_what_fills_gaps(config: Any, run: Run, tmp_path: Path) -> None:
+    values = record().values.copy()
+    values[0, 490:510] = np.nan  # at the peak
+    np.savez(tmp_path / "two.npz", ecg=values, noise=values[:, ::-1], fs=RATE)
+    recipe = config()
+
+    unnamed = run("vis", "two.npz", recipe, "-o", "a.png")
+    with_gaps = run("vis", "two.npz", recipe, "--part", "ecg", "-o", "a.png")
+    wrong = run("vis", "two.npz", recipe, "--part", "ecg", "--fill", "spline", "-o", "a.png")
+    filled = [run("vis", "two.npz", recipe, "--part", "ecg", "--fill", fill, "-o", f"{fill}.png") for fill in ("0", "linear", "-1.5")]
+
+    for finished, message in ((unnamed, "by --part"), (with_gaps, "--fill linear"), (wrong, "--fill")):
+        assert finished.exit_code == 2, finished.stdout
+        assert message in finished.stderr
+        assert finished.stderr.count("\n") == 1
+    assert [finished.exit_code for finished in filled] == [0, 0, 0], filled[0].stderr
+    assert not (tmp_path / "a.png").exists()
+    assert len({(tmp_path / f"{fill}.png").read_bytes() for fill in ("0", "linear", "-1.5")}) == 3

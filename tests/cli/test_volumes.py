@@ -241,3 +241,27 @@ def test_wrong_inputs_in_a_config(config: Any, run: Run, tmp_path: Path, given: 
 
     assert finished.exit_code == 2
     assert re.search(message, finished.stderr), finished.stderr
+
+
+def test_which_axis_numbers_the_volumes_and_what_stands_for_nan(config: Any, run: Run, tmp_path: Path) -> None:
+    values = np.stack([scan(None).values, np.flip(scan(None).values, 0)])
+    values[0, 0, 0, 0] = np.nan
+    np.save(tmp_path / "two.npy", values)
+    recipe = config()
+
+    command = ("vis", "two.npy", recipe, "--spacing", 1, 1, 1)
+    unsaid = run(*command, "-o", "a.nrrd")
+    missing = run(*command, "--volume-axis", 0, "--volume", 0, "-o", "a.nrrd")
+    wrong = run(*command, "--volume-axis", 4, "--volume", 0, "-o", "a.nrrd")
+    first = run(*command, "--volume-axis", 0, "--volume", 0, "--nan-as", 0, "-o", "first.nrrd")
+    second = run(*command, "--volume-axis", 0, "--volume", 1, "-o", "second.nrrd")
+
+    for finished, message in ((unsaid, "--volume-axis 0 --volume 0"), (missing, "--nan-as 0"), (wrong, "--volume-axis")):
+        assert finished.exit_code == 2, finished.stdout
+        assert message in finished.stderr
+        assert finished.stderr.count("\n") == 1
+    assert (first.exit_code, second.exit_code) == (0, 0), first.stderr
+    assert not (tmp_path / "a.nrrd").exists()
+    places = [np.unravel_index(np.nanargmax(read_volume(tmp_path / f"{name}.nrrd").values), SHAPE) for name in ("first", "second")]
+    assert abs(places[0][0] - BALL[0]) < 2
+    assert abs(places[1][0] - (SHAPE[0] - 1 - BALL[0])) < 2

@@ -31,6 +31,7 @@ _OPENERS: Mapping[str, Callable[[Path, SignalReading], Record]] = {
 SUFFIXES = tuple(_OPENERS)
 """Suffixes of files that signals are read from; a WFDB record may also be named without one."""
 
+_OF_PARTS = (".npz", ".dcm")
 _RATE_DIFFERS = 1e-3  # of two statements of one rate, at most, by its size: a table's times are rounded
 
 
@@ -63,6 +64,8 @@ def read_signal(path: str | Path, reading: SignalReading | None = None) -> Signa
         raise ImageError(f"No signal '{name}'." if not path.is_dir() else f"'{name}' is a folder; expected a file of a signal.")
     if suffix not in _OPENERS:
         raise ImageError(f"Signal '{name}' is of an unknown format; expected {', '.join(SUFFIXES)}, or a WFDB record.")
+    if reading.part is not None and suffix not in _OF_PARTS:
+        raise ImageError(f"'{name}' is one signal; --part chooses of several, in {' or '.join(_OF_PARTS)} files. Leave it out.")
     if path.stat().st_size == 0:
         raise ImageError(f"Signal '{name}' is empty (0 bytes).")
     try:
@@ -165,7 +168,10 @@ def _without_gaps(
         channel = names[int(gaps[:, at].argmax())]
         when = f"sample {at}" if rate is None else f"{start + at / rate:.6g} s (sample {at})"
         has = "one value that is no finite number" if count == 1 else f"{count} values that are no finite numbers"
-        raise ImageError(f"Signal '{name}' has {has}, the first in channel '{channel}' at {when}; cut it, or say what fills gaps.")
+        raise ImageError(
+            f"Signal '{name}' has {has}, the first in channel '{channel}' at {when}; cut it, or say what fills gaps: --fill linear, or a "
+            "number."
+        )
     if fill != LINEAR:
         values[gaps] = float(fill)
         return values

@@ -109,7 +109,7 @@ class SignalReading:
         ):
             raise ImageError(f"Expected --channels as numbers from 0 or names, got {channels!r}.")
         if self.fill is not None and self.fill != LINEAR and not _is_number(self.fill):
-            raise ImageError(f"Expected what fills gaps as a number or {LINEAR!r}, got {self.fill!r}.")
+            raise ImageError(f"Expected what fills gaps (--fill) as a number or {LINEAR!r}, got {self.fill!r}.")
         if type(self.max_bytes) is not int or self.max_bytes < 1:
             raise ImageError(f"Expected max_bytes as a number of bytes, got {self.max_bytes!r}.")
 

@@ -49,10 +49,13 @@ def _others(shape: tuple[int, ...], name: str, reading: VolumeReading) -> tuple[
     """Return the axes that number volumes: those asked for, and those of one entry behind the third."""
     others = {axis for axis in range(3, len(shape)) if shape[axis] == 1} if not reading.axes else set(reading.axes)
     if max(others, default=0) >= len(shape):
-        raise ImageError(f"'{name}' is an array of {times(shape)}; expected volume_axis from 0 to {len(shape) - 1}, got {sorted(others)}.")
+        raise ImageError(
+            f"'{name}' is an array of {times(shape)}; expected volume_axis (--volume-axis) from 0 to {len(shape) - 1}, got "
+            f"{sorted(others)}."
+        )
     if len(shape) - len(others) > 3:
         raise ImageError(
             f"'{name}' is an array of {len(shape)} axes, {times(shape)}; expected three. Say which axis numbers its volumes, and which of "
-            "them is read: volume_axis=0, volume=0."
+            "them is read: volume_axis=0, volume=0 (--volume-axis 0 --volume 0)."
         )
     return tuple(sorted(others))

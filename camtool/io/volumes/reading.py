@@ -55,7 +55,7 @@ class VolumeReading:
         if self.series is not None and (isinstance(self.series, bool) or not isinstance(self.series, (str, int))):
             raise ImageError(f"Expected series as the number, description or UID of a series, got {self.series!r}.")
         if self.nan_as is not None and (not _is_number(self.nan_as) or math.isinf(self.nan_as)):
-            raise ImageError(f"Expected nan_as as a number that NaN is replaced by, got {self.nan_as!r}.")
+            raise ImageError(f"Expected nan_as as a number that NaN is replaced by (--nan-as), got {self.nan_as!r}.")
         if type(self.max_bytes) is not int or self.max_bytes < 1:
             raise ImageError(f"Expected max_bytes as a number of bytes, got {self.max_bytes!r}.")
 

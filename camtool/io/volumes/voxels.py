@@ -116,7 +116,7 @@ def only_spatial(values: np.ndarray, others: Sequence[int], name: str, reading: 
         example = 0 if len(long) == 1 else (0,) * len(long)
         raise ImageError(
             f"'{name}' has {values.ndim} axes, {times(values.shape)}; expected three. Say which of its volumes is read, "
-            f"{held}: volume={example}."
+            f"{held}: volume={example}{' (--volume 0)' if len(long) == 1 else ''}."
         )
     if not long and numbers is not None and not any(numbers):
         numbers = ()  # the first of one
@@ -160,7 +160,7 @@ def as_float32(values: np.ndarray, name: str, reading: VolumeReading, slope: flo
         share = missing / out.size
         raise ImageError(
             f"'{name}' has {missing} voxels that are NaN, {share:.2%} of all; expected numbers. "
-            "Say what stands in their place: nan_as=0 for those outside of what was measured."
+            "Say what stands in their place: nan_as=0 (--nan-as 0) for those outside of what was measured."
         )
     return out
 

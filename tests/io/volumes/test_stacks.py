@@ -69,7 +69,7 @@ def test_the_axis_that_numbers_volumes_is_asked_for_and_not_guessed(tmp_path: Pa
     assert "2 along axis 0: volume=0" in refused(tmp_path / "scan.npy", volume_axis=0)
     assert np.array_equal(read_volume(tmp_path / "scan.npy", VolumeReading(volume=1, volume_axis=0)).values, values[1])
     assert np.array_equal(read_volume(tmp_path / "scan.npy", VolumeReading(volume=4, volume_axis=3)).values, values[..., 4])
-    assert "volume_axis from 0 to 3, got [4]" in refused(tmp_path / "scan.npy", volume_axis=4)
+    assert "volume_axis (--volume-axis) from 0 to 3, got [4]" in refused(tmp_path / "scan.npy", volume_axis=4)
     np.save(tmp_path / "ones.npy", values[1][..., None, None])
     assert np.array_equal(read_volume(tmp_path / "ones.npy").values, values[1])
     np.save(tmp_path / "five.npy", np.stack([values, values + 1], axis=2))
