@@ -126,3 +126,16 @@ def test_the_region_of_a_mask_at_the_border_of_a_scan_does_not_reach_into_the_pa
     mask = ScanMask(Volume(np.ones((4, 4, 4)), scan.geometry, "mask"))
     region = mask._region(NamedVolume(scan), VolumePreprocess({"pad": 8}), 1)
     assert int(region.mask.sum()) == 4**3
+
+
+def test_what_is_cut_and_padded_at_both_ends_is_placed_by_its_offset() -> None:
+    record = NamedSignal(Signal(np.zeros((1, 400), np.float32), 200.0, ("I",)))
+    seen = SeenMasks(SignalPreprocess({"length": 200, "align": "centre"})).of(block((400,), (150, 170)), record)
+    np.testing.assert_array_equal(seen.mask, block((200,), (50, 70)))
+
+    def padded(picture: np.ndarray) -> Tensor:
+        wider = np.pad(picture, ((10, 10), (10, 10), (0, 0)))
+        return torch.from_numpy(wider).permute(2, 0, 1)[None].float() / 255
+
+    everywhere = SeenMasks(padded).of(np.ones((60, 80), bool), PICTURE)
+    np.testing.assert_array_equal(everywhere.mask, block((80, 100), (10, 70), (10, 90)))
