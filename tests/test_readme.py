@@ -101,9 +101,17 @@ def test_every_page_with_programs_is_one_of_those_whose_programs_are_run() -> No
         "camtool/compat/README.md",
         "camtool/io/volumes/README.md",
         "camtool/methods/README.md",
+        "camtool/metrics/README.md",
         "camtool/runs/README.md",
         "camtool/targets/README.md",
     }
+
+
+def test_the_program_about_metrics_runs(clone: Path) -> None:
+    (program,) = PROGRAMS["camtool/metrics/README.md"]
+    names: dict[str, Any] = {}
+    exec(compile(program, "camtool/metrics/README.md", "exec"), names)
+    assert names["maps"].shape == names["masks"].shape == (2, 64, 64)
 
 
 def test_the_programs_about_configs_run(clone: Path) -> None:

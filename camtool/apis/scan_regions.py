@@ -43,8 +43,7 @@ class ScanMask:
         scan = subject.volume
         mask = resampled(self.mask, onto=scan) if self.resample else self.mask
         check_same_geometry(mask, scan)
-        inside = torch.from_numpy(np.ascontiguousarray(mask.values != 0)).float()
-        seen = preprocess.grid(scan).sampled(inside) >= 0.5
+        seen = preprocess.grid(scan).shares(torch.from_numpy(np.ascontiguousarray(mask.values != 0))) >= 0.5
         if not seen.any():
             raise TargetError(
                 f"Nothing of the mask '{self.mask.name}' is in the network's input; expected a larger region, or another crop."

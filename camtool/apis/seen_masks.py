@@ -81,10 +81,8 @@ class SeenMasks:
             return shares, ~np.isnan(geometry.to_original(np.ones(geometry.seen_size)))
         if isinstance(subject, NamedVolume):
             grid = preprocess.grid(subject.volume)
-            shares = grid.sampled(torch.from_numpy(mask.astype(np.float32))).numpy().copy()
-            for axis, beyond in enumerate(grid.beyond):  # padding, into which the border is extended
-                np.moveaxis(shares, axis, 0)[beyond] = 0
-            return shares, ~np.isnan(preprocess.to_scan(np.ones(grid.sizes, np.float32), subject.volume))
+            was_seen = ~np.isnan(preprocess.to_scan(np.ones(grid.sizes, np.float32), subject.volume))
+            return grid.shares(torch.from_numpy(mask)).numpy(), was_seen
         shares = np.nan_to_num(preprocess.seen(mask.astype(np.float64), subject.signal))
         was_seen = ~np.isnan(preprocess.to_signal(np.ones(shares.shape), subject.signal))
         size = tuple(preprocess(subject.signal).shape[2:])  # time, be it behind channels as rows, or before an axis of 1

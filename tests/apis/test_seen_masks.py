@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from camtool.apis.images import load_image, of_bands
+from camtool.apis.scan_regions import ScanMask
 from camtool.apis.seen_masks import SeenMasks
 from camtool.apis.signals import NamedSignal
 from camtool.apis.volumes import NamedVolume
@@ -118,3 +119,23 @@ def test_bad_input_is_one_line() -> None:
         masks.of(np.ones((6, 8), bool), PICTURE)
     with pytest.raises(DataError, match="an empty one of 'image_0'"):
         masks.of(np.zeros((60, 80), bool), PICTURE)
+
+
+def test_the_region_of_a_mask_at_the_border_of_a_scan_does_not_reach_into_the_padding() -> None:
+    scan = Volume(np.zeros((4, 4, 4)), Geometry.of_spacing((1, 1, 1)), "scan")
+    mask = ScanMask(Volume(np.ones((4, 4, 4)), scan.geometry, "mask"))
+    region = mask._region(NamedVolume(scan), VolumePreprocess({"pad": 8}), 1)
+    assert int(region.mask.sum()) == 4**3
+
+
+def test_what_is_cut_and_padded_at_both_ends_is_placed_by_its_offset() -> None:
+    record = NamedSignal(Signal(np.zeros((1, 400), np.float32), 200.0, ("I",)))
+    seen = SeenMasks(SignalPreprocess({"length": 200, "align": "centre"})).of(block((400,), (150, 170)), record)
+    np.testing.assert_array_equal(seen.mask, block((200,), (50, 70)))
+
+    def padded(picture: np.ndarray) -> Tensor:
+        wider = np.pad(picture, ((10, 10), (10, 10), (0, 0)))
+        return torch.from_numpy(wider).permute(2, 0, 1)[None].float() / 255
+
+    everywhere = SeenMasks(padded).of(np.ones((60, 80), bool), PICTURE)
+    np.testing.assert_array_equal(everywhere.mask, block((80, 100), (10, 70), (10, 90)))

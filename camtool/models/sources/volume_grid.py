@@ -93,6 +93,13 @@ class VolumeGrid:
         scale, offset = tuple(1 / step for step in steps), tuple(-start / step for start, step in zip(starts, steps, strict=True))
         return placed(self._turned(values)[None], self.sizes, Placement(scale, offset))[0]
 
+    def shares(self, mask: Tensor) -> Float[Tensor, "*input"]:
+        """Return how much of each voxel of the input lies in a mask of the scan, 0 to 1: as `sampled`, but 0 beyond the scan's border."""
+        inside = self.sampled(mask.float()).clone()
+        for axis, beyond in enumerate(self.beyond):
+            inside = inside.index_fill(axis, torch.tensor(beyond, dtype=torch.long, device=inside.device), 0)
+        return inside
+
     def returned(self, saliency: Float[Tensor, "*input"]) -> Float[Tensor, "*spatial"]:
         """Return a map over the input at the scan's voxels, linear along each axis; NaN outside of the input."""
         steps, starts = self._along_scan()
