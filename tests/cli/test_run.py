@@ -1,9 +1,11 @@
 """`camtool run`, as it is typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 import camtool.store
@@ -42,6 +44,54 @@ def test_json_is_one_object(folder: Path) -> None:
     assert again["made"] == 0
     table = camtool.store.open("maps").table()
     assert {"scale", "importances"} <= set(table.column_names)
+
+
+def test_the_training_data_set_of_a_config_is_explained_in_order(folder: Path) -> None:
+    text = (folder / "tiny.py").read_text().replace("with_weights", "kwargs=dict(classes=6), with_weights")
+    text = text.replace('classes=["first", "second", "third"]', "")
+    for split in ("train", "val"):
+        dataset = f'dict(type="camtool.Shapes", split="{split}", count=12)'
+        text += f'\n{split}_dataloader = dict(dataset={dataset}, sampler=dict(type="DefaultSampler", shuffle=True))\n'
+    (folder / "with_data.py").write_text(text)
+
+    result = typed("with_data.py --data config:train --out maps --workers 0 --method gradcam --target-category label --limit 3")
+
+    assert result.exit_code == 0, result.output
+    rows = list(camtool.store.open("maps"))
+    assert [row["path"] for row in rows] == ["train 0", "train 1", "train 2"]
+    assert [row["target"] for row in rows] == [row["label"] for row in rows]
+    assert typed("with_data.py --data config:val --out of_val --workers 0 --method gradcam --limit 3").exit_code == 0
+    assert {row["digest"] for row in camtool.store.open("of_val")}.isdisjoint(row["digest"] for row in rows)
+
+
+needs_compiler = pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a C++ compiler")
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [("--amp bf16", 0.05), pytest.param("--compile", 1e-4, marks=[pytest.mark.slow, needs_compiler])],
+    ids=["amp", "compile"],
+)
+def test_an_accelerated_run_has_nearly_the_same_maps_and_goes_on_as_such(
+    folder: Path, options: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, compile_ = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, **settings: compiled.append(forward) or compile_(forward, **settings))
+    command = "tiny.py --data data --workers 0 --method gradcam --target-layers body[3]"
+    assert typed(f"{command} --out plain").exit_code == 0
+
+    result = typed(f"{command} --out fast {options}")
+
+    assert result.exit_code == 0, result.output
+    plain, fast = list(camtool.store.open("plain")), list(camtool.store.open("fast"))
+    assert [row["predicted"] for row in fast] == [row["predicted"] for row in plain]
+    scale = max(float(row.map.abs().amax()) for row in plain)
+    for found, expected in zip(fast, plain, strict=True):
+        torch.testing.assert_close(found.map, expected.map, rtol=0, atol=tolerance * scale)
+    differs = any(not torch.equal(found.map, expected.map) for found, expected in zip(fast, plain, strict=True))
+    assert compiled if "--compile" in options else differs, "it was not accelerated"
+    assert json.loads(typed(f"{command} --out fast {options} --json").stdout)["made"] == 0
+    assert "changed: " in typed(f"{command} --out fast").stderr
 
 
 WRONG = {

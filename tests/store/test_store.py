@@ -243,6 +243,12 @@ def test_pandas_reads_a_store_alone(store_of_others: Path) -> None:
     assert len(frame["map"][1]) == 24
 
 
+def test_a_store_that_is_open_becomes_a_frame_of_pandas(store_of_others: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = camtool.store.open(store_of_others).table().to_pandas()
+    pandas.testing.assert_frame_equal(frame, pandas.read_parquet(sorted(store_of_others.glob("*.parquet"))))
+
+
 def test_polars_reads_a_store_alone(store_of_others: Path) -> None:
     polars = pytest.importorskip("polars")
     frame = polars.read_parquet(f"{store_of_others}/*.parquet")
