@@ -1,6 +1,7 @@
 """Results of one CAM call, method by method, from what was computed."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from camtool.errors import warn
 from camtool.fusion import Fusion
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, label_of, reads_layers, settings_of
+from camtool.targets import Target
 
 
 def call_result(
@@ -30,18 +32,8 @@ def call_result(
         layers: paths of the target layers of the call.
         fusion: fusion of their maps, for methods without their own.
     """
-    status = map_statuses(explained)
-    targets = [[getattr(target, "index", target) for target in row] for row in computation.targets]
-    for sample, row in enumerate(status):
-        for target, text in zip(targets[sample], row, strict=True):
-            if text != OK:
-                warn(f"{name}, sample {sample}, target {target}: {text}.", sample=sample)
-
-    def shaped(item: Any) -> Any:
-        if computation.nested:
-            return item
-        return item[:, 0] if isinstance(item, Tensor) else [row[0] for row in item]
-
+    status, targets = told_statuses(name, explained, computation.targets)
+    shaped = partial(as_nested, nested=computation.nested)
     logits = computation.logits
     calls = {path: layouts.calls.recorded[path] for path in layouts.calls.counts if path in layers} if reads_layers(method) else {}
     return CAMResult(
@@ -67,6 +59,24 @@ def call_result(
         output=computation.output.name,
         outputs=computation.output.shapes,
     )
+
+
+def told_statuses(name: str, explained: MethodMaps, targets: Sequence[Sequence[Target]]) -> tuple[list[list[str]], list[list[Any]]]:
+    """Return by sample and target (status of its map, the class's index or else the target); warn of each map without evidence."""
+    status = map_statuses(explained)
+    named = [[getattr(target, "index", target) for target in row] for row in targets]
+    for sample, row in enumerate(status):
+        for target, text in zip(named[sample], row, strict=True):
+            if text != OK:
+                warn(f"{name}, sample {sample}, target {target}: {text}.", sample=sample)
+    return status, named
+
+
+def as_nested(item: Any, *, nested: bool) -> Any:
+    """Return what there is for each sample and target (n, k, …); without nested targets that of the only one (n, …)."""
+    if nested:
+        return item
+    return item[:, 0] if isinstance(item, Tensor) else [row[0] for row in item]
 
 
 def _layers_of(method: BaseMethod, computation: Computation, layers: Sequence[str]) -> list[str]:

@@ -4,15 +4,17 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from camtool.attribution.call_results import as_nested, told_statuses
 from camtool.attribution.cam import CAM
-from camtool.attribution.result import OK, CAMResult, finished, map_statuses
-from camtool.errors import ZERO_GRADIENT, CamtoolError, MethodError, emit_again, recorded_warnings, times, warn
+from camtool.attribution.result import CAMResult, finished
+from camtool.errors import ZERO_GRADIENT, CamtoolError, MethodError, emit_again, recorded_warnings, times
 from camtool.fusion import Fusion
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.module_state import evaluating
@@ -215,18 +217,8 @@ class SlidingWindow:
         first = results[0]
         size = next(iter(first.raw.values())).shape[2:]
         explained = finished({path: torch.cat([one.raw[path] for one in results]) for path in first.raw}, size, self._fusion)
-        status = map_statuses(explained)
-        targets = [[getattr(target, "index", target) for target in row] for row in rows]
-        for sample, row in enumerate(status):
-            for target, text in zip(targets[sample], row, strict=True):
-                if text != OK:
-                    warn(f"{first.method}, sample {sample}, target {target}: {text}.", sample=sample)
-
-        def shaped(item: Any) -> Any:
-            if nested:
-                return item
-            return item[:, 0] if isinstance(item, Tensor) else [row[0] for row in item]
-
+        status, targets = told_statuses(first.method, explained, rows)
+        shaped = partial(as_nested, nested=nested)
         return replace(
             first,
             maps=shaped(explained.maps),

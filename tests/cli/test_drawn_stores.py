@@ -259,3 +259,20 @@ def test_files_are_browsed(run: Run, tmp_path: Path, kind: str) -> None:
     else:
         found = red(drawn[:240, LEFT : LEFT + WIDTH])
         assert abs(np.median(found[:, 1]) / WIDTH * SECONDS - PEAK) < 0.05
+
+
+def test_samples_that_are_read_otherwise_are_another_run(run: Run, tmp_path: Path) -> None:
+    config, command = tmp_path / "c.py", ("run", "c.py", "--data", "data", "--out", "store", "--workers", 0)
+    (tmp_path / "data").mkdir()
+    write_record(tmp_path / "data" / "record.csv")
+    config.write_text(CONFIGS["signal"].read_text().replace("demo/brightness.py:", str(ROOT / "demo/brightness.py:")))
+    assert run(*command).exit_code == 0
+    described = json.loads((tmp_path / "store" / "run.json").read_text())
+    assert described["input"] == {"kind": "signal", "reading": {}, "preprocess": {"rate": 100, "normalise": "zscore"}}
+    assert run(*command).exit_code == 0
+
+    config.write_text(config.read_text() + "\ninput = dict(kind='signal', duration=4.0)\n")
+    other = run(*command)
+
+    assert other.exit_code == 2
+    assert "is the store of another run; changed: config.input" in other.stderr
