@@ -113,7 +113,9 @@ def test_a_network_of_signals_knows_what_its_map_covers(tmp_path: Path) -> None:
     assert answers.stays >= 0.95  # 0.98
 
 
-@pytest.mark.parametrize("recipe", ["resnet_cam/lenet_digits.py", "shapes/cnn_tiny_shapes.py", "shapes/vit_tiny_shapes.py"])
+@pytest.mark.parametrize(
+    "recipe", ["resnet_cam/lenet_digits.py", "shapes/cnn_tiny_shapes.py", "shapes/vit_tiny_shapes.py", "shapes/conv1d_tiny_signals.py"]
+)
 def test_a_recipe_trains(recipe: str, tmp_path: Path) -> None:
     few = ["train_cfg.max_epochs=2", *(f"{split}_dataloader.dataset.indices=64" for split in ("train", "val"))]
     trained = train([str(CONFIGS / recipe), "--work-dir", str(tmp_path / "work"), "--cfg-options", *few])
