@@ -146,6 +146,22 @@ def test_convolutions_over_one_axis_of_two_leave_the_other_alone() -> None:
     torch.testing.assert_close(model(inputs[..., 2:3])[0], maps[..., 2:3])
 
 
+@pytest.mark.parametrize("stride", [2, 8])
+def test_a_convolutional_stem_gives_as_many_tokens_as_the_convolution_in_its_place(stride: int) -> None:
+    arch = {"embed_dims": 16, "num_layers": 1, "num_heads": 2, "feedforward_channels": 16}
+    keywords = {"type": "VisionTransformer", "arch": arch, "img_size": 4 * stride, "patch_size": stride, "out_type": "featmap"}
+    plain, stem = build(**keywords), build(**keywords, patch_cfg={"conv_type": "camtool.ConvStem"})
+    inputs = torch.randn(2, 3, 4 * stride, 4 * stride)
+    assert stem(inputs)[0].shape == plain(inputs)[0].shape == (2, 16, 4, 4)
+    assert [module.stride for module in stem.modules() if isinstance(module, nn.Conv2d)][-2:] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (6, 6), (4, 2)])
+def test_a_convolutional_stem_needs_a_power_of_two(stride: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"a stride of 2, 4, 8, …, the same along both axes, got \({stride[0]}, {stride[1]}\)"):
+        build(type="camtool.ConvStem", in_channels=3, out_channels=16, kernel_size=stride, stride=stride)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipes_map_has_at_least_eight_by_eight_positions(path: Path) -> None:
     network = load_network(load_config(str(path)), random_weights=True)
