@@ -51,7 +51,10 @@ def test_the_weights_of_own_configs() -> None:
         "codec-v6_ecg",
         "linknet3d_t1-head",
     }
-    untrained = "cam_config cnn_tiny_shapes cnn_tiny_signals vit_tiny_shapes lenet_digits resnet18_cam_shapes resnet18_cam_imagenette-160px"
+    untrained = (
+        "cam_config cnn_tiny_shapes cnn_tiny_signals conv1d_tiny_signals vit_tiny_shapes vit_stem_tiny_shapes "
+        "lenet_digits resnet18_cam_shapes resnet18_cam_imagenette-160px"
+    )
     of_ones_own = "camtool::awesome_backbones/mobilenet_v3_small.py"
     assert {name for name, state in weights.items() if state == NONE} == {*untrained.split(), of_ones_own}
     assert {*weights.values()} == {INSTALLED, NONE, ABSENT}

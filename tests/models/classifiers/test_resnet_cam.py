@@ -16,7 +16,8 @@ from camtool.models import load_network
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")  # of random weights a map may be negative everywhere
-RECIPES = sorted([*CONFIGS.glob("resnet_cam/*.py"), *CONFIGS.glob("shapes/*.py")])
+OF_OTHER_RANKS = {"conv1d_tiny_signals": (24,)}
+RECIPES = sorted(path for path in [*CONFIGS.glob("resnet_cam/*.py"), *CONFIGS.glob("shapes/*.py")] if path.stem not in OF_OTHER_RANKS)
 
 
 def build(**config: Any) -> Any:
@@ -30,6 +31,14 @@ def build(**config: Any) -> Any:
         model = MODELS.build(config)
     model.eval()  # of mmpretrain's backbones it returns None
     return model
+
+
+def build_data(config: Any) -> Any:
+    from mmengine.registry import DefaultScope
+    from mmpretrain.registry import DATASETS
+
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        return DATASETS.build(config)
 
 
 def with_statistics(model: nn.Module) -> nn.Module:
@@ -137,6 +146,22 @@ def test_convolutions_over_one_axis_of_two_leave_the_other_alone() -> None:
     torch.testing.assert_close(model(inputs[..., 2:3])[0], maps[..., 2:3])
 
 
+@pytest.mark.parametrize("stride", [2, 8])
+def test_a_convolutional_stem_gives_as_many_tokens_as_the_convolution_in_its_place(stride: int) -> None:
+    arch = {"embed_dims": 16, "num_layers": 1, "num_heads": 2, "feedforward_channels": 16}
+    keywords = {"type": "VisionTransformer", "arch": arch, "img_size": 4 * stride, "patch_size": stride, "out_type": "featmap"}
+    plain, stem = build(**keywords), build(**keywords, patch_cfg={"conv_type": "camtool.ConvStem"})
+    inputs = torch.randn(2, 3, 4 * stride, 4 * stride)
+    assert stem(inputs)[0].shape == plain(inputs)[0].shape == (2, 16, 4, 4)
+    assert [module.stride for module in stem.modules() if isinstance(module, nn.Conv2d)][-2:] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (6, 6), (4, 2)])
+def test_a_convolutional_stem_needs_a_power_of_two(stride: tuple[int, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"a stride of 2, 4, 8, …, the same along both axes, got \({stride[0]}, {stride[1]}\)"):
+        build(type="camtool.ConvStem", in_channels=3, out_channels=16, kernel_size=stride, stride=stride)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipes_map_has_at_least_eight_by_eight_positions(path: Path) -> None:
     network = load_network(load_config(str(path)), random_weights=True)
@@ -146,3 +171,42 @@ def test_every_recipes_map_has_at_least_eight_by_eight_positions(path: Path) -> 
     assert min(raw.shape[1:]) >= 8
     names, remark = network.class_names(result.logits.shape[1])
     assert names is not None, remark
+
+
+@pytest.mark.parametrize("name", OF_OTHER_RANKS)
+def test_recipes_of_other_ranks_take_their_data_sets_samples(name: str) -> None:
+    config = load_config(str(CONFIGS / f"shapes/{name}.py"))
+    network = load_network(config, random_weights=True)
+    sample = build_data({**config.config.test_dataloader.dataset, "count": 1})[0]
+    inputs = network.model.data_preprocessor({"inputs": sample["inputs"][None]}, False)["inputs"]
+    result = CAM(network.model)(inputs)
+    (raw,) = result.raw.values()
+    assert raw.shape[1:] == OF_OTHER_RANKS[name]
+    names, remark = network.class_names(result.logits.shape[1])
+    assert names == config.config.test_dataloader.dataset.metainfo.classes, remark
+    with pytest.raises(ConfigError, match=r"The config's test pipeline fails.*ChannelsFirst\(rank=\d\) expects \d spatial axes"):
+        network.preprocess(np.zeros((20, 20, 3), dtype=np.uint8))
+
+
+def test_the_network_of_signals_is_the_same_in_conv1d() -> None:
+    """So it learns the same: both begin with the same weights, see the same batches, and have the same gradients."""
+    logits, gradients, weights, batches = [], [], [], []
+    for name in ("cnn_tiny_signals", "conv1d_tiny_signals"):
+        config = load_config(str(CONFIGS / f"shapes/{name}.py")).config
+        torch.manual_seed(0)
+        model = build(data_preprocessor=config.data_preprocessor, **config.model)
+        model.init_weights()
+        weights.append([value.detach().clone().flatten() for value in model.parameters()])
+        torch.nn.init.normal_(model.head.fc.weight)
+        data = build_data({**config.train_dataloader.dataset, "count": 3})
+        np.random.seed(0)  # of RandomFlip
+        batches.append(model.data_preprocessor({"inputs": torch.stack([data[index]["inputs"] for index in range(3)])}, False)["inputs"])
+        model.train()
+        logits.append(model(batches[-1]))
+        logits[-1].square().sum().backward()
+        gradients.append([value.grad.flatten() for value in model.parameters()])
+    assert batches[1].shape == (3, 3, 192)
+    torch.testing.assert_close(batches[1], batches[0][..., 0])
+    torch.testing.assert_close(weights[1], weights[0])
+    torch.testing.assert_close(logits[1], logits[0])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4 * float(max(one.abs().max() for one in gradients[0])))
