@@ -64,6 +64,7 @@ class AttentionFindings:
         self._scores = LayerFindings(model, inputs, progress, sketches=score_sketches)
         self._given = LayerFindings(model, inputs, progress, sketches=given_sketches)
         self._size = tuple(inputs.picture.shape[2:])
+        self._is_signal = sum(length > 1 for length in self._size) == 1
 
     def depend(self, records: Sequence[Attention]) -> list[bool]:
         """Return for each record whether it depends on the picture; in a few passes, if its places are not known yet."""
@@ -94,7 +95,10 @@ class AttentionFindings:
         places = {}
         for name, record in pairs:
             places[name] = [self._places(known, length) for known, length in zip(self._known(name, record), _lengths(record), strict=True)]
-        undecided = [name for name in names if any(place.depends and place.cells is None for place in places[name])]
+        # Of a signal any number of tokens may be positions, and a class token's scores look at places, too: what the attention is given
+        # tells more.
+        asked = self._is_signal
+        undecided = [name for name in names if any(place.depends and (asked or place.cells is None) for place in places[name])]
         self._measure_given(undecided)
         for name, record in pairs:
             if name in undecided:
@@ -134,7 +138,7 @@ class AttentionFindings:
     def _or_given(self, place: TokenPlaces, name: tuple[str, int], record: Attention) -> TokenPlaces:
         """Return the places of the tokens that the module is given, where the attention's own are not found."""
         known = self._known_given(name)
-        if not place.depends or place.cells is not None or known is None:
+        if not place.depends or (place.cells is not None and not self._is_signal) or known is None:
             return place
         cells = cells_of(known.finding.layout, known.responses.shape, record.weights.shape[-1], self._size)
         return place if cells is None else TokenPlaces(True, known.finding.layout, cells)

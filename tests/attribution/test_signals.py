@@ -120,6 +120,47 @@ class Sequential1d(nn.Module):
         return self.head(states[:, -1] if self.pool == "last" else states.mean(1))
 
 
+class Patches(nn.Module):
+    """A transformer over patches of a signal, with `extra` tokens in front, of which the head reads the first; 0: the mean of all."""
+
+    def __init__(self, patch: int, patches: int, extra: int, depth: int) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(2, 16, patch, patch)
+        self.first = nn.Parameter(torch.randn(1, extra, 16))
+        self.places = nn.Parameter(torch.randn(1, extra + patches, 16))
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 3)
+
+    def tokens(self, signals: Tensor) -> Tensor:
+        return torch.cat([self.first.expand(len(signals), -1, -1), self.embed(signals).mT], dim=1) + self.places
+
+    def forward(self, signals: Tensor) -> Tensor:
+        states = self.encoder(self.tokens(signals))
+        return self.head(states[:, 0] if self.first.shape[1] else states.mean(1))
+
+
+@pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("extra", [0, 1])
+def test_attention_over_a_signal_is_that_of_its_patches_without_the_class_token(seed: int, extra: int) -> None:
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    patch, patches, depth = draw.choice([8, 10, 20]), draw.randint(20, 64), draw.randint(1, 3)
+    model = Patches(patch, patches, extra, depth).eval()
+    signals = 0.05 * torch.randn(1, 2, patch * patches)
+    signals[..., patch * patches // 3 : patch * patches // 2] += 1
+    result = CAM(model, method="rollout")(signals, [0])
+    (raw,) = result.raw.values()
+    tokens, product = model.tokens(signals), torch.eye(extra + patches)
+    for layer in model.encoder.layers:
+        normed = layer.norm1(tokens)
+        product = (layer.self_attn(normed, normed, normed)[1][0] + torch.eye(len(product))) / 2 @ product
+        tokens = layer(tokens)
+    expected = product[0, extra:] if extra else product.mean(0)
+    torch.testing.assert_close(raw[0], expected.detach(), rtol=1e-4, atol=1e-6)
+
+
 def sequential(seed: int, pool: str) -> tuple[nn.Module, Tensor, int]:
     """Return a random network, an input with long silent parts, and how many steps its recurrent layer has."""
     draw = random.Random(seed)
