@@ -14,6 +14,7 @@ from torch import Tensor
 
 from camtool import Explainer
 from camtool.apis.stored_pictures import scaled_map
+from camtool.io.volumes import Geometry
 from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity
 from camtool.store import open as open_store
 from camtool.targets import ClassProbability
@@ -168,6 +169,37 @@ def test_a_method_is_asked_again_as_in_the_run(run: Run, store: Path, tmp_path: 
     assert means["max-sensitivity", "gradcam"] < 0.2
     assert means["randomisation", "gradcam"] < 0.9
     assert means["emprt", "gradcam"] is not None
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_signals_and_volumes_need_no_config_for_scores_against_masks(run: Run, tmp_path: Path, axes: int) -> None:
+    from tests.cli.test_overlap import BALL, SHAPE, ball, config, write_volume
+
+    if axes == 3:
+        geometry = Geometry(np.array([[-1.0, 0, 0, 5], [0, 0, 2, 1], [0, 1, 0, 3], [0, 0, 0, 1]]))
+        recipe = config(tmp_path, 3, {"orientation": "RAS", "axes": "zyx"})
+        write_volume(tmp_path / "data/1.nii.gz", ball(BALL), geometry)
+        write_volume(tmp_path / "masks/1.nii.gz", ball(BALL), geometry)
+        share = ball(BALL).sum() / np.prod(SHAPE)
+    else:
+        recipe = config(tmp_path, 1, {"rate": 20.0})
+        with recipe.open("a") as file:
+            file.write("input = dict(kind='signal', rate=40.0)\n")
+        pulse = (np.abs(np.arange(160) - 100) < 12).astype(np.float32)
+        for folder in ("data", "masks"):
+            (tmp_path / folder).mkdir()
+            np.save(tmp_path / folder / "1.npy", pulse)
+        share = pulse.mean()
+    assert run("run", recipe, "--data", "data", "--out", "store", "--target-category", 0).exit_code == 0
+
+    masks = run("eval", "store", "--metrics", "energy", "rank-accuracy", "pointing", "--masks", "masks", "--json").report
+    network = run("eval", "store", "--metrics", "deletion", "road", "--config", recipe, "--out", "of_network", "--json").report
+
+    means = {(entry["metric"], entry["method"]): entry["mean"] for entry in [*masks["summary"], *network["summary"]]}
+    assert means["energy", "gradcam"] > max(2.5 * share, means["energy", "random"])
+    assert means["rank-accuracy", "gradcam"] > 0.6 > means["rank-accuracy", "random"]
+    assert means["pointing", "gradcam"] == 1
+    assert {entry["metric"] for entry in network["summary"]} == {"deletion", "road"}
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_same_bytes(
