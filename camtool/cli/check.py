@@ -11,7 +11,7 @@ import typer
 from camtool.cli import options
 from camtool.cli.analyze import Debug, Json
 from camtool.cli.command import Session, session
-from camtool.cli.evaluation_material import masks_of, material_of
+from camtool.cli.evaluation_material import Given, material_of
 from camtool.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def check(
         int | None, typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
     ] = None,
     resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
+    annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
+    annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,
+    objects: Annotated[str, options.OBJECTS] = "union",
     method: Annotated[str | None, typer.Option("--method", metavar="NAME", help="Left out: the config's, else gradcam.")] = None,
     target_layers: Annotated[list[str] | None, typer.Option("--target-layers", metavar="PATH…", help="Left out: the config's.")] = None,
     target_category: Annotated[
@@ -68,8 +71,8 @@ def check(
             raise DataError("Expected --data DATA, and --require CONDITION, such as --require 'iou >= 0.5'.")
         required = [parse_requirement(text) for text in require]
         metrics = chosen_metrics([requirement.metric for requirement in required])
-        own = masks_of(masks, resample=resample_mask, label=label)
-        check_needs(metrics, masks=own is not None, network=True)
+        given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
+        check_needs(metrics, masks=given.is_given, network=True)
         explainer = Explainer(
             os.path.expanduser(config),
             checkpoint,
@@ -83,7 +86,7 @@ def check(
         with tempfile.TemporaryDirectory(prefix="camtool-check-") as folder:
             run(explainer, data, f"{folder}/maps", categories=target_category, batch_size=batch_size, limit=limit)
             store = open_store(f"{folder}/maps")
-            material = material_of(store, config, own, explainer)
+            material = material_of(store, config, given, explainer, store.run.get("class_names"))
             scoring = Scoring(store, sources(store), metrics, material, seed, batch_size, baselines=False)
             scoring.write(Path(folder))
             results = Results.read(score_files(scoring, Path(folder)), metrics, seed=seed)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camtool.cli import options
-from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, StorePath, csv_of, report
+from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, csv_of, report
 from camtool.cli.command import session
-from camtool.cli.evaluation_material import digest_of_network, made_explainer, masks_of, material_of, possible
+from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible
 from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    store: StorePath,
-    metrics: Annotated[list[str], typer.Option("--metrics", metavar="NAME…", help="all, or names; without one they are listed.")],
+    store: Annotated[
+        Path, typer.Argument(metavar="STORE|CONFIG", help="Folder that 'camtool run' has written; with --data the config of a network.")
+    ],
+    metrics: Annotated[list[str], typer.Option("--metrics", metavar="NAME…", help="Such as deletion road energy, or all.")],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATA", help="Explain this first, as 'camtool run' does, into DIR/maps of --out DIR.")
+    ] = None,
+    target_category: Annotated[
+        str, typer.Option("--target-category", metavar="CLASS", help="With --data: predicted, label, an index or a name.")
+    ] = "predicted",
     config: Annotated[
         str | None, typer.Option("--config", metavar="CONFIG", help="The run's: its preprocessing, and its network where a metric runs it.")
     ] = None,
@@ -32,6 +40,9 @@ def evaluate(
         int | None, typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
     ] = None,
     resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
+    annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
+    annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,
+    objects: Annotated[str, options.OBJECTS] = "union",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="METRIC.KEY=VALUE…", help="Settings of metrics: iou.threshold=0.5.")
     ] = None,
@@ -54,19 +65,26 @@ def evaluate(
         from camtool.cli.progress import drawn_progress
         from camtool.evaluation import Results, Scoring, chosen_metrics
         from camtool.evaluation.metric import METHOD, NETWORK
-        from camtool.evaluation.protocols import agree, digest_of_folder, score_files
+        from camtool.evaluation.protocols import agree, score_files
 
         if not debug:
             quiet_libraries()
         chosen = chosen_metrics(metrics, _settings(set_ or []))
+        if data is not None:
+            if out is None:
+                raise DataError("Expected --out DIR with --data, for the maps and their scores.")
+            config = config or str(store)
+            explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights}
+            store = made_store(config, checkpoint, data, out, target_category, limit, batch_size, **explaining)
+            method, layer = None, None  # those of the store
         analysis = Analysis(store, _folder(store, out), method, layer)
-        own = masks_of(masks, resample=resample_mask, label=label)
+        given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         needs_network = any(metric.needs in (NETWORK, METHOD) for metric in chosen)
         explainer = made_explainer(config, checkpoint, analysis.output, device, random_weights=random_weights) if needs_network else None
-        material = material_of(analysis.store, config, own, explainer)
+        material = material_of(analysis.store, config, given, explainer, analysis.class_names)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
         scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)
-        agree(scoring, analysis.out, network=digest_of_network(explainer), masks=None if own is None else digest_of_folder(own.folder))
+        agree(scoring, analysis.out, network=digest_of_network(explainer), masks=given.digest())
         with drawn_progress() as draw:
             scoring.write(analysis.out, None if draw is None else lambda done, total: draw("shards", done, total))
         results = Results.read(score_files(scoring, analysis.out), chosen, seed=seed)

@@ -2,25 +2,74 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camtool.cli.command import Session
 from camtool.errors import DataError, some
 
 if TYPE_CHECKING:
-    from camtool.analysis.overlap import Masks
+    from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis import Explainer
     from camtool.evaluation import Material, Metric
+    from camtool.evaluation.masks import MaskOf
     from camtool.store import Store
 
 
-def material_of(store: "Store", config: str | None, masks: "Masks | None", explainer: "Explainer | None") -> "Material":
+@dataclass(frozen=True)
+class Given:
+    """Where masks come from, as the options say."""
+
+    masks: Path | None = None
+    label: int | None = None
+    resample: bool = False
+    annotations: Path | None = None
+    kind: str | None = None
+    rule: str = "union"
+
+    def __post_init__(self) -> None:
+        if self.masks is not None and self.annotations is not None:
+            raise DataError("Expected one of --masks, a folder of masks, and --annotations, got both.")
+        if (self.annotations is None) != (self.kind is None):
+            raise DataError("Expected --annotations PATH and --annotations-kind KIND (coco, voc, imagenet, cub, masks, volumes) together.")
+        if self.masks is not None and not Path(os.path.expanduser(self.masks)).is_dir():
+            raise DataError(f"No folder '{self.masks}'; expected one of masks.")
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there are masks."""
+        return self.masks is not None or self.annotations is not None
+
+    def masks_of(self, samples: "StoredSamples", class_names: "Sequence[str] | None") -> "MaskOf | None":
+        """Return the masks of samples; DataError if the annotations cannot be read."""
+        from camtool.analysis.overlap import Masks
+        from camtool.datasets.annotations import read_annotations
+        from camtool.evaluation.masks import annotated_masks, folder_masks
+
+        if self.masks is not None:
+            return folder_masks(Masks(Path(os.path.expanduser(self.masks)), self.resample, self.label), samples)
+        if self.annotations is None or self.kind is None:
+            return None
+        return annotated_masks(read_annotations(self.annotations, self.kind), samples, class_names, self.rule)
+
+    def digest(self) -> str | None:
+        """Return a digest of the files; None without masks."""
+        from camtool.evaluation.protocols import digest_of
+
+        path = self.masks or self.annotations
+        return None if path is None else digest_of(Path(os.path.expanduser(path)))
+
+
+def material_of(
+    store: "Store", config: str | None, given: Given, explainer: "Explainer | None", class_names: "Sequence[str] | None" = None
+) -> "Material":
     """Return what scores are computed from.
 
     Args:
         config: of the run; None: samples are read as the run describes them, which of images it does not.
         explainer: of the run's network; None: the network is not run.
+        class_names: of the network.
     """
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis.model import ModelRequest
@@ -29,11 +78,32 @@ def material_of(store: "Store", config: str | None, masks: "Masks | None", expla
     from camtool.models.loading import load_input
 
     if explainer is not None:
-        network = explainer.network
-        return Material(StoredSamples(store, network.reading, network.preprocess), masks, Methods(explainer))
-    if config is None:
-        return Material(StoredSamples.described(store), masks)
-    return Material(StoredSamples.of(store, load_input(ModelRequest(os.path.expanduser(config)).read_config())), masks)
+        samples: StoredSamples | None = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
+    elif config is None:
+        samples = StoredSamples.described(store)
+    else:
+        samples = StoredSamples.of(store, load_input(ModelRequest(os.path.expanduser(config)).read_config()))
+    masks = None if samples is None else given.masks_of(samples, class_names)
+    return Material(samples, masks, None if explainer is None else Methods(explainer))
+
+
+def made_store(
+    config: str, checkpoint: str | None, data: str, out: Path, category: str, limit: int | None, batch_size: int, **explaining: Any
+) -> Path:
+    """Explain a data set into a store below a folder, or what of it is not there yet; return the store's folder.
+
+    Args:
+        out: folder of the store's.
+        category: whose class is explained, as of `camtool run`.
+        explaining: of the explainer: method, target_layers, device, random_weights.
+    """
+    from camtool.apis import Explainer
+    from camtool.runs import run
+
+    place = Path(os.path.expanduser(out)) / "maps"
+    explainer = Explainer(os.path.expanduser(config), checkpoint, **explaining)
+    run(explainer, data, place, categories=category, batch_size=batch_size, limit=limit)
+    return place
 
 
 def made_explainer(
@@ -45,18 +115,6 @@ def made_explainer(
     if config is None:
         return None
     return Explainer(os.path.expanduser(config), checkpoint, device=device, random_weights=random_weights, output=output)
-
-
-def masks_of(folder: Path | None, *, resample: bool, label: int | None) -> "Masks | None":
-    """Return the masks of a folder, None if none is given; DataError if it is no folder."""
-    from camtool.analysis.overlap import Masks
-
-    if folder is None:
-        return None
-    place = Path(os.path.expanduser(folder))
-    if not place.is_dir():
-        raise DataError(f"No folder '{folder}'; expected one of masks.")
-    return Masks(place, resample, label)
 
 
 def possible(metrics: "Sequence[Metric]", material: "Material", running: Session) -> "list[Metric]":

@@ -97,3 +97,6 @@ STORE_CONFIG = typer.Option(
     help="Config of the run, whose preprocessing says which part of a picture was seen. Needed where the rows do not say it.",
 )
 STORE_ORIGINAL = typer.Option("--original", help="Draw on whole pictures, resize and crop undone.")
+ANNOTATIONS = typer.Option("--annotations", metavar="FILE", help="Annotated objects, those of the explained class: a file or a folder.")
+ANNOTATIONS_KIND = typer.Option("--annotations-kind", metavar="KIND", help="coco, voc, imagenet, cub, masks or volumes.")
+OBJECTS = typer.Option("--objects", metavar="RULE", help="Of several objects of the class: union or largest.")

@@ -13,6 +13,7 @@ from camtool.datasets.synthetic.image_folder import MASKS, write_folder
 from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.explaining import Methods
+from camtool.evaluation.masks import folder_masks
 from camtool.evaluation.metric import Metric
 from camtool.evaluation.protocols import score_files
 from camtool.evaluation.results import Results
@@ -97,8 +98,8 @@ class Trial:
         maps, scores = folder / "maps" / method, folder / "scores" / method
         run(explainer, data / SPLIT, maps, categories="label", batch_size=self.batch_size)
         store = open_store(maps)
-        network = explainer.network
-        material = Material(StoredSamples(store, network.reading, network.preprocess), Masks(data / MASKS / SPLIT), Methods(explainer))
+        samples = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
+        material = Material(samples, folder_masks(Masks(data / MASKS / SPLIT), samples), Methods(explainer))
         scoring = Scoring(store, sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines)
         scoring.write(scores)
         return Results.read(score_files(scoring, scores), self.metrics, seed=self.seed)

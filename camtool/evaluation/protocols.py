@@ -56,24 +56,27 @@ def score_files(scoring: Scoring, out: Path) -> Iterable[Path]:
     return [scores_path(out, metric.name, number) for metric in scoring.metrics for number in numbers]
 
 
-def digest_of_folder(folder: Path) -> str:
-    """Return a digest of the names and sizes of the files below a folder.
+def digest_of(path: Path) -> str:
+    """Return a digest of a file's content, or of the names and sizes of the files below a folder.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is no such file, or none in the folder.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = (Path(folder) / "a.png").write_bytes(b"1")
-        ...     before = digest_of_folder(Path(folder))
+        ...     before = digest_of(Path(folder))
         ...     _ = (Path(folder) / "a.png").write_bytes(b"12")
-        ...     before == digest_of_folder(Path(folder))
+        ...     before == digest_of(Path(folder))
         False
     """
-    found = sorted((str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*") if path.is_file())
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = sorted((str(file.relative_to(path)), file.stat().st_size) for file in path.rglob("*") if file.is_file())
     if not found:
-        raise DataError(f"The folder '{folder}' has no file; expected masks.")
+        raise DataError(f"'{path}' has no file; expected masks or annotations.")
     return _digest(found)
 
 

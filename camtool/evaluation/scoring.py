@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camtool.analysis.overlap import Masks
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
 from camtool.evaluation.explaining import Batch, Methods
+from camtool.evaluation.masks import MaskOf
 from camtool.evaluation.metric import MAP, MASK, METHOD, NETWORK, Metric, check_needs
 from camtool.metrics import ScoreCurves
 from camtool.store import MapRow, Store
@@ -30,7 +30,7 @@ class Material:
     """What metrics are computed from, beside the maps of a store."""
 
     samples: StoredSamples | None = None
-    masks: Masks | None = None
+    masks: MaskOf | None = None
     methods: Methods | None = None
     """The run's network and methods."""
 
@@ -191,9 +191,9 @@ class Scoring:
         return [Score(float(value)) for value in values]
 
     def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> float:
-        masks, samples = self.material.masks, self.material.samples
-        assert case.sample is not None and masks is not None and samples is not None  # noqa: PT018 - checked at first
-        mask = masks.mask(case.row["path"], case.sample.subject, samples.reading)
+        masks = self.material.masks
+        assert case.sample is not None and masks is not None  # noqa: PT018 - checked at first
+        mask = masks(case.row, case.sample)
         return float(metric.function(case.sample.placed(case.saliency())[None], mask[None], **settings)[0])
 
 

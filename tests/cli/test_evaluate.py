@@ -171,6 +171,81 @@ def test_a_method_is_asked_again_as_in_the_run(run: Run, store: Path, tmp_path: 
     assert means["emprt", "gradcam"] is not None
 
 
+def test_a_network_is_evaluated_at_once(run: Run, store: Path, tmp_path: Path) -> None:
+    options = ("--metrics", "iou", "deletion", "--masks", "masks", "--out", "live", "--json")
+    of_store = run("eval", store, "--config", "c.py", "--method", "layercam", *options[:-3], "--out", "stored", "--json").report
+
+    live = run("eval", "c.py", "--data", "data", "--method", "layercam", *options).report
+    again = run("eval", "c.py", "--data", "data", "--method", "layercam", *options).report
+
+    assert live["summary"] == of_store["summary"] == again["summary"]
+    assert (tmp_path / "live/maps/run.json").is_file()
+    refused = run("eval", "c.py", "--data", "data", "--metrics", "iou", "--masks", "masks")
+    assert refused.exit_code == 2
+    assert "Expected --out DIR with --data" in refused.stderr
+
+
+def coco(path: Path, boxes: dict[str, list[tuple[str, list[float]]]]) -> None:
+    """Write boxes (x, y, width, height) of objects by file and category."""
+    names = sorted({name for objects in boxes.values() for name, _ in objects})
+    pictures = [{"id": number, "file_name": file, "width": SIZE, "height": SIZE} for number, file in enumerate(boxes)]
+    objects = [
+        {"id": 10 * number + place, "image_id": number, "category_id": names.index(name) + 1, "bbox": box, "area": 1, "iscrowd": 0}
+        for number, found in enumerate(boxes.values())
+        for place, (name, box) in enumerate(found)
+    ]
+    categories = [{"id": number + 1, "name": name} for number, name in enumerate(names)]
+    path.write_text(json.dumps({"images": pictures, "annotations": objects, "categories": categories}))
+
+
+def test_annotations_are_those_of_the_explained_class(run: Run, store: Path, tmp_path: Path) -> None:
+    rows = {row["path"]: row for row in open_store(store).where(method="gradcam")}
+    right, names = {}, store_class_names(store)
+    for path, row in rows.items():
+        where = np.argwhere(pixels(tmp_path / "data" / path)[..., row["target"]] > 100)
+        (top, left), (bottom, last) = where.min(axis=0), where.max(axis=0) + 1
+        box = [float(left), float(top), float(last - left), float(bottom - top)]
+        other = names[1 - row["target"]]
+        right[path] = [(names[row["target"]], box), (other, [0.0, 0.0, 3.0, 3.0])]
+    first = next(iter(right))
+    right[first] = right[first][1:]  # an object of the other class alone
+    coco(tmp_path / "boxes.json", right)
+    given = ("--config", "c.py", "--annotations", "boxes.json", "--annotations-kind", "coco", "--method", "gradcam")
+
+    finished = run("eval", store, "--metrics", "energy", "iou", *given, "--json")
+
+    means = {(entry["metric"], entry["method"]): entry for entry in finished.report["summary"]}
+    assert means["energy", "gradcam"]["mean"] > 0.6 > means["energy", "random"]["mean"]
+    assert (means["energy", "gradcam"]["maps"], means["energy", "gradcam"]["without_score"]) == (11, 1)
+    assert "Expected an annotated object of" in finished.stderr
+    assert run("check", "c.py", "--data", "data", "--require", "energy >= 0.6", *given[2:]).exit_code == 0
+
+
+def store_class_names(store: Path) -> list[str]:
+    names = open_store(store).run.get("class_names")
+    return list(names) if names else ["0", "1"]
+
+
+def test_a_mask_that_is_empty_or_outside_of_the_crop_is_no_hit_and_no_miss(run: Run, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "cropped.py").write_text((tmp_path / "c.py").read_text().replace("{'resize': 32}", "{'resize': 32, 'crop': 16}"))
+    assert run("run", "cropped.py", "--data", "data", "--out", "cropped").exit_code == 0
+    write(tmp_path / "masks/r/0.png", np.zeros((SIZE, SIZE), np.uint8))
+    corner = np.zeros((SIZE, SIZE), np.uint8)
+    corner[:4, :4] = 255
+    write(tmp_path / "masks/r/2.png", corner)
+
+    finished = run("eval", "cropped", "--metrics", "pointing", "--masks", "masks", "--config", "cropped.py", "--json")
+
+    rows = {
+        (row["path"], row["method"]): row for row in pq.read_table(tmp_path / "cropped-eval/pointing/scores-000000.parquet").to_pylist()
+    }
+    assert "empty" in rows["r/0.png", "gradcam"]["reason"]
+    assert "wholly outside of what the network saw" in rows["r/2.png", "gradcam"]["reason"]
+    assert rows["r/2.png", "gradcam"]["score"] is None
+    (entry,) = [entry for entry in finished.report["summary"] if entry["method"] == "gradcam"]
+    assert entry["without_score"] >= 3
+
+
 @pytest.mark.parametrize("axes", [1, 3])
 def test_signals_and_volumes_need_no_config_for_scores_against_masks(run: Run, tmp_path: Path, axes: int) -> None:
     from tests.cli.test_overlap import BALL, SHAPE, ball, config, write_volume
@@ -251,6 +326,20 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
     "no setting": (("--metrics", "iou", *WITH_MASKS, "--set", "iou"), "Expected --set KEY=VALUE, got 'iou'"),
     "a setting of none": (("--metrics", "iou", *WITH_MASKS, "--set", "iou.threshold=2"), "No map has a score"),
     "no such method": (("--metrics", "iou", *WITH_MASKS, "--method", "scorecam"), "has no maps of the method 'scorecam'"),
+    "masks and annotations": ((*("--metrics", "iou"), *WITH_MASKS, "--annotations", "x", "--annotations-kind", "coco"), "got both"),
+    "annotations of no kind": (("--metrics", "iou", "--config", "c.py", "--annotations", "c.py"), "--annotations-kind KIND"),
+    "no such kind": (
+        ("--metrics", "iou", "--config", "c.py", "--annotations", "c.py", "--annotations-kind", "coca"),
+        "No annotations of the kind 'coca'; closest: 'coco'",
+    ),
+    "no such rule": (
+        ("--metrics", "iou", "--config", "c.py", "--annotations", "masks", "--annotations-kind", "masks", "--objects", "each"),
+        "Expected the rule of several objects as union or largest",
+    ),
+    "annotations that are none": (
+        ("--metrics", "iou", "--config", "c.py", "--annotations", "c.py", "--annotations-kind", "coco"),
+        "c.py",
+    ),
     "into the store": (("--metrics", "iou", *WITH_MASKS, "--out", "store/x"), "is in the store"),
     "masks of others": (("--metrics", "iou", "--masks", "data", "--config", "none.py"), "none.py"),
 }
