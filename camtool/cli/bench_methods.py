@@ -107,12 +107,13 @@ def _table(scored: "Sequence[MethodScores]", metrics: "Sequence[Metric]") -> str
         cells = [_cell(one.scores.get(metric.name)) for metric in metrics]
         if one.baseline and set(cells) == {_NONE}:
             continue
-        name = f"*{one.method}*, baseline" if one.baseline else f"`{one.method}`"
+        name = f"*{one.method}*, {_KINDS.get(one.method, 'baseline')}" if one.baseline else f"`{one.method}`"
         rank = f"{ranks[id(one)]:.1f}" if is_ranked and not one.baseline else ""
         lines.append(f"| {name} | {f'`{one.layer}`' if one.layer else ''} | {rank} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+_KINDS = {"object": "the truth", "background": "its opposite"}
 _ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 _NONE = "-"
 

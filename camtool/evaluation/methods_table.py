@@ -62,7 +62,7 @@ class Trial:
     random_weights: bool = False
 
     def scores(self, folder: Path, progress: Callable[[str, int, int], None] | None = None) -> Iterator[MethodScores]:
-        """Yield the scores of each method, then those of the baselines.
+        """Yield the scores of each method, then those of the baselines, and of the mask itself and its opposite as maps.
 
         Maps explain the true class, since the masks are of its object; scenes without an object have no mask and no score.
 
@@ -100,7 +100,7 @@ class Trial:
         store = open_store(maps)
         samples = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
         material = Material(samples, folder_masks(Masks(data / MASKS / SPLIT), samples), Methods(explainer))
-        scoring = Scoring(store, sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines)
+        scoring = Scoring(store, sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines, truth=baselines)
         scoring.write(scores)
         return Results.read(score_files(scoring, scores), self.metrics, seed=self.seed)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
+from camtool.apis.seen_masks import SeenMasks
 from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
@@ -53,6 +54,7 @@ class Scoring:
         batch_size: how many samples are scored at once, and how many inputs share a forward pass.
         limit: number of samples, from the first; None: all.
         baselines: whether maps that know nothing of the network are scored, too.
+        truth: whether the mask itself is scored as a map, too, "object", and its opposite, "background".
     """
 
     store: Store
@@ -63,6 +65,7 @@ class Scoring:
     batch_size: int = 16
     limit: int | None = None
     baselines: bool = True
+    truth: bool = False
 
     def __post_init__(self) -> None:
         self.material.check(self.metrics)
@@ -130,9 +133,20 @@ class Scoring:
             explained = {case.row["target"]: case.row for case in reversed(cases) if not case.reason and self.baselines}
             inputs = None if sample is None else sample.inputs
             for row in reversed(explained.values()):
-                for name, saliency in baseline_maps(row.input_size, inputs, seed=self.seed + row["id"]).items():
-                    cases.append(Case(row, sample, name, None, baseline=saliency))
+                known = baseline_maps(row.input_size, inputs, seed=self.seed + row["id"]) | self._true_maps(row, sample)
+                cases += [Case(row, sample, name, None, baseline=saliency) for name, saliency in known.items()]
             yield cases
+
+    def _true_maps(self, row: MapRow, sample: StoredSample | None) -> dict[str, Tensor]:
+        masks, samples = self.material.masks, self.material.samples
+        if not self.truth or sample is None or masks is None or samples is None:
+            return {}
+        try:
+            mask = SeenMasks(samples.preprocess).of(masks(row, sample), sample.subject).mask
+        except CamtoolError:  # the scores against it say why
+            return {}
+        inside = torch.from_numpy(mask).float()
+        return {"object": inside, "background": 1 - inside}
 
     def _is_asked(self, row: MapRow) -> bool:
         if self.limit is not None and row["id"] >= self.limit:

@@ -27,13 +27,15 @@ def test_methods_are_scored_beside_baselines_and_the_table_goes_between_markers(
     finished = run(*COMMAND, "--method", "gradcam", "rollout", "layercam", "--metrics", "iou", "ioa", "--markdown", page, "--json")
 
     entries = {entry["method"]: entry for entry in finished.report["methods"]}
-    assert list(entries) == ["gradcam", "rollout", "layercam", "random", "center", "edges"]
+    assert list(entries) == ["gradcam", "rollout", "layercam", "random", "center", "edges", "object", "background"]
     assert "No attention" in entries["rollout"]["reason"]
     for name in ("gradcam", "center"):
         scored = entries[name]["scores"]["iou"]
         assert 0 <= scored["low"] <= scored["mean"] <= scored["high"] <= 1
         assert scored["maps"] + scored["without_score"] == 8
         assert scored["without_score"] >= 1, "a scene without an object has no mask to compare with"
+    assert entries["object"]["scores"]["iou"]["mean"] == pytest.approx(1, abs=0.02)
+    assert entries["background"]["scores"]["iou"]["mean"] == pytest.approx(0, abs=0.02)
     text = page.read_text()
     assert text.startswith("a\n<!--")
     assert text.endswith("end -->\nb\n")
