@@ -20,6 +20,8 @@ from camtool import CAM
 from camtool.cli.main import app
 from camtool.config.loading import load_config
 from camtool.datasets.synthetic.scenes import ShapeScenes
+from camtool.evaluation import chosen_metrics
+from camtool.evaluation.methods_table import Trial
 from camtool.models import load_network
 from tests.datasets.builtin.test_builtin import fake_imagenette
 from tests.datasets.synthetic.known_answers import Answers, ask, pictures_of
@@ -90,6 +92,20 @@ def test_the_trained_networks_map_is_that_of_the_paper(model: Any) -> None:
     means = raw.mean(dim=(2, 3)) + double.head.fc.bias
     torch.testing.assert_close(means, logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(of_gradients * raw[0, 0].numel(), raw, rtol=1e-5, atol=1e-5 * float(raw.abs().max()))
+
+
+@pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")  # of scenes without an object
+def test_metrics_put_the_truth_above_a_method_above_noise_above_the_opposite(folder: Path, tmp_path: Path) -> None:
+    names = ("deletion", "road", "faithfulness-correlation", "energy", "rank-accuracy", "pointing", "iou")
+    metrics = chosen_metrics(names, {"pointing.tolerance": 2, "faithfulness-correlation.runs": 50})
+    trial = Trial(str(SHAPES), str(folder / "outputs/shapes/final.pth"), ["gradcam"], metrics, scenes=12, batch_size=64)
+
+    found = {one.method: one.scores for one in trial.scores(tmp_path)}
+
+    for metric in metrics:
+        sign = 1 if metric.better == "higher" else -1
+        truth, method, noise, opposite = (sign * found[name][metric.name]["mean"] for name in ("object", "gradcam", "random", "background"))
+        assert truth >= method > noise > opposite, metric.name  # all maxima of the method may lie on the objects
 
 
 def test_the_trained_networks_figures_and_curves_are_there(folder: Path) -> None:
