@@ -165,19 +165,28 @@ class LayerFindings:
 
     def _judged(self, path: str, responses: Responses, axis: int) -> Finding:
         """Return the finding of a tensor; of a recurrent layer each step is a position, also one that this input leaves silent."""
-        if is_recurrent(self._model, path) or self._steps.intersection(responses.shape[:axis] + responses.shape[axis + 1 :]):
+        if path in self._recurrent or self._steps.intersection(responses.shape[:axis] + responses.shape[axis + 1 :]):
             finding = judge(responses, self._size, axis, whole=True)
             if finding.layout is not None and finding.correlation >= CERTAIN:
                 return finding
         return judge(responses, self._size, axis, self._likely())
 
+    @cached_property
+    def _recurrent(self) -> set[str]:
+        """Paths of recurrent layers, and of what stands right behind one; looked for only in a network that has some."""
+        if not any(isinstance(module, nn.RNNBase) for module in self.modules.values()):
+            return set()
+        return {path for path in self.modules if is_recurrent(self._model, path)}
+
     @property
     def _steps(self) -> set[int]:
         """Lengths of the sequences of recurrent layers: what stands behind them has as many steps."""
-        found = set()
+        found: set[int] = set()
+        if not self._recurrent:
+            return found
         for key, known in self._known.items():
             layout = known.finding.layout
-            if layout is not None and (key.size, key.input) == (self._size, self._inputs.place) and is_recurrent(self._model, key.path):
+            if layout is not None and (key.size, key.input) == (self._size, self._inputs.place) and key.path in self._recurrent:
                 found.add(math.prod(layout.to_maps(torch.empty(known.responses.shape, device="meta"), self._size).shape[2:]))
         return found
 
