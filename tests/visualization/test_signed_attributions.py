@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pytorch_grad_cam.utils.image import deprocess_image, show_factorization_on_image
 
-from camtool.visualization.concepts import coloured, colours, concept_figure
+from camtool.visualization.concepts import ConceptMaps, coloured, colours, concept_figure
 from camtool.visualization.signed_attributions import around_grey
 
 
@@ -52,9 +52,9 @@ def test_concepts_have_different_colours_and_unseen_places_keep_the_picture() ->
 def test_the_figure_has_the_picture_the_concepts_and_every_colour_in_the_legend() -> None:
     picture = np.full((240, 320, 3), 90, dtype=np.uint8)
     maps = np.zeros((5, 240, 320), dtype=np.float32)
-    drawn = concept_figure(picture, maps, [f"concept {k}" for k in range(5)], ["at a layer"], opacity=0.5)
+    drawn = concept_figure(picture, ConceptMaps(maps, [f"concept {k}" for k in range(5)], ["at a layer"]))
     for colour in colours(5):
         assert (drawn == colour).all(axis=2).sum() == 14 * 14
-    loud = concept_figure(picture, maps, ["a"] * 5, [], opacity=0.5, alarm="RANDOM WEIGHTS")
+    loud = concept_figure(picture, ConceptMaps(maps, ["a"] * 5, alarm="RANDOM WEIGHTS"))
     assert loud.shape[0] > drawn.shape[0] - 40
     assert cv2.cvtColor(loud, cv2.COLOR_RGB2HSV)[..., 1].max() == 255
