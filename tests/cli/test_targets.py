@@ -108,11 +108,11 @@ def test_a_recipe_may_say_the_target_and_the_command_line_is_stronger(run: Run, 
 
 
 def test_the_caption_says_what_is_explained(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from camtool.visualization import figures
+    from camtool.visualization import blocks
 
     written: list[str] = []
-    lines = figures.text_lines
-    monkeypatch.setattr(figures, "text_lines", lambda texts, *rest, **named: (written.extend(texts), lines(texts, *rest, **named))[1])
+    lines = blocks.text_lines
+    monkeypatch.setattr(blocks, "text_lines", lambda texts, *rest, **named: (written.extend(texts), lines(texts, *rest, **named))[1])
 
     run("vis", CAT, LITE0, "--figure", "panel", "--target", "probability", "--target-category", "282")
     run("vis", CAT, LITE0, "--figure", "panel", "--target", "contrast", "--against", "281", "--target-category", "282")

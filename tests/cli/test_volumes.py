@@ -204,7 +204,11 @@ WRONG: dict[str, tuple[Any, list[Any], str]] = {
     "an overlap of 1": (lambda folder: write_scan(folder / "a.nii"), ["--window", 4, "--overlap", 1], "Expected an overlap as a share"),
     "no slices": (lambda folder: write_scan(folder / "a.nii"), ["--slices", 0], "--slices"),
     "the scan itself": (lambda folder: write_scan(folder / "a.nii"), ["-o", "a.nii"], "would overwrite"),
-    "concepts": (lambda folder: write_scan(folder / "a.nii"), ["--method", "dff"], "'dff' draws the concepts of images"),
+    "more concepts than channels": (
+        lambda folder: write_scan(folder / "a.nii"),
+        ["--method", "dff"],
+        "Expected 1 to 2 components, of 2 channels",
+    ),
     "a spacing of two sizes": (lambda folder: write_scan(folder / "a.nii"), ["--spacing", 1, 1], "--spacing"),
 }
 
