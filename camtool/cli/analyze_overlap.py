@@ -15,10 +15,7 @@ from camtool.errors import DataError, closest, warn
 
 def overlap(
     store: StorePath,
-    masks: Annotated[
-        Path,
-        typer.Option("--masks", metavar="DIR", help="Folder of masks, called as the samples: cat/1.png of cat/1.jpg.", show_default=False),
-    ],
+    masks: Annotated[Path, options.MASKS],
     config: Annotated[
         str, typer.Option("--config", metavar="CONFIG", help="Config of the run, whose preprocessing places maps on the samples.")
     ],
@@ -28,9 +25,7 @@ def overlap(
     threshold: Annotated[
         str, typer.Option("--threshold", metavar="SHARE", help="What of a map is attention: otsu, of each map, or a number from 0 to 1.")
     ] = "otsu",
-    label: Annotated[
-        int | None, typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
-    ] = None,
+    label: Annotated[int | None, options.MASK_LABEL] = None,
     resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
     out: Out = None,
     as_json: Json = False,

@@ -30,12 +30,8 @@ def check(
         list[str] | None, typer.Option("--require", metavar="CONDITION…", help="Such as 'iou >= 0.5'; of each metric's mean.")
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="The conditions are of each sample, not of the mean.")] = False,
-    masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="Folder of masks, called as the samples: cat/1.png of cat/1.jpg.")
-    ] = None,
-    label: Annotated[
-        int | None, typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
-    ] = None,
+    masks: Annotated[Path | None, options.MASKS] = None,
+    label: Annotated[int | None, options.MASK_LABEL] = None,
     resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
     annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
     annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,

@@ -33,12 +33,8 @@ def evaluate(
     ] = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="FILE", help="The run's weights.")] = None,
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
-    masks: Annotated[
-        Path | None, typer.Option("--masks", metavar="DIR", help="Folder of masks, called as the samples: cat/1.png of cat/1.jpg.")
-    ] = None,
-    label: Annotated[
-        int | None, typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
-    ] = None,
+    masks: Annotated[Path | None, options.MASKS] = None,
+    label: Annotated[int | None, options.MASK_LABEL] = None,
     resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
     annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
     annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,

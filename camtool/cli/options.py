@@ -100,3 +100,5 @@ STORE_ORIGINAL = typer.Option("--original", help="Draw on whole pictures, resize
 ANNOTATIONS = typer.Option("--annotations", metavar="FILE", help="Annotated objects, those of the explained class: a file or a folder.")
 ANNOTATIONS_KIND = typer.Option("--annotations-kind", metavar="KIND", help="coco, voc, imagenet, cub, masks or volumes.")
 OBJECTS = typer.Option("--objects", metavar="RULE", help="Of several objects of the class: union or largest.")
+MASKS = typer.Option("--masks", metavar="DIR", help="Folder of masks, called as the samples: cat/1.png of cat/1.jpg.", show_default=False)
+MASK_LABEL = typer.Option("--label", min=1, metavar="N", help="The masks' value that is meant. Left out: all but 0.")
