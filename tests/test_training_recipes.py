@@ -105,7 +105,9 @@ def test_metrics_put_the_truth_above_a_method_above_noise_above_the_opposite(fol
     for metric in metrics:
         sign = 1 if metric.better == "higher" else -1
         truth, method, noise, opposite = (sign * found[name][metric.name]["mean"] for name in ("object", "gradcam", "random", "background"))
-        assert truth >= method > noise > opposite, metric.name  # all maxima of the method may lie on the objects
+        assert truth >= method > noise, metric.name  # all maxima of the method may lie on the objects
+        # A maximum is a hit or none: of a dozen maps of noise none may hit, as none of the opposite does.
+        assert noise > opposite or (metric.name == "pointing" and noise == opposite == 0), metric.name
 
 
 def test_the_trained_networks_figures_and_curves_are_there(folder: Path) -> None:
