@@ -15,7 +15,7 @@ from camtool.store.scores import ScoreRow, read_scores
 SHARES = np.linspace(0.0, 1.0, 101)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Scored:
     """What scores are of: a metric, and a method and layer, or a baseline."""
 
