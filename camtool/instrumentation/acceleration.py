@@ -4,22 +4,20 @@ Each setting is chosen by keyword, and the copy is used only if its scores equal
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from itertools import filterfalse
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.overrides import TorchFunctionMode
 
 from camtool.errors import ConfigError, MethodError
+from camtool.instrumentation.compilation import compile_before
+from camtool.instrumentation.folding import fold
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import find_layer
-from camtool.instrumentation.module_state import evaluating, is_scripted
+from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.nested import tensors_in
 from camtool.instrumentation.snapshot import Snapshot
 from camtool.instrumentation.traversal import modules_of
@@ -28,8 +26,7 @@ from camtool.registry import construct
 TOLERANCE = {None: 1e-4, "bf16": 5e-2, "fp16": 1e-2}
 """Largest difference of the copy's scores, as a share of the largest score, by `amp`."""
 _AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CASTS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +123,7 @@ class FastNetwork:
             # In the order of calls: the part without graph ends at the first layer called.
             targets = [find_layer(model, path)[1] for path in layers]
             if speed.fold:
-                _fold(model, arranged, targets)
+                fold(model, arranged, targets)
             if speed.amp:
                 _halve(model, _AMP[speed.amp])
             if speed.channels_last:
@@ -135,8 +132,7 @@ class FastNetwork:
                         module.to(memory_format=torch.channels_last)
             if speed.compile:
                 with self.autocast(device):  # the weights are halved already
-                    before = _before(model, arranged, targets)
-                _compile(before)
+                    compile_before(model, arranged, targets)
             try:
                 with self.autocast(device):
                     outputs = _outputs(model, arranged)
@@ -177,107 +173,8 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200].rstrip('.') if lines else ''}."
 
 
-def _calls(model: nn.Module, inputs: Inputs, note: Callable[[nn.Module, Any, Any], None]) -> None:
-    """Run the network once and call `note` with the module, arguments and output of every module call, in order of their ends."""
-    with ExitStack() as stack:
-        for module in filterfalse(is_scripted, modules_of(model)):
-            stack.callback(module.register_forward_hook(note).remove)
-        inputs.run(model)
-
-
-class _Readers(TorchFunctionMode):
-    """Counts, while entered, the functions that compute tensors from each of the tensors in `of`, by the tensor's id."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.of: dict[int, int] = {}
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        parts = output if isinstance(output, (tuple, list)) else [output]
-        if any(isinstance(part, Tensor) for part in parts):  # else it asks for a shape
-            for number in {id(tensor) for tensor in tensors_in((args, kwargs or {}))} & self.of.keys():
-                self.of[number] += 1
-        return output
-
-
-def _fold(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> None:
-    """Fold every batch norm into the convolution before it if both are called once; not at a target layer."""
-    convolution_of: dict[int, nn.Module] = {}
-    outputs: list[Tensor] = []  # so that no id() is reused
-    calls: dict[nn.Module, int] = {}
-    readers = _Readers()
-    pairs: list[tuple[nn.Module, nn.Module, int]] = []
-
-    def note(module: nn.Module, arguments: Any, output: Any) -> None:
-        calls[module] = calls.get(module, 0) + 1
-        if isinstance(module, _CONVOLUTIONS) and isinstance(output, Tensor):
-            outputs.append(output)
-            convolution_of[id(output)], readers.of[id(output)] = module, 0
-        elif isinstance(module, _NORMS) and isinstance(arguments[0], Tensor) and id(arguments[0]) in convolution_of:
-            pairs.append((convolution_of[id(arguments[0])], module, id(arguments[0])))
-
-    with readers:
-        _calls(model, inputs, note)
-    within = {part for target in targets for part in modules_of(target)}
-    holders = {part: (holder, name) for holder in modules_of(model) for name, part in holder.named_children()}
-    for convolution, norm, between in pairs:
-        shared = calls[convolution] > 1 or calls[norm] > 1 or readers.of[between] > 1
-        # A target layer's own output must not change: a norm behind it is not folded.
-        changes_target = convolution in targets or (convolution in within and norm not in within)
-        # A weight that a hook computes anew in each call, as torch.nn.utils.weight_norm's, cannot be folded; nor can what a hook reads.
-        own = any(hasattr(part, "parametrizations") or part._forward_pre_hooks or part._forward_hooks for part in (convolution, norm))
-        behind = _behind_normalising(norm)
-        if shared or changes_target or own or behind is None or not norm.track_running_stats:
-            continue
-        folded = fuse_conv_bn_eval(convolution, norm)  # type: ignore[arg-type, type-var]
-        for old, new in ((convolution, folded), (norm, behind)):
-            holder, name = holders[old]
-            setattr(holder, name, new)
-
-
-def _behind_normalising(norm: Any) -> nn.Module | None:
-    """Return what a norm does besides: nothing, or, as timm's, dropout and activation; None of others with a forward of their own."""
-    if type(norm).forward is _BatchNorm.forward:
-        return nn.Identity()
-    return nn.Sequential(norm.drop, norm.act) if type(norm).__name__ == "BatchNormAct2d" else None
-
-
 def _halve(model: nn.Module, dtype: torch.dtype) -> None:
     """Cast the weights that autocast would otherwise cast in every call."""
     for module in modules_of(model):
-        if isinstance(module, (*_CONVOLUTIONS, nn.Linear)):
+        if isinstance(module, _CASTS):
             module.to(dtype)
-
-
-def _before(model: nn.Module, inputs: Inputs, targets: Sequence[nn.Module]) -> list[nn.Module]:
-    """Return the outermost modules whose calls end before, or with, that of the first target layer."""
-    enclosing = {module for module in modules_of(model) if any(part in targets for part in modules_of(module))} - set(targets)
-    finished: list[nn.Module] = []
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        if (
-            module not in enclosing
-            and not any(module_called in targets for module_called in finished)
-            and next(tensors_in(output), None) is not None
-        ):
-            finished.append(module)
-
-    _calls(model, inputs, note)
-    inner = {part for module in finished for part in modules_of(module) if part is not module}
-    return [module for module in dict.fromkeys(finished) if module not in inner and next(module.parameters(), None) is not None]
-
-
-def _compile(modules: Sequence[nn.Module]) -> None:
-    for number, module in enumerate(modules):
-        vars(module)["forward"] = torch.compile(_with_own_code(module.forward, number), dynamic=False, options={"freezing": True})
-
-
-def _with_own_code(forward: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """Return a function that calls `forward` with a code object of its own: torch 2 compiles at most 8 variants of one."""
-
-    def run(*arguments: Any, **keywords: Any) -> Any:
-        return forward(*arguments, **keywords)
-
-    run.__code__ = run.__code__.replace(co_name=f"compiled_{number}")
-    return run
