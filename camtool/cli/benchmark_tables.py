@@ -1,4 +1,4 @@
-"""The tables of `camtool benchmark` besides that of costs: where maps lie, which element looks where, how fast runs are."""
+"""The tables of `camtool benchmark` besides that of costs: where maps lie, which element looks where, how fast runs and copies are."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ from camtool.cli.markers import around_markers, markers, write_between
 from camtool.errors import CamtoolError
 
 if TYPE_CHECKING:
-    from camtool.benchmark import layouts, placement, runs
+    from camtool.benchmark import layouts, placement, runs, speeds
 
-    Subject = TypeVar("Subject", layouts.Subject, placement.Subject, runs.Subject)
+    Subject = TypeVar("Subject", layouts.Subject, placement.Subject, runs.Subject, speeds.Subject)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,16 @@ def _of_runs(running: Session, asked: Asked) -> None:
     _table(running, asked, "runs", _named(SUBJECTS, asked.text), measured, markdown)
 
 
+def _of_speeds(running: Session, asked: Asked) -> None:
+    """Measure maps with `speed` beside the network's own forward pass, made as fast by torch alone."""
+    from camtool.benchmark.speeds import SPEEDS, SUBJECTS, markdown, measured_rows
+
+    def measured(subjects: "Sequence[speeds.Subject]") -> list[Any]:
+        return [row for subject in subjects for row in measured_rows(subject, *((2, SPEEDS[:1]) if asked.quick else ()))]
+
+    _table(running, asked, "speeds", _named(SUBJECTS, asked.text), measured, markdown)
+
+
 def described(device: str, threads: int | None, *, quick: bool) -> dict[str, Any]:
     """Return the device, and in words where and how it is measured; sets torch's number of threads."""
     import torch
@@ -110,5 +120,10 @@ def _table(
         write_between(file, around, table)
 
 
-TABLES: dict[str, Callable[[Session, Asked], None]] = {"placement": _of_placement, "layouts": _of_layouts, "runs": _of_runs}
+TABLES: dict[str, Callable[[Session, Asked], None]] = {
+    "placement": _of_placement,
+    "layouts": _of_layouts,
+    "runs": _of_runs,
+    "speeds": _of_speeds,
+}
 """Measures a table and shows it, by the option that asks for it."""

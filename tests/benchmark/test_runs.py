@@ -36,7 +36,7 @@ def test_a_run_is_measured_beside_the_others_and_the_table_is_printed_and_writte
         assert row["plain"] > 0
         assert row["ratios"].keys() == NAMES
         assert all(ratio > 0 for ratio in row["ratios"].values())
-        assert f"| tiny | {'yes' if row['decoding'] else 'no'} | 0 | {row['plain']:.1f} |" in page.read_text()
+        assert f"| tiny | 20 | {'yes' if row['decoding'] else 'no'} | 0 | {row['plain']:.1f} |" in page.read_text()
 
 
 def test_rows_are_by_number_of_workers_and_without_decoding(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_rows_are_by_number_of_workers_and_without_decoding(tmp_path: Path) -> N
 
     assert [(row.workers, row.decoding) for row in rows] == [(1, True), (0, False)]
     table = markdown([Row("a", 9, 0, True, 12.34, dict.fromkeys(NAMES, 0.956))], "a machine")
-    assert table.endswith("| a | yes | 0 | 12.3 | 0.96 | 0.96 | 0.96 | 0.96 | 0.96 |")
+    assert table.endswith("| a | 9 | yes | 0 | 12.3 | 0.96 | 0.96 | 0.96 | 0.96 | 0.96 |")
 
 
 @pytest.mark.parametrize("peer", [grad_cam_of_batches, torchcam_of_batches])
