@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis import Explainer
     from camtool.evaluation import Material, Metric
-    from camtool.evaluation.masks import MaskOf
+    from camtool.evaluation.masks import SampleMasks
     from camtool.store import Store
 
 
@@ -41,7 +41,7 @@ class Given:
         """Whether there are masks."""
         return self.masks is not None or self.annotations is not None
 
-    def masks_of(self, samples: "StoredSamples", class_names: "Sequence[str] | None") -> "MaskOf | None":
+    def masks_of(self, samples: "StoredSamples", class_names: "Sequence[str] | None") -> "SampleMasks | None":
         """Return the masks of samples; DataError if the annotations cannot be read."""
         from camtool.analysis.overlap import Masks
         from camtool.datasets.annotations import read_annotations

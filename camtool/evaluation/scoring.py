@@ -7,18 +7,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
-from camtool.apis.seen_masks import SeenMasks
-from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
+from camtool.evaluation.cases import Case, Score
+from camtool.evaluation.counted import BOXES
 from camtool.evaluation.explaining import Batch, Methods
-from camtool.evaluation.masks import MaskOf
+from camtool.evaluation.masks import SampleMasks
 from camtool.evaluation.metric import MAP, MASK, METHOD, NETWORK, Metric, check_needs
 from camtool.metrics import ScoreCurves
 from camtool.store import MapRow, Store
@@ -31,7 +30,7 @@ class Material:
     """What metrics are computed from, beside the maps of a store."""
 
     samples: StoredSamples | None = None
-    masks: MaskOf | None = None
+    masks: SampleMasks | None = None
     methods: Methods | None = None
     """The run's network and methods."""
 
@@ -138,11 +137,11 @@ class Scoring:
             yield cases
 
     def _true_maps(self, row: MapRow, sample: StoredSample | None) -> dict[str, Tensor]:
-        masks, samples = self.material.masks, self.material.samples
-        if not self.truth or sample is None or masks is None or samples is None:
+        masks = self.material.masks
+        if not self.truth or sample is None or masks is None:
             return {}
         try:
-            mask = SeenMasks(samples.preprocess).of(masks(row, sample), sample.subject).mask
+            mask = masks.on_input(row, sample)
         except CamtoolError:  # the scores against it say why
             return {}
         inside = torch.from_numpy(mask).float()
@@ -180,7 +179,7 @@ class Scoring:
             return []
         settings: dict[str, Any] = {**metric.protocol, **({"seed": self.seed} if metric.seeded else {})}
         if metric.needs == MASK:
-            return [Score(self._of_mask(case, metric, settings)) for case in cases]
+            return [self._of_mask(case, metric, settings) for case in cases]
         maps = torch.stack([case.saliency() for case in cases])
         if metric.needs == MAP:
             return [Score(float(value)) for value in metric.function(maps, **settings)]
@@ -204,65 +203,15 @@ class Scoring:
             return [Score(float(area), values.fractions, curve) for area, curve in zip(areas, values.scores, strict=True)]
         return [Score(float(value)) for value in values]
 
-    def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> float:
-        masks = self.material.masks
-        assert case.sample is not None and masks is not None  # noqa: PT018 - checked at first
-        mask = masks(case.row, case.sample)
-        return float(metric.function(case.sample.placed(case.saliency())[None], mask[None], **settings)[0])
-
-
-@dataclass(frozen=True)
-class Score:
-    """A map's score, the area under a curve or not; or why there is none."""
-
-    value: float | None = None
-    fractions: np.ndarray | None = None
-    curve: np.ndarray | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A map that is scored."""
-
-    row: MapRow
-    sample: StoredSample | None
-    method: str
-    layer: str | None
-    baseline: Tensor | None = None
-    """Map (*size) of a baseline, in place of the row's."""
-    reason: str = ""
-    """Why there is no score."""
-
-    @property
-    def source(self) -> Source | None:
-        """Method and layer; None of a baseline."""
-        return None if self.layer is None else Source(self.method, self.layer)
-
-    @property
-    def size(self) -> tuple[int, ...] | None:
-        """Of the network's input."""
-        return self.row.input_size
-
-    def saliency(self) -> Tensor:
-        """Return the map at the input's size (*size), in [0, 1]."""
-        return scaled_map(self.row) if self.baseline is None else self.baseline
-
-    def score_row(self, metric: str, protocol: str, score: Score) -> ScoreRow:
-        """Return the row of a score."""
-        of_sample: dict[str, Any] = {name: self.row[name] for name in ("id", "path", "label", "target")}
-        return ScoreRow(
-            **of_sample,
-            method=self.method,
-            layer=self.layer,
-            baseline=self.baseline is not None,
-            metric=metric,
-            protocol=protocol,
-            score=score.value,
-            reason=score.reason,
-            fractions=None if score.fractions is None else score.fractions.tolist(),
-            curve=None if score.curve is None else score.curve.tolist(),
-        )
+    def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> Score:
+        masks, row, sample = self.material.masks, case.row, case.sample
+        assert sample is not None and masks is not None  # noqa: PT018 - checked at first
+        if metric.counted is None:
+            mask = masks.on_sample(row, sample)
+            return Score(float(metric.function(sample.placed(case.saliency())[None], mask[None], **settings)[0]))
+        truth = masks.boxes(row, sample) if metric.counted.against == BOXES else masks.on_input(row, sample)[None]
+        found = metric.function(case.saliency()[None], truth, **settings)
+        return Score(found.alone, counts=found.counts)
 
 
 def _together(cases: Mapping[int, Case], metric: Metric) -> list[list[int]]:
