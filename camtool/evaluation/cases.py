@@ -1,5 +1,6 @@
 """What is scored, a map of a sample by a method or a baseline, and its score by a metric."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,3 +68,15 @@ class Case:
             curve=None if score.curve is None else score.curve.tolist(),
             counts=score.counts,
         )
+
+
+def together(cases: Mapping[int, Case]) -> list[dict[Source | None, list[int]]]:
+    """Return the numbers of cases by method and layer, those together that are of the same samples and classes; None: baselines."""
+    numbers: dict[Source | None, list[int]] = {}
+    for number, case in cases.items():
+        numbers.setdefault(case.source, []).append(number)
+    groups: dict[Any, dict[Source | None, list[int]]] = {}
+    for source, own in numbers.items():
+        explained = tuple((cases[number].row["id"], cases[number].row["target"]) for number in own)
+        groups.setdefault(explained if source is not None else None, {})[source] = own
+    return list(groups.values())

@@ -30,7 +30,8 @@ class Metric:
     name: str
     function: Callable[..., Any]
     """`function(maps, **protocol)`, `function(maps, masks, **protocol)`, `function(model, inputs, maps, targets, **protocol)` or
-    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves whose areas they are. With `counted`
+    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves whose areas they are, or, of a batch,
+    n scores by method. With `counted`
     `function(map, mask or boxes, **protocol)` of one sample, (1, *spatial) each and (k, rank, 2); returns its `Counts`."""
     needs: str
     better: str
