@@ -153,7 +153,7 @@ class Explainer:
         arguments = {**settings.cam, "input_axes": input_axes, "placement": self.placement}
         self.cam = CAM(network.model, **arguments, input=network.source.picture_input, progress=progress)
         window, overlap = settings.window, settings.overlap
-        self._explains: CAM | SlidingWindow = (
+        self.explains: CAM | SlidingWindow = (
             self.cam if window is None else SlidingWindow(self.cam, network.model, window, overlap, settings.cam["fuse"], progress)
         )
 
@@ -268,7 +268,7 @@ class Explainer:
         self, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool = False
     ) -> list[SelectionResult | CamtoolError]:
         """Return for each of a batch's images, which are of one size, its maps or the error; see `camtool.apis.answers`."""
-        return answers(self._explains, self.network, batch, selection, named=named)
+        return answers(self.explains, self.network, batch, selection, named=named)
 
     def _explanation(self, prepared: Prepared, selection: TargetSelection, answer: SelectionResult, count: int) -> Explanation:
         seconds = next(iter(answer.results.values())).seconds

@@ -100,12 +100,12 @@ def _verdict(requirement: "Requirement", results: "Results", *, each: bool) -> d
     for of, series in results.series.items():
         if of.metric != requirement.metric:
             continue
-        known = [score for score in series.scores if math.isfinite(score)]
         for reason, count in series.reasons.items():
             without[reason] = without.get(reason, 0) + count
-        if not known:
+        mean = results.figure(of).mean
+        if not math.isfinite(mean):
             raise DataError(f"No map has a score by {of.metric}: {next(iter(series.reasons), 'there is no map')}")
-        means[str(of)] = sum(known) / len(known)
+        means[str(of)] = mean
         below = [pair for pair in zip(series.scores, series.paths, strict=True) if not requirement.holds(pair[0])]
         for score, path in sorted(below, key=lambda pair: (math.isfinite(pair[0]), pair)):
             failing.append({"path": path, "maps": str(of), "score": score if math.isfinite(score) else None})

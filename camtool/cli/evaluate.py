@@ -76,7 +76,7 @@ def evaluate(
         analysis = Analysis(store, _folder(store, out), method, layer)
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         needs_network = any(metric.needs in (NETWORK, METHOD) for metric in chosen)
-        explainer = made_explainer(config, checkpoint, analysis.output, device, random_weights=random_weights) if needs_network else None
+        explainer = made_explainer(config, checkpoint, analysis, device, random_weights=random_weights) if needs_network else None
         material = material_of(analysis.store, config, given, explainer, analysis.class_names)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
         scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from camtool.cli.analyze import Analysis
 from camtool.cli.command import Session
 from camtool.errors import DataError, some
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis import Explainer
     from camtool.evaluation import Material, Metric
-    from camtool.evaluation.masks import MaskOf
+    from camtool.evaluation.masks import SampleMasks
     from camtool.store import Store
 
 
@@ -41,7 +42,7 @@ class Given:
         """Whether there are masks."""
         return self.masks is not None or self.annotations is not None
 
-    def masks_of(self, samples: "StoredSamples", class_names: "Sequence[str] | None") -> "MaskOf | None":
+    def masks_of(self, samples: "StoredSamples", class_names: "Sequence[str] | None") -> "SampleMasks | None":
         """Return the masks of samples; DataError if the annotations cannot be read."""
         from camtool.analysis.overlap import Masks
         from camtool.datasets.annotations import read_annotations
@@ -84,7 +85,7 @@ def material_of(
     else:
         samples = StoredSamples.of(store, load_input(ModelRequest(os.path.expanduser(config)).read_config()))
     masks = None if samples is None else given.masks_of(samples, class_names)
-    return Material(samples, masks, None if explainer is None else Methods(explainer))
+    return Material(samples, masks, None if explainer is None else Methods(explainer, store.run))
 
 
 def made_store(
@@ -107,14 +108,29 @@ def made_store(
 
 
 def made_explainer(
-    config: str | None, checkpoint: str | None, output: str | int | list[str | int] | None, device: str, *, random_weights: bool
+    config: str | None, checkpoint: str | None, analysis: Analysis, device: str, *, random_weights: bool
 ) -> "Explainer | None":
-    """Return the explainer of a run's network; None without a config."""
+    """Return the explainer of a run's network; None without a config; DataError if its weights are not those of the run."""
     from camtool.apis import Explainer
 
     if config is None:
         return None
-    return Explainer(os.path.expanduser(config), checkpoint, device=device, random_weights=random_weights, output=output)
+    run = analysis.store.run
+    explainer = Explainer(
+        os.path.expanduser(config),
+        checkpoint,
+        device=device,
+        random_weights=random_weights,
+        seed=int(run.get("seed") or 0),
+        output=analysis.output,
+    )
+    explained = run.get("fingerprint", {}).get("checkpoint")
+    if explained is not None and digest_of_network(explainer) != explained:
+        raise DataError(
+            f"The weights of '{config}' are not those that '{analysis.store.folder}' has maps of; give the run's --config and "
+            "--checkpoint, or --random-weights if it had none."
+        )
+    return explainer
 
 
 def possible(metrics: "Sequence[Metric]", material: "Material", running: Session) -> "list[Metric]":

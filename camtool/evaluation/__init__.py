@@ -2,6 +2,7 @@
 
 from camtool.evaluation.baselines import BASELINES as BASELINES
 from camtool.evaluation.baselines import baseline_maps as baseline_maps
+from camtool.evaluation.counted import Counted as Counted
 from camtool.evaluation.metric import METRICS as METRICS
 from camtool.evaluation.metric import Metric as Metric
 from camtool.evaluation.metric import chosen_metrics as chosen_metrics
@@ -12,6 +13,8 @@ from camtool.evaluation.scoring import Material as Material
 from camtool.evaluation.scoring import Scoring as Scoring
 from camtool.evaluation.statistics import Interval as Interval
 from camtool.evaluation.statistics import PairedTest as PairedTest
+from camtool.evaluation.statistics import counted_interval as counted_interval
+from camtool.evaluation.statistics import counted_tests as counted_tests
 from camtool.evaluation.statistics import holm as holm
 from camtool.evaluation.statistics import interval as interval
 from camtool.evaluation.statistics import paired_tests as paired_tests
@@ -19,6 +22,7 @@ from camtool.evaluation.statistics import paired_tests as paired_tests
 __all__ = [
     "BASELINES",
     "METRICS",
+    "Counted",
     "Interval",
     "Material",
     "Metric",
@@ -28,6 +32,8 @@ __all__ = [
     "Scoring",
     "baseline_maps",
     "chosen_metrics",
+    "counted_interval",
+    "counted_tests",
     "holm",
     "interval",
     "paired_tests",

@@ -1,58 +1,86 @@
-"""Masks of what should be seen, of a store's samples: from a folder of files, or from annotations of objects."""
+"""Masks and boxes of what should be seen, of a store's samples: from a folder of files, or from annotations of objects."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from camtool.analysis.overlap import Masks
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.apis.seen_masks import SeenMasks
-from camtool.datasets.annotations import Annotations, class_masks
-from camtool.errors import DataError
+from camtool.datasets.annotations import Annotations, bounding_box, class_masks
+from camtool.errors import OUTSIDE_CROP, DataError
 from camtool.store import MapRow
 
-MaskOf: TypeAlias = Callable[[MapRow, StoredSample], np.ndarray]
-"""Returns the mask of a row's sample at its own size, booleans; DataError if there is none, or it is not to be compared with."""
 
+@dataclass(frozen=True)
+class SampleMasks:
+    """What a row's map is compared with; DataError where there is nothing, or the network saw nothing of it: no map could be right.
 
-def folder_masks(masks: Masks, samples: StoredSamples) -> MaskOf:
-    """Return the masks of a folder of files, called as the samples are.
-
-    A mask that is empty, or lies wholly outside of what the network saw, is an error: no map could be right.
+    Args:
+        samples: of the store.
+        regions_of: returns of a row's sample the regions of its objects at its own size, booleans (k, *size), from which the mask and the
+            boxes are made; DataError if there are none.
     """
-    return _seen(samples, lambda row, sample: masks.mask(row["path"], sample.subject, samples.reading))
+
+    samples: StoredSamples
+    regions_of: Callable[[MapRow, StoredSample], np.ndarray]
+    _seen: SeenMasks = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_seen", SeenMasks(self.samples.preprocess))
+
+    def on_sample(self, row: MapRow, sample: StoredSample) -> np.ndarray:
+        """Return the mask at the sample's own size (*size), booleans."""
+        mask = _union(self.regions_of(row, sample))
+        self._seen.of(mask, sample.subject)  # an error where nothing of it was seen
+        return mask
+
+    def on_input(self, row: MapRow, sample: StoredSample) -> np.ndarray:
+        """Return the mask on the network's input (*spatial), booleans: of what was cropped away nothing."""
+        return self._seen.of(_union(self.regions_of(row, sample)), sample.subject).mask
+
+    def boxes(self, row: MapRow, sample: StoredSample) -> np.ndarray:
+        """Return the boxes around the objects on the network's input (k, rank, 2): what was cropped away of one is cut off."""
+        found, outside = [], None
+        for region in self.regions_of(row, sample):
+            try:
+                found.append(bounding_box(self._seen.of(region, sample.subject).mask))
+            except DataError as error:
+                if error.status != OUTSIDE_CROP:
+                    raise
+                outside = outside or error
+        if not found:
+            raise outside or DataError(f"Expected a box of '{row['path']}', got none; leave the sample out.")
+        return np.stack(found)
+
+
+def _union(regions: np.ndarray) -> np.ndarray:
+    return np.asarray(regions.any(axis=0))
+
+
+def folder_masks(masks: Masks, samples: StoredSamples) -> SampleMasks:
+    """Return the masks of a folder of files, called as the samples are; one mask is one object."""
+    return SampleMasks(samples, lambda row, sample: masks.mask(row["path"], sample.subject, samples.reading)[None])
 
 
 def annotated_masks(
     annotations: Annotations, samples: StoredSamples, class_names: Sequence[str] | None = None, rule: str = "union"
-) -> MaskOf:
+) -> SampleMasks:
     """Return the masks of the objects of each row's explained class.
 
     Args:
         annotations: by sample.
         class_names: of the network: an object may be labelled by its class's name, or by its number; None: by the number.
-        rule: of several objects of the class: "union" or "largest".
+        rule: of several objects of the class: "union", all of them, or "largest".
     """
     if rule not in ("union", "largest"):
         raise DataError(f"Expected the rule of several objects as union or largest, got '{rule}'.")
 
-    def mask_of(row: MapRow, sample: StoredSample) -> np.ndarray:
+    def regions_of(row: MapRow, _: StoredSample) -> np.ndarray:
         target = row["target"]
         named = [class_names[target]] if class_names and target is not None and target < len(class_names) else []
-        (mask,) = class_masks(annotations[row["path"]], None if target is None else {target, *named}, rule)
-        return mask
+        label = None if target is None else {target, *named}
+        return class_masks(annotations[row["path"]], label, "each" if rule == "union" else rule)
 
-    return _seen(samples, mask_of)
-
-
-def _seen(samples: StoredSamples, mask_of: MaskOf) -> MaskOf:
-    """Return masks of which the network saw something."""
-    on_input = SeenMasks(samples.preprocess)
-
-    def checked(row: MapRow, sample: StoredSample) -> np.ndarray:
-        mask = mask_of(row, sample)
-        on_input.of(mask, sample.subject)
-        return mask
-
-    return checked
+    return SampleMasks(samples, regions_of)

@@ -99,7 +99,7 @@ class Trial:
         run(explainer, data / SPLIT, maps, categories="label", batch_size=self.batch_size)
         store = open_store(maps)
         samples = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
-        material = Material(samples, folder_masks(Masks(data / MASKS / SPLIT), samples), Methods(explainer))
+        material = Material(samples, folder_masks(Masks(data / MASKS / SPLIT), samples), Methods(explainer, store.run))
         scoring = Scoring(store, sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines, truth=baselines)
         scoring.write(scores)
         return Results.read(score_files(scoring, scores), self.metrics, seed=self.seed)

@@ -6,7 +6,8 @@ from typing import Any
 
 from camtool import metrics
 from camtool.errors import DataError, closest
-from camtool.evaluation import explaining
+from camtool.evaluation import counted, explaining
+from camtool.evaluation.counted import BOXES, Counted
 
 MAP, MASK, NETWORK, METHOD = "map", "mask", "network", "method"
 """What a metric needs: the map alone, a mask of each sample as well, the network as well, or the network and the method itself."""
@@ -29,7 +30,9 @@ class Metric:
     name: str
     function: Callable[..., Any]
     """`function(maps, **protocol)`, `function(maps, masks, **protocol)`, `function(model, inputs, maps, targets, **protocol)` or
-    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves whose areas they are."""
+    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves whose areas they are, or, of a batch,
+    n scores by method. With `counted`
+    `function(map, mask or boxes, **protocol)` of one sample, (1, *spatial) each and (k, rank, 2); returns its `Counts`."""
     needs: str
     better: str
     """"higher" or "lower"; "" where neither is better by itself."""
@@ -37,6 +40,8 @@ class Metric:
     """Keyword arguments of the function, as they stand in the rows of scores."""
     seeded: bool = False
     """Whether the function takes `seed`."""
+    counted: Counted | None = None
+    """Of a metric of the data set as a whole: how its figure is made of the samples'; None: it is their mean."""
 
 
 _HIGHER, _LOWER, _NEITHER = "higher", "lower", ""
@@ -62,6 +67,8 @@ METRICS: dict[str, Metric] = {
         Metric("wioa", metrics.wioa, MASK, _HIGHER, {"threshold": "otsu"}),
         Metric("ioa", metrics.ioa, MASK, _HIGHER, {"threshold": "otsu"}),
         Metric("iou", metrics.iou, MASK, _HIGHER, {"threshold": "otsu"}),
+        Metric("wsol", counted.box_counts, MASK, _HIGHER, {"version": 2, "step": 0.001}, counted=Counted(BOXES, counted.box_figure)),
+        Metric("pxap", counted.pixel_counts, MASK, _HIGHER, {"step": 0.001}, counted=Counted(counted.MASK, counted.pixel_figure)),
         Metric("sparseness", metrics.sparseness, MAP, _NEITHER),
         Metric("complexity", metrics.complexity, MAP, _NEITHER),
     )
@@ -97,8 +104,31 @@ def chosen_metrics(names: Sequence[str], settings: Mapping[str, Any] | None = No
             known = [f"{metric.name}.{one}" for metric in found.values() for one in metric.protocol]
             raise DataError(f"No setting '{key}'{closest(key, known)}; expected {', '.join(known) or 'none: these metrics have none'}.")
         metric = found[name]
+        _check_setting(key, value, metric.protocol[setting])
         found[name] = replace(metric, protocol={**metric.protocol, setting: value})
     return list(found.values())
+
+
+_OR_WORDS = ("threshold", "substrate")
+"""Settings that are numbers or names."""
+
+
+def _check_setting(key: str, value: Any, default: Any) -> None:
+    """Raise DataError if a setting is not of its kind; whether it is in its range the metric says."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_whole = is_number and isinstance(value, int)
+    if key.rpartition(".")[2] in _OR_WORDS:
+        fits, kind = is_number or isinstance(value, str), "a number or a name"
+    elif isinstance(default, bool):
+        fits, kind = isinstance(value, bool), "True or False"
+    elif isinstance(default, Sequence):
+        fits, kind = isinstance(value, Sequence) and all(isinstance(one, (int, float)) for one in value), "numbers [0.1, 0.5]"
+    elif isinstance(default, float) or key == "pointing.tolerance":  # 7.5 positions are a distance, too
+        fits, kind = is_number, "a number"
+    else:
+        fits, kind = is_whole or (value is None and default is None), "a whole number"
+    if not fits:
+        raise DataError(f"Expected {key} as {kind}, got {value!r}.")
 
 
 def check_needs(metrics: Sequence[Metric], *, masks: bool, network: bool) -> None:
@@ -109,6 +139,11 @@ def check_needs(metrics: Sequence[Metric], *, masks: bool, network: bool) -> Non
         >>> check_needs(chosen_metrics(["iou"]), masks=True, network=False)
     """
     for metric in metrics:
+        if metric.counted is not None and metric.counted.against == BOXES and not masks:
+            raise DataError(
+                f"The metric '{metric.name}' compares maps with boxes; give --annotations PATH and --annotations-kind KIND, or --masks "
+                "DIR, and --config CONFIG."
+            )
         if metric.needs == MASK and not masks:
             raise DataError(f"The metric '{metric.name}' compares maps with masks; give --masks DIR and --config CONFIG.")
         if metric.needs in (NETWORK, METHOD) and not network:

@@ -7,19 +7,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
-from camtool.apis.seen_masks import SeenMasks
-from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
+from camtool.evaluation.cases import Case, Score, together
+from camtool.evaluation.counted import BOXES
 from camtool.evaluation.explaining import Batch, Methods
-from camtool.evaluation.masks import MaskOf
-from camtool.evaluation.metric import MAP, MASK, METHOD, NETWORK, Metric, check_needs
+from camtool.evaluation.masks import SampleMasks
+from camtool.evaluation.metric import MAP, MASK, METHOD, Metric, check_needs
 from camtool.metrics import ScoreCurves
 from camtool.store import MapRow, Store
 from camtool.store.reader import rows_of
@@ -31,7 +30,7 @@ class Material:
     """What metrics are computed from, beside the maps of a store."""
 
     samples: StoredSamples | None = None
-    masks: MaskOf | None = None
+    masks: SampleMasks | None = None
     methods: Methods | None = None
     """The run's network and methods."""
 
@@ -138,11 +137,11 @@ class Scoring:
             yield cases
 
     def _true_maps(self, row: MapRow, sample: StoredSample | None) -> dict[str, Tensor]:
-        masks, samples = self.material.masks, self.material.samples
-        if not self.truth or sample is None or masks is None or samples is None:
+        masks = self.material.masks
+        if not self.truth or sample is None or masks is None:
             return {}
         try:
-            mask = SeenMasks(samples.preprocess).of(masks(row, sample), sample.subject).mask
+            mask = masks.on_input(row, sample)
         except CamtoolError:  # the scores against it say why
             return {}
         inside = torch.from_numpy(mask).float()
@@ -158,8 +157,11 @@ class Scoring:
         for metric in metrics:
             protocol = self.protocol(metric)
             scores: dict[int, Score] = {}
-            for numbers in _together(known, metric):
-                scores |= zip(numbers, self._with_reasons([known[number] for number in numbers], metric), strict=True)
+            if metric.needs == METHOD:
+                for numbers in together(known):
+                    scores |= self._asked_again({source: {n: known[n] for n in own} for source, own in numbers.items()}, metric)
+            else:
+                scores = dict(zip(known, self._with_reasons(list(known.values()), metric), strict=True))
             for number, case in enumerate(cases):
                 score = scores.get(number, Score(reason=case.reason))
                 found[metric.name].append(case.score_row(metric.name, protocol, score))
@@ -178,99 +180,60 @@ class Scoring:
     def _scores(self, cases: Sequence["Case"], metric: Metric) -> "list[Score]":
         if not cases:
             return []
-        settings: dict[str, Any] = {**metric.protocol, **({"seed": self.seed} if metric.seeded else {})}
+        settings = self._settings(metric)
         if metric.needs == MASK:
-            return [Score(self._of_mask(case, metric, settings)) for case in cases]
+            return [self._of_mask(case, metric, settings) for case in cases]
         maps = torch.stack([case.saliency() for case in cases])
         if metric.needs == MAP:
             return [Score(float(value)) for value in metric.function(maps, **settings)]
-        classes = [case.row["target"] for case in cases]
-        if None in classes:
-            raise DataError("The map explains no class; this metric follows a class's probability.")
-        methods = self.material.methods
-        assert methods is not None  # checked at first
-        model = methods.classifier
-        inputs = torch.cat([case.sample.inputs for case in cases if case.sample is not None])
-        targets = model.targets(classes, inputs)
-        if metric.needs == NETWORK:
-            values = metric.function(model, inputs, maps, targets, batch_size=self.batch_size, **settings)
-        else:
-            source = cases[0].source
-            if source is None:
-                raise DataError("A baseline is no method that could be asked again.")
-            values = metric.function(Batch(methods, source, inputs, maps, targets, self.batch_size), **settings)
+        methods, inputs, targets = self._explained(cases)
+        values = metric.function(methods.classifier, inputs, maps, targets, batch_size=self.batch_size, **settings)
         if isinstance(values, ScoreCurves):
             areas = values.areas()
             return [Score(float(area), values.fractions, curve) for area, curve in zip(areas, values.scores, strict=True)]
         return [Score(float(value)) for value in values]
 
-    def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> float:
-        masks = self.material.masks
-        assert case.sample is not None and masks is not None  # noqa: PT018 - checked at first
-        mask = masks(case.row, case.sample)
-        return float(metric.function(case.sample.placed(case.saliency())[None], mask[None], **settings)[0])
+    def _asked_again(self, cases: Mapping[Source | None, Mapping[int, Case]], metric: Metric) -> dict[int, Score]:
+        """Return scores by number of methods on the same samples; where there is none for all, method by method, then case by case."""
+        numbers = [number for own in cases.values() for number in own]
+        if None in cases:
+            return dict.fromkeys(numbers, Score(reason="A baseline is no method that could be asked again."))
+        maps = {source: torch.stack([case.saliency() for case in own.values()]) for source, own in cases.items() if source is not None}
+        try:
+            methods, inputs, targets = self._explained(list(next(iter(cases.values())).values()))
+            found = metric.function(Batch(methods, inputs, maps, targets, self.batch_size), **self._settings(metric))
+        except CamtoolError as error:
+            if len(numbers) == 1:
+                return {numbers[0]: Score(reason=str(error))}
+            parts = [{source: own} for source, own in cases.items()]
+            if len(parts) == 1:
+                parts = [{source: {number: case}} for source, own in cases.items() for number, case in own.items()]
+            return {number: score for part in parts for number, score in self._asked_again(part, metric).items()}
+        values = [float(value) for source in maps for value in found[str(source)]]
+        return {number: Score(value) for number, value in zip(numbers, values, strict=True)}
 
+    def _explained(self, cases: Sequence[Case]) -> tuple[Methods, Tensor, list[Any]]:
+        """Return (the methods, inputs of the cases' samples, their explained classes' probabilities as targets)."""
+        classes = [case.row["target"] for case in cases]
+        if None in classes:
+            raise DataError("The map explains no class; this metric follows a class's probability.")
+        methods = self.material.methods
+        assert methods is not None  # checked at first
+        inputs = torch.cat([case.sample.inputs for case in cases if case.sample is not None])
+        return methods, inputs, list(methods.classifier.targets(classes, inputs))
 
-@dataclass(frozen=True)
-class Score:
-    """A map's score, the area under a curve or not; or why there is none."""
+    def _settings(self, metric: Metric) -> dict[str, Any]:
+        return {**metric.protocol, **({"seed": self.seed} if metric.seeded else {})}
 
-    value: float | None = None
-    fractions: np.ndarray | None = None
-    curve: np.ndarray | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A map that is scored."""
-
-    row: MapRow
-    sample: StoredSample | None
-    method: str
-    layer: str | None
-    baseline: Tensor | None = None
-    """Map (*size) of a baseline, in place of the row's."""
-    reason: str = ""
-    """Why there is no score."""
-
-    @property
-    def source(self) -> Source | None:
-        """Method and layer; None of a baseline."""
-        return None if self.layer is None else Source(self.method, self.layer)
-
-    @property
-    def size(self) -> tuple[int, ...] | None:
-        """Of the network's input."""
-        return self.row.input_size
-
-    def saliency(self) -> Tensor:
-        """Return the map at the input's size (*size), in [0, 1]."""
-        return scaled_map(self.row) if self.baseline is None else self.baseline
-
-    def score_row(self, metric: str, protocol: str, score: Score) -> ScoreRow:
-        """Return the row of a score."""
-        of_sample: dict[str, Any] = {name: self.row[name] for name in ("id", "path", "label", "target")}
-        return ScoreRow(
-            **of_sample,
-            method=self.method,
-            layer=self.layer,
-            baseline=self.baseline is not None,
-            metric=metric,
-            protocol=protocol,
-            score=score.value,
-            reason=score.reason,
-            fractions=None if score.fractions is None else score.fractions.tolist(),
-            curve=None if score.curve is None else score.curve.tolist(),
-        )
-
-
-def _together(cases: Mapping[int, Case], metric: Metric) -> list[list[int]]:
-    """Return the numbers of the cases that are scored at once: those of one method, if the metric asks the method itself."""
-    groups: dict[Any, list[int]] = {}
-    for number, case in cases.items():
-        groups.setdefault(case.source if metric.needs == METHOD else None, []).append(number)
-    return list(groups.values())
+    def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> Score:
+        masks, row, sample = self.material.masks, case.row, case.sample
+        assert sample is not None and masks is not None  # noqa: PT018 - checked at first
+        if metric.counted is None:
+            mask = masks.on_sample(row, sample)
+            return Score(float(metric.function(sample.placed(case.saliency())[None], mask[None], **settings)[0]))
+        truth = masks.boxes(row, sample) if metric.counted.against == BOXES else masks.on_input(row, sample)[None]
+        found = metric.function(case.saliency()[None], truth, **settings)
+        return Score(found.alone, counts=found.counts)
 
 
 def _status(row: MapRow) -> str:

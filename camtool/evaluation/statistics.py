@@ -1,17 +1,21 @@
-"""Statistics over scores: means with bootstrap intervals, in all and by class, and paired tests of methods."""
+"""Statistics over scores: figures with bootstrap intervals, in all and by class, and paired tests of methods."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 _AT_ONCE = 2**22  # drawn indices
+_ROUNDING = 1e-12
+_SAMPLES_AT_ONCE = 1024  # as float64
+
+Figure: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,58 @@ def interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Interval:
     count = len(values)
     if count == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
+    return _interval(float(values.mean()), np.concatenate([values[drawn].mean(axis=1) for drawn in _drawn(count, count, seed)]), count)
+
+
+def counted_interval(counts: Integer[np.ndarray, "n numbers"], figure: Figure, *, seed: int = 0) -> Interval:
+    """Return the figure of samples' counts with its bootstrap interval of 95 %, for which samples are drawn; NaN without samples.
+
+    Args:
+        figure: returns (*r,) figures of sums (*r, numbers) of the counts of (*r,) samples.
+        seed: of the 1000 resamples, which are those of `interval`.
+
+    Example:
+        >>> import numpy as np
+        >>> from camtool.evaluation import counted_interval
+        >>> hits = np.array([[0, 1], [1, 1], [1, 0], [1, 0]])  # of each sample at two thresholds
+        >>> found = counted_interval(hits, lambda sums, samples: (sums / samples[..., None]).max(axis=-1))
+        >>> found.mean, found.low <= 0.75 <= found.high, found.count
+        (0.75, True, 4)
+    """
+    count = len(counts)
+    if count == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    figures = []
+    for drawn in _drawn(count, count, seed):
+        times = np.zeros((len(drawn), count))
+        np.add.at(times, (np.arange(len(drawn))[:, None], drawn), 1)
+        figures.append(figure(_sums(times, counts), np.full(len(drawn), count)))
+    return _interval(float(figure(counts.sum(axis=0, dtype=np.float64), np.array(count))), np.concatenate(figures), count)
+
+
+def _interval(figure: float, resampled: Float[np.ndarray, " r"], count: int) -> Interval:
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return Interval(figure, float(low), float(high), count)
+
+
+def _drawn(below: int, count: int, seed: int) -> Iterator[Integer[np.ndarray, "r count"]]:
+    """Yield 1000 rows of `count` drawn numbers below a bound, as many at once as fit in memory."""
     generator = np.random.default_rng(seed)
-    means: list[np.ndarray] = []
     left = RESAMPLES
     while left:
         part = min(left, max(1, _AT_ONCE // count))
-        means.append(values[generator.integers(count, size=(part, count))].mean(axis=1))
+        yield generator.integers(below, size=(part, count))
         left -= part
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(np.concatenate(means), [tail, 100 - tail])
-    return Interval(float(values.mean()), float(low), float(high), count)
+
+
+def _sums(times: Float[np.ndarray, "r n"], counts: Integer[np.ndarray, "n numbers"]) -> Float[np.ndarray, "r numbers"]:
+    """Return the sums of counts, each sample's so many times; whole numbers in float64 are exact."""
+    found = np.zeros((len(times), counts.shape[1]))
+    for first in range(0, len(counts), _SAMPLES_AT_ONCE):
+        part = slice(first, first + _SAMPLES_AT_ONCE)
+        found += times[:, part] @ counts[part].astype(np.float64)
+    return found
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -62,9 +108,9 @@ class PairedTest:
     first: str
     second: str
     difference: float
-    """Mean of first - second."""
+    """Mean of first - second; of a metric of the data set as a whole the difference of the figures."""
     p: float
-    """Of Wilcoxon's signed-rank test, two-sided; NaN with too few samples."""
+    """Of Wilcoxon's signed-rank test, two-sided, or of a permutation test; NaN with too few samples."""
     p_holm: float
     """Corrected for the number of pairs (Holm 1979)."""
     count: int
@@ -90,6 +136,49 @@ def paired_tests(scores: Mapping[str, Mapping[Key, float]]) -> list[PairedTest]:
         differences = np.array([scores[first][sample] - scores[second][sample] for sample in shared], dtype=np.float64)
         mean = float(differences.mean()) if shared else math.nan
         found.append((first, second, mean, _wilcoxon(differences), len(shared)))
+    return _corrected(found)
+
+
+def counted_tests(counts: Mapping[str, Mapping[Key, np.ndarray]], figure: Figure, *, seed: int = 0) -> list[PairedTest]:
+    """Return a paired permutation test (Fisher 1935) of each pair of methods' figures, with Holm's correction over all pairs.
+
+    If two methods are alike, each sample's counts may as well be those of the other one: p is the share of 1000 seeded exchanges, and of
+    the counts as they are, whose figures differ at least as much.
+
+    Args:
+        counts: by method, and in it by sample; samples that one of a pair lacks are left out of it.
+        figure: as of `counted_interval`.
+
+    Example:
+        >>> import numpy as np
+        >>> from camtool.evaluation import counted_tests
+        >>> hits = {sample: np.array([1]) for sample in range(12)}
+        >>> none = {sample: np.array([0]) for sample in range(12)}
+        >>> (found,) = counted_tests({"a": hits, "b": none}, lambda sums, samples: sums[..., 0] / samples)
+        >>> found.difference, found.p < 0.01, found.count
+        (1.0, True, 12)
+    """
+    found: list[tuple[str, str, float, float, int]] = []
+    for first, second in combinations(counts, 2):
+        shared = [sample for sample in counts[first] if sample in counts[second]]
+        if not shared:
+            found.append((first, second, math.nan, math.nan, 0))
+            continue
+        one, other = (np.stack([counts[name][sample] for sample in shared]).astype(np.int64) for name in (first, second))  # signed
+        sums, apart, count = (one.sum(axis=0, dtype=np.float64), other.sum(axis=0, dtype=np.float64)), other - one, len(shared)
+
+        def difference(moved: np.ndarray, sums: tuple[np.ndarray, np.ndarray] = sums, count: int = count) -> np.ndarray:
+            samples = np.full(moved.shape[:-1], count)
+            return np.asarray(figure(sums[0] + moved, samples) - figure(sums[1] - moved, samples))
+
+        own = float(difference(np.zeros_like(sums[0])))
+        moved = [difference(_sums(swapped.astype(np.float64), apart)) for swapped in _drawn(2, count, seed)]
+        as_far = int((np.abs(np.concatenate(moved)) >= abs(own) - _ROUNDING).sum())
+        found.append((first, second, own, (1 + as_far) / (1 + RESAMPLES) if count > 1 else math.nan, count))
+    return _corrected(found)
+
+
+def _corrected(found: Sequence[tuple[str, str, float, float, int]]) -> list[PairedTest]:
     corrected = holm([entry[3] for entry in found])
     return [PairedTest(first, second, mean, p, holmed, n) for (first, second, mean, p, n), holmed in zip(found, corrected, strict=True)]
 

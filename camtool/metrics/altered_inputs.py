@@ -1,6 +1,6 @@
 """The explained score of each sample, before and after its input is altered: batched passes of the network, without a trace in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,6 +20,8 @@ from camtool.targets import ClassProbability, FromLogits, Output, Target, resolv
 Model: TypeAlias = nn.Module | Callable[[Tensor], Any]
 """A network, or a function of inputs (n, c, *spatial); the output holds scores as `camtool.targets.find_logits` finds them."""
 Maps: TypeAlias = np.ndarray | Tensor
+Explanations: TypeAlias = Maps | Mapping[str, Maps]
+"""Maps of one method, or of several by name, which share what they can."""
 
 
 class ExplainedScores:

@@ -11,6 +11,7 @@ from camtool.metrics.components import Components, components
 from camtool.metrics.thresholds import Array, as_array, scaled
 
 STEP = 0.001
+_LEAST_STEP = 1e-5  # finer ones would be more thresholds than a map has values
 IOUS = {1: (0.5,), 2: (0.3, 0.5, 0.7)}
 """By version the least IoU of a box that counts as found."""
 
@@ -75,7 +76,7 @@ def max_box_accuracy(
         >>> found.accuracy, found.thresholds  # all five positions have an IoU of 3/5 already
         (1.0, (0.0,))
     """
-    if version not in IOUS:
+    if not isinstance(version, int) or version not in IOUS:
         raise DataError(f"Expected MaxBoxAcc of version {' or '.join(map(str, IOUS))}, got {version}.")
     least = tuple(ious) or IOUS[version]
     if not all(0 < share <= 1 for share in least):
@@ -114,9 +115,9 @@ def box_overlaps(maps: Array, boxes: Sequence[Array] | Array, *, version: int = 
 
 
 def thresholds_of(step: float | int) -> np.ndarray:
-    """Return the thresholds from 0 to below 1; DataError if the step is not from 0 to 1."""
-    if not 0 < step <= 1:
-        raise DataError(f"Expected a step between thresholds above 0, up to 1, got {step}; try {STEP}.")
+    """Return the thresholds from 0 to below 1; DataError if the step is no number from 1e-5 to 1."""
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not _LEAST_STEP <= step <= 1:
+        raise DataError(f"Expected a step between thresholds from {_LEAST_STEP} to 1, got {step}; try {STEP}.")
     return np.arange(math.ceil(1 / step - 1e-9)) / (1 / step)  # 3 * 0.2 is above 0.6
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import DataError
-from camtool.metrics.altered_inputs import ExplainedScores, Maps, Model, checked_maps, hyperplane
+from camtool.metrics.altered_inputs import ExplainedScores, Explanations, Maps, Model, checked_maps, hyperplane
 from camtool.metrics.rank_correlation import pearson
 
 RADIUS, SAMPLES = 0.02, 10
@@ -18,7 +18,6 @@ RUNS = 100
 
 Perturb: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 """Returns what is taken away from inputs (rows, c, *spatial), drawn from the generator."""
-Explanations: TypeAlias = Maps | Mapping[str, Maps]
 
 
 def infidelity(

@@ -1,7 +1,7 @@
 """Do maps change when what the network has learnt is taken away? MPRT, layer by layer from the top, and eMPRT."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from camtool.errors import DataError, closest, some
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import SameRandomNumbers
-from camtool.metrics.altered_inputs import ExplainedScores, Maps, checked_maps
+from camtool.metrics.altered_inputs import ExplainedScores, Explanations, checked_maps
 from camtool.metrics.rank_correlation import spearman
 
-ExplainNetwork: TypeAlias = Callable[[nn.Module, Tensor, list[Any]], Maps]
-"""Returns maps (n, *spatial) by a network, of inputs (n, c, *spatial), for targets, one a sample."""
+ExplainNetwork: TypeAlias = Callable[[nn.Module, Tensor, list[Any]], Explanations]
+"""Returns maps (n, *spatial) by a network, of inputs (n, c, *spatial), for targets, one a sample; or a dict of maps by method."""
 BINS = 100
+_ONLY = ""
 
 
 def randomisation(
@@ -29,7 +30,7 @@ def randomisation(
     layers: Sequence[str] | None = None,
     cascading: bool = True,
     seed: int = 0,
-) -> dict[str, Float[np.ndarray, " n"]]:
+) -> dict[str, Any]:
     """Return by layer, from the top, the rank correlation of each map with that after the layer is initialised anew; lower is better.
 
     Model parameter randomisation test (MPRT); Adebayo et al. 2018, arXiv:1810.03292. Spearman's r in [-1, 1]: 1 for a map that does
@@ -45,6 +46,9 @@ def randomisation(
         layers: paths of modules with `reset_parameters`; None: all, in the order in which they were registered, the last first.
         cascading: keep the layers above initialised, too; False: one layer at a time.
         seed: the k-th layer's is drawn from it and k.
+
+    Returns:
+        By layer (n,), or where `explain` returns a dict, a dict of these by method: all methods explain the same copies.
 
     Raises:
         DataError: if there is no such layer, or a map has another size or is not finite.
@@ -64,13 +68,13 @@ def randomisation(
     before = _maps(explain, model, found)
     scores = {}
     for name, changed in _randomised(model, layers, cascading, seed):
-        scores[name] = spearman(before, _maps(explain, changed, found))
+        after = _maps(explain, changed, found)
+        by_method = {method: spearman(maps, after[method]) for method, maps in before.items()}
+        scores[name] = by_method.get(_ONLY, by_method)
     return scores
 
 
-def emprt(
-    model: nn.Module, inputs: Tensor, explain: ExplainNetwork, targets: Any = None, *, bins: int = BINS, seed: int = 0
-) -> Float[np.ndarray, " n"]:
+def emprt(model: nn.Module, inputs: Tensor, explain: ExplainNetwork, targets: Any = None, *, bins: int = BINS, seed: int = 0) -> Any:
     """Return of each sample the relative rise of its map's entropy when all layers are initialised anew; higher is better.
 
     Efficient MPRT (eMPRT); Hedström et al. 2024, arXiv:2401.06465: (H(M') - H(M)) / H(M), H the entropy in nats of the histogram of
@@ -80,6 +84,9 @@ def emprt(
     Args:
         model, inputs, explain, targets, seed: as of `randomisation`.
         bins: of the histogram.
+
+    Returns:
+        (n,), or a dict of these by method, as of `randomisation`.
 
     Raises:
         DataError: as of `randomisation`, or if a map of the network as it is has no entropy.
@@ -97,17 +104,25 @@ def emprt(
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2:
         raise DataError(f"Expected at least 2 bins, got {bins}.")
     found = ExplainedScores(model, inputs, targets)
-    before = _entropies(_maps(explain, model, found), bins)
-    if (before == 0).any():
-        raise DataError(f"Expected a map that differs between positions, got the same everywhere in that of sample {before.argmin()}.")
+    before = {method: _entropies(maps, bins) for method, maps in _maps(explain, model, found).items()}
+    for method, of_each in before.items():
+        if (of_each == 0).any():
+            by = "" if method == _ONLY else f" by {method}"
+            raise DataError(
+                f"Expected a map that differs between positions, got the same everywhere in that of sample {of_each.argmin()}{by}."
+            )
     *_, (_, changed) = _randomised(model, None, True, seed)
-    return np.asarray((_entropies(_maps(explain, changed, found), bins) - before) / before)
+    after = _maps(explain, changed, found)
+    rises = {method: np.asarray((_entropies(after[method], bins) - of_each) / of_each) for method, of_each in before.items()}
+    return rises.get(_ONLY, rises)
 
 
-def _maps(explain: ExplainNetwork, model: nn.Module, found: ExplainedScores) -> Float[np.ndarray, "n positions"]:
+def _maps(explain: ExplainNetwork, model: nn.Module, found: ExplainedScores) -> dict[str, Float[np.ndarray, "n positions"]]:
+    """Return maps by method, of a single one by no name."""
     with evaluating(model):
-        maps = checked_maps(explain(model, found.inputs, found.given_targets), found.inputs, varied=False)
-    return maps.flatten(1).cpu().double().numpy()
+        maps = explain(model, found.inputs, found.given_targets)
+    by_method = maps if isinstance(maps, Mapping) else {_ONLY: maps}
+    return {method: checked_maps(own, found.inputs, varied=False).flatten(1).cpu().double().numpy() for method, own in by_method.items()}
 
 
 def _randomised(model: nn.Module, layers: Sequence[str] | None, cascading: bool, seed: int) -> Iterator[tuple[str, nn.Module]]:

@@ -18,19 +18,27 @@ _CONFIG_KEYS = ("model", "data_preprocessor", "test_pipeline", "input")
 
 def fingerprint_of(explainer: Explainer) -> dict[str, Any]:
     """Return what the maps of an explainer depend on, as JSON values."""
-    loaded, cam = explainer.settings.loaded, explainer.settings.cam
+    loaded = explainer.settings.loaded
     recipe = {key: value for key, value in loaded.cam.items() if not key.startswith("checkpoint")}  # the weights have a digest
-    options = {name: cam[name] for name in ("layout", "input_axes", "call", "output", "aug_smooth", "eigen_smooth", "fuse", "speed")}
     return {
         "config": plain({**{key: loaded.config.get(key) for key in _CONFIG_KEYS}, "cam": recipe}),
         "checkpoint": weights_digest(explainer.network.model),
+        **settings_of(explainer),
+        "device": torch.device(explainer.settings.model.device).type,
+        "precision": str(next(explainer.network.model.parameters()).dtype).removeprefix("torch."),
+        "versions": {"torch": torch.__version__, "camtool": __version__},
+    }
+
+
+def settings_of(explainer: Explainer) -> dict[str, Any]:
+    """Return the part of a fingerprint that is how an explainer explains, as JSON values: methods, layers, placement and options."""
+    cam = explainer.settings.cam
+    options = {name: cam[name] for name in ("layout", "input_axes", "call", "output", "aug_smooth", "eigen_smooth", "fuse", "speed")}
+    return {
         "methods": {name: plain(method) for name, method in explainer.cam.methods.items()},
         "target_layers": plain(cam["target_layers"]),
         "placement": plain({"kind": explainer.placement.kind, "numbers": explainer.placement.numbers}),
         "options": plain({**options, **_windows(explainer.settings)}),
-        "device": torch.device(explainer.settings.model.device).type,
-        "precision": str(next(explainer.network.model.parameters()).dtype).removeprefix("torch."),
-        "versions": {"torch": torch.__version__, "camtool": __version__},
     }
 
 

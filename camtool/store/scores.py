@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from camtool.errors import DataError
 from camtool.io.atomic import write_atomically
 from camtool.store.schema import as_text
@@ -43,6 +45,8 @@ class ScoreRow:
     """Of a metric that is the area under a curve: where on it, in [0, 1]."""
     curve: Sequence[float] | None = None
     """The curve at these fractions."""
+    counts: np.ndarray | None = None
+    """Of a metric of the data set as a whole: int32 numbers, which are added over samples."""
 
 
 def _schema() -> "pa.Schema":
@@ -63,6 +67,7 @@ def _schema() -> "pa.Schema":
             pa.field("protocol", pa.string(), nullable=False),
             ("fractions", pa.list_(pa.float32())),
             ("curve", pa.list_(pa.float32())),
+            ("counts", pa.list_(pa.int32())),
         ]
     )
 
@@ -100,8 +105,17 @@ def read_scores(path: Path) -> Iterator[ScoreRow]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, schema=_schema())
+        table = pq.read_table(path, schema=_schema()).combine_chunks()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"'{path}' cannot be read: {error}. Remove it; the same 'camtool eval' makes it again.") from error
-    for values in table.to_pylist():
-        yield ScoreRow(**values)
+    counts = _arrays(table["counts"])
+    for values, own in zip(table.drop_columns("counts").to_pylist(), counts, strict=True):
+        yield ScoreRow(**values, counts=own)
+
+
+def _arrays(column: "pa.ChunkedArray") -> Iterator[np.ndarray | None]:
+    """Yield the lists of a column as arrays, None for NULL."""
+    for chunk in column.chunks:
+        numbers, offsets = chunk.values.to_numpy(zero_copy_only=False), chunk.offsets.to_numpy()
+        for is_known, first, last in zip(chunk.is_valid().to_numpy(zero_copy_only=False), offsets, offsets[1:], strict=False):
+            yield numbers[first:last] if is_known else None

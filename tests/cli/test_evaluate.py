@@ -1,6 +1,5 @@
 """`camtool eval`: scores of a store's maps, interrupted and gone on with, their tables, and what is refused."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from camtool import Explainer
@@ -18,69 +16,11 @@ from camtool.io.volumes import Geometry
 from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity
 from camtool.store import open as open_store
 from camtool.targets import ClassProbability
+from tests.cli import evaluated
+from tests.cli.evaluated import SIZE, WITH_MASKS, coco, rows_of, store_class_names, write
 from tests.cli.fixtures import Run, pixels
 
-SIZE = 32
-NETWORK = """
-import torch
-from torch import nn
-
-
-class Bright(nn.Module):
-    # Two classes: how bright the picture is in red, and in green.
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(3, 2, 3, stride=2, padding=1, bias=False)
-        with torch.no_grad():
-            self.layer.weight.zero_()
-            self.layer.weight[0, 0].fill_(1 / 9)
-            self.layer.weight[1, 1].fill_(1 / 9)
-
-    def forward(self, image):
-        return 8 * self.layer(image).relu().mean((2, 3))
-
-
-def build():
-    return Bright()
-"""
-
-
-def disc(centre: tuple[int, int], radius: float = 6) -> np.ndarray:
-    rows, columns = np.indices((SIZE, SIZE))
-    return (np.hypot(rows - centre[0], columns - centre[1]) < radius).astype(np.uint8)
-
-
-def write(path: Path, values: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture
-def store(tmp_path: Path, run: Run) -> Path:
-    """A run over twelve pictures, each with a disc of its class's colour; one has no mask."""
-    generator = np.random.default_rng(0)
-    (tmp_path / "net.py").write_text(NETWORK)
-    model = {"type": "camtool.TorchModel", "factory": "net.py:build", "with_weights": True, "preprocess": {"resize": SIZE}}
-    (tmp_path / "c.py").write_text(f"model = {model!r}\ncam = dict(target_layers='layer')\n")
-    for number in range(12):
-        centre = tuple(int(value) for value in generator.integers(8, SIZE - 8, size=2))
-        object_, kind = disc(centre), number % 2  # type: ignore[arg-type]
-        picture = generator.integers(0, 40, size=(SIZE, SIZE, 3), dtype=np.uint8)
-        picture[..., kind] += 200 * object_
-        write(tmp_path / f"data/{'rg'[kind]}/{number}.png", picture)
-        if number != 11:
-            write(tmp_path / f"masks/{'rg'[kind]}/{number}.png", 255 * object_)
-    methods = ("--method", "gradcam", "layercam")
-    assert run("run", "c.py", "--data", "data", "--out", "store", "--target-category", "predicted", *methods).exit_code == 0
-    return tmp_path / "store"
-
-
-WITH_MASKS = ("--masks", "masks", "--config", "c.py")
+store = evaluated.store
 
 
 def test_scores_stand_in_tables_beside_baselines(run: Run, store: Path, tmp_path: Path) -> None:
@@ -185,19 +125,6 @@ def test_a_network_is_evaluated_at_once(run: Run, store: Path, tmp_path: Path) -
     assert "Expected --out DIR with --data" in refused.stderr
 
 
-def coco(path: Path, boxes: dict[str, list[tuple[str, list[float]]]]) -> None:
-    """Write boxes (x, y, width, height) of objects by file and category."""
-    names = sorted({name for objects in boxes.values() for name, _ in objects})
-    pictures = [{"id": number, "file_name": file, "width": SIZE, "height": SIZE} for number, file in enumerate(boxes)]
-    objects = [
-        {"id": 10 * number + place, "image_id": number, "category_id": names.index(name) + 1, "bbox": box, "area": 1, "iscrowd": 0}
-        for number, found in enumerate(boxes.values())
-        for place, (name, box) in enumerate(found)
-    ]
-    categories = [{"id": number + 1, "name": name} for number, name in enumerate(names)]
-    path.write_text(json.dumps({"images": pictures, "annotations": objects, "categories": categories}))
-
-
 def test_annotations_are_those_of_the_explained_class(run: Run, store: Path, tmp_path: Path) -> None:
     rows = {row["path"]: row for row in open_store(store).where(method="gradcam")}
     right, names = {}, store_class_names(store)
@@ -219,11 +146,6 @@ def test_annotations_are_those_of_the_explained_class(run: Run, store: Path, tmp
     assert (means["energy", "gradcam"]["maps"], means["energy", "gradcam"]["without_score"]) == (11, 1)
     assert "Expected an annotated object of" in finished.stderr
     assert run("check", "c.py", "--data", "data", "--require", "energy >= 0.6", *given[2:]).exit_code == 0
-
-
-def store_class_names(store: Path) -> list[str]:
-    names = open_store(store).run.get("class_names")
-    return list(names) if names else ["0", "1"]
 
 
 def test_a_mask_that_is_empty_or_outside_of_the_crop_is_no_hit_and_no_miss(run: Run, store: Path, tmp_path: Path) -> None:
@@ -382,67 +304,3 @@ def test_all_is_what_can_be_computed(run: Run, store: Path) -> None:
 
     assert finished.exit_code in (0, 2)
     assert "--masks DIR" in " ".join(finished.stderr.split())
-
-
-CHECK = ("check", "c.py", "--data", "data", "--masks", "masks")
-
-
-def test_a_requirement_that_is_met(run: Run, store: Path) -> None:
-    finished = run(*CHECK, "--require", "iou >= 0.5", "ioa > 0.1")
-
-    assert finished.exit_code == 0, finished.stderr
-    assert [line.split(";")[0] for line in finished.stdout.splitlines() if "met" in line] == ["met: iou >= 0.5", "met: ioa > 0.1"]
-
-
-def test_a_requirement_that_is_not_met_names_the_samples(run: Run, store: Path, tmp_path: Path) -> None:
-    write(tmp_path / "masks/r/4.png", 255 * disc((2, 2), 2))  # the network looks at the disc, which is elsewhere
-    before = sorted(tmp_path.rglob("*"))
-
-    mean = run(*CHECK, "--require", "iou >= 0.99")
-    each = run(*CHECK, "--require", "iou >= 0.5", "--each", "--json")
-    of_mean = run(*CHECK, "--require", "iou >= 0.5")
-
-    assert mean.exit_code == 1
-    assert "NOT met: iou >= 0.99" in mean.stdout
-    assert each.exit_code == 1
-    (entry,) = json.loads(each.stdout)["requirements"]
-    assert [(sample["path"], sample["score"]) for sample in entry["samples"]] == [("g/11.png", None), ("r/4.png", 0.0)]
-    assert of_mean.exit_code == 0
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_sample_without_a_score_is_not_met_by_itself(run: Run, store: Path) -> None:
-    options = ("check", "c.py", "--data", "data", "--masks", "masks", "--require", "iou >= 0.5")
-
-    each, mean = run(*options, "--each", "--json"), run(*options)
-
-    assert (each.exit_code, mean.exit_code) == (1, 0)
-    (entry,) = json.loads(each.stdout)["requirements"]
-    assert entry["samples"] == [{"path": "g/11.png", "maps": "gradcam at layer", "score": None}]
-    assert "1 without a score" in mean.stdout
-
-
-WRONG_CHECKS: dict[str, tuple[tuple[Any, ...], str]] = {
-    "no data": (("check", "c.py", "--require", "iou >= 0.5"), "Expected --data DATA, and --require CONDITION"),
-    "no condition": (("check", "c.py", "--data", "data"), "Expected --data DATA, and --require CONDITION"),
-    "no comparison": ((*CHECK, "--require", "iou 0.5"), "Expected a requirement such as 'energy >= 0.5', got 'iou 0.5'"),
-    "no number": ((*CHECK, "--require", "iou >= ."), "Expected a requirement such as"),
-    "no finite number": ((*CHECK, "--require", "iou >= 1e999"), "Expected a requirement such as"),
-    "no such metric": ((*CHECK, "--require", "iuo >= 0.5"), "No metric 'iuo'"),
-    "no masks": (("check", "c.py", "--data", "data", "--require", "iou >= 0.5"), "give --masks DIR"),
-    "no such data": (("check", "c.py", "--data", "none", "--masks", "masks", "--require", "iou >= 0.5"), "none"),
-    "no such method": ((*CHECK, "--require", "iou >= 0.5", "--method", "gradcm"), "gradcm"),
-    "code": ((*CHECK, "--require", "__import__('os') >= 1"), "Expected a requirement such as"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_CHECKS)
-def test_wrong_checks(run: Run, store: Path, tmp_path: Path, case: str) -> None:
-    options, message = WRONG_CHECKS[case]
-    before = sorted(tmp_path.rglob("*"))
-
-    finished = run(*options)
-
-    assert finished.exit_code == 2, finished.stdout
-    assert message in " ".join(finished.stderr.split())
-    assert sorted(tmp_path.rglob("*")) == before

@@ -1,12 +1,13 @@
 """Bootstrap intervals and paired tests, against values worked by hand and by simulation."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from camtool.evaluation import holm, interval, paired_tests
+from camtool.evaluation import counted_interval, counted_tests, holm, interval, paired_tests
 
 
 def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
@@ -79,3 +80,62 @@ def test_pairs_without_difference_or_samples() -> None:
     assert (equal.p, equal.p_holm) == (1.0, 1.0)
     assert math.isnan(alone.p)
     assert math.isnan(alone.p_holm)
+
+
+def share(sums: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    return np.asarray(sums[..., 0] / samples)
+
+
+def best_share(sums: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    return np.asarray((sums / samples[..., None]).max(axis=-1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 1500])
+def test_the_interval_of_counts_that_are_scores_is_that_of_the_scores(count: int) -> None:
+    values = np.random.default_rng(count).integers(0, 200, count).astype(np.uint8)
+
+    found, expected = counted_interval(values[:, None], share, seed=3), interval(values.astype(np.float64), seed=3)
+
+    assert vars(found) == pytest.approx(vars(expected), rel=1e-12)
+
+
+def test_the_interval_of_a_figure_is_that_of_resampled_samples() -> None:
+    counts = np.random.default_rng(0).integers(0, 2, (30, 7))
+    generator = np.random.default_rng(5)
+    expected = [counts[drawn].mean(axis=0).max() for drawn in generator.integers(30, size=(1000, 30))]
+
+    found = counted_interval(counts, best_share, seed=5)
+
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])))
+    assert found.mean == counts.mean(axis=0).max()
+    assert math.isnan(counted_interval(np.zeros((0, 2), int), best_share).mean)
+
+
+def test_a_permutation_test_tells_apart_what_differs_and_only_that() -> None:
+    generator = np.random.default_rng(1)
+    draws = (generator.random((3, 60, 5)) < np.array([0.5, 0.5, 0.9])[:, None, None]).astype(np.uint8)
+    counts = {name: dict(enumerate(own)) for name, own in zip("abc", draws, strict=True)}
+    del counts["a"][7]
+
+    found = {(test.first, test.second): test for test in counted_tests(counts, best_share)}
+
+    assert found["a", "b"].p > 0.05
+    assert found["b", "c"].p_holm < 0.01
+    assert (found["a", "b"].count, found["b", "c"].count) == (59, 60)
+    shared = [number for number in range(60) if number != 7]
+    assert found["a", "c"].difference == pytest.approx(draws[0, shared].mean(axis=0).max() - draws[2, shared].mean(axis=0).max())
+    (same,) = counted_tests({"a": counts["b"], "b": counts["b"]}, best_share)
+    assert (same.difference, same.p) == (0, 1)
+
+
+def test_an_exact_permutation_test_of_few_samples_is_approached() -> None:
+    one, other = np.array([3, 5, 4, 6]), np.array([1, 2, 5, 2])
+    signs = np.array(list(itertools.product([-1, 1], repeat=4)))
+    differences = np.abs((signs * (one - other)).mean(axis=1))
+    exact = (differences >= abs((one - other).mean())).mean()
+
+    (found,) = counted_tests({"a": dict(enumerate(one[:, None])), "b": dict(enumerate(other[:, None]))}, share)
+
+    assert found.p == pytest.approx(exact, abs=0.03)
+    (alone,) = counted_tests({"a": {0: one[:1]}, "b": {0: other[:1]}}, share)
+    assert math.isnan(alone.p)

@@ -136,7 +136,7 @@ def test_a_single_position_and_a_large_plateau_have_parts() -> None:
         ([np.array([[[4, 4]]])], {}, "got an empty one of sample 0"),
         ([np.array([[[0, np.nan]]])], {}, "got an empty one of sample 0"),
         ([np.array([[[1, 4]]])], {"version": 3}, "version 1 or 2, got 3"),
-        ([np.array([[[1, 4]]])], {"step": 0}, "step between thresholds above 0"),
+        ([np.array([[[1, 4]]])], {"step": 0}, "step between thresholds from 1e-05 to 1"),
         ([np.array([[[1, 4]]])], {"ious": (1.5,)}, "least IoUs above 0"),
     ],
 )
