@@ -6,6 +6,7 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from camtool.datasets.synthetic.scenes import Sample, Scene, ShapeScenes
+from camtool.datasets.synthetic.watermarks import Watermark
 from camtool.errors import DataError
 from camtool.registry import DATASETS
 
@@ -23,7 +24,9 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         count: number of images.
         rank: 1 for signals, 2 for pictures, 3 for volumes.
         seed, size, channels, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
-        answers: include mask, distractor mask and box. Give False if the pipeline flips images, since it would not flip these.
+        watermark: name of a class with which stripes in a corner go; None: no scene has them.
+        correlation: of the stripes with that class, 0 to 1: `camtool.datasets.synthetic.watermarks.Watermark`.
+        answers: include masks and box. Give False if the pipeline flips images, since it would not flip these.
         keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
 
     Raises:
@@ -43,12 +46,23 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         channels: int = 3,
         distractors: int = 1,
         fewest: int | None = None,
+        watermark: str | None = None,
+        correlation: float = 1.0,
         answers: bool = True,
         **keywords: Any,
     ) -> None:
         if count < 1:
             raise DataError(f"Shapes need count >= 1, got {count}.")
-        self.scenes = ShapeScenes(split=split, seed=seed, rank=rank, size=size, channels=channels, distractors=distractors, fewest=fewest)
+        self.scenes = ShapeScenes(
+            split=split,
+            seed=seed,
+            rank=rank,
+            size=size,
+            channels=channels,
+            distractors=distractors,
+            fewest=fewest,
+            watermark=None if watermark is None else Watermark(watermark, correlation),
+        )
         self.count = count
         self.answers = answers
         self._cache: dict[int, Sample] = {}
@@ -62,7 +76,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         """Return `img` uint8 (h, w, 3) in BGR, `gt_label`, `sample_idx`, `mask` and `distractor_mask` bool (h, w), `box` int (2, 2).
 
         Of volumes, `img` is (d, h, w, 3), the masks are (d, h, w), the box is (3, 2). Of signals, `img` is (t, 1, 3), the masks are (t,),
-        the box is (1, 2).
+        the box is (1, 2). With a watermark there is a `watermark_mask` as well.
         """
         info = super().get_data_info(idx)
         index = info["scene"]
@@ -72,6 +86,8 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         info["img"] = np.ascontiguousarray(picture[..., ::-1])
         if self.answers:
             info.update(mask=sample.mask, distractor_mask=sample.distractor_mask, box=sample.box)
+            if self.scenes.watermark is not None:
+                info["watermark_mask"] = sample.watermark_mask
         return info
 
     def scene(self, idx: int) -> Scene:

@@ -13,13 +13,14 @@ from camtool.io.atomic import whole_folder
 
 MASKS = "masks"
 DISTRACTOR_MASKS = "distractor_masks"
+WATERMARK_MASKS = "watermark_masks"
 
 
 def write_folder(directory: Path, scenes: ShapeScenes, counts: Mapping[str, int]) -> None:
     """Write the first `counts[split]` scenes of each split as PNG files, atomically.
 
     An image is `<split>/<class>/<index>.png`, its masks (0 and 255) are `masks/<split>/<class>/<index>.png` and
-    `distractor_masks/…`. The `split` of `scenes` itself is ignored.
+    `distractor_masks/…`, and with a watermark `watermark_masks/…`. The `split` of `scenes` itself is ignored.
 
     Raises:
         DataError: if the scenes are not two-dimensional RGB images.
@@ -40,16 +41,14 @@ def write_folder(directory: Path, scenes: ShapeScenes, counts: Mapping[str, int]
 
 
 def _write_split(root: Path, scenes: ShapeScenes, count: int) -> None:
-    for kind in ("", MASKS, DISTRACTOR_MASKS):
+    kinds = ("", MASKS, DISTRACTOR_MASKS, *([] if scenes.watermark is None else [WATERMARK_MASKS]))
+    for kind in kinds:
         for name in scenes.classes:
             (root / kind / scenes.split / name).mkdir(parents=True)
     digits = max(4, len(str(count - 1)))
     for index in range(count):
         sample = scenes.scene(index).sample()
         place = Path(scenes.split) / scenes.classes[sample.label] / f"{index:0{digits}d}.png"
-        for kind, levels in (
-            ("", sample.picture),
-            (MASKS, sample.mask * np.uint8(255)),
-            (DISTRACTOR_MASKS, sample.distractor_mask * np.uint8(255)),
-        ):
+        masks = (sample.mask, sample.distractor_mask, sample.watermark_mask)
+        for kind, levels in zip(kinds, (sample.picture, *(mask * np.uint8(255) for mask in masks)), strict=False):
             Image.fromarray(levels).save(root / kind / place, "png")

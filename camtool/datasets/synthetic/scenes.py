@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from camtool.datasets.synthetic.shapes import CLASSES, DISTRACTORS, Kind, unit_of
+from camtool.datasets.synthetic.watermarks import Watermark
 from camtool.errors import DataError, closest
 
 NOTHING = "nothing"
@@ -39,6 +40,8 @@ class Sample:
     distractor_mask: Bool[np.ndarray, "*spatial"]
     box: Int[np.ndarray, "rank 2"]
     """Bounding box of the object: (first, last + 1) along each axis of `mask`; zeros if there is no object."""
+    watermark_mask: Bool[np.ndarray, "*spatial"]
+    """All False in a scene without a watermark."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background, at most one object, and distractors. Removing one of them leaves the other pixels unchanged."""
+    """A background, at most one object, distractors and a watermark. Removing one of them leaves the other pixels unchanged."""
 
     classes: tuple[str, ...]
     label: int
@@ -78,6 +81,8 @@ class Scene:
     distractors: tuple[Shape, ...]
     background: Float32[np.ndarray, "c *spatial"]
     noise: Float32[np.ndarray, "c *spatial"]
+    watermark: Float32[np.ndarray, "*spatial"] | None = None
+    """What is added to every channel."""
 
     def sample(self) -> Sample:
         """Return the rendered scene."""
@@ -89,8 +94,10 @@ class Scene:
                 pixels = picture[:, *window]  # a view
                 pixels += cover * (drawn_shape.paint[:, *window] - pixels)
                 covered[window] |= silhouette
-        levels = np.clip((picture + self.noise) * 255 + 0.5, 0, 255).astype(np.uint8)
-        return Sample(np.ascontiguousarray(np.moveaxis(levels, 0, -1)), self.label, mask, distractor_mask, _box(mask))
+        watermark = np.float32(0) if self.watermark is None else self.watermark
+        levels = np.clip((picture + self.noise + watermark) * 255 + 0.5, 0, 255).astype(np.uint8)
+        of_watermark = np.broadcast_to(watermark != 0, shape).copy()
+        return Sample(np.ascontiguousarray(np.moveaxis(levels, 0, -1)), self.label, mask, distractor_mask, _box(mask), of_watermark)
 
     def without_object(self) -> "Scene":
         """Return the scene without its object; its class is "nothing"."""
@@ -99,6 +106,10 @@ class Scene:
     def without_distractors(self) -> "Scene":
         """Return the scene without distractors; its class stays."""
         return replace(self, distractors=())
+
+    def without_watermark(self) -> "Scene":
+        """Return the scene without its watermark; its class stays."""
+        return replace(self, watermark=None)
 
     def with_class(self, name: str) -> "Scene":
         """Return the scene with an object of another class at the same place, in the same size, rotation and colour.
@@ -132,6 +143,7 @@ class ShapeScenes:
         contrast: length of the colour difference between a shape and the background, for channels in [0, 1]; at most 0.5.
         texture: standard deviation of the amplitudes of the background's waves.
         noise: standard deviation of the noise of each channel and pixel.
+        watermark: stripes in a corner that go with a class; without them scenes are the same, pixel for pixel.
 
     Raises:
         DataError: if an argument is out of range.
@@ -157,6 +169,7 @@ class ShapeScenes:
     contrast: float = 0.5
     texture: float = 0.03
     noise: float = 0.02
+    watermark: Watermark | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -170,6 +183,8 @@ class ShapeScenes:
             raise DataError(f"Shapes need 0 < contrast <= 0.5, got {self.contrast}.")
         if self.fewest is not None and not 0 <= self.fewest <= self.distractors:
             raise DataError(f"Shapes need 0 <= fewest <= distractors, got fewest={self.fewest} and distractors={self.distractors}.")
+        if self.watermark is not None and self.watermark.name not in self.classes:
+            raise DataError(f"No class '{self.watermark.name}'{closest(self.watermark.name, self.classes)} that a watermark could go with.")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -198,7 +213,11 @@ class ShapeScenes:
         spread = self.noise * 12**0.5  # width of uniform noise, which takes a third of the time of normal noise
         noise = spread * (random.random(background.shape, dtype=np.float32) - 0.5)
         has_object = self.classes[label] != NOTHING
-        return Scene(self.classes, label, shapes[0] if has_object else None, tuple(shapes[has_object:]), background, noise)
+        scene = Scene(self.classes, label, shapes[0] if has_object else None, tuple(shapes[has_object:]), background, noise)
+        if self.watermark is None:
+            return scene
+        own_random = np.random.default_rng((self.seed, SPLITS.index(self.split), index, 1))  # the rest of the scene stays as it is
+        return replace(scene, watermark=self.watermark.drawn(self.classes[label], self.size, self.rank, own_random))
 
     def _kinds(self, name: str, random: np.random.Generator) -> list[tuple[Kind, float]]:
         """Return (kind, reach) of each shape, the object first; the object's reach is that of the largest class."""
