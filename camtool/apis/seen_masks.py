@@ -86,7 +86,7 @@ class SeenMasks:
         shares = np.nan_to_num(preprocess.seen(mask.astype(np.float64), subject.signal))
         was_seen = ~np.isnan(preprocess.to_signal(np.ones(shares.shape), subject.signal))
         size = tuple(preprocess(subject.signal).shape[2:])  # time, be it behind channels as rows, or before an axis of 1
-        return np.broadcast_to(shares[:, None] if size == (len(shares), 1) else shares, size), was_seen
+        return np.broadcast_to(shares[:, None] if size == (*shares.shape, 1) else shares, size), was_seen
 
     def _geometry(self, subject: NamedPicture) -> Geometry:
         preprocess = self._preprocess.of_picture if isinstance(self._preprocess, BandPreprocess) else self._preprocess

@@ -103,14 +103,18 @@ class SignalCanvas(Canvas):
         """Return a map with its captions; of a method with attributions by input channel one map a channel, of their magnitudes."""
         spans = [Span(begin, end) for begin, end in answer.targets[k].spans]
         cell = replace(super().cell(answer, method, k, layer, signed=signed, scale=scale), spans=spans)
+        if scale is not None:
+            return cell
+        if self._preprocess.spectrogram is not None:  # the mean over the frequencies is as faint as a sound is narrow
+            cell = replace(cell, saliency=_brightest(cell.saliency, 0.5 if signed else 0.0))
         attributions = answer.results[method].attributions
-        if attributions is None or signed or scale is not None:
+        if attributions is None or signed:
             return cell
         by_channel = attributions[0, k].abs()
-        if by_channel.ndim > 2 and len(by_channel) == 1:  # channels as rows of one
+        if by_channel.ndim > 2 and len(by_channel) == 1 and self._preprocess.spectrogram is None:  # channels as rows of one
             by_channel = by_channel[0]
-        by_channel = by_channel / by_channel.amax().clamp(min=torch.finfo(by_channel.dtype).tiny)
-        return replace(cell, saliency=self.placed(by_channel.float().cpu().numpy()))
+        placed = self.placed((by_channel / by_channel.amax().clamp(min=torch.finfo(by_channel.dtype).tiny)).float().cpu().numpy())
+        return replace(cell, saliency=placed if self._preprocess.spectrogram is None else _brightest(placed))
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""
@@ -129,3 +133,9 @@ class SignalCanvas(Canvas):
         from camtool.visualization.signals import signal_figure
 
         return CaptionedPicture(signal_figure(self._signal, [[cell]], style, bar=False), captions, remark, is_figure=True)
+
+
+def _brightest(saliency: np.ndarray, middle: float = 0.0) -> np.ndarray:
+    """Return a map whose largest distance from `middle` is that of 1; of a map that is `middle` everywhere the map itself."""
+    largest = np.nanmax(np.abs(saliency - middle), initial=0.0)
+    return middle + (saliency - middle) * ((1 - middle) / largest) if largest > 0 else saliency

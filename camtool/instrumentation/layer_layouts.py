@@ -93,7 +93,7 @@ class LayerLayouts:
         if known is None:
             if self._is_certain(shape, path, batch, size):
                 return self._noted(path, ONLY_READING, ChannelsFirst())
-            _refuse_impossible(tensor, batch, size)
+            self._refuse_impossible(tensor, path, batch, size)
             raise self._to_be_measured(path)
         if known.batch_axis is None:
             raise LayoutError(_folded(shape, batch))
@@ -141,7 +141,7 @@ class LayerLayouts:
         layout, shape = self._given, tuple(tensor.shape)
         assert layout is not None
         certain = self._is_certain(shape, path, batch, size)
-        if known is None and not certain and tensor.ndim in (3, 2 + len(size)) and batch in shape:
+        if known is None and not certain and self._may_be_read(tensor.ndim, path, size) and batch in shape:
             raise self._to_be_measured(path)
         measured = known.finding.layout if known is not None else None
         if isinstance(layout, Tokens) and measured is not None and tensor.ndim == 3:
@@ -198,22 +198,29 @@ class LayerLayouts:
         alone = len(size) > 1 and ChannelsLast().mismatch(shape, size, given=False) is not None
         return alone and isinstance(last_layer(self._model, path), CONVOLUTIONAL)
 
+    def _may_be_read(self, rank: int, path: str, size: tuple[int, ...]) -> bool:
+        """Return whether a tensor of so many axes may be a map: tokens, a grid, or of a convolution over more axes than the input has.
+
+        A network that makes a spectrogram of a signal, or a stack of channels, adds an axis of its own.
+        """
+        own = rank > 2 + len(size) and isinstance(last_layer(self._model, path), CONVOLUTIONAL)
+        return rank in (3, 2 + len(size)) or own
+
+    def _refuse_impossible(self, tensor: Tensor, path: str, batch: int, size: tuple[int, ...]) -> None:
+        """Raise LayoutError for a tensor that cannot be a map, whatever its elements look at."""
+        shape = tuple(tensor.shape)
+        if batch not in shape:
+            raise LayoutError(_folded(shape, batch))
+        rest = list(shape)
+        rest.remove(batch)
+        if not self._may_be_read(tensor.ndim, path, size) or sum(length > 1 for length in rest) < 2:
+            fit_layout(tensor, batch, size)
+            raise LayoutError(f"An output of shape {shape} is not a map over the {times(size)} input: it has no spatial extent.")
+
 
 def _as_it_is(shape: tuple[int, ...]) -> KnownOutput:
     """Return what is known of a convolution's output without a measurement."""
     return KnownOutput(Responses(shape, 0.0, [], [], [], []), 0, Finding(ChannelsFirst()))
-
-
-def _refuse_impossible(tensor: Tensor, batch: int, size: tuple[int, ...]) -> None:
-    """Raise LayoutError for a tensor that cannot be a map, whatever its elements look at."""
-    shape = tuple(tensor.shape)
-    if batch not in shape:
-        raise LayoutError(_folded(shape, batch))
-    rest = list(shape)
-    rest.remove(batch)
-    if tensor.ndim not in (3, 2 + len(size)) or sum(length > 1 for length in rest) < 2:
-        fit_layout(tensor, batch, size)
-        raise LayoutError(f"An output of shape {shape} is not a map over the {times(size)} input: it has no spatial extent.")
 
 
 def _folded(shape: tuple[int, ...], batch: int) -> str:

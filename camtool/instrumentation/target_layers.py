@@ -202,7 +202,7 @@ def _probe(model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any
         classes = logits.shape[axis] if isinstance(logits, Tensor) and not isinstance(target, EmbeddingSimilarity) else None
         layers = [ProbedLayer(path, module, capture.records[path]) for path, module in modules.items()]
         fitted = [layer for layer in layers if layer.record.activations is not None and layer.record.activations.requires_grad]
-        fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records)]
+        fitted = [layer for layer in fitted if not _is_split_into_heads(layer, capture.records, inputs)]
         failure = "" if score.requires_grad else _DISCONNECTED
         if is_quantised(model):
             failure = "the network is quantised, and its integer layers have no gradient, so that a layer must be named"
@@ -267,11 +267,12 @@ def _nothing_fits(layers: list[ProbedLayer]) -> str:
     return f"no layer's output is a map over the input's positions for the layout{example}"
 
 
-def _is_split_into_heads(layer: ProbedLayer, records: Mapping[str, CapturedLayer]) -> bool:
+def _is_split_into_heads(layer: ProbedLayer, records: Mapping[str, CapturedLayer], inputs: Inputs) -> bool:
     # Queries and keys are (n, heads, length, width); PiT's 50 tokens by 48 numbers could be a grid of 224x224, all but the border.
     shape = layer.record.shape or ()
     input_shapes = [records[outer].input_shape or () for outer in enclosing(layer.path)]
-    return len(shape) == 4 and any(len(tokens) == 3 and tokens[2] == shape[1] * shape[3] for tokens in input_shapes)
+    # Of a signal, four axes are the features of a spectrogram or the like, measured to be such.
+    return len(shape) == inputs.picture.ndim == 4 and any(len(tokens) == 3 and tokens[2] == shape[1] * shape[3] for tokens in input_shapes)
 
 
 def _same_maps(first: ProbedLayer, second: ProbedLayer, input_size: tuple[int, ...]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from camtool.errors import ConfigError
+from camtool.errors import ConfigError, times
 from camtool.layouts._base import Layout, Reading, has_one_scale, has_one_scale_in_plane, has_whole_strides
 from camtool.layouts.tokens import token_grid
 from camtool.registry import LAYOUTS
@@ -95,7 +95,8 @@ class AxisOrder(Layout):
     """Axes in any order, one letter each: N samples, C channels, then D, H, W of which the last is that of the input's last axis.
 
     Args:
-        axes: such as "NCWH" for a grid whose columns come before its rows.
+        axes: such as "NCWH" for a grid whose columns come before its rows. Several C are channels together: "NCCW" reads the features
+            (n, c, frequency, time) of a spectrogram that a network makes of a signal, each channel at each frequency a channel of its own.
 
     Raises:
         ConfigError: if the letters are not N, C and one letter per spatial axis.
@@ -105,14 +106,19 @@ class AxisOrder(Layout):
         >>> from camtool.layouts import AxisOrder
         >>> AxisOrder(axes="NCWH").to_maps(torch.zeros(1, 8, 20, 10), (160, 320)).shape
         torch.Size([1, 8, 10, 20])
+        >>> AxisOrder(axes="NCCW").to_maps(torch.zeros(1, 8, 40, 100), (16000,)).shape
+        torch.Size([1, 320, 100])
     """
 
     def __init__(self, *, axes: str) -> None:
-        rank = len(axes) - 2 if isinstance(axes, str) else 0
-        if rank < 1 or sorted(axes) != sorted("NC" + "DHW"[-rank:]):
+        channels = axes.count("C") if isinstance(axes, str) else 0
+        rank = len(axes) - 1 - channels if channels else 0
+        if rank < 1 or sorted(axes) != sorted("N" + channels * "C" + "DHW"[-rank:]):
             raise ConfigError(f"Expected axes as N, C and one letter per spatial axis of D, H, W, such as 'NCWH', got {axes!r}.")
         self.axes = axes
-        self._order = [axes.index(letter) for letter in "NC" + "DHW"[-rank:]]
+        self._channels = channels
+        of_channels = [axis for axis, letter in enumerate(axes) if letter == "C"]
+        self._order = [axes.index("N"), *of_channels, *(axes.index(letter) for letter in "DHW"[-rank:])]
 
     @property
     def batch_axis(self) -> int:
@@ -125,17 +131,22 @@ class AxisOrder(Layout):
         return hash(self.axes)
 
     def mismatch(self, shape: Sequence[int], input_size: Sequence[int], *, given: bool) -> str | None:
-        if not len(shape) == len(self.axes) == 2 + len(input_size):
+        spatial = self._order[1 + self._channels :]
+        if len(spatial) != len(input_size):
+            return f"its {len(spatial)} spatial axes {self.axes} are not those of the {times(input_size)} input"
+        if len(shape) != len(self.axes):
             return f"expected {len(self.axes)} axes {self.axes}, got {len(shape)} axes"
-        if math.prod(shape[axis] for axis in self._order[2:]) == 1:
+        if math.prod(shape[axis] for axis in spatial) == 1:
             return "it has a single position, no spatial extent"
         return None if given else "an order of the axes that is not usual is not guessed"
 
     def to_maps(self, tensor: Tensor, input_size: Sequence[int]) -> Maps:
-        return tensor.permute(self._order)
+        return tensor.permute(self._order).flatten(1, self._channels)
 
     def from_maps(self, maps: Maps, like: Tensor, input_size: Sequence[int]) -> Tensor:
-        return maps.permute([self._order.index(axis) for axis in range(maps.ndim)]).contiguous()
+        channels = [like.shape[axis] for axis in self._order[1 : 1 + self._channels]]
+        axes = maps.unflatten(1, channels)
+        return axes.permute([self._order.index(axis) for axis in range(axes.ndim)]).contiguous()
 
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         return Reading(self.axes)

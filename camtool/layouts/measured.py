@@ -114,7 +114,7 @@ def _candidates(
     axes = [axis for axis in range(rank) if axis != batch_axis and responses.shape[axis] > 1]
     for kind in (responses.own, responses.by_axis):
         places = {axis: Localisation(kind[axis], responses.by_axis[axis]) for axis in axes}
-        if rank == 2 + len(size) > 3:
+        if rank >= 2 + len(size) > 3 or rank > 3:
             yield from _grids(places, responses.shape, size, batch_axis)
         if rank == 3:
             yield from _sequences(places, size, batch_axis, likely, extra)
@@ -130,10 +130,10 @@ def _grids(places: dict[int, Localisation], shape: Sequence[int], size: tuple[in
         pairs = list(zip(active, chosen, strict=True))
         long = [pair for pair in pairs if shape[pair[1]] > 1]
         left = [axis for axis in range(len(shape)) if axis not in (*chosen, batch_axis)]
-        # Axes of length 1 of the input are those of length 1 of the tensor, in order; the axis that is left are the channels.
+        # Axes of length 1 of the input are those of length 1 of the tensor, in order; those that are left are the channels.
         ones = [axis for axis in left if shape[axis] == 1][: len(single)]
         channels = [axis for axis in left if axis not in ones]
-        if not long or len(ones) < len(single) or len(channels) != 1:
+        if not long or len(ones) < len(single):
             continue
         of_spatial = dict(pairs) | dict(zip(single, ones, strict=True))
         spatial = [of_spatial[axis] for axis in range(len(size))]
@@ -146,7 +146,7 @@ def _grids(places: dict[int, Localisation], shape: Sequence[int], size: tuple[in
         sure = all(shape[axis] > SHORT for axis in chosen)
         found.append(
             _Candidate(
-                _layout(len(shape), batch_axis, channels[0], spatial),
+                _layout(len(shape), batch_axis, channels, spatial),
                 tuple(sorted(chosen)),
                 correlation,
                 quality,
@@ -170,12 +170,12 @@ def _agreement(places: Localisation, axis: int, active: Sequence[int]) -> tuple[
     return correlation, shares
 
 
-def _layout(rank: int, batch_axis: int, channels: int, spatial: list[int]) -> Layout:
+def _layout(rank: int, batch_axis: int, channels: Sequence[int], spatial: list[int]) -> Layout:
     if batch_axis == 0 and spatial == list(range(2, rank)):
         return ChannelsFirst()
     if batch_axis == 0 and spatial == list(range(1, rank - 1)):
         return ChannelsLast()
-    letters = {batch_axis: "N", channels: "C"} | dict(zip(spatial, "DHW"[-len(spatial) :], strict=True))
+    letters = {batch_axis: "N"} | dict.fromkeys(channels, "C") | dict(zip(spatial, "DHW"[-len(spatial) :], strict=True))
     return AxisOrder(axes="".join(letters[axis] for axis in range(rank)))
 
 
@@ -205,7 +205,7 @@ def _is_sharp(fit: TokenFit, places: Localisation) -> bool:
 def _layout_of(fit: TokenFit, axis: int, batch_axis: int) -> Layout:
     """Return the layout of a fit on one axis of a tensor."""
     if len(fit.grid) == 1 and not fit.front + fit.gap[1] + fit.behind:  # a signal
-        return _layout(3, batch_axis, 3 - axis - batch_axis, [axis])
+        return _layout(3, batch_axis, [3 - axis - batch_axis], [axis])
     rows = tuple(range(len(fit.grid)))
     return Tokens(
         grid=fit.grid,

@@ -221,3 +221,51 @@ def test_one_of_several_arrays_and_what_fills_gaps(config: Any, run: Run, tmp_pa
     assert [finished.exit_code for finished in filled] == [0, 0, 0], filled[0].stderr
     assert not (tmp_path / "a.png").exists()
     assert len({(tmp_path / f"{fill}.png").read_bytes() for fill in ("0", "linear", "-1.5")}) == 3
+
+
+SPECTROGRAMS = """
+import torch
+from torch import nn
+
+
+class Loud(nn.Module):
+    # Class 0 is what is loud in a spectrogram: one that is given, or that the network makes of the signal.
+    def __init__(self, inside=False):
+        super().__init__()
+        self.inside = inside
+        self.features = nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(2, 2)
+        with torch.no_grad():
+            self.features[0].weight.fill_(1 / 9)
+            self.features[0].bias.zero_()
+            self.head.weight.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
+            self.head.bias.zero_()
+
+    def forward(self, x):
+        if self.inside:
+            waves = torch.stft(x[:, 0], 64, 16, window=torch.hann_window(64), return_complex=True)
+            x = waves.abs().square()[:, None]
+        return self.head(self.features(x).mean((2, 3)))
+"""
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_networks_of_spectrograms(config: Any, run: Run, tmp_path: Path, inside: bool) -> None:
+    (tmp_path / "peaks.py").write_text(SPECTROGRAMS)
+    times = np.arange(0, 10, 1 / RATE)
+    tone = np.sin(2 * np.pi * 60 * times) * ((times >= 4) & (times < 5)) + 0.001 * np.random.default_rng(0).standard_normal(len(times))
+    np.save(tmp_path / "record.npy", tone)
+    spectrogram = {} if inside else {"spectrogram": {"window": 64, "hop": 16, "log": False}}
+    recipe = config({"rate": 250, **spectrogram}, "Loud", {"inside": inside}, input={"kind": "signal", "rate": RATE})
+
+    finished = run("vis", "record.npy", recipe, "--target-category", "early", "-o", "a.png", "--save-raw", "a.npz")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert pixels(tmp_path / "a.png").shape[1] > 1000
+    assert np.load(tmp_path / "a.npz")["map/gradcam"].shape == ((1, 2500) if inside else (1, 33, 157))
+    explanation = Explainer(recipe)(Signal(tone[None].astype(np.float32), RATE, ("0",)), categories=["early"])
+    drawn = explanation.canvas().cell(explanation.answer, "gradcam", 0).saliency
+    assert drawn.shape == (2500,)
+    assert np.nanmax(drawn) == pytest.approx(1)
+    assert set(np.flatnonzero(drawn > 0.5) / RATE // 0.2) <= {19, 20, 21, 22, 23, 24, 25}
+    assert (drawn[(times > 4.2) & (times < 4.8)] > 0.5).all()

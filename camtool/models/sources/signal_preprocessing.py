@@ -11,8 +11,9 @@ from torch import Tensor
 
 from camtool.errors import ConfigError, ImageError, closest, some
 from camtool.io.signals import Signal
+from camtool.models.sources.spectrogram import Spectrogram
 
-KEYS = ("rate", "length", "align", "channels", "normalise", "mean", "std", "shape")
+KEYS = ("rate", "length", "align", "channels", "normalise", "mean", "std", "shape", "spectrogram")
 """Keys that a signal's `preprocess` dict may have."""
 
 _ALIGN = ("start", "centre")
@@ -36,6 +37,7 @@ class SignalPreprocess:
             "rank", each channel's ranks from -1 to 1, of what is left of the signal, before padding; or (value - `mean`) / `std`, one
             number or one for each channel. `shape`: "ct" for
             Conv1d, (1, c, t); "ct1" for kernels (k, 1), (1, c, t, 1); "1ct" for networks that take channels for rows, (1, 1, c, t).
+            `spectrogram`, a dict as of `Spectrogram`, in place of a shape: that of each channel at last, (1, c, frequencies, frames).
 
     Raises:
         ConfigError: if a key is misspelt or a value invalid.
@@ -64,6 +66,9 @@ class SignalPreprocess:
         self.normalise = _choice(spec, "normalise", None, _NORMALISE)
         self.shape = _choice(spec, "shape", "ct", tuple(_SHAPES))
         self.channels = _channels(spec)
+        self.spectrogram = None if spec.get("spectrogram") is None else Spectrogram(spec["spectrogram"])
+        if self.spectrogram is not None and "shape" in spec:
+            raise ConfigError("'preprocess' has both shape and spectrogram, which is (1, channels, frequencies, frames); leave out shape.")
         self._mean, self._std = _numbers(spec, "mean", 0.0), _numbers(spec, "std", 1.0)
         if self.normalise and ("mean" in spec or "std" in spec):
             raise ConfigError("'preprocess' has both normalise and mean or std; expected one of them.")
@@ -86,6 +91,9 @@ class SignalPreprocess:
         before = max(-offset, 0)
         padded = np.zeros((len(values), length), np.float64)
         padded[:, before : before + cropped.shape[1]] = self._normalised(cropped)
+        if self.spectrogram is not None:
+            made = self.spectrogram(padded, float(self.rate) if self.rate else signal.rate)
+            return torch.from_numpy(made.astype(np.float32))[None]
         return _SHAPES[self.shape](torch.from_numpy(padded.astype(np.float32)))
 
     def chosen(self, signal: Signal) -> Signal:
@@ -106,6 +114,8 @@ class SignalPreprocess:
     def to_signal(self, saliency: Float[np.ndarray, "..."], signal: Signal) -> Float[np.ndarray, "..."]:
         """Return a map over the network's input (t',), or (channels, t'), on the samples of the signal (t,): NaN outside of the input.
 
+        Of a spectrogram, (frequencies, frames) or (channels, frequencies, frames), the mean over the frequencies.
+
         A sample has the map's value at its time, linearly between the network's samples; where these lie closer than the signal's, the mean
         of those around it, weighted by a triangle, so that none is passed over.
 
@@ -120,16 +130,22 @@ class SignalPreprocess:
             saliency = saliency[..., 0]
         ratio = self._ratio(signal)
         offset, length = self._placed(-(-signal.length * ratio.numerator // ratio.denominator))
+        if self.spectrogram is not None:
+            saliency = self.spectrogram.to_time(saliency, length)
         if saliency.shape[-1:] != (length,):
             raise ConfigError(f"Expected a map over the {length} samples of the network's input, got one of shape {saliency.shape}.")
         places = np.arange(signal.length) * float(ratio) - offset  # of the signal's samples on those of the input
         return _sampled(saliency.astype(np.float64), places, max(float(ratio), 1.0))
 
-    def seen(self, values: Float[np.ndarray, " t"], signal: Signal) -> Float[np.ndarray, " t2"]:
-        """Return values (t,) at the signal's samples at those of the network's input, as `to_signal` goes back; NaN in padding."""
+    def seen(self, values: Float[np.ndarray, " t"], signal: Signal) -> Float[np.ndarray, "..."]:
+        """Return values (t,) at the signal's samples at those of the network's input, as `to_signal` goes back; NaN in padding.
+
+        (t',) of the input's time; of a spectrogram (frequencies, frames).
+        """
         ratio = self._ratio(signal)
         offset, length = self._placed(-(-signal.length * ratio.numerator // ratio.denominator))
-        return _sampled(values.astype(np.float64), (np.arange(length) + offset) / float(ratio), max(1 / float(ratio), 1.0))
+        on_input = _sampled(values.astype(np.float64), (np.arange(length) + offset) / float(ratio), max(1 / float(ratio), 1.0))
+        return on_input if self.spectrogram is None else self.spectrogram.seen(on_input)
 
     def frame_times(self, signal: Signal, frames: int) -> Float[np.ndarray, "frames 2"]:
         """Return the time at which each frame begins and ends, in seconds on the axis of the record (in samples without a rate).
