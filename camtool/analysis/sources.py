@@ -68,7 +68,7 @@ def only_source(store: Store, method: str | None = None, layer: str | None = Non
     """Return the only method and layer of a store, or of those that are chosen; DataError if there are several."""
     chosen = sources(store, [method] if method else [], [layer] if layer else [])
     if len(chosen) > 1:
-        raise DataError(f"The store '{store.folder}' has maps of {some(list(map(str, chosen)))}; choose one by method= and layer=.")
+        raise DataError(f"The store '{store.folder}' has maps of {some(list(map(str, chosen)))}; choose one method and one layer.")
     return chosen[0]
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files of maps as ViRelAy reads them: attribution (N, 1, H, W), label (N), prediction (N, classes), index (N)."""
+"""HDF5 files of maps as ViRelAy reads them: attribution (N, 3, H, W), label (N), prediction (N, classes), index (N)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,16 @@ from torch import Tensor
 from camtool.errors import DataError, OutputError, times
 
 MOST_CLASSES = 100_000
+_CHANNELS = 3
+"""Of an attribution, as of a picture. ViRelAy draws their sum over channels, and cannot draw a single one (0.6.1 and 1.0.0)."""
 
 
 class AttributionFile:
     """An HDF5 file that grows by one map after the other.
 
     Differs from ViRelAy's written format, and follows its reader: `index` is the sample's position in the data set. Of the network's
-    output the store has only the probability of the target, so that `prediction` is 0 for the other classes.
+    output the store has only the probability of the target, so that `prediction` is 0 for the other classes. The map is the first
+    channel of `attribution`, the others are 0, so that their sum, which is drawn, is the map.
 
     Args:
         classes: width of `prediction`.
@@ -68,7 +71,9 @@ class AttributionFile:
         self._ids.add(index)
         prediction = np.zeros(self._classes, dtype=np.float32)
         prediction[predicted] = probability
-        rows = {"attribution": attribution[None].to(torch.float32).numpy(), "label": label, "prediction": prediction, "index": index}
+        channels = np.zeros((_CHANNELS, *size), dtype=np.float32)
+        channels[0] = attribution.to(torch.float32).numpy()
+        rows = {"attribution": channels, "label": label, "prediction": prediction, "index": index}
         for name, value in rows.items():
             self._file[name].resize(count + 1, axis=0)
             self._file[name][count] = value
@@ -76,7 +81,7 @@ class AttributionFile:
     def _make(self, size: Sequence[int]) -> None:
         self._size = tuple(size)
         shapes: dict[str, tuple[tuple[int, ...], type]] = {
-            "attribution": ((1, *size), np.float32),
+            "attribution": ((_CHANNELS, *size), np.float32),
             "label": ((), np.int64),
             "prediction": ((self._classes,), np.float32),
             "index": ((), np.int64),

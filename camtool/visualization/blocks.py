@@ -7,12 +7,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from camtool.visualization.overlay import heatmap
-from camtool.visualization.text import ALARM, INK, PAPER, text_lines
+from camtool.visualization.text import ALARM, INK, PAPER, suitable, text_lines
 
 MARGIN = 8
 """Pixels between tiles."""
 
 _LEAST_WIDTH = 224  # of a captioned tile: a 32x32 image has no room for text
+_LEAST_LETTERS = 10.0  # pixels; smaller ones cannot be read
 _MOST_ENLARGED = 672  # height in pixels up to which an image is enlarged to make room for its captions
 
 
@@ -54,7 +55,8 @@ def above(upper: UInt8[np.ndarray, "h w 3"], lower: UInt8[np.ndarray, "k w 3"]) 
 def colour_bar(width: int, colormap: str, words: str) -> UInt8[np.ndarray, "k w 3"]:
     """Return a colour bar on paper, and behind it what its ends stand for."""
     bar_width = min(max(width // 4, 60), 300)
-    text = text_lines([words], width - bar_width - 2 * MARGIN, scale=0.5)
+    room = width - bar_width - 2 * MARGIN
+    text = text_lines([words], room, scale=max(0.5, _LEAST_LETTERS / suitable(room)))
     strip = np.full((len(text) + MARGIN, width, 3), PAPER, dtype=np.uint8)
     strip[: len(text), bar_width + 2 * MARGIN :] = text
     values = np.linspace(0, 1, bar_width, dtype=np.float32)[None].repeat(min(len(text) - 4, 20), axis=0)

@@ -159,7 +159,7 @@ def test_another_layer_or_method_is_refused(tmp_path: Path) -> None:
     for method, layer in (("gradcam", "layer2"), ("hirescam", "layer4")):
         with pytest.raises(DataError, match=rf"The normaliser is of {method} at {layer}, the store '.*' has gradcam at layer3, gradcam at"):
             next(Normaliser(Source(method, layer), 1.0, 0.0).rows(store))
-    with pytest.raises(DataError, match="choose one by"):
+    with pytest.raises(DataError, match="choose one method and one layer"):
         Normaliser.fit(store)
     with pytest.raises(DataError, match="no maps of the layer 'layer5'; closest: 'layer"):
         Normaliser.fit(store, layer="layer5")

@@ -95,13 +95,16 @@ def test_virelay_finds_attribution_label_and_prediction_of_a_sample(store: camto
     labels = json.loads((tmp_path / "out" / "label_map.json").read_text())
     assert [(label["index"], label["name"]) for label in labels] == list(enumerate(CLASSES))
     with h5py.File(tmp_path / "out" / "attribution_gradcam_features.7.h5") as file:
-        assert file["attribution"].shape == (6, 1, 32, 48)
+        assert file["attribution"].shape == (6, 3, 32, 48)
         assert file["attribution"].dtype == np.float32
         assert file["label"].dtype != bool  # which it takes for several labels a sample
         for row in store:
             assert row["id"] in file["index"]
             (place,) = np.where(row["id"] == file["index"][:])[0]
-            assert np.array_equal(file["attribution"][place][0], row.resized().numpy())
+            channels = file["attribution"][place]
+            assert np.argmin(channels.shape) == 0, "the axis that it takes for that of channels"
+            assert np.array_equal(np.moveaxis(channels, 0, 2).sum(axis=2), row.resized().numpy()), "a single one it cannot draw"
+            assert np.array_equal(channels[0], row.resized().numpy())
             assert file["label"][place] == row["label"]
             assert file["prediction"][place].argmax() == row["predicted"]
             assert file["prediction"][place].max() == np.float32(row["probability"])

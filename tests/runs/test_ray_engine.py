@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import camtool.store
 from camtool.errors import CamtoolError, CamtoolWarning
 from camtool.runs import RayEngine
 from camtool.runs import run as explain
@@ -58,6 +59,23 @@ def alone(folder: Path) -> Path:
     """The store of one process with one thread."""
     explain(tiny.explainer(folder), folder / "pictures", folder / "alone", threads=1)
     return folder / "alone"
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own code
+def test_ray_reads_a_store_as_it_is(cluster: Any, alone: Path) -> None:
+    """The folder, with `run.json` and `_manifest` in it; rows of several files come in no order."""
+    import ray.data
+
+    rows = ray.data.read_parquet(str(alone)).take_all()
+
+    expected = camtool.store.open(alone).table().to_pylist()
+    assert sorted(rows, key=_place) == sorted(expected, key=_place)
+
+
+def _place(row: dict[str, Any]) -> tuple[int, str]:
+    return row["id"], row["method"]
 
 
 @needs_ray

@@ -243,6 +243,16 @@ def test_pandas_reads_a_store_alone(store_of_others: Path) -> None:
     assert len(frame["map"][1]) == 24
 
 
+def test_readers_of_a_folder_take_its_shards_alone(store_of_others: Path) -> None:
+    """`_manifest` they leave out themselves, `run.json` where they are told to."""
+    pandas = pytest.importorskip("pandas")
+    expected = camtool.store.open(store_of_others).table()
+    leave_out = ["_", ".", "run.json"]
+    assert datasets.dataset(store_of_others, ignore_prefixes=leave_out).to_table().equals(expected)
+    frame = pandas.read_parquet(store_of_others, ignore_prefixes=leave_out)
+    pandas.testing.assert_frame_equal(frame, expected.to_pandas())
+
+
 def test_a_store_that_is_open_becomes_a_frame_of_pandas(store_of_others: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = camtool.store.open(store_of_others).table().to_pandas()

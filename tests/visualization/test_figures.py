@@ -3,6 +3,7 @@ import pytest
 
 from camtool.errors import CamtoolWarning
 from camtool.visualization import figures
+from camtool.visualization.blocks import colour_bar
 from camtool.visualization.figures import Cell, Style, figure
 from camtool.visualization.overlay import heatmap, overlay
 
@@ -182,6 +183,19 @@ def has_colour_bar(drawn: np.ndarray, colormap: str = "jet") -> bool:
 def test_maps_of_several_classes_have_a_colour_bar_that_says_that_each_has_its_own_scale(picture: np.ndarray, style: Style) -> None:
     assert has_colour_bar(figure(picture, [of_classes("cat", "dog")], style), style.colormap)
     assert not has_colour_bar(figure(picture, [of_classes("cat", "cat")], style), style.colormap)
+
+
+@pytest.mark.parametrize("width", [224, 320, 900, 2400])
+def test_what_the_ends_of_a_colour_bar_stand_for_can_be_read(width: int) -> None:
+    """Lines of at least ten pixels a letter, broken where one is too long."""
+    words = "the data set's scale of 603 maps: 0 at -0.0875, 1 at 0.37"
+    bar = colour_bar(width, "jet", words)
+    left = 24 + min(max(width // 4, 60), 300)
+    rows = (bar[:, left:] < 128).any(axis=(1, 2)).astype(int)
+    tops, bottoms = np.flatnonzero(np.diff(rows, prepend=0) == 1), np.flatnonzero(np.diff(rows, append=0) == -1)
+    assert bar.shape[1] == width
+    assert (bar[:, -4:] == PAPER).all(), "nothing is cut"
+    assert min(bottoms - tops) + 1 >= 8, "from the top of its letters to the end of their tails"
 
 
 def test_without_heat_maps_there_is_no_colour_bar(picture: np.ndarray) -> None:
