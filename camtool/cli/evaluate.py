@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camtool.cli import options
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, csv_of, report
 from camtool.cli.command import session
 from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible
+from camtool.cli.evaluation_options import (
+    AnnotationsKind,
+    AnnotationsPath,
+    BatchSize,
+    Category,
+    Device,
+    Limit,
+    MaskFolder,
+    MaskLabel,
+    MetricSettings,
+    Objects,
+    RandomWeights,
+    ResampleMask,
+    Seed,
+)
 from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -25,29 +39,25 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option("--data", metavar="DATA", help="Explain this first, as 'camtool run' does, into DIR/maps of --out DIR.")
     ] = None,
-    target_category: Annotated[
-        str, typer.Option("--target-category", metavar="CLASS", help="With --data: predicted, label, an index or a name.")
-    ] = "predicted",
+    target_category: Category = "predicted",
     config: Annotated[
         str | None, typer.Option("--config", metavar="CONFIG", help="The run's: its preprocessing, and its network where a metric runs it.")
     ] = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="FILE", help="The run's weights.")] = None,
-    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
-    masks: Annotated[Path | None, options.MASKS] = None,
-    label: Annotated[int | None, options.MASK_LABEL] = None,
-    resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
-    annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
-    annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,
-    objects: Annotated[str, options.OBJECTS] = "union",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="METRIC.KEY=VALUE…", help="Settings of metrics: iou.threshold=0.5.")
-    ] = None,
+    random_weights: RandomWeights = False,
+    masks: MaskFolder = None,
+    label: MaskLabel = None,
+    resample_mask: ResampleMask = False,
+    annotations: AnnotationsPath = None,
+    annotations_kind: AnnotationsKind = None,
+    objects: Objects = "union",
+    set_: MetricSettings = None,
     method: Methods = None,
     layer: Layers = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, random baselines, subsets and intervals.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many inputs share a forward pass.")] = 16,
-    device: Annotated[str, options.DEVICE] = "cpu",
+    limit: Limit = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    device: Device = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the scores. Left out: <STORE>-eval.")] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -70,7 +80,7 @@ def evaluate(
             if out is None:
                 raise DataError("Expected --out DIR with --data, for the maps and their scores.")
             config = config or str(store)
-            explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights}
+            explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights, "seed": seed}
             store = made_store(config, checkpoint, data, out, target_category, limit, batch_size, **explaining)
             method, layer = None, None  # those of the store
         analysis = Analysis(store, _folder(store, out), method, layer)

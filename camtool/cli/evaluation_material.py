@@ -96,7 +96,7 @@ def made_store(
     Args:
         out: folder of the store's.
         category: whose class is explained, as of `camtool run`.
-        explaining: of the explainer: method, target_layers, device, random_weights.
+        explaining: of the explainer: method, target_layers, device, random_weights, seed.
     """
     from camtool.apis import Explainer
     from camtool.runs import run
