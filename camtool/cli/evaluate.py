@@ -140,10 +140,14 @@ def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[s
         bars = [Bar(str(of), _number(row["mean"]), _number(row["low"]), _number(row["high"]), of.baseline) for of, row in series.items()]
         better = f", {metric.better} is better" if metric.better else ""
         files[f"figs/{metric.name}.png"] = draw_bars(bars, f"{metric.name}{better}; mean and 95 % interval")
-        curves = {of: results.series[of].curves for of in series}
-        bands = [Band(str(of), *curve.band(), faint=of.baseline) for of, curve in curves.items() if curve is not None]
-        if bands:
-            files[f"figs/{metric.name}_curves.png"] = draw_bands(SHARES, bands, f"{metric.name}: share of positions", "explained score")
+        own = {str(of): (results.series[of], of.baseline) for of in series}
+        curves = {name: (one.curves, faint) for name, (one, faint) in own.items() if one.curves is not None}
+        lowest = {name: (one.lerf, faint) for name, (one, faint) in own.items() if one.lerf is not None}
+        for kind, drawn, order in (("", curves, ", highest first" if lowest else ""), ("_lerf", lowest, ", lowest first")):
+            bands = [Band(name, *curve.band(), faint) for name, (curve, faint) in drawn.items()]
+            if bands:
+                across = f"{metric.name}: share of positions{order}"
+                files[f"figs/{metric.name}{kind}_curves.png"] = draw_bands(SHARES, bands, across, "explained score")
     return files
 
 

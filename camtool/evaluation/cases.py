@@ -16,11 +16,12 @@ from camtool.store.scores import ScoreRow
 
 @dataclass(frozen=True)
 class Score:
-    """A map's score, the area under a curve or not, or with counts for the data set; or why there is none."""
+    """A map's score, with the curves it is made of, or with counts for the data set; or why there is none."""
 
     value: float | None = None
     fractions: np.ndarray | None = None
     curve: np.ndarray | None = None
+    lerf: np.ndarray | None = None
     counts: np.ndarray | None = None
     reason: str = ""
 
@@ -66,6 +67,7 @@ class Case:
             reason=score.reason,
             fractions=None if score.fractions is None else score.fractions.tolist(),
             curve=None if score.curve is None else score.curve.tolist(),
+            lerf=None if score.lerf is None else score.lerf.tolist(),
             counts=score.counts,
         )
 

@@ -20,6 +20,7 @@ from camtool.evaluation.explaining import Batch, Methods
 from camtool.evaluation.masks import SampleMasks
 from camtool.evaluation.metric import MAP, MASK, METHOD, Metric, check_needs
 from camtool.metrics import ScoreCurves
+from camtool.metrics.removal import RoadCurves
 from camtool.store import MapRow, Store
 from camtool.store.reader import rows_of
 from camtool.store.scores import ScoreRow, scores_path, write_scores
@@ -188,6 +189,10 @@ class Scoring:
             return [Score(float(value)) for value in metric.function(maps, **settings)]
         methods, inputs, targets = self._explained(cases)
         values = metric.function(methods.classifier, inputs, maps, targets, batch_size=self.batch_size, **settings)
+        if isinstance(values, RoadCurves):
+            morf, lerf = values.morf, values.lerf
+            both = zip(values.scores(), morf.scores, lerf.scores, strict=True)
+            return [Score(float(score), morf.fractions, high, low) for score, high, low in both]
         if isinstance(values, ScoreCurves):
             areas = values.areas()
             return [Score(float(area), values.fractions, curve) for area, curve in zip(areas, values.scores, strict=True)]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from camtool import Explainer
 from camtool.apis.stored_pictures import scaled_map
+from camtool.evaluation.results import MeanCurve
 from camtool.io.volumes import Geometry
-from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity
+from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity, road_curves
 from camtool.store import open as open_store
 from camtool.targets import ClassProbability
 from tests.cli import evaluated
@@ -79,6 +80,29 @@ def test_the_network_is_run_again_as_in_the_run(run: Run, store: Path, tmp_path:
         assert found["score"] == pytest.approx(float(expected.areas()[0]), abs=1e-5)
         assert found["curve"] == pytest.approx(expected.scores[0].tolist(), abs=1e-5)
         assert found["curve"][0] == pytest.approx(row["probability"], abs=1e-5)
+
+
+def test_removal_is_drawn_as_curves_of_both_orders(run: Run, store: Path, tmp_path: Path) -> None:
+    finished = run("eval", store, "--metrics", "road", "--config", "c.py", "--method", "gradcam", "--json")
+
+    figures = [tmp_path / f"store-eval/figs/road{kind}_curves.png" for kind in ("", "_lerf")]
+    assert {Path(path) for path in finished.report["outputs"]} >= set(figures)
+    assert not np.array_equal(*map(pixels, figures))
+    explainer = Explainer("c.py")
+    rows = {(row["path"], row["method"]): row for row in pq.read_table(tmp_path / "store-eval/road/scores-000000.parquet").to_pylist()}
+    for row in list(open_store(store).where(method="gradcam"))[:2]:
+        _, inputs = explainer.preprocessed(tmp_path / "data" / row["path"])
+        found = rows[row["path"], "gradcam"]
+        assert found["fractions"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9])
+        for column, order in (("curve", "morf"), ("lerf", "lerf")):
+            arguments = (explainer.network.model, inputs, scaled_map(row)[None], ClassProbability(row["target"]))
+            expected = road_curves(*arguments, order=order).scores[0]
+            assert found[column] == pytest.approx([row["probability"], *expected], abs=1e-5)
+        assert found["score"] == pytest.approx(np.mean(np.subtract(found["lerf"], found["curve"])[1:]) / 2, abs=1e-6)
+    mean = MeanCurve()
+    mean.add([0.0, 0.5], [1.0, 0.0])
+    assert [round(value, 3) for value in mean.band()[0][[0, 25, 50]]] == [1, 0.5, 0]
+    assert np.isnan(mean.band()[0][51:]).all(), "nothing is said of shares that were not removed"
 
 
 def test_a_method_is_asked_again_as_in_the_run(run: Run, store: Path, tmp_path: Path) -> None:
