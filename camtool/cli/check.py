@@ -67,11 +67,11 @@ def check(
 ) -> None:
     """Explain a data set, and compare scores of the maps with what is required; exit code 1 if they are not met, 2 for an error."""
     with session(as_json=as_json, debug=debug) as running:
-        from camtool.analysis.sources import sources
         from camtool.apis import Explainer
         from camtool.apis.model import quiet_libraries
         from camtool.config.overrides import parse_options
         from camtool.evaluation import Results, Scoring, chosen_metrics, parse_requirement
+        from camtool.evaluation.cases import explained_sources
         from camtool.evaluation.metric import check_needs
         from camtool.evaluation.protocols import score_files
         from camtool.runs import run
@@ -99,7 +99,7 @@ def check(
             run(explainer, data, f"{folder}/maps", categories=target_category, batch_size=batch_size, limit=limit)
             store = open_store(f"{folder}/maps")
             material = material_of(store, config, given, explainer, store.run.get("class_names"))
-            scoring = Scoring(store, sources(store), metrics, material, seed, batch_size, baselines=False)
+            scoring = Scoring(store, explained_sources(store), metrics, material, seed, batch_size, baselines=False)
             scoring.write(Path(folder))
             results = Results.read(score_files(scoring, Path(folder)), metrics, seed=seed)
         found = [_verdict(requirement, results, each=each) for requirement in required]

@@ -9,7 +9,7 @@ import typer
 
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, csv_of, report
 from camtool.cli.command import session
-from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible
+from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible, removing
 from camtool.cli.evaluation_options import (
     AnnotationsKind,
     AnnotationsPath,
@@ -90,12 +90,15 @@ def evaluate(
         material = material_of(analysis.store, config, given, explainer, analysis.class_names)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
         scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)
-        agree(scoring, analysis.out, network=digest_of_network(explainer), masks=given.digest())
+        digests = {"network": digest_of_network(explainer), "masks": given.digest()}
+        new = [folder for folder in (analysis.out, *(analysis.out / metric.name for metric in chosen)) if not folder.exists()]
+        agree(scoring, analysis.out, **digests)
         with drawn_progress() as draw:
             scoring.write(analysis.out, None if draw is None else lambda done, total: draw("shards", done, total))
         results = Results.read(score_files(scoring, analysis.out), chosen, seed=seed)
+        with removing(new):  # else their protocol would stand in the way of the right one
+            _tell_failures(results)
         tables = {"summary": results.summary(), "comparisons": results.comparisons()}
-        _tell_failures(results)
         written = analysis.write(_files(analysis, results, tables))
         shown = tables if as_json else {"summary": tables["summary"]}
         report(running, analysis, shown, written, as_json=as_json)

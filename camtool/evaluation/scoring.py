@@ -14,7 +14,7 @@ from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
-from camtool.evaluation.cases import Case, Score, together
+from camtool.evaluation.cases import Case, Score, together, why_no_map
 from camtool.evaluation.counted import BOXES
 from camtool.evaluation.explaining import Batch, Methods
 from camtool.evaluation.masks import SampleMasks
@@ -129,7 +129,7 @@ class Scoring:
                     sample = self.material.samples.read(rows[0])
             except CamtoolError as error:
                 reason = str(error)
-            cases = [Case(row, sample, row["method"], row["layer"], reason=reason or _status(row)) for row in rows]
+            cases = [Case(row, sample, row["method"], row["layer"], reason=reason or why_no_map(row)) for row in rows]
             explained = {case.row["target"]: case.row for case in reversed(cases) if not case.reason and self.baselines}
             inputs = None if sample is None else sample.inputs
             for row in reversed(explained.values()):
@@ -239,8 +239,3 @@ class Scoring:
         truth = masks.boxes(row, sample) if metric.counted.against == BOXES else masks.on_input(row, sample)[None]
         found = metric.function(case.saliency()[None], truth, **settings)
         return Score(found.alone, counts=found.counts)
-
-
-def _status(row: MapRow) -> str:
-    """Return why a row has no map; "" if it has one."""
-    return "" if row.map is not None else f"{row['status']}: {row['reason']}" if row["reason"] else str(row["status"])
