@@ -11,6 +11,7 @@ import typer
 from camtool.cli import options
 from camtool.cli.analyze import Debug, Json
 from camtool.cli.command import session
+from camtool.cli.evaluation_options import BatchSize, Device, MetricSettings, RandomWeights, Seed
 from camtool.cli.markers import around_markers, markers, write_between
 from camtool.errors import closest
 
@@ -24,15 +25,12 @@ def bench_methods(
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
     method: Annotated[list[str] | None, typer.Option("--method", metavar="NAME…", help="Left out: all.")] = None,
     metrics: Annotated[list[str] | None, typer.Option("--metrics", metavar="NAME…", help="Left out: all.")] = None,
-    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="METRIC.KEY=VALUE…", help="Settings of metrics; the tolerance of pointing is 0 here."),
-    ] = None,
+    random_weights: RandomWeights = False,
+    set_: MetricSettings = None,
     scenes: Annotated[int, typer.Option("--scenes", min=2, help="Held-out scenes.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, random maps and intervals.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many inputs share a forward pass.")] = 64,
-    device: Annotated[str, options.DEVICE] = "cpu",
+    seed: Seed = 0,
+    batch_size: BatchSize = 64,
+    device: Device = "cpu",
     markdown: Annotated[
         Path | None,
         typer.Option("--markdown", metavar="FILE", help="Write the table between the marker lines of the config's name in this file."),
@@ -40,7 +38,10 @@ def bench_methods(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Score every method by every metric on a network that was trained on shapes: means with 95 % intervals, beside baselines."""
+    """Score every method by every metric on a network that was trained on shapes: means with 95 % intervals, beside baselines.
+
+    The tolerance of pointing is 0 here, where nothing else is set: the scenes are small.
+    """
     with session(as_json=as_json, debug=debug) as running:
         from camtool.apis.model import quiet_libraries
         from camtool.cli.methods import describe_methods

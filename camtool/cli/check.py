@@ -12,6 +12,22 @@ from camtool.cli import options
 from camtool.cli.analyze import Debug, Json
 from camtool.cli.command import Session, session
 from camtool.cli.evaluation_material import Given, material_of
+from camtool.cli.evaluation_options import (
+    AnnotationsKind,
+    AnnotationsPath,
+    BatchSize,
+    Category,
+    CfgOptions,
+    Device,
+    Limit,
+    MaskFolder,
+    MaskLabel,
+    MetricSettings,
+    Objects,
+    RandomWeights,
+    ResampleMask,
+    Seed,
+)
 from camtool.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,33 +45,33 @@ def check(
     require: Annotated[
         list[str] | None, typer.Option("--require", metavar="CONDITION…", help="Such as 'iou >= 0.5'; of each metric's mean.")
     ] = None,
+    set_: MetricSettings = None,
     each: Annotated[bool, typer.Option("--each", help="The conditions are of each sample, not of the mean.")] = False,
-    masks: Annotated[Path | None, options.MASKS] = None,
-    label: Annotated[int | None, options.MASK_LABEL] = None,
-    resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
-    annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
-    annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,
-    objects: Annotated[str, options.OBJECTS] = "union",
+    masks: MaskFolder = None,
+    label: MaskLabel = None,
+    resample_mask: ResampleMask = False,
+    annotations: AnnotationsPath = None,
+    annotations_kind: AnnotationsKind = None,
+    objects: Objects = "union",
     method: Annotated[str | None, typer.Option("--method", metavar="NAME", help="Left out: the config's, else gradcam.")] = None,
     target_layers: Annotated[list[str] | None, typer.Option("--target-layers", metavar="PATH…", help="Left out: the config's.")] = None,
-    target_category: Annotated[
-        str, typer.Option("--target-category", metavar="CLASS", help="predicted, label, an index or a name.")
-    ] = "predicted",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many samples share a forward pass.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, and of random weights.")] = 0,
-    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
-    cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
-    device: Annotated[str, options.DEVICE] = "cpu",
+    target_category: Category = "predicted",
+    limit: Limit = None,
+    batch_size: BatchSize = 16,
+    seed: Seed = 0,
+    random_weights: RandomWeights = False,
+    cfg_options: CfgOptions = None,
+    device: Device = "cpu",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Explain a data set, and compare scores of the maps with what is required; exit code 1 if they are not met, 2 for an error."""
     with session(as_json=as_json, debug=debug) as running:
-        from camtool.analysis.sources import sources
         from camtool.apis import Explainer
         from camtool.apis.model import quiet_libraries
+        from camtool.config.overrides import parse_options
         from camtool.evaluation import Results, Scoring, chosen_metrics, parse_requirement
+        from camtool.evaluation.cases import explained_sources
         from camtool.evaluation.metric import check_needs
         from camtool.evaluation.protocols import score_files
         from camtool.runs import run
@@ -66,7 +82,7 @@ def check(
         if data is None or not require:
             raise DataError("Expected --data DATA, and --require CONDITION, such as --require 'iou >= 0.5'.")
         required = [parse_requirement(text) for text in require]
-        metrics = chosen_metrics([requirement.metric for requirement in required])
+        metrics = chosen_metrics([requirement.metric for requirement in required], parse_options(set_ or [], flag="--set"))
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         check_needs(metrics, masks=given.is_given, network=True)
         explainer = Explainer(
@@ -83,7 +99,7 @@ def check(
             run(explainer, data, f"{folder}/maps", categories=target_category, batch_size=batch_size, limit=limit)
             store = open_store(f"{folder}/maps")
             material = material_of(store, config, given, explainer, store.run.get("class_names"))
-            scoring = Scoring(store, sources(store), metrics, material, seed, batch_size, baselines=False)
+            scoring = Scoring(store, explained_sources(store), metrics, material, seed, batch_size, baselines=False)
             scoring.write(Path(folder))
             results = Results.read(score_files(scoring, Path(folder)), metrics, seed=seed)
         found = [_verdict(requirement, results, each=each) for requirement in required]

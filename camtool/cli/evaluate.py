@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from camtool.cli import options
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, csv_of, report
 from camtool.cli.command import session
-from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible
+from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible, removing
+from camtool.cli.evaluation_options import (
+    AnnotationsKind,
+    AnnotationsPath,
+    BatchSize,
+    Category,
+    Device,
+    Limit,
+    MaskFolder,
+    MaskLabel,
+    MetricSettings,
+    Objects,
+    RandomWeights,
+    ResampleMask,
+    Seed,
+)
 from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -25,29 +39,25 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option("--data", metavar="DATA", help="Explain this first, as 'camtool run' does, into DIR/maps of --out DIR.")
     ] = None,
-    target_category: Annotated[
-        str, typer.Option("--target-category", metavar="CLASS", help="With --data: predicted, label, an index or a name.")
-    ] = "predicted",
+    target_category: Category = "predicted",
     config: Annotated[
         str | None, typer.Option("--config", metavar="CONFIG", help="The run's: its preprocessing, and its network where a metric runs it.")
     ] = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", metavar="FILE", help="The run's weights.")] = None,
-    random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
-    masks: Annotated[Path | None, options.MASKS] = None,
-    label: Annotated[int | None, options.MASK_LABEL] = None,
-    resample_mask: Annotated[bool, options.RESAMPLE_MASK] = False,
-    annotations: Annotated[Path | None, options.ANNOTATIONS] = None,
-    annotations_kind: Annotated[str | None, options.ANNOTATIONS_KIND] = None,
-    objects: Annotated[str, options.OBJECTS] = "union",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="METRIC.KEY=VALUE…", help="Settings of metrics: iou.threshold=0.5.")
-    ] = None,
+    random_weights: RandomWeights = False,
+    masks: MaskFolder = None,
+    label: MaskLabel = None,
+    resample_mask: ResampleMask = False,
+    annotations: AnnotationsPath = None,
+    annotations_kind: AnnotationsKind = None,
+    objects: Objects = "union",
+    set_: MetricSettings = None,
     method: Methods = None,
     layer: Layers = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, random baselines, subsets and intervals.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many inputs share a forward pass.")] = 16,
-    device: Annotated[str, options.DEVICE] = "cpu",
+    limit: Limit = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    device: Device = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the scores. Left out: <STORE>-eval.")] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -70,7 +80,7 @@ def evaluate(
             if out is None:
                 raise DataError("Expected --out DIR with --data, for the maps and their scores.")
             config = config or str(store)
-            explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights}
+            explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights, "seed": seed}
             store = made_store(config, checkpoint, data, out, target_category, limit, batch_size, **explaining)
             method, layer = None, None  # those of the store
         analysis = Analysis(store, _folder(store, out), method, layer)
@@ -80,12 +90,15 @@ def evaluate(
         material = material_of(analysis.store, config, given, explainer, analysis.class_names)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
         scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)
-        agree(scoring, analysis.out, network=digest_of_network(explainer), masks=given.digest())
+        digests = {"network": digest_of_network(explainer), "masks": given.digest()}
+        new = [folder for folder in (analysis.out, *(analysis.out / metric.name for metric in chosen)) if not folder.exists()]
+        agree(scoring, analysis.out, **digests)
         with drawn_progress() as draw:
             scoring.write(analysis.out, None if draw is None else lambda done, total: draw("shards", done, total))
         results = Results.read(score_files(scoring, analysis.out), chosen, seed=seed)
+        with removing(new):  # else their protocol would stand in the way of the right one
+            _tell_failures(results)
         tables = {"summary": results.summary(), "comparisons": results.comparisons()}
-        _tell_failures(results)
         written = analysis.write(_files(analysis, results, tables))
         shown = tables if as_json else {"summary": tables["summary"]}
         report(running, analysis, shown, written, as_json=as_json)
@@ -130,10 +143,14 @@ def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[s
         bars = [Bar(str(of), _number(row["mean"]), _number(row["low"]), _number(row["high"]), of.baseline) for of, row in series.items()]
         better = f", {metric.better} is better" if metric.better else ""
         files[f"figs/{metric.name}.png"] = draw_bars(bars, f"{metric.name}{better}; mean and 95 % interval")
-        curves = {of: results.series[of].curves for of in series}
-        bands = [Band(str(of), *curve.band(), faint=of.baseline) for of, curve in curves.items() if curve is not None]
-        if bands:
-            files[f"figs/{metric.name}_curves.png"] = draw_bands(SHARES, bands, f"{metric.name}: share of positions", "explained score")
+        own = {str(of): (results.series[of], of.baseline) for of in series}
+        curves = {name: (one.curves, faint) for name, (one, faint) in own.items() if one.curves is not None}
+        lowest = {name: (one.lerf, faint) for name, (one, faint) in own.items() if one.lerf is not None}
+        for kind, drawn, order in (("", curves, ", highest first" if lowest else ""), ("_lerf", lowest, ", lowest first")):
+            bands = [Band(name, *curve.band(), faint) for name, (curve, faint) in drawn.items()]
+            if bands:
+                across = f"{metric.name}: share of positions{order}"
+                files[f"figs/{metric.name}{kind}_curves.png"] = draw_bands(SHARES, bands, across, "explained score")
     return files
 
 

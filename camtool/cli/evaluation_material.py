@@ -1,7 +1,9 @@
 """What `camtool eval` and `camtool check` compute scores from: samples, masks, and the network."""
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,15 +98,29 @@ def made_store(
     Args:
         out: folder of the store's.
         category: whose class is explained, as of `camtool run`.
-        explaining: of the explainer: method, target_layers, device, random_weights.
+        explaining: of the explainer: method, target_layers, device, random_weights, seed.
     """
     from camtool.apis import Explainer
+    from camtool.evaluation.cases import explained_sources
     from camtool.runs import run
+    from camtool.store import open as open_store
 
     place = Path(os.path.expanduser(out)) / "maps"
     explainer = Explainer(os.path.expanduser(config), checkpoint, **explaining)
     run(explainer, data, place, categories=category, batch_size=batch_size, limit=limit)
+    explained_sources(open_store(place))
     return place
+
+
+@contextmanager
+def removing(folders: Sequence[Path]) -> Iterator[None]:
+    """Remove folders if a DataError says that what was just written to them is nothing."""
+    try:
+        yield
+    except DataError:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def made_explainer(

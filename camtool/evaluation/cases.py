@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from camtool.analysis.sources import Source
+from camtool.analysis.sources import Source, sources
 from camtool.analysis.stored_samples import StoredSample
 from camtool.apis.stored_pictures import scaled_map
-from camtool.store import MapRow
+from camtool.errors import DataError
+from camtool.store import MapRow, Store
+from camtool.store.reader import rows_of
 from camtool.store.scores import ScoreRow
 
 
 @dataclass(frozen=True)
 class Score:
-    """A map's score, the area under a curve or not, or with counts for the data set; or why there is none."""
+    """A map's score, with the curves it is made of, or with counts for the data set; or why there is none."""
 
     value: float | None = None
     fractions: np.ndarray | None = None
     curve: np.ndarray | None = None
+    lerf: np.ndarray | None = None
     counts: np.ndarray | None = None
     reason: str = ""
 
@@ -66,6 +69,7 @@ class Case:
             reason=score.reason,
             fractions=None if score.fractions is None else score.fractions.tolist(),
             curve=None if score.curve is None else score.curve.tolist(),
+            lerf=None if score.lerf is None else score.lerf.tolist(),
             counts=score.counts,
         )
 
@@ -80,3 +84,19 @@ def together(cases: Mapping[int, Case]) -> list[dict[Source | None, list[int]]]:
         explained = tuple((cases[number].row["id"], cases[number].row["target"]) for number in own)
         groups.setdefault(explained if source is not None else None, {})[source] = own
     return list(groups.values())
+
+
+def explained_sources(store: Store) -> list[Source]:
+    """Return the methods and layers of a store that was just made; DataError if no sample could be explained, with the first reason."""
+    try:
+        return sources(store)
+    except DataError:
+        row = next((row for number in store.shards for row in rows_of(store.shard(number)) if row.map is None), None)
+        if row is None:
+            raise
+        raise DataError(f"No sample could be explained; '{row['path']}': {why_no_map(row)}") from None
+
+
+def why_no_map(row: MapRow) -> str:
+    """Return why a row has no map; "" if it has one."""
+    return "" if row.map is not None else f"{row['status']}: {row['reason']}" if row["reason"] else str(row["status"])

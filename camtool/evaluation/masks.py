@@ -79,8 +79,10 @@ def annotated_masks(
 
     def regions_of(row: MapRow, _: StoredSample) -> np.ndarray:
         target = row["target"]
-        named = [class_names[target]] if class_names and target is not None and target < len(class_names) else []
-        label = None if target is None else {target, *named}
+        names = class_names or []
+        named = [names[target]] if target is not None and target < len(names) else []
+        number = [str(target)] if str(target) not in names else []  # as files that hold words have it; a class may be called "7", too
+        label = None if target is None else {target, *named, *number}
         return class_masks(annotations[row["path"]], label, "each" if rule == "union" else rule)
 
     return SampleMasks(samples, regions_of)

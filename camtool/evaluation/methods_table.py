@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from camtool.analysis.overlap import Masks
-from camtool.analysis.sources import sources
 from camtool.analysis.stored_samples import StoredSamples
 from camtool.apis import Explainer
 from camtool.datasets.synthetic.image_folder import MASKS, write_folder
 from camtool.datasets.synthetic.scenes import ShapeScenes
 from camtool.errors import CamtoolError, DataError
+from camtool.evaluation.cases import explained_sources
 from camtool.evaluation.explaining import Methods
 from camtool.evaluation.masks import folder_masks
 from camtool.evaluation.metric import Metric
@@ -100,7 +100,9 @@ class Trial:
         store = open_store(maps)
         samples = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
         material = Material(samples, folder_masks(Masks(data / MASKS / SPLIT), samples), Methods(explainer, store.run))
-        scoring = Scoring(store, sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines, truth=baselines)
+        scoring = Scoring(
+            store, explained_sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines, truth=baselines
+        )
         scoring.write(scores)
         return Results.read(score_files(scoring, scores), self.metrics, seed=self.seed)
 

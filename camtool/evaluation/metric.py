@@ -8,6 +8,7 @@ from camtool import metrics
 from camtool.errors import DataError, closest
 from camtool.evaluation import counted, explaining
 from camtool.evaluation.counted import BOXES, Counted
+from camtool.metrics.removal import both_curves
 
 MAP, MASK, NETWORK, METHOD = "map", "mask", "network", "method"
 """What a metric needs: the map alone, a mask of each sample as well, the network as well, or the network and the method itself."""
@@ -30,9 +31,9 @@ class Metric:
     name: str
     function: Callable[..., Any]
     """`function(maps, **protocol)`, `function(maps, masks, **protocol)`, `function(model, inputs, maps, targets, **protocol)` or
-    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves whose areas they are, or, of a batch,
-    n scores by method. With `counted`
-    `function(map, mask or boxes, **protocol)` of one sample, (1, *spatial) each and (k, rank, 2); returns its `Counts`."""
+    `function(batch, **protocol)` of `camtool.evaluation.explaining`; returns n scores, or the curves of which they are made, or, of a
+    batch, n scores by method. With `counted` `function(map, mask or boxes, **protocol)` of one sample, (1, *spatial) each and
+    (k, rank, 2); returns its `Counts`."""
     needs: str
     better: str
     """"higher" or "lower"; "" where neither is better by itself."""
@@ -51,7 +52,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("deletion", metrics.deletion_curves, NETWORK, _LOWER, {"step": None, "substrate": 0.0}, seeded=True),
         Metric("insertion", metrics.insertion_curves, NETWORK, _HIGHER, {"step": None, "substrate": "blur"}, seeded=True),
-        Metric("road", metrics.road, NETWORK, _HIGHER, {"fractions": FRACTIONS}, seeded=True),
+        Metric("road", both_curves, NETWORK, _HIGHER, {"fractions": FRACTIONS}, seeded=True),
         Metric("average-drop", metrics.average_drop, NETWORK, _LOWER),
         Metric("increase", metrics.increase, NETWORK, _HIGHER),
         Metric("gain", metrics.gain, NETWORK, _HIGHER),

@@ -31,7 +31,7 @@ class Scored:
 
 @dataclass
 class MeanCurve:
-    """Mean of curves over the shares 0, 0.01, …, 1, and its standard error."""
+    """Mean of curves over the shares 0, 0.01, …, 1, and its standard error; NaN at shares that no curve reaches."""
 
     count: int = 0
     total: np.ndarray = field(default_factory=lambda: np.zeros(len(SHARES)))
@@ -39,7 +39,7 @@ class MeanCurve:
 
     def add(self, fractions: Sequence[float], curve: Sequence[float]) -> None:
         """Add a curve, interpolated between its fractions."""
-        values = np.interp(SHARES, fractions, curve)
+        values = np.interp(SHARES, np.round(fractions, 6), curve, left=np.nan, right=np.nan)  # stored in float32
         self.count, self.total, self.squares = self.count + 1, self.total + values, self.squares + values**2
 
     def band(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,7 +61,9 @@ class Series:
     reasons: dict[str, int] = field(default_factory=dict)
     """Number of maps without a score by why."""
     curves: "MeanCurve | None" = None
-    """Of a metric that is the area under a curve."""
+    """Of a metric that is made of a curve."""
+    lerf: "MeanCurve | None" = None
+    """Of ROAD that of the lowest positions first."""
     counts: list[np.ndarray | None] = field(default_factory=list)
     """Of a metric of the data set as a whole: those of each map; None where there is no score."""
 
@@ -75,6 +77,9 @@ class Series:
         if row.curve is not None and row.fractions is not None:
             self.curves = self.curves or MeanCurve()
             self.curves.add(row.fractions, row.curve)
+        if row.lerf is not None and row.fractions is not None:
+            self.lerf = self.lerf or MeanCurve()
+            self.lerf.add(row.fractions, row.lerf)
         if row.score is None:
             self.reasons[row.reason] = self.reasons.get(row.reason, 0) + 1
 

@@ -14,12 +14,13 @@ from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
-from camtool.evaluation.cases import Case, Score, together
+from camtool.evaluation.cases import Case, Score, together, why_no_map
 from camtool.evaluation.counted import BOXES
 from camtool.evaluation.explaining import Batch, Methods
 from camtool.evaluation.masks import SampleMasks
 from camtool.evaluation.metric import MAP, MASK, METHOD, Metric, check_needs
 from camtool.metrics import ScoreCurves
+from camtool.metrics.removal import RoadCurves
 from camtool.store import MapRow, Store
 from camtool.store.reader import rows_of
 from camtool.store.scores import ScoreRow, scores_path, write_scores
@@ -128,7 +129,7 @@ class Scoring:
                     sample = self.material.samples.read(rows[0])
             except CamtoolError as error:
                 reason = str(error)
-            cases = [Case(row, sample, row["method"], row["layer"], reason=reason or _status(row)) for row in rows]
+            cases = [Case(row, sample, row["method"], row["layer"], reason=reason or why_no_map(row)) for row in rows]
             explained = {case.row["target"]: case.row for case in reversed(cases) if not case.reason and self.baselines}
             inputs = None if sample is None else sample.inputs
             for row in reversed(explained.values()):
@@ -188,6 +189,10 @@ class Scoring:
             return [Score(float(value)) for value in metric.function(maps, **settings)]
         methods, inputs, targets = self._explained(cases)
         values = metric.function(methods.classifier, inputs, maps, targets, batch_size=self.batch_size, **settings)
+        if isinstance(values, RoadCurves):
+            morf, lerf = values.morf, values.lerf
+            both = zip(values.scores(), morf.scores, lerf.scores, strict=True)
+            return [Score(float(score), morf.fractions, high, low) for score, high, low in both]
         if isinstance(values, ScoreCurves):
             areas = values.areas()
             return [Score(float(area), values.fractions, curve) for area, curve in zip(areas, values.scores, strict=True)]
@@ -234,8 +239,3 @@ class Scoring:
         truth = masks.boxes(row, sample) if metric.counted.against == BOXES else masks.on_input(row, sample)[None]
         found = metric.function(case.saliency()[None], truth, **settings)
         return Score(found.alone, counts=found.counts)
-
-
-def _status(row: MapRow) -> str:
-    """Return why a row has no map; "" if it has one."""
-    return "" if row.map is not None else f"{row['status']}: {row['reason']}" if row["reason"] else str(row["status"])

@@ -1,6 +1,7 @@
 """ROAD: the score after the map's highest, or lowest, positions are removed and filled in from their neighbours."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,18 @@ NOISE = 0.01
 """Standard deviation of what is added to removed positions, in the network's normalised space."""
 ORDERS = ("morf", "lerf")
 _ROUNDING = 1e-9  # 0.3 * 10 may be 2.9999999999999996
+
+
+@dataclass(frozen=True)
+class RoadCurves:
+    """Scores as the highest, and as the lowest, positions are removed, both from the unaltered input on: the fraction 0."""
+
+    morf: ScoreCurves
+    lerf: ScoreCurves
+
+    def scores(self) -> Float[np.ndarray, " n"]:
+        """Return `road`: half of how much lower the first is, in the mean over the fractions above 0."""
+        return np.asarray((self.lerf.scores - self.morf.scores)[:, 1:].mean(axis=1) / 2)
 
 
 def road(
@@ -44,9 +57,7 @@ def road(
         >>> road(nn.Flatten(), inputs, inputs.sum(dim=1), 0, fractions=[0.2]).round(2)  # without its only peak the score is 1/5
         array([0.4])
     """
-    found = ExplainedScores(model, inputs, targets, batch_size)
-    morf, lerf = (_removed(found, maps, order, fractions, seed).scores for order in ORDERS)
-    return np.asarray((lerf - morf).mean(axis=1) / 2)
+    return both_curves(model, inputs, maps, targets, fractions=fractions, seed=seed, batch_size=batch_size).scores()
 
 
 def road_curves(
@@ -86,6 +97,37 @@ def road_curves(
         array([[0.2, 0.2]])
     """
     return _removed(ExplainedScores(model, inputs, targets, batch_size), maps, order, fractions, seed)
+
+
+def both_curves(
+    model: Model,
+    inputs: Tensor,
+    maps: Maps,
+    targets: Any = None,
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> RoadCurves:
+    """Return the curves of both orders, and what `road` makes of them; arguments and errors are those of `road_curves`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from camtool.metrics.removal import both_curves
+        >>> inputs = torch.tensor([[[9.0, 0.0, 0.0, 0.0, 0.0]]])
+        >>> found = both_curves(nn.Flatten(), inputs, inputs.sum(dim=1), 0, fractions=[0.2])
+        >>> found.morf.scores.round(2), found.lerf.scores.round(2)
+        (array([[1. , 0.2]]), array([[1., 1.]]))
+    """
+    found = ExplainedScores(model, inputs, targets, batch_size)
+    before = found.before.double().numpy()[:, None]
+
+    def curves(order: str) -> ScoreCurves:
+        removed = _removed(found, maps, order, fractions, seed)
+        return ScoreCurves(np.concatenate([[0.0], removed.fractions]), np.concatenate([before, removed.scores], axis=1))
+
+    return RoadCurves(*map(curves, ORDERS))
 
 
 def _removed(found: ExplainedScores, maps: Maps, order: str, fractions: Sequence[float], seed: int) -> ScoreCurves:

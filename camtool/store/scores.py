@@ -42,9 +42,11 @@ class ScoreRow:
     """None where there is none, with a reason."""
     reason: str = ""
     fractions: Sequence[float] | None = None
-    """Of a metric that is the area under a curve: where on it, in [0, 1]."""
+    """Of a metric that is made of a curve: where on it, in [0, 1]."""
     curve: Sequence[float] | None = None
-    """The curve at these fractions."""
+    """The curve at these fractions; of ROAD that of the highest positions first."""
+    lerf: Sequence[float] | None = None
+    """Of ROAD the curve of the lowest positions first, at the same fractions."""
     counts: np.ndarray | None = None
     """Of a metric of the data set as a whole: int32 numbers, which are added over samples."""
 
@@ -67,6 +69,7 @@ def _schema() -> "pa.Schema":
             pa.field("protocol", pa.string(), nullable=False),
             ("fractions", pa.list_(pa.float32())),
             ("curve", pa.list_(pa.float32())),
+            ("lerf", pa.list_(pa.float32())),
             ("counts", pa.list_(pa.int32())),
         ]
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from camtool.store import open as open_store
 from tests.cli import evaluated
 from tests.cli.evaluated import disc, write
 from tests.cli.fixtures import Run
@@ -37,6 +38,26 @@ def test_a_requirement_that_is_not_met_names_the_samples(run: Run, store: Path, 
     assert [(sample["path"], sample["score"]) for sample in entry["samples"]] == [("g/11.png", None), ("r/4.png", 0.0)]
     assert of_mean.exit_code == 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_requirement_is_of_the_metric_as_it_is_set(run: Run, store: Path) -> None:
+    required = (*CHECK, "--require", "iou >= 0.5", "--set")
+
+    assert run(*required, "iou.threshold=0.4").exit_code == 0
+    assert run(*required, "iou.threshold=0.99").exit_code == 1
+    refused = run(*required, "ioa.threshold=0.4")
+    assert refused.exit_code == 2
+    assert "No setting 'ioa.threshold'; closest: 'iou.threshold'" in refused.stderr
+
+
+def test_random_weights_are_those_of_the_seed(run: Run, store: Path, tmp_path: Path) -> None:
+    drawn = (*("eval", "c.py", "--data", "data", "--masks", "masks", "--metrics", "deletion"), "--random-weights", "--limit", 2, "--seed")
+
+    for seed, name in ((3, "a"), (3, "b"), (4, "c")):
+        assert run(*drawn, seed, "--out", name).exit_code == 0
+
+    weights = [open_store(tmp_path / name / "maps").run["fingerprint"]["checkpoint"] for name in "abc"]
+    assert weights[0] == weights[1] != weights[2]
 
 
 def test_a_sample_without_a_score_is_not_met_by_itself(run: Run, store: Path) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from camtool import Explainer
 from camtool.apis.stored_pictures import scaled_map
+from camtool.evaluation.results import MeanCurve
 from camtool.io.volumes import Geometry
-from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity
+from camtool.metrics import adcc, deletion_curves, iou, max_sensitivity, road_curves
 from camtool.store import open as open_store
 from camtool.targets import ClassProbability
 from tests.cli import evaluated
@@ -79,6 +80,29 @@ def test_the_network_is_run_again_as_in_the_run(run: Run, store: Path, tmp_path:
         assert found["score"] == pytest.approx(float(expected.areas()[0]), abs=1e-5)
         assert found["curve"] == pytest.approx(expected.scores[0].tolist(), abs=1e-5)
         assert found["curve"][0] == pytest.approx(row["probability"], abs=1e-5)
+
+
+def test_removal_is_drawn_as_curves_of_both_orders(run: Run, store: Path, tmp_path: Path) -> None:
+    finished = run("eval", store, "--metrics", "road", "--config", "c.py", "--method", "gradcam", "--json")
+
+    figures = [tmp_path / f"store-eval/figs/road{kind}_curves.png" for kind in ("", "_lerf")]
+    assert {Path(path) for path in finished.report["outputs"]} >= set(figures)
+    assert not np.array_equal(*map(pixels, figures))
+    explainer = Explainer("c.py")
+    rows = {(row["path"], row["method"]): row for row in pq.read_table(tmp_path / "store-eval/road/scores-000000.parquet").to_pylist()}
+    for row in list(open_store(store).where(method="gradcam"))[:2]:
+        _, inputs = explainer.preprocessed(tmp_path / "data" / row["path"])
+        found = rows[row["path"], "gradcam"]
+        assert found["fractions"] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9])
+        for column, order in (("curve", "morf"), ("lerf", "lerf")):
+            arguments = (explainer.network.model, inputs, scaled_map(row)[None], ClassProbability(row["target"]))
+            expected = road_curves(*arguments, order=order).scores[0]
+            assert found[column] == pytest.approx([row["probability"], *expected], abs=1e-5)
+        assert found["score"] == pytest.approx(np.mean(np.subtract(found["lerf"], found["curve"])[1:]) / 2, abs=1e-6)
+    mean = MeanCurve()
+    mean.add([0.0, 0.5], [1.0, 0.0])
+    assert [round(value, 3) for value in mean.band()[0][[0, 25, 50]]] == [1, 0.5, 0]
+    assert np.isnan(mean.band()[0][51:]).all(), "nothing is said of shares that were not removed"
 
 
 def test_a_method_is_asked_again_as_in_the_run(run: Run, store: Path, tmp_path: Path) -> None:
@@ -233,70 +257,6 @@ def test_another_setting_does_not_go_on_with_the_scores_of_this_one(run: Run, st
 
     assert finished.exit_code == 2
     assert "protocol.threshold: 0.5 instead of otsu" in finished.stderr
-
-
-WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
-    "no network": (("--metrics", "deletion"), "runs the network again; give --config CONFIG"),
-    "a step of none": (("--metrics", "deletion", "--config", "c.py", "--set", "deletion.step=0"), "No map has a score"),
-    "a substrate of none": (("--metrics", "deletion", "--config", "c.py", "--set", "deletion.substrate=blurr"), "blur"),
-    "no metric": (("--metrics", "iuo"), "No metric 'iuo'; closest: 'iou'"),
-    "no masks": (("--metrics", "iou", "--config", "c.py"), "compares maps with masks; give --masks DIR"),
-    "no config": (("--metrics", "iou", "--masks", "masks"), "give --masks DIR and --config CONFIG"),
-    "no such folder": (("--metrics", "iou", "--masks", "none", "--config", "c.py"), "No folder 'none'; expected one of masks"),
-    "an empty folder": (("--metrics", "iou", "--masks", "empty", "--config", "c.py"), "has no file; expected masks"),
-    "no such setting": (("--metrics", "iou", *WITH_MASKS, "--set", "iou.level=1"), "No setting 'iou.level'; closest: 'iou.threshold'"),
-    "no setting": (("--metrics", "iou", *WITH_MASKS, "--set", "iou"), "Expected --set KEY=VALUE, got 'iou'"),
-    "a setting of none": (("--metrics", "iou", *WITH_MASKS, "--set", "iou.threshold=2"), "No map has a score"),
-    "no such method": (("--metrics", "iou", *WITH_MASKS, "--method", "scorecam"), "has no maps of the method 'scorecam'"),
-    "masks and annotations": ((*("--metrics", "iou"), *WITH_MASKS, "--annotations", "x", "--annotations-kind", "coco"), "got both"),
-    "annotations of no kind": (("--metrics", "iou", "--config", "c.py", "--annotations", "c.py"), "--annotations-kind KIND"),
-    "no such kind": (
-        ("--metrics", "iou", "--config", "c.py", "--annotations", "c.py", "--annotations-kind", "coca"),
-        "No annotations of the kind 'coca'; closest: 'coco'",
-    ),
-    "no such rule": (
-        ("--metrics", "iou", "--config", "c.py", "--annotations", "masks", "--annotations-kind", "masks", "--objects", "each"),
-        "Expected the rule of several objects as union or largest",
-    ),
-    "annotations that are none": (
-        ("--metrics", "iou", "--config", "c.py", "--annotations", "c.py", "--annotations-kind", "coco"),
-        "c.py",
-    ),
-    "into the store": (("--metrics", "iou", *WITH_MASKS, "--out", "store/x"), "is in the store"),
-    "masks of others": (("--metrics", "iou", "--masks", "data", "--config", "none.py"), "none.py"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_evaluations(run: Run, store: Path, tmp_path: Path, case: str) -> None:
-    options, message = WRONG[case]
-    (tmp_path / "empty").mkdir()
-    before = sorted(path for path in store.rglob("*"))
-
-    finished = run("eval", store, *options)
-
-    assert finished.exit_code == 2, finished.stdout
-    assert message in " ".join(finished.stderr.split())
-    assert finished.stderr.count("Error") == 1
-    assert sorted(path for path in store.rglob("*")) == before
-
-
-def test_a_folder_that_is_no_store(run: Run, tmp_path: Path) -> None:
-    finished = run("eval", tmp_path, "--metrics", "iou")
-
-    assert finished.exit_code == 2
-    assert "is no store" in finished.stderr
-
-
-def test_a_damaged_file_of_scores_is_named(run: Run, store: Path, tmp_path: Path) -> None:
-    assert run("eval", store, "--metrics", "iou", *WITH_MASKS).exit_code == 0
-    (tmp_path / "store-eval/iou/scores-000000.parquet").write_bytes(b"no parquet")
-
-    finished = run("eval", store, "--metrics", "iou", *WITH_MASKS)
-
-    assert finished.exit_code == 2
-    assert "scores-000000.parquet' cannot be read" in finished.stderr
-    assert "Remove it" in finished.stderr
 
 
 def test_all_is_what_can_be_computed(run: Run, store: Path) -> None:

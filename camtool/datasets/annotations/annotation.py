@@ -167,7 +167,7 @@ def class_masks(
     wanted = {_folded(one) for one in (label if isinstance(label, Collection) and not isinstance(label, str) else [label])}
     chosen = [one for one in annotations if None in wanted or one.label is None or _folded(one.label) in wanted]
     if not chosen:
-        words = " or ".join(sorted(f"'{one}'" for one in wanted - {None})) or "any class"
+        words = " or ".join(sorted({f"'{one}'" for one in wanted - {None}})) or "any class"
         there = some(sorted({f"'{one.label}'" for one in annotations})) or "none at all"
         raise DataError(f"Expected an annotated object of {words}, got {there}; leave the sample out.")
     regions = [one.region for one in chosen]
