@@ -50,6 +50,9 @@ def benchmark(
     runs: Annotated[
         bool, typer.Option("--runs", help="Measure camtool run beside plain inference and the others' loops over the same loader instead.")
     ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Measure metrics beside the forward passes that they count and the others' metrics instead.")
+    ] = False,
     checkpoints: Annotated[
         Path, typer.Option("--checkpoints", metavar="DIR", help="With --placement: NAME/final.pth of its networks; trained if missing.")
     ] = Path("outputs/train"),
@@ -73,7 +76,8 @@ def benchmark(
     Exit code 1 if maps that should agree do not, or a case fails; a goal that is missed is only shown.
     """
     with session(as_json=as_json, debug=debug) as running:
-        other = next((name for name, asked in (("placement", placement), ("layouts", layouts), ("runs", runs)) if asked), None)
+        tables = {"placement": placement, "layouts": layouts, "runs": runs, "metrics": metrics}
+        other = next((name for name, asked in tables.items() if asked), None)
         if other is not None:
             TABLES[other](running, Asked(text, threads, markdown_file, checkpoints, quick=quick, as_json=as_json, debug=debug))
             return
