@@ -44,6 +44,7 @@ ROOMS_OF = {
     "safetensors": {"models"},
     "pytorch_grad_cam": {"benchmark"},
     "torchcam": {"benchmark"},
+    "quantus": {"benchmark"},
     "mmengine": {"apis", "cli", "config", "datasets", "models", "registry", "train"},
     "cv2": {"io", "models", "visualization"},  # models: what mmpretrain's pipelines read files with
     "PIL": {"apis", "cli", "compat", "datasets", "io", "models", "visualization"},

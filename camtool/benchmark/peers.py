@@ -1,8 +1,8 @@
-"""Run the peers, pytorch-grad-cam and torchcam, as their documentation shows. The only module that imports them."""
+"""Run the peers, pytorch-grad-cam, torchcam and Quantus, as their documentation shows. The only module that imports them."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from camtool.benchmark.cases import Case
 from camtool.benchmark.networks import Subject
 from camtool.errors import CamtoolError
 
-GRAD_CAM, TORCHCAM = "pytorch-grad-cam", "torchcam"
+GRAD_CAM, TORCHCAM, QUANTUS = "pytorch-grad-cam", "torchcam", "Quantus"
 
 OF_GRAD_CAM = {
     "gradcam": "GradCAM",
@@ -60,6 +60,17 @@ def check_installed() -> None:
     except ImportError as error:
         raise CamtoolError(
             f'The benchmark needs the packages grad-cam and torchcam: {error}. Install them with: pip install -e ".[bench]"'
+        ) from error
+
+
+def check_metrics_installed() -> None:
+    """Raise CamtoolError if a peer whose metrics are measured is not installed."""
+    check_installed()
+    try:
+        import quantus  # noqa: F401
+    except ImportError as error:
+        raise CamtoolError(
+            f'The benchmark of metrics needs the package quantus, too: {error}. Install it with: pip install -e ".[bench]"'
         ) from error
 
 
@@ -142,6 +153,47 @@ def torchcam_of_batches(model: nn.Module, layer: nn.Module) -> Iterator[Callable
             return extractor(scores.argmax(dim=1).tolist(), scores)
 
         yield maps_of
+
+
+def grad_cam_road(model: nn.Module, inputs: Tensor, maps: Tensor, classes: Sequence[int], fractions: Sequence[float]) -> Any:
+    """Return pytorch-grad-cam's ROAD of maps (n, h, w)."""
+    from pytorch_grad_cam.metrics.road import ROADCombined
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+
+    targets = list(map(ClassifierOutputSoftmaxTarget, classes))
+    return ROADCombined([100 * share for share in fractions])(inputs, maps.numpy(), targets, model)
+
+
+def torchcam_areas(model: nn.Module, layer: str, inputs: Tensor, classes: list[int], steps: int, batch_size: int) -> Any:
+    """Return torchcam's deletion and insertion of its own Grad-CAM, the mean over samples."""
+    from torchcam.methods import GradCAM
+    from torchcam.metrics import DeletionInsertionMetric
+
+    with GradCAM(model, target_layer=layer) as extractor:
+        metric = DeletionInsertionMetric(extractor, nn.Softmax(dim=-1), steps=steps, batch_size=batch_size)
+        metric.update(inputs, classes)
+        return metric.summary()
+
+
+def quantus_pixel_flipping(model: nn.Module, inputs: Tensor, maps: Tensor, classes: Sequence[int], step: int) -> Any:
+    """Return Quantus's PixelFlipping of maps (n, h, w): the score after each step of so many values, which must divide the positions."""
+    import quantus
+
+    metric = quantus.PixelFlipping(features_in_step=step, disable_warnings=True)
+    return metric(model=model, x_batch=inputs.numpy(), y_batch=torch.tensor(classes).numpy(), a_batch=maps.unsqueeze(1).numpy())
+
+
+def quantus_max_sensitivity(
+    model: nn.Module, inputs: Tensor, classes: Sequence[int], explain: Callable[[Tensor, list[int]], Tensor], draws: int
+) -> Any:
+    """Return Quantus's MaxSensitivity of a function of inputs and classes that returns maps (n, h, w)."""
+    import quantus
+
+    def explained(model: Any, inputs: Any, targets: Any, **_: Any) -> Any:
+        return explain(torch.as_tensor(inputs), list(map(int, targets))).unsqueeze(1).numpy()
+
+    metric = quantus.MaxSensitivity(nr_samples=draws, lower_bound=0.02, disable_warnings=True)
+    return metric(model=model, x_batch=inputs.numpy(), y_batch=torch.tensor(classes).numpy(), explain_func=explained)
 
 
 def _grid(extra_tokens: int) -> Callable[[Tensor], Tensor]:

@@ -53,6 +53,9 @@ def benchmark(
     speeds: Annotated[
         bool, typer.Option("--speeds", help="Measure gradcam with speed beside the network's own forward pass, as fast by torch, instead.")
     ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Measure metrics beside the forward passes that they count and the others' metrics instead.")
+    ] = False,
     checkpoints: Annotated[
         Path, typer.Option("--checkpoints", metavar="DIR", help="With --placement: NAME/final.pth of its networks; trained if missing.")
     ] = Path("outputs/train"),
@@ -76,7 +79,7 @@ def benchmark(
     Exit code 1 if maps that should agree do not, or a case fails; a goal that is missed is only shown.
     """
     with session(as_json=as_json, debug=debug) as running:
-        tables = {"placement": placement, "layouts": layouts, "runs": runs, "speeds": speeds}
+        tables = {"placement": placement, "layouts": layouts, "runs": runs, "speeds": speeds, "metrics": metrics}
         other = next((name for name, asked in tables.items() if asked), None)
         if other is not None:
             TABLES[other](running, Asked(text, threads, markdown_file, checkpoints, quick=quick, as_json=as_json, debug=debug))

@@ -1,4 +1,4 @@
-"""The tables of `camtool benchmark` besides that of costs: where maps lie, which element looks where, how fast runs and copies are."""
+"""The tables of `camtool benchmark` besides that of costs: placement, layouts, runs, faster copies and metrics."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ from camtool.cli.markers import around_markers, markers, write_between
 from camtool.errors import CamtoolError
 
 if TYPE_CHECKING:
-    from camtool.benchmark import layouts, placement, runs, speeds
+    from camtool.benchmark import layouts, metric_costs, placement, runs, speeds
 
-    Subject = TypeVar("Subject", layouts.Subject, placement.Subject, runs.Subject, speeds.Subject)
+    Subject = TypeVar("Subject", layouts.Subject, metric_costs.Subject, placement.Subject, runs.Subject, speeds.Subject)
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,22 @@ def _of_speeds(running: Session, asked: Asked) -> None:
     _table(running, asked, "speeds", _named(SUBJECTS, asked.text), measured, markdown)
 
 
+def _of_metrics(running: Session, asked: Asked) -> None:
+    """Measure metrics beside the forward passes that they count and the metrics of other packages."""
+    from camtool.apis.model import quiet_libraries
+    from camtool.benchmark.metric_costs import ROUNDS, SUBJECTS, markdown, measured_row
+    from camtool.benchmark.peers import check_metrics_installed
+
+    check_metrics_installed()
+    if not asked.debug:
+        quiet_libraries()
+
+    def measured(subjects: "Sequence[metric_costs.Subject]") -> list[Any]:
+        return [measured_row(subject, 1 if asked.quick else ROUNDS) for subject in subjects]
+
+    _table(running, asked, "metrics", _named(SUBJECTS, asked.text), measured, markdown)
+
+
 def described(device: str, threads: int | None, *, quick: bool) -> dict[str, Any]:
     """Return the device, and in words where and how it is measured; sets torch's number of threads."""
     import torch
@@ -125,5 +141,6 @@ TABLES: dict[str, Callable[[Session, Asked], None]] = {
     "layouts": _of_layouts,
     "runs": _of_runs,
     "speeds": _of_speeds,
+    "metrics": _of_metrics,
 }
 """Measures a table and shows it, by the option that asks for it."""

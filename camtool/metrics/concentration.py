@@ -33,7 +33,7 @@ def sparseness(maps: Array) -> np.ndarray:
 def complexity(maps: Array) -> np.ndarray:
     """Return of each map the entropy of the shares |m| / sum |m|, in nats: 0 if one position has all, log N if all N are equal.
 
-    Bhatt et al. 2020, arXiv:2005.00631. Lower is simpler. Of the map alone, and with the limits of `sparseness`.
+    Bhatt et al. 2020, arXiv:2005.00631. Lower is simpler. Of the map alone, and not monotone, as `sparseness`.
 
     Args:
         maps: (n, *spatial), of any sign and scale.

@@ -111,7 +111,8 @@ def increase(
     """Return of each sample 1 if its score rises where the input is seen through the map, else 0; higher is better.
 
     Increase in confidence, 1[O > Y]; Chattopadhay et al. 2018, arXiv:1710.11063. Arguments and errors are those of `masked_scores`.
-    A step: it does not tell maps apart where no score rises, as on a network without evidence against the class.
+    A step, and not monotone from the truth to noise: it does not tell maps apart where no score rises, as on a network without evidence
+    against the class.
 
     Example:
         >>> import torch
@@ -129,7 +130,8 @@ def gain(
     """Return of each sample the share of what its probability lacks to 1 that is won through the map, in [0, 1]; higher is better.
 
     Average gain, relu(O - Y) / (1 - Y); Zhang et al. 2024, arXiv:2309.14304 (Opti-CAM). Arguments and errors are those of
-    `masked_scores`; scores that are no probabilities are refused. As `increase` it does not tell maps apart where no score rises.
+    `masked_scores`; scores that are no probabilities are refused. As `increase` it is not monotone: it does not tell maps apart where no
+    score rises.
 
     Example:
         >>> import torch

@@ -78,8 +78,9 @@ def emprt(model: nn.Module, inputs: Tensor, explain: ExplainNetwork, targets: An
     """Return of each sample the relative rise of its map's entropy when all layers are initialised anew; higher is better.
 
     Efficient MPRT (eMPRT); Hedström et al. 2024, arXiv:2401.06465: (H(M') - H(M)) / H(M), H the entropy in nats of the histogram of
-    a map's values in bins of equal width between its lowest and its highest. Above 0 where the learnt map is the simpler one. A map
-    that is the same everywhere has no entropy.
+    a map's values in bins of equal width between its lowest and its highest. Above 0 where the learnt map is the simpler one; as
+    `randomisation` it does not tell whether that is right, and is not monotone from the truth to noise. A map that is the same
+    everywhere has no entropy.
 
     Args:
         model, inputs, explain, targets, seed: as of `randomisation`.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from camtool.benchmark.peers import check_installed
+from camtool.benchmark.peers import check_installed, check_metrics_installed
 from camtool.errors import CamtoolError
 
 PACKAGE = Path(__file__).resolve().parents[2] / "camtool"
@@ -18,7 +18,7 @@ def test_the_peers_are_imported_in_one_file() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0] in ("pytorch_grad_cam", "torchcam") for name in names):
+            if any(name.split(".")[0] in ("pytorch_grad_cam", "torchcam", "quantus") for name in names):
                 importing.add(str(path.relative_to(PACKAGE)))
     assert importing == {"benchmark/peers.py"}
 
@@ -30,3 +30,12 @@ def test_without_a_peer_the_error_names_the_extra(missing: str, monkeypatch: pyt
 
     with pytest.raises(CamtoolError, match=r"needs the packages grad-cam and torchcam: .*pip install -e \"\.\[bench\]\""):
         check_installed()
+
+
+def test_without_quantus_the_error_of_metrics_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_metrics_installed()
+    monkeypatch.setitem(sys.modules, "quantus", None)
+
+    with pytest.raises(CamtoolError, match=r"metrics needs the package quantus, too: .*pip install -e \"\.\[bench\]\""):
+        check_metrics_installed()
+    check_installed()

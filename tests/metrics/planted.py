@@ -21,9 +21,11 @@ class Planted(nn.Module):
         return torch.stack([torch.zeros_like(score), score], dim=1)
 
 
-def planted(rank: int, count: int = 6, channels: int = 2, *, double: bool = True) -> tuple[Planted, Tensor, Tensor]:
+def planted(
+    rank: int, count: int = 6, channels: int = 2, *, double: bool = True, size: tuple[int, ...] = ()
+) -> tuple[Planted, Tensor, Tensor]:
     """Return (network, inputs (n, c, *spatial) above zero, the truth (n, *spatial): what each position adds to the logit)."""
-    size = SIZES[rank]
+    size = size or SIZES[rank]
     generator = torch.Generator().manual_seed(rank)
     inside = torch.ones(())
     for length in size:
