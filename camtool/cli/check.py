@@ -12,6 +12,7 @@ from camtool.cli import options
 from camtool.cli.analyze import Debug, Json
 from camtool.cli.command import Session, session
 from camtool.cli.evaluation_material import Given, material_of
+from camtool.cli.readings import reading_files
 from camtool.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,6 +47,17 @@ def check(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, and of random weights.")] = 0,
     random_weights: Annotated[bool, options.RANDOM_WEIGHTS] = False,
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
+    spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
+    series: Annotated[str | None, options.SERIES] = None,
+    volume: Annotated[int | None, options.VOLUME] = None,
+    volume_axis: Annotated[int | None, options.VOLUME_AXIS] = None,
+    nan_as: Annotated[float | None, options.NAN_AS] = None,
+    sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
+    channels: Annotated[list[str] | None, options.CHANNELS] = None,
+    part: Annotated[str | None, options.PART] = None,
+    fill: Annotated[str | None, options.FILL] = None,
+    start: Annotated[float | None, options.START] = None,
+    duration: Annotated[float | None, options.DURATION] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
     as_json: Json = False,
     debug: Debug = False,
@@ -54,7 +66,7 @@ def check(
     with session(as_json=as_json, debug=debug) as running:
         from camtool.analysis.sources import sources
         from camtool.apis import Explainer
-        from camtool.apis.model import quiet_libraries
+        from camtool.apis.model import ModelRequest, quiet_libraries
         from camtool.evaluation import Results, Scoring, chosen_metrics, parse_requirement
         from camtool.evaluation.metric import check_needs
         from camtool.evaluation.protocols import score_files
@@ -69,20 +81,34 @@ def check(
         metrics = chosen_metrics([requirement.metric for requirement in required])
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         check_needs(metrics, masks=given.is_given, network=True)
+        request = reading_files(
+            ModelRequest(os.path.expanduser(config), cfg_options=cfg_options or []),
+            spacing=spacing,
+            series=series,
+            volume=volume,
+            volume_axis=volume_axis,
+            nan_as=nan_as,
+            rate=sampling_rate,
+            channels=channels,
+            part=part,
+            fill=fill,
+            start=start,
+            duration=duration,
+        )
         explainer = Explainer(
-            os.path.expanduser(config),
+            request.config,
             checkpoint,
             device=device,
             random_weights=random_weights,
             seed=seed,
-            cfg_options=cfg_options or [],
+            cfg_options=request.cfg_options,
             method=method,
             target_layers=target_layers,
         )
         with tempfile.TemporaryDirectory(prefix="camtool-check-") as folder:
             run(explainer, data, f"{folder}/maps", categories=target_category, batch_size=batch_size, limit=limit)
             store = open_store(f"{folder}/maps")
-            material = material_of(store, config, given, explainer, store.run.get("class_names"))
+            material = material_of(store, request, given, explainer, store.run.get("class_names"))
             scoring = Scoring(store, sources(store), metrics, material, seed, batch_size, baselines=False)
             scoring.write(Path(folder))
             results = Results.read(score_files(scoring, Path(folder)), metrics, seed=seed)

@@ -11,6 +11,7 @@ from camtool.cli import options
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, csv_of, report
 from camtool.cli.command import session
 from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible
+from camtool.cli.readings import reading_files
 from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -47,6 +48,17 @@ def evaluate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N samples.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ties, random baselines, subsets and intervals.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="How many inputs share a forward pass.")] = 16,
+    spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
+    series: Annotated[str | None, options.SERIES] = None,
+    volume: Annotated[int | None, options.VOLUME] = None,
+    volume_axis: Annotated[int | None, options.VOLUME_AXIS] = None,
+    nan_as: Annotated[float | None, options.NAN_AS] = None,
+    sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
+    channels: Annotated[list[str] | None, options.CHANNELS] = None,
+    part: Annotated[str | None, options.PART] = None,
+    fill: Annotated[str | None, options.FILL] = None,
+    start: Annotated[float | None, options.START] = None,
+    duration: Annotated[float | None, options.DURATION] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the scores. Left out: <STORE>-eval.")] = None,
     as_json: Json = False,
@@ -57,7 +69,7 @@ def evaluate(
     The same command again goes on where it was interrupted.
     """
     with session(as_json=as_json, debug=debug) as running:
-        from camtool.apis.model import quiet_libraries
+        from camtool.apis.model import ModelRequest, quiet_libraries
         from camtool.cli.progress import drawn_progress
         from camtool.evaluation import Results, Scoring, chosen_metrics
         from camtool.evaluation.metric import METHOD, NETWORK
@@ -70,14 +82,31 @@ def evaluate(
             if out is None:
                 raise DataError("Expected --out DIR with --data, for the maps and their scores.")
             config = config or str(store)
+        request = None
+        if config is not None:
+            request = reading_files(
+                ModelRequest(os.path.expanduser(config)),
+                spacing=spacing,
+                series=series,
+                volume=volume,
+                volume_axis=volume_axis,
+                nan_as=nan_as,
+                rate=sampling_rate,
+                channels=channels,
+                part=part,
+                fill=fill,
+                start=start,
+                duration=duration,
+            )
+        if data is not None and request is not None and out is not None:
             explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights}
-            store = made_store(config, checkpoint, data, out, target_category, limit, batch_size, **explaining)
+            store = made_store(request, checkpoint, data, out, target_category, limit, batch_size, **explaining)
             method, layer = None, None  # those of the store
         analysis = Analysis(store, _folder(store, out), method, layer)
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         needs_network = any(metric.needs in (NETWORK, METHOD) for metric in chosen)
-        explainer = made_explainer(config, checkpoint, analysis.output, device, random_weights=random_weights) if needs_network else None
-        material = material_of(analysis.store, config, given, explainer, analysis.class_names)
+        explainer = made_explainer(request, checkpoint, analysis.output, device, random_weights=random_weights) if needs_network else None
+        material = material_of(analysis.store, request, given, explainer, analysis.class_names)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
         scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)
         agree(scoring, analysis.out, network=digest_of_network(explainer), masks=given.digest())

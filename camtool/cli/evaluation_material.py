@@ -12,6 +12,7 @@ from camtool.errors import DataError, some
 if TYPE_CHECKING:
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis import Explainer
+    from camtool.apis.model import ModelRequest
     from camtool.evaluation import Material, Metric
     from camtool.evaluation.masks import MaskOf
     from camtool.store import Store
@@ -62,7 +63,7 @@ class Given:
 
 
 def material_of(
-    store: "Store", config: str | None, given: Given, explainer: "Explainer | None", class_names: "Sequence[str] | None" = None
+    store: "Store", config: "ModelRequest | None", given: Given, explainer: "Explainer | None", class_names: "Sequence[str] | None" = None
 ) -> "Material":
     """Return what scores are computed from.
 
@@ -72,7 +73,6 @@ def material_of(
         class_names: of the network.
     """
     from camtool.analysis.stored_samples import StoredSamples
-    from camtool.apis.model import ModelRequest
     from camtool.evaluation import Material
     from camtool.evaluation.explaining import Methods
     from camtool.models.loading import load_input
@@ -82,13 +82,20 @@ def material_of(
     elif config is None:
         samples = StoredSamples.described(store)
     else:
-        samples = StoredSamples.of(store, load_input(ModelRequest(os.path.expanduser(config)).read_config()))
+        samples = StoredSamples.of(store, load_input(config.read_config()))
     masks = None if samples is None else given.masks_of(samples, class_names)
     return Material(samples, masks, None if explainer is None else Methods(explainer))
 
 
 def made_store(
-    config: str, checkpoint: str | None, data: str, out: Path, category: str, limit: int | None, batch_size: int, **explaining: Any
+    config: "ModelRequest",
+    checkpoint: str | None,
+    data: str,
+    out: Path,
+    category: str,
+    limit: int | None,
+    batch_size: int,
+    **explaining: Any,
 ) -> Path:
     """Explain a data set into a store below a folder, or what of it is not there yet; return the store's folder.
 
@@ -101,20 +108,21 @@ def made_store(
     from camtool.runs import run
 
     place = Path(os.path.expanduser(out)) / "maps"
-    explainer = Explainer(os.path.expanduser(config), checkpoint, **explaining)
+    explainer = Explainer(config.config, checkpoint, cfg_options=config.cfg_options, **explaining)
     run(explainer, data, place, categories=category, batch_size=batch_size, limit=limit)
     return place
 
 
 def made_explainer(
-    config: str | None, checkpoint: str | None, output: str | int | list[str | int] | None, device: str, *, random_weights: bool
+    config: "ModelRequest | None", checkpoint: str | None, output: str | int | list[str | int] | None, device: str, *, random_weights: bool
 ) -> "Explainer | None":
     """Return the explainer of a run's network; None without a config."""
     from camtool.apis import Explainer
 
     if config is None:
         return None
-    return Explainer(os.path.expanduser(config), checkpoint, device=device, random_weights=random_weights, output=output)
+    options = config.cfg_options
+    return Explainer(config.config, checkpoint, device=device, random_weights=random_weights, output=output, cfg_options=options)
 
 
 def possible(metrics: "Sequence[Metric]", material: "Material", running: Session) -> "list[Metric]":
