@@ -18,16 +18,28 @@ from camtool.cli.evaluation_options import (
     BatchSize,
     Category,
     CfgOptions,
+    Channels,
     Device,
+    Duration,
+    Fill,
     Limit,
     MaskFolder,
     MaskLabel,
     MetricSettings,
+    NanAs,
     Objects,
+    Part,
     RandomWeights,
     ResampleMask,
+    SamplingRate,
     Seed,
+    Series,
+    Spacing,
+    Start,
+    Volume,
+    VolumeAxis,
 )
+from camtool.cli.readings import reading_files
 from camtool.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,6 +73,17 @@ def check(
     seed: Seed = 0,
     random_weights: RandomWeights = False,
     cfg_options: CfgOptions = None,
+    spacing: Spacing = None,
+    series: Series = None,
+    volume: Volume = None,
+    volume_axis: VolumeAxis = None,
+    nan_as: NanAs = None,
+    sampling_rate: SamplingRate = None,
+    channels: Channels = None,
+    part: Part = None,
+    fill: Fill = None,
+    start: Start = None,
+    duration: Duration = None,
     device: Device = "cpu",
     as_json: Json = False,
     debug: Debug = False,
@@ -68,7 +91,7 @@ def check(
     """Explain a data set, and compare scores of the maps with what is required; exit code 1 if they are not met, 2 for an error."""
     with session(as_json=as_json, debug=debug) as running:
         from camtool.apis import Explainer
-        from camtool.apis.model import quiet_libraries
+        from camtool.apis.model import ModelRequest, quiet_libraries
         from camtool.config.overrides import parse_options
         from camtool.evaluation import Results, Scoring, chosen_metrics, parse_requirement
         from camtool.evaluation.cases import explained_sources
@@ -85,20 +108,34 @@ def check(
         metrics = chosen_metrics([requirement.metric for requirement in required], parse_options(set_ or [], flag="--set"))
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         check_needs(metrics, masks=given.is_given, network=True)
+        request = reading_files(
+            ModelRequest(os.path.expanduser(config), cfg_options=cfg_options or []),
+            spacing=spacing,
+            series=series,
+            volume=volume,
+            volume_axis=volume_axis,
+            nan_as=nan_as,
+            rate=sampling_rate,
+            channels=channels,
+            part=part,
+            fill=fill,
+            start=start,
+            duration=duration,
+        )
         explainer = Explainer(
-            os.path.expanduser(config),
+            request.config,
             checkpoint,
             device=device,
             random_weights=random_weights,
             seed=seed,
-            cfg_options=cfg_options or [],
+            cfg_options=request.cfg_options,
             method=method,
             target_layers=target_layers,
         )
         with tempfile.TemporaryDirectory(prefix="camtool-check-") as folder:
             run(explainer, data, f"{folder}/maps", categories=target_category, batch_size=batch_size, limit=limit)
             store = open_store(f"{folder}/maps")
-            material = material_of(store, config, given, explainer, store.run.get("class_names"))
+            material = material_of(store, request, given, explainer, store.run.get("class_names"))
             scoring = Scoring(store, explained_sources(store), metrics, material, seed, batch_size, baselines=False)
             scoring.write(Path(folder))
             results = Results.read(score_files(scoring, Path(folder)), metrics, seed=seed)

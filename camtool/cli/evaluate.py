@@ -15,16 +15,28 @@ from camtool.cli.evaluation_options import (
     AnnotationsPath,
     BatchSize,
     Category,
+    Channels,
     Device,
+    Duration,
+    Fill,
     Limit,
     MaskFolder,
     MaskLabel,
     MetricSettings,
+    NanAs,
     Objects,
+    Part,
     RandomWeights,
     ResampleMask,
+    SamplingRate,
     Seed,
+    Series,
+    Spacing,
+    Start,
+    Volume,
+    VolumeAxis,
 )
+from camtool.cli.readings import reading_files
 from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -57,6 +69,17 @@ def evaluate(
     limit: Limit = None,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
+    spacing: Spacing = None,
+    series: Series = None,
+    volume: Volume = None,
+    volume_axis: VolumeAxis = None,
+    nan_as: NanAs = None,
+    sampling_rate: SamplingRate = None,
+    channels: Channels = None,
+    part: Part = None,
+    fill: Fill = None,
+    start: Start = None,
+    duration: Duration = None,
     device: Device = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the scores. Left out: <STORE>-eval.")] = None,
     as_json: Json = False,
@@ -67,7 +90,7 @@ def evaluate(
     The same command again goes on where it was interrupted.
     """
     with session(as_json=as_json, debug=debug) as running:
-        from camtool.apis.model import quiet_libraries
+        from camtool.apis.model import ModelRequest, quiet_libraries
         from camtool.cli.progress import drawn_progress
         from camtool.evaluation import Results, Scoring, chosen_metrics
         from camtool.evaluation.metric import METHOD, NETWORK
@@ -80,14 +103,31 @@ def evaluate(
             if out is None:
                 raise DataError("Expected --out DIR with --data, for the maps and their scores.")
             config = config or str(store)
+        request = None
+        if config is not None:
+            request = reading_files(
+                ModelRequest(os.path.expanduser(config)),
+                spacing=spacing,
+                series=series,
+                volume=volume,
+                volume_axis=volume_axis,
+                nan_as=nan_as,
+                rate=sampling_rate,
+                channels=channels,
+                part=part,
+                fill=fill,
+                start=start,
+                duration=duration,
+            )
+        if data is not None and request is not None and out is not None:
             explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights, "seed": seed}
-            store = made_store(config, checkpoint, data, out, target_category, limit, batch_size, **explaining)
+            store = made_store(request, checkpoint, data, out, target_category, limit, batch_size, **explaining)
             method, layer = None, None  # those of the store
         analysis = Analysis(store, _folder(store, out), method, layer)
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         needs_network = any(metric.needs in (NETWORK, METHOD) for metric in chosen)
-        explainer = made_explainer(config, checkpoint, analysis, device, random_weights=random_weights) if needs_network else None
-        material = material_of(analysis.store, config, given, explainer, analysis.class_names)
+        explainer = made_explainer(request, checkpoint, analysis, device, random_weights=random_weights) if needs_network else None
+        material = material_of(analysis.store, request, given, explainer, analysis.class_names)
         chosen = possible(chosen, material, running) if "all" in metrics else chosen
         scoring = Scoring(analysis.store, analysis.sources, chosen, material, seed, batch_size, limit)
         digests = {"network": digest_of_network(explainer), "masks": given.digest()}

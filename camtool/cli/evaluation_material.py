@@ -15,6 +15,7 @@ from camtool.errors import DataError, some
 if TYPE_CHECKING:
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.apis import Explainer
+    from camtool.apis.model import ModelRequest
     from camtool.evaluation import Material, Metric
     from camtool.evaluation.masks import SampleMasks
     from camtool.store import Store
@@ -65,7 +66,7 @@ class Given:
 
 
 def material_of(
-    store: "Store", config: str | None, given: Given, explainer: "Explainer | None", class_names: "Sequence[str] | None" = None
+    store: "Store", config: "ModelRequest | None", given: Given, explainer: "Explainer | None", class_names: "Sequence[str] | None" = None
 ) -> "Material":
     """Return what scores are computed from.
 
@@ -75,7 +76,6 @@ def material_of(
         class_names: of the network.
     """
     from camtool.analysis.stored_samples import StoredSamples
-    from camtool.apis.model import ModelRequest
     from camtool.evaluation import Material
     from camtool.evaluation.explaining import Methods
     from camtool.models.loading import load_input
@@ -85,13 +85,20 @@ def material_of(
     elif config is None:
         samples = StoredSamples.described(store)
     else:
-        samples = StoredSamples.of(store, load_input(ModelRequest(os.path.expanduser(config)).read_config()))
+        samples = StoredSamples.of(store, load_input(config.read_config()))
     masks = None if samples is None else given.masks_of(samples, class_names)
     return Material(samples, masks, None if explainer is None else Methods(explainer, store.run))
 
 
 def made_store(
-    config: str, checkpoint: str | None, data: str, out: Path, category: str, limit: int | None, batch_size: int, **explaining: Any
+    config: "ModelRequest",
+    checkpoint: str | None,
+    data: str,
+    out: Path,
+    category: str,
+    limit: int | None,
+    batch_size: int,
+    **explaining: Any,
 ) -> Path:
     """Explain a data set into a store below a folder, or what of it is not there yet; return the store's folder.
 
@@ -106,7 +113,7 @@ def made_store(
     from camtool.store import open as open_store
 
     place = Path(os.path.expanduser(out)) / "maps"
-    explainer = Explainer(os.path.expanduser(config), checkpoint, **explaining)
+    explainer = Explainer(config.config, checkpoint, cfg_options=config.cfg_options, **explaining)
     run(explainer, data, place, categories=category, batch_size=batch_size, limit=limit)
     explained_sources(open_store(place))
     return place
@@ -124,7 +131,7 @@ def removing(folders: Sequence[Path]) -> Iterator[None]:
 
 
 def made_explainer(
-    config: str | None, checkpoint: str | None, analysis: Analysis, device: str, *, random_weights: bool
+    config: "ModelRequest | None", checkpoint: str | None, analysis: Analysis, device: str, *, random_weights: bool
 ) -> "Explainer | None":
     """Return the explainer of a run's network; None without a config; DataError if its weights are not those of the run."""
     from camtool.apis import Explainer
@@ -133,17 +140,18 @@ def made_explainer(
         return None
     run = analysis.store.run
     explainer = Explainer(
-        os.path.expanduser(config),
+        config.config,
         checkpoint,
         device=device,
         random_weights=random_weights,
         seed=int(run.get("seed") or 0),
         output=analysis.output,
+        cfg_options=config.cfg_options,
     )
     explained = run.get("fingerprint", {}).get("checkpoint")
     if explained is not None and digest_of_network(explainer) != explained:
         raise DataError(
-            f"The weights of '{config}' are not those that '{analysis.store.folder}' has maps of; give the run's --config and "
+            f"The weights of '{config.config}' are not those that '{analysis.store.folder}' has maps of; give the run's --config and "
             "--checkpoint, or --random-weights if it had none."
         )
     return explainer

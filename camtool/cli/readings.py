@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from camtool.errors import ConfigError
 
 if TYPE_CHECKING:
+    from camtool.apis.model import ModelRequest
     from camtool.config.loading import LoadedConfig
     from camtool.models.sources.by_kind import AnyReading
 
@@ -53,14 +54,38 @@ def reading_by(loaded: "LoadedConfig", files: Sequence[str], given: Mapping[str,
     kind = _kind(loaded, files)
     given = {option: value for option, value in given.items() if value is not None}
     for option in given:
-        owner = next(other for other, options in _OPTIONS.items() if option in options)
-        if owner != kind:
-            raise ConfigError(f"{option} is an option of {owner}s; '{loaded.name}' takes {kind}s.")
+        _check_kind(option, kind, loaded)
     values = {_OPTIONS[kind][option]: value for option, value in given.items() if _OPTIONS[kind][option]}
     of_config = files_read(loaded, kind)
     if isinstance(of_config, Reading):
         return Reading(values.get("max_pixels") or MOST_PIXELS, values.get("value_range"), frame=values.get("frame")).over(of_config)
     return replace(of_config, **values)
+
+
+def reading_files(model: "ModelRequest", **given: Any) -> "ModelRequest":
+    """Return the choice of a network whose config reads volumes or signals as options say, so that they are part of what a run depends on.
+
+    Args:
+        given: by key of the config's `input` its value, as of the command line; None if it was not given.
+
+    Raises:
+        ConfigError: if an option is one of another kind of input, or the network, which tells the kind, cannot be built.
+    """
+    from camtool.config.overrides import parse_options
+
+    values = {key: value for key, value in given.items() if value is not None}
+    if not values:
+        return model
+    loaded = model.read_config()
+    kind = _kind(loaded, ())
+    for key in values:
+        _check_kind(next(option for options in _OPTIONS.values() for option, name in options.items() if name == key), kind, loaded)
+    if "channels" in values:
+        values["channels"] = list(as_channels(values["channels"]) or ())
+    if "fill" in values:
+        values["fill"] = as_fill(values["fill"])
+    before = model.cfg_options if isinstance(model.cfg_options, Mapping) else parse_options(model.cfg_options)
+    return replace(model, cfg_options={**before, "input": {**(loaded.config.get("input") or {}), **values}})
 
 
 def as_channels(names: Sequence[str] | None) -> tuple[int | str, ...] | None:
@@ -90,3 +115,10 @@ def _kind(loaded: "LoadedConfig", files: Sequence[str]) -> str:
     if said is not None:
         return said
     return IMAGE if files and all(Path(file).suffix.lower() in _PICTURES for file in files) else kind_of(loaded)
+
+
+def _check_kind(option: str, kind: str, loaded: "LoadedConfig") -> None:
+    """Raise ConfigError if an option is one of another kind of input than the network takes."""
+    owner = next(other for other, options in _OPTIONS.items() if option in options)
+    if owner != kind:
+        raise ConfigError(f"{option} is an option of {owner}s; '{loaded.name}' takes {kind}s.")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,13 +11,14 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
+from camtool.cli.readings import reading_files
 from camtool.cli.regions import with_region
+from camtool.cli.run_progress import one_line
 from camtool.errors import CamtoolError, DataError, closest
 
 if TYPE_CHECKING:
     from camtool.runs import RunReport
     from camtool.runs.ray_engine import RayEngine
-    from camtool.runs.shards import OnProgress, RunProgress
 
 _ENGINES = ("none", "ray")
 
@@ -98,6 +98,17 @@ def run(
     layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
+    spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
+    series: Annotated[str | None, options.SERIES] = None,
+    volume: Annotated[int | None, options.VOLUME] = None,
+    volume_axis: Annotated[int | None, options.VOLUME_AXIS] = None,
+    nan_as: Annotated[float | None, options.NAN_AS] = None,
+    sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
+    channels: Annotated[list[str] | None, options.CHANNELS] = None,
+    part: Annotated[str | None, options.PART] = None,
+    fill: Annotated[str | None, options.FILL] = None,
+    start: Annotated[float | None, options.START] = None,
+    duration: Annotated[float | None, options.DURATION] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps. Left out: cpu; cuda where a Ray cluster has GPUs.")
     ] = None,
@@ -131,8 +142,19 @@ def run(
             device, workers = _own_device(ray), workers or 0
         elif device == "cuda" and place.world_size > 1:
             device = f"cuda:{place.local_rank}"
-        model = ModelRequest(
-            os.path.expanduser(config), checkpoint, device or "cpu", cfg_options or [], random_weights, seed, checkpoint_key
+        model = reading_files(
+            ModelRequest(os.path.expanduser(config), checkpoint, device or "cpu", cfg_options or [], random_weights, seed, checkpoint_key),
+            spacing=spacing,
+            series=series,
+            volume=volume,
+            volume_axis=volume_axis,
+            nan_as=nan_as,
+            rate=sampling_rate,
+            channels=channels,
+            part=part,
+            fill=fill,
+            start=start,
+            duration=duration,
         )
         loaded = model.read_config()
         settings = read_settings(
@@ -149,7 +171,7 @@ def run(
             speed=_speed(loaded.cam.get("speed"), compile_=compile_, amp=amp),
         )
         explainer = Explainer.of(settings)
-        with _one_line() as progress:
+        with one_line() as progress:
             report = run_data_set(
                 explainer,
                 data,
@@ -203,44 +225,6 @@ def _speed(of_config: Mapping[str, Any] | None, *, compile_: bool, amp: str) -> 
     """Return the settings of speed: those of the options over those of the config; None if there are none."""
     given = {**({"compile": True} if compile_ else {}), **({"amp": amp} if amp else {})}
     return {**(of_config or {}), **given} if given else None
-
-
-@contextmanager
-def _one_line() -> "Iterator[OnProgress | None]":
-    """Yield what draws the progress as one line: on a terminal again and again, in a file every minute."""
-    shown = [time.monotonic()]
-    terminal = sys.stderr.isatty()
-
-    def draw(progress: "RunProgress") -> None:
-        now = time.monotonic()
-        if now - shown[0] < (0.2 if terminal else 60.0) and progress.done < progress.total:
-            return
-        shown[0] = now
-        line = progress_line(progress)
-        print(f"\r{line:<78}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
-
-    try:
-        yield draw
-    finally:
-        if terminal:
-            print(f"\r{'':<78}\r", end="", file=sys.stderr, flush=True)
-
-
-def progress_line(progress: "RunProgress") -> str:
-    """Return how far a run is: done, rate, failures, time left.
-
-    Example:
-        >>> from camtool.runs.shards import RunProgress
-        >>> progress_line(RunProgress(done=150, total=450, failures=2, made=100, seconds=10.0))
-        '150 of 450 samples · 10.0 a second · 2 failures · 0:30 left'
-    """
-    rate = progress.made / progress.seconds if progress.seconds else 0.0
-    left = (progress.total - progress.done) / rate if rate else 0.0
-    minutes, seconds = divmod(round(left), 60)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    failures = f"{progress.failures} failure{'' if progress.failures == 1 else 's'}"
-    return f"{progress.done} of {progress.total} samples · {rate:.1f} a second · {failures} · {clock} left"
 
 
 def _report(running: Session, report: "RunReport", *, as_json: bool) -> None:

@@ -191,7 +191,7 @@ def _is_python(path: Path) -> bool:
 
 
 def _check_options(config: Config, options: Mapping[str, Any], also_known: Iterable[str]) -> None:
-    known = {*config.keys(), *also_known, "cam", "load_from", "data_preprocessor", "test_pipeline"}
+    known = {*config.keys(), *also_known, "cam", "input", "load_from", "data_preprocessor", "test_pipeline"}
     for option in options:
         top = option.split(".")[0]
         if top not in known:

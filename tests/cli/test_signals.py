@@ -269,3 +269,49 @@ def test_networks_of_spectrograms(config: Any, run: Run, tmp_path: Path, inside:
     assert np.nanmax(drawn) == pytest.approx(1)
     assert set(np.flatnonzero(drawn > 0.5) / RATE // 0.2) <= {19, 20, 21, 22, 23, 24, 25}
     assert (drawn[(times > 4.2) & (times < 4.8)] > 0.5).all()
+
+
+def test_a_data_set_is_read_by_the_options_of_files(config: Any, run: Run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with_gap = record().values.copy()
+    with_gap[0, 100:150] = np.nan
+    np.savez(data / "0.npz", ecg=with_gap, other=np.zeros((2, 2500), np.float32))
+    options = ["--part", "ecg", "--fill", "linear", "--sampling-rate", RATE]
+    recipe = config({"rate": 100})
+
+    finished = run("run", recipe, "--data", data, "--out", "maps", *options)
+    assert finished.exit_code == 0, finished.stderr
+    (row,) = camtool.store.open(tmp_path / "maps")
+    assert row["status"] == "ok"
+    assert camtool.store.open(tmp_path / "maps").run["input"]["reading"] == {"rate": RATE, "part": "ecg", "fill": "linear"}
+
+    other = run("run", recipe, "--data", data, "--out", "maps", *options[:2], "--fill", 0, *options[4:])
+    assert other.exit_code == 2
+    assert "config.input.fill: 0.0 instead of linear" in other.stderr
+    run("run", recipe, "--data", data, "--out", "maps2")
+    (unread,) = camtool.store.open(tmp_path / "maps2")
+    assert unread["status"] != "ok"
+    volumes = run("run", recipe, "--data", data, "--out", "maps3", "--volume-axis", 0)
+    assert (volumes.exit_code, volumes.stderr.count("\n")) == (2, 1)
+    assert "--volume-axis is an option of volumes" in volumes.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "eval"])
+def test_scores_of_a_data_set_that_options_read(config: Any, run: Run, tmp_path: Path, command: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    np.savez(data / "0.npz", ecg=record().values, other=np.zeros((2, 2500), np.float32))
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    times = np.arange(2500) / RATE
+    np.save(masks / "0.npy", (abs(times - PEAKS[0]) < 0.3).astype(np.uint8))
+    wanted = ["--require", "energy >= 0.3"] if command == "check" else ["--metrics", "deletion", "--out", tmp_path / "scores"]
+    files = ["--part", "ecg", "--sampling-rate", RATE, "--target-category", "early"]
+    if command == "check":
+        wanted += ["--masks", masks]
+
+    finished = run(command, config({"rate": 100}), "--data", data, *wanted, *files)
+
+    assert finished.exit_code in ((0, 1) if command == "check" else (0,)), finished.stderr
+    assert not finished.stderr.startswith("Error")

@@ -5,13 +5,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from camtool.errors import ImageError, some, times
+from camtool.io.volumes.dicom_headers import Slice, slices_of
 from camtool.io.volumes.metaimage import TURN
 from camtool.io.volumes.reading import VolumeReading
 from camtool.io.volumes.volume import Volume
@@ -24,31 +24,6 @@ _DIRECTORY = "1.2.840.10008.1.3.10"  # of all files, DICOMDIR
 _UNEVEN = 0.05  # of a step: by so much a slice may lie off the place that equal steps give it, which headers round
 _LOOKED_AT = 100  # files that tell whether a folder, which may be one of very many pictures, is a scan
 _ALIKE = 1e-3  # relative, of spacings; absolute, of directions
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """What the header of a file says of its slice."""
-
-    path: Path
-    series: str
-    number: str
-    description: str
-    size: tuple[int, int]
-    """(columns, rows)"""
-    spacing: tuple[float, float]
-    """Between columns, and between rows."""
-    directions: np.ndarray
-    """(2, 3): along a row, and along a column."""
-    position: np.ndarray
-    """(3,): of the first pixel's centre, towards left, posterior and superior."""
-    bytes_per_pixel: int
-    thickness: float | None
-
-    @property
-    def normal(self) -> np.ndarray:
-        """Direction across the slice."""
-        return np.cross(self.directions[0], self.directions[1])
 
 
 def is_dicom(path: Path) -> bool:
@@ -68,17 +43,19 @@ def is_dicom_folder(folder: Path) -> bool:
         return False
 
 
-def read_dicom(folder: Path, reading: VolumeReading) -> Volume:
-    """Return the volume of the slices in a folder: x along rows, y along columns, z across the slices.
+def read_dicom(path: Path, reading: VolumeReading) -> Volume:
+    """Return the volume of the slices in a folder, or of the frames of one file: x along rows, y along columns, z across the slices.
 
     Raises:
-        ImageError: if pydicom is missing, the folder has no series or several of which none is chosen, or the slices of the series are
-            damaged, compressed in a way that nothing here reads, or no grid: one is missing or there twice, or their spacings,
-            directions or sizes differ.
+        ImageError: if pydicom is missing, a file has one slice, the folder has no series or several of which none is chosen, or the
+            slices of the series are damaged, compressed in a way that nothing here reads, or no grid: one is missing or there twice, or
+            their spacings, directions or sizes differ.
     """
-    _check_pydicom(folder)
-    name = str(folder)
-    slices = _chosen(list(_slices(folder, reading)), name, reading)
+    _check_pydicom(path)
+    name, alone = str(path), os.path.isfile(path)
+    slices = _chosen(list(_slices([path] if alone else _dicom_files(path), reading)), name, reading)
+    if alone and len(slices) == 1:
+        raise ImageError(f"'{path}' is one DICOM file; expected the folder of its series, '{path.parent}'.")
     first = slices[0]
     for other in slices[1:]:
         _check_alike(first, other, name)
@@ -94,8 +71,9 @@ def read_dicom(folder: Path, reading: VolumeReading) -> Volume:
     shape = (*first.size, len(slices))
     check_voxels(shape, np.dtype(f"i{max(one.bytes_per_pixel for one in slices)}"), name, reading)
     values = np.empty(shape, np.float32, order="F")
+    contents = _Contents()
     for z, one in enumerate(slices):
-        values[..., z] = _pixels(one, reading).T
+        values[..., z] = _pixels(one, contents, reading).T
     return Volume(values, geometry, name, ".dcm")
 
 
@@ -128,12 +106,16 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise ImageError(f"'{path}' cannot be read as DICOM; it is truncated or damaged: {text}.") from error
 
 
-def _slices(folder: Path, reading: VolumeReading) -> Iterator[_Slice]:
-    import pydicom
-
+def _dicom_files(folder: Path) -> list[Path]:
     files = [path for path in _files(folder) if path.suffix.lower() == ".dcm" or is_dicom(path)]
     if not files:
         raise ImageError(f"'{folder}' has no DICOM file; expected the slices of a series, in the folder itself.")
+    return files
+
+
+def _slices(files: Sequence[Path], reading: VolumeReading) -> Iterator[Slice]:
+    import pydicom
+
     for path in files:
         if not is_dicom(path):
             raise ImageError(f"'{path}' is no DICOM file, whatever its name says; expected 'DICM' behind 128 bytes. Copy it again.")
@@ -145,7 +127,7 @@ def _slices(folder: Path, reading: VolumeReading) -> Iterator[_Slice]:
                 raise ImageError(f"'{path}' is compressed as a whole (deflated); expected DICOM that is not. Convert it first.")
             header = pydicom.dcmread(path, stop_before_pixels=True)
             if "Rows" in header and "Columns" in header:
-                yield _slice(header, path)
+                yield from slices_of(header, path)
                 continue
             kind, stated = header.get("SOPClassUID"), meta.get("MediaStorageSOPClassUID")
             # Others are directories, reports, contours; of a file that was cut off, as much is not known.
@@ -153,45 +135,9 @@ def _slices(folder: Path, reading: VolumeReading) -> Iterator[_Slice]:
                 raise ImageError(f"'{path}' states no size of a picture; expected a slice. It is truncated or damaged.")
 
 
-def _slice(header: Any, path: Path) -> _Slice:
-    if int(header.get("SamplesPerPixel", 1)) != 1:
-        raise ImageError(f"'{path}' has colour voxels, {header.SamplesPerPixel} numbers each; expected one number a voxel.")
-    if int(header.get("NumberOfFrames", 1) or 1) != 1:
-        raise ImageError(f"'{path}' has {int(header.NumberOfFrames)} frames; expected one slice a file. Convert it to NIfTI first.")
-    lacking = [tag for tag in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient") if not header.get(tag)]
-    if lacking:
-        raise ImageError(f"'{path}' does not say where its slice lies: no {', '.join(lacking)}; expected a slice of CT, MR or PET.")
-    rows, columns = map(float, header.PixelSpacing)
-    directions = np.array(header.ImageOrientationPatient, np.float64).reshape(2, 3)
-    position = np.array(header.ImagePositionPatient, np.float64).reshape(3)
-    lengths = np.linalg.norm(directions, axis=1)
-    if (
-        min(rows, columns) <= 0
-        or np.abs(lengths - 1).max() > 0.01
-        or abs(directions[0] @ directions[1]) > 0.01
-        or not np.isfinite(position).all()
-    ):
-        raise ImageError(
-            f"'{path}' states the spacing {columns:g} x {rows:g} and directions {directions.tolist()}; expected a grid in space."
-        )
-    thickness = header.get("SliceThickness") or header.get("SpacingBetweenSlices")
-    return _Slice(
-        path,
-        str(header.get("SeriesInstanceUID", "")),
-        str(header.get("SeriesNumber", "") or ""),
-        one_line(str(header.get("SeriesDescription", "") or "")),
-        (int(header.Columns), int(header.Rows)),
-        (columns, rows),
-        directions / lengths[:, None],
-        position,
-        max(1, int(header.get("BitsAllocated", 16)) // 8),
-        float(thickness) if thickness else None,
-    )
-
-
-def _chosen(slices: Sequence[_Slice], name: str, reading: VolumeReading) -> list[_Slice]:
+def _chosen(slices: Sequence[Slice], name: str, reading: VolumeReading) -> list[Slice]:
     """Return the slices of the one series, or of the one that is asked for."""
-    by_series: dict[str, list[_Slice]] = {}
+    by_series: dict[str, list[Slice]] = {}
     for one in slices:
         by_series.setdefault(one.series, []).append(one)
     if not by_series:
@@ -212,13 +158,13 @@ def _chosen(slices: Sequence[_Slice], name: str, reading: VolumeReading) -> list
     return found[0]
 
 
-def _title(one: _Slice) -> str:
+def _title(one: Slice) -> str:
     parts = (one.number, f"'{shortened(one.description)}'" if one.description else "")
     return " ".join(filter(None, parts)) or one.series
 
 
-def _check_alike(first: _Slice, other: _Slice, name: str) -> None:
-    pair = f"'{first.path.name}' and '{other.path.name}'"
+def _check_alike(first: Slice, other: Slice, name: str) -> None:
+    pair = f"'{first.name}' and '{other.name}'"
     if other.size != first.size:
         raise ImageError(f"'{name}' has slices of {times(first.size)} and {times(other.size)} pixels, {pair}; expected one size.")
     if not np.allclose(other.spacing, first.spacing, rtol=_ALIKE, atol=0):
@@ -230,7 +176,7 @@ def _check_alike(first: _Slice, other: _Slice, name: str) -> None:
         )
 
 
-def _step(slices: Sequence[_Slice], name: str) -> np.ndarray:
+def _step(slices: Sequence[Slice], name: str) -> np.ndarray:
     """Return the step (3,) from a slice to the next, in millimetres; of a single one by its thickness."""
     first, last = slices[0], slices[-1]
     if len(slices) == 1:
@@ -242,13 +188,13 @@ def _step(slices: Sequence[_Slice], name: str) -> np.ndarray:
     usual = float(np.median(gaps))
     short = int(np.argmin(gaps))
     if gaps[short] < _ALIKE * max(usual, 1.0):
-        pair = f"'{slices[short].path.name}' and '{slices[short + 1].path.name}'"
+        pair = f"'{slices[short].name}' and '{slices[short + 1].name}'"
         raise ImageError(
             f"'{name}' has several slices at one place, {pair}; expected one. Keep one copy, echo or point of time in the folder."
         )
     wide = int(np.argmax(gaps))
     if gaps[wide] > (1 + 2 * _UNEVEN) * usual:
-        pair = f"'{slices[wide].path.name}' and '{slices[wide + 1].path.name}'"
+        pair = f"'{slices[wide].name}' and '{slices[wide + 1].name}'"
         ratio = gaps[wide] / usual
         missing = round(ratio) - 1 if abs(ratio - round(ratio)) < _UNEVEN else 0
         what = f"{missing} slice{'s' * (missing > 1)} missing" if missing else f"a gap of {gaps[wide]:.4g} mm"
@@ -263,13 +209,28 @@ def _step(slices: Sequence[_Slice], name: str) -> np.ndarray:
     return np.asarray(step)
 
 
-def _pixels(one: _Slice, reading: VolumeReading) -> np.ndarray:
+class _Contents:
+    """The last file that was read: the frames of one follow each other."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._content: Any = None
+
+    def of(self, path: Path) -> Any:
+        """Return a file's content."""
+        if path != self._path:
+            import pydicom
+
+            self._path, self._content = path, pydicom.dcmread(path)
+        return self._content
+
+
+def _pixels(one: Slice, contents: _Contents, reading: VolumeReading) -> np.ndarray:
     """Return the rescaled values (rows, columns) of a slice."""
-    import pydicom
     from pydicom.pixels import apply_modality_lut
 
     with _errors_of(one.path):
-        content = pydicom.dcmread(one.path)
+        content = contents.of(one.path)
         if "PixelData" not in content and "FloatPixelData" not in content and "DoubleFloatPixelData" not in content:
             raise ImageError(f"'{one.path}' has no pixels; expected a slice. It is truncated or damaged.")
         syntax = content.file_meta.TransferSyntaxUID
@@ -282,9 +243,11 @@ def _pixels(one: _Slice, reading: VolumeReading) -> np.ndarray:
                 f"'{one.path}' is compressed as {syntax.name}, which no installed library decodes: pip install pylibjpeg "
                 "pylibjpeg-libjpeg pylibjpeg-openjpeg, or convert it first."
             ) from error
-        if values.shape != one.size[::-1]:
-            raise ImageError(f"'{one.path}' has {times(values.shape)} pixels; expected {times(one.size[::-1])}, as its header says.")
-        slope, intercept = float(content.get("RescaleSlope", 1) or 1), float(content.get("RescaleIntercept", 0) or 0)
+        expected = (*(() if one.frames == 1 else (one.frames,)), *one.size[::-1])
+        if values.shape != expected:
+            raise ImageError(f"'{one.path}' has {times(values.shape)} pixels; expected {times(expected)}, as its header says.")
+        values = values if one.frames == 1 else values[one.frame]
+        slope, intercept = one.rescale
         if content.get("ModalityLUTSequence"):
             values, slope, intercept = apply_modality_lut(values, content), 1.0, 0.0
     return as_float32(values[..., None], str(one.path), reading, slope, intercept)[..., 0]

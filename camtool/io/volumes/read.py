@@ -68,7 +68,7 @@ def read_volume(path: Path, reading: VolumeReading = DEFAULT) -> Volume:
     if starts_metaimage(start) or suffix in (".mha", ".mhd"):
         return read_metaimage(path, reading)
     if is_dicom(path):
-        raise ImageError(f"'{path}' is one DICOM file; expected the folder of its series, '{path.parent}'.")
+        return read_dicom(path, reading)
     raise ImageError(f"'{path}' is no volume; expected {', '.join(SUFFIXES)}, or a folder of DICOM files.")
 
 
