@@ -93,7 +93,9 @@ def test_virelay_finds_attribution_label_and_prediction_of_a_sample(store: camto
     done = export(store, tmp_path / "out", "hdf5")
     assert (done.rows, done.left_out) == (6, {})
     labels = json.loads((tmp_path / "out" / "label_map.json").read_text())
-    assert [(label["index"], label["name"]) for label in labels] == list(enumerate(CLASSES))
+    assert [(label["index"], label["word_net_id"], label["name"]) for label in labels] == [
+        (k, name, name) for k, name in enumerate(CLASSES)
+    ]
     with h5py.File(tmp_path / "out" / "attribution_gradcam_features.7.h5") as file:
         assert file["attribution"].shape == (6, 3, 32, 48)
         assert file["attribution"].dtype == np.float32
@@ -111,6 +113,13 @@ def test_virelay_finds_attribution_label_and_prediction_of_a_sample(store: camto
         assert 6 not in file["index"]
 
 
+def test_virelay_finds_each_class_by_an_id_of_its_own(tmp_path: Path) -> None:
+    folder = make_store(tmp_path / "store", 4, class_names=["crane", "fox", "crane"])
+    export(camtool.store.open(folder), tmp_path / "out", "hdf5")
+    labels = json.loads((tmp_path / "out" / "label_map.json").read_text())
+    assert [(label["word_net_id"], label["name"]) for label in labels] == [("crane", "crane"), ("fox", "fox"), ("2", "crane")]
+
+
 def test_virelay_gets_a_file_for_each_method_and_no_sample_without_a_label(tmp_path: Path) -> None:
     folder = make_store(tmp_path / "store", 8, rows=lambda samples: random_rows(samples, methods=("gradcam", "smooth:gradcam")))
     done = export(camtool.store.open(folder), tmp_path / "out", "hdf5")
@@ -121,12 +130,26 @@ def test_virelay_gets_a_file_for_each_method_and_no_sample_without_a_label(tmp_p
 
 
 def test_virelay_reads_one_row_a_sample(tmp_path: Path) -> None:
-    def rows(samples: Sequence[int]) -> list[Row]:
-        return [dataclasses.replace(row, target=target) for row in random_rows(samples) for target in (0, 1)]
+    """That of the predicted class: its prediction would be another one's else."""
 
-    done = export(camtool.store.open(make_store(tmp_path / "store", 2, rows=rows)), tmp_path / "out", "hdf5")
-    assert done.rows == 2
-    assert "several rows" in done.left_out["cat/00000.png"]
+    def rows(samples: Sequence[int]) -> list[Row]:
+        return [
+            dataclasses.replace(row, target=target, map=None if row.map is None else row.map + target)
+            for row in random_rows(samples)
+            for target in (0, 1)
+        ]
+
+    store = camtool.store.open(make_store(tmp_path / "store", 4, rows=rows))  # predicted: 0, 1, 2, 0
+    done = export(store, tmp_path / "out", "hdf5")
+    assert done.rows == 3
+    assert list(done.left_out) == [row["path"] for row in store.where(target=0)]
+    assert "several rows" in done.left_out["fox/00002.png"]
+    with h5py.File(tmp_path / "out" / "attribution_gradcam_features.7.h5") as file:
+        assert file["index"][:].tolist() == [0, 1, 3]
+        assert file["prediction"][:].argmax(axis=1).tolist() == [0, 1, 0]
+        for place, (number, target) in enumerate(((0, 0), (1, 1), (3, 0))):
+            (row,) = store.where(id=number, target=target)
+            assert np.array_equal(file["attribution"][place, 0], row.resized().numpy())
 
 
 def test_fiftyone_gets_samples_with_heat_maps(store: camtool.store.Store, tmp_path: Path) -> None:
