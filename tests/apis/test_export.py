@@ -171,6 +171,23 @@ def test_fiftyone_gets_samples_with_heat_maps(store: camtool.store.Store, tmp_pa
         assert np.abs(levels / 255 - np.nan_to_num(expected)).max() < 0.003
 
 
+def test_fiftyone_gets_the_probability_of_the_predicted_class_among_several_targets(tmp_path: Path) -> None:
+    plain = camtool.store.open(make_picture_store(tmp_path / "plain", tmp_path / "data", 4))
+
+    def rows(samples: Sequence[int]) -> list[Row]:
+        kept = ("id", "path", "digest", "layer", "label", "predicted", "method")
+        return [
+            Row(**{name: row[name] for name in kept}, target=target, probability=0.1 + target / 4, map=row.map, **_places(row))
+            for row in plain
+            for target in range(3)
+        ]
+
+    export(camtool.store.open(make_store(tmp_path / "store", 4, rows=rows, root=str(tmp_path / "data"))), tmp_path / "out", "fiftyone")
+    samples = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert [sample["prediction"]["confidence"] for sample in samples] == [0.1 + row["predicted"] / 4 for row in plain]
+    assert all({"map_gradcam"} < sample.keys() for sample in samples)
+
+
 def test_fiftyone_gets_one_sample_with_the_maps_of_all_methods(tmp_path: Path) -> None:
     """Names of methods become names of fields, and two of them never the same."""
     methods = ["gradcam", "gradcam++", "smooth:gradcam", "smooth gradcam", "id"]
