@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -148,6 +149,7 @@ class Hdf5(Format):
         self._names = class_names(store) or []
         known = [value for column in ("label", "predicted", "target") for value in store.distinct(column)]
         self._classes = max([len(self._names), *(value + 1 for value in known)])
+        self._has_several = any(_repeats(table) for table in store.tables(["id", "method", "layer"]))
         self._files: dict[tuple[str, str], AttributionFile] = {}
         self._open = contextlib.ExitStack()
 
@@ -157,6 +159,8 @@ class Hdf5(Format):
             raise DataError(f"its {missing}{' class' if missing == 'predicted' else ''} is not known, and ViRelAy needs one")
         if len(row.input_size or ()) != 2:
             raise DataError("it has no map of two axes")
+        if self._has_several and row["target"] not in (None, row["predicted"]):
+            raise DataError("it has several rows, and ViRelAy reads one a sample: that of the predicted class")
         key = (row["method"], row["layer"] or "")
         if key not in self._files:
             stem = "_".join(filter(None, (_cut(as_file_name(part)) for part in ("attribution", *key))))
@@ -169,7 +173,11 @@ class Hdf5(Format):
     def close(self) -> None:
         self._open.close()
         names = [*self._names, *map(str, range(len(self._names), self._classes))]
-        labels = [{"index": index, "word_net_id": f"{index}", "name": name} for index, name in enumerate(names)]
+        # A picture's folder names its class, which ViRelAy looks for among these ids; two classes of one name need two.
+        first = {name: index for index, name in reversed(list(enumerate(names)))}
+        labels = [
+            {"index": index, "word_net_id": name if first[name] == index else f"{index}", "name": name} for index, name in enumerate(names)
+        ]
         (self.folder / "label_map.json").write_text(json.dumps(labels), encoding="utf-8")
 
 
@@ -199,6 +207,11 @@ FORMATS: Mapping[str, type[Format]] = {
     "hdf5": Hdf5,
     "fiftyone": FiftyOne,
 }
+
+
+def _repeats(table: Any) -> bool:
+    """Return whether a sample has several rows of a method and layer: maps of several classes."""
+    return bool(table.group_by(table.column_names).aggregate([]).num_rows < table.num_rows)
 
 
 def _map_of(row: MapRow) -> np.ndarray:

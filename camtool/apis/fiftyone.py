@@ -49,8 +49,10 @@ class FiftyOneSamples:
             self._sample = {"filepath": str(self._root / row["path"]), "tags": []}
             if row["label"] is not None:
                 self._sample["ground_truth"] = self._classification(row["label"])
-            if row["predicted"] is not None:
-                confident = row["probability"] is not None and row["target"] in (None, row["predicted"])
+        if row["predicted"] is not None:
+            # The probability is that of the row's target: of several rows one has the predicted class's.
+            confident = row["probability"] is not None and row["target"] in (None, row["predicted"])
+            if confident or "prediction" not in self._sample:
                 self._sample["prediction"] = self._classification(row["predicted"], row["probability"] if confident else None)
         self._sample[self._field(row)] = {"_cls": "Heatmap", "tags": [], "map": _packed(saliency), "range": [0, 255]}
 

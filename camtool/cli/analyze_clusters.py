@@ -68,9 +68,10 @@ def clusters(
                 name = f"clusters/{analysis.names[source]}_class{index}{'_errors' if errors else ''}"
                 places = embedding(found, embed, seed=seed)
                 files[f"{name}.csv"] = _csv(found, parts, places)
-                files[f"{name}.png"] = _plot(found, parts, places, f"{analysis.class_name(index)}, {source}", embed)
+                title = f"{analysis.class_name(index)}{', predicted otherwise' if errors else ''}"
+                files[f"{name}.png"] = _plot(found, parts, places, f"{title}, {source}", embed)
                 for number, part in enumerate(parts, start=1):
-                    files[f"{name}_{number}.png"] = _sheet(analysis, source, found, part, number, pictures, shown)
+                    files[f"{name}_{number}.png"] = _sheet(analysis, source, found, part, f"{title}, cluster {number}", pictures, shown)
                     entries.append(_entry(analysis, source, found, part, number))
         if not entries:
             raise DataError(f"No {'wrongly predicted ' if errors else ''}sample of any class has a map to cluster.")
@@ -135,13 +136,12 @@ def _plot(found: "ClassMaps", parts: "list[Cluster]", places: Any, heading: str,
 
 
 def _sheet(
-    analysis: Analysis, source: "Source", found: "ClassMaps", part: "Cluster", number: int, pictures: "StoredPictures", shown: int
+    analysis: Analysis, source: "Source", found: "ClassMaps", part: "Cluster", title: str, pictures: "StoredPictures", shown: int
 ) -> bytes:
     from camtool.analysis.sheets import sheet
     from camtool.io.images import encode
 
     rows = [found.rows[member] for member in part.members[:shown]]
-    names = analysis.class_name(found.index)
-    heading = f"{names}, cluster {number}: {part.share:.0%} of {len(found.rows)} maps; {source}; the {len(rows)} most typical"
+    heading = f"{title}: {part.share:.0%} of {len(found.rows)} maps; {source}; the {len(rows)} most typical"
     captions = [f"{row['path']}: {analysis.class_name(row['predicted'])}" for row in rows]
     return encode(sheet(analysis.store, source, rows, captions, heading, pictures), ".png")

@@ -130,6 +130,8 @@ def _entry(analysis: Analysis, source: "Source", one: "Agreement") -> dict[str, 
 
 
 def _drawn(analysis: Analysis, source: "Source", scale: "Normaliser", found: "Points", every: "Agreement") -> bytes:
+    import numpy as np
+
     from camtool.visualization.scatter import Scatter, draw_scatters
 
     across, name = found.rescaled, f"sum of the map ({scale.rescale})"
@@ -138,6 +140,8 @@ def _drawn(analysis: Analysis, source: "Source", scale: "Normaliser", found: "Po
         Scatter(across, found.logit, name, "logit", f"corr_logit, all: {_r(every.corr_logit.r)}"),
         Scatter(found.clipped, found.logit, "sum of the map, clipped to [0, 1]", "logit", f"clipped, all: {_r(every.clipped.r)}"),
     ]
+    # A store of raw outputs has no probabilities, and its samples no point in that plot.
+    plots = [plot for plot in plots if np.isfinite(plot.across + plot.up).any()] or plots
     classes = [analysis.class_name(int(k)) if math.isfinite(k) else "" for k in found.target.tolist()]
     return draw_scatters(plots, classes, heading=str(source))
 

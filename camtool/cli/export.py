@@ -39,11 +39,11 @@ def export(
             quiet_libraries()
         chosen = {name: values for name, values in (("method", method), ("layer", layer)) if values}
         store = camtool.store.open(folder).where(**chosen)
-        if not store.is_complete:
-            warn(f"The run of '{folder}' has not ended; what is there is exported. The same 'camtool run' goes on.")
         place = Path(os.path.expanduser(out))
         drawing = ExportOptions(colormap, opacity)
         done = export_rows(store, place, kind, config=config, original=original, limit=limit, options=drawing)
+        if not store.is_complete:
+            warn(f"The run of '{folder}' has not ended; what is there was exported. The same 'camtool run' goes on.")
         if as_json:
             described = {"rows": done.rows, "left_out": done.left_out, "warnings": running.warnings, "outputs": [str(place)]}
             report.print_json(running, described)

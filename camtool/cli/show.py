@@ -58,6 +58,8 @@ def show(
         rows = list(itertools.islice(_rows(store, query, method, layer), limit))
         if not rows:
             raise DataError(f"No row of the store '{folder}' satisfies {_asked(query, method, layer)}.")
+        if not store.is_complete:
+            warn(f"The run of '{folder}' has not ended; what is there is shown. The same 'camtool run' goes on.")
         sheet = _sheet(store, rows, config=config, original=original, colormap=colormap)
         write_atomically(save_path, encode(sheet, save_path.suffix))
         _report(running, rows, save_path, as_json=as_json)

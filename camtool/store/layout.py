@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camtool.errors import DataError, OutputError
+from camtool.errors import DataError, OutputError, some
 from camtool.io.atomic import check_writable, write_atomically
 
 RUN = "run.json"
@@ -18,6 +18,8 @@ MANIFEST = "_manifest"  # pyarrow, pandas and Ray leave out folders with an unde
 _PREFIX, _SUFFIX = "maps-", ".parquet"
 ABANDONED = 60.0
 """Seconds after which a temporary file belongs to nobody; writing one takes less than one."""
+WRITING = 5.0
+"""Seconds after which a shard is there whose record is; writing it takes less than one."""
 
 
 def is_store(folder: Path) -> bool:
@@ -163,6 +165,28 @@ def read_shard(folder: Path, number: int, records: Mapping[int, Mapping[str, Pat
             f"Shard '{path}' is damaged: its checksum is not the manifest's. The same 'camtool run' with --verify makes it again."
         )
     return content
+
+
+def check_nothing_deleted(folder: Path, numbers: Iterable[int], records: Mapping[int, Mapping[str, Path]]) -> None:
+    """Raise DataError if a shard that was written is not there: deleted, or its process was killed before it was in its place.
+
+    A run that has not ended lacks shards, too, but has no records of them.
+
+    Args:
+        numbers: shards that are there.
+        records: what the manifest says, read before the shards were listed.
+    """
+    gone = sorted(records.keys() - set(numbers))
+    named = [number for number in gone if _seconds_since(records[number].values()) > WRITING]
+    if named:
+        files = some([f"'{shard_path(folder, number).name}'" for number in named], 3)
+        raise DataError(f"'{folder}' has records of shards that are not there: {files}. The same 'camtool run' makes them again.")
+
+
+def _seconds_since(paths: Iterable[Path]) -> float:
+    """Return the age of the latest of these files; 0 if there is none."""
+    times = [path.stat().st_mtime for path in paths if path.exists()]
+    return time.time() - max(times) if times else 0.0
 
 
 def damaged_shards(folder: Path, numbers: Iterable[int]) -> list[int]:

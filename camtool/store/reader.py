@@ -14,7 +14,7 @@ from torch import Tensor
 
 from camtool.errors import DataError, closest
 from camtool.placement import Placement, placed
-from camtool.store.layout import manifest, read_run, read_shard, shard_numbers
+from camtool.store.layout import check_nothing_deleted, manifest, read_run, read_shard, shard_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,10 +133,11 @@ class Store:
             columns: names; None: all of them.
 
         Raises:
-            DataError: if a shard is damaged or a column does not exist.
+            DataError: if a shard is damaged or deleted, or a column does not exist.
         """
-        records = manifest(self.folder)
-        for number in self.shards:
+        records, numbers = manifest(self.folder), self.shards
+        check_nothing_deleted(self.folder, numbers, records)
+        for number in numbers:
             yield self._shard(number, records, columns)
 
     def shard(self, number: int) -> "pa.Table":

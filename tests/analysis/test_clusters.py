@@ -219,6 +219,22 @@ def test_the_command_writes_a_table_a_plot_and_a_sheet_a_cluster(run: Run, tmp_p
     assert pixels(sheets[0]).shape[0] > 600
 
 
+def test_figures_of_errors_say_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write_store(tmp_path / "store", random_rows(30), class_names=["cat", "dog", "fox", "owl"])
+    said: list[str] = []
+
+    def drawn(*arguments: object) -> np.ndarray:
+        said.extend(text for text in arguments if isinstance(text, str))
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr("camtool.analysis.sheets.sheet", drawn)
+    for options, title in (((), "cat"), (("--errors",), "cat, predicted otherwise")):
+        said.clear()
+        assert run("analyze", "clusters", store.folder, "--class", "cat", "--clusters", "1", *options).exit_code == 0
+        (heading,) = said
+        assert heading.startswith(f"{title}, cluster 1: 100% of")
+
+
 def test_mistakes_of_the_command_are_one_line(run: Run, tmp_path: Path) -> None:
     store, _ = watermark_store(tmp_path, 30)
     for arguments, words in (

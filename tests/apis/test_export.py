@@ -93,7 +93,9 @@ def test_virelay_finds_attribution_label_and_prediction_of_a_sample(store: camto
     done = export(store, tmp_path / "out", "hdf5")
     assert (done.rows, done.left_out) == (6, {})
     labels = json.loads((tmp_path / "out" / "label_map.json").read_text())
-    assert [(label["index"], label["name"]) for label in labels] == list(enumerate(CLASSES))
+    assert [(label["index"], label["word_net_id"], label["name"]) for label in labels] == [
+        (k, name, name) for k, name in enumerate(CLASSES)
+    ]
     with h5py.File(tmp_path / "out" / "attribution_gradcam_features.7.h5") as file:
         assert file["attribution"].shape == (6, 3, 32, 48)
         assert file["attribution"].dtype == np.float32
@@ -111,6 +113,13 @@ def test_virelay_finds_attribution_label_and_prediction_of_a_sample(store: camto
         assert 6 not in file["index"]
 
 
+def test_virelay_finds_each_class_by_an_id_of_its_own(tmp_path: Path) -> None:
+    folder = make_store(tmp_path / "store", 4, class_names=["crane", "fox", "crane"])
+    export(camtool.store.open(folder), tmp_path / "out", "hdf5")
+    labels = json.loads((tmp_path / "out" / "label_map.json").read_text())
+    assert [(label["word_net_id"], label["name"]) for label in labels] == [("crane", "crane"), ("fox", "fox"), ("2", "crane")]
+
+
 def test_virelay_gets_a_file_for_each_method_and_no_sample_without_a_label(tmp_path: Path) -> None:
     folder = make_store(tmp_path / "store", 8, rows=lambda samples: random_rows(samples, methods=("gradcam", "smooth:gradcam")))
     done = export(camtool.store.open(folder), tmp_path / "out", "hdf5")
@@ -121,12 +130,26 @@ def test_virelay_gets_a_file_for_each_method_and_no_sample_without_a_label(tmp_p
 
 
 def test_virelay_reads_one_row_a_sample(tmp_path: Path) -> None:
-    def rows(samples: Sequence[int]) -> list[Row]:
-        return [dataclasses.replace(row, target=target) for row in random_rows(samples) for target in (0, 1)]
+    """That of the predicted class: its prediction would be another one's else."""
 
-    done = export(camtool.store.open(make_store(tmp_path / "store", 2, rows=rows)), tmp_path / "out", "hdf5")
-    assert done.rows == 2
-    assert "several rows" in done.left_out["cat/00000.png"]
+    def rows(samples: Sequence[int]) -> list[Row]:
+        return [
+            dataclasses.replace(row, target=target, map=None if row.map is None else row.map + target)
+            for row in random_rows(samples)
+            for target in (0, 1)
+        ]
+
+    store = camtool.store.open(make_store(tmp_path / "store", 4, rows=rows))  # predicted: 0, 1, 2, 0
+    done = export(store, tmp_path / "out", "hdf5")
+    assert done.rows == 3
+    assert list(done.left_out) == [row["path"] for row in store.where(target=0)]
+    assert "several rows" in done.left_out["fox/00002.png"]
+    with h5py.File(tmp_path / "out" / "attribution_gradcam_features.7.h5") as file:
+        assert file["index"][:].tolist() == [0, 1, 3]
+        assert file["prediction"][:].argmax(axis=1).tolist() == [0, 1, 0]
+        for place, (number, target) in enumerate(((0, 0), (1, 1), (3, 0))):
+            (row,) = store.where(id=number, target=target)
+            assert np.array_equal(file["attribution"][place, 0], row.resized().numpy())
 
 
 def test_fiftyone_gets_samples_with_heat_maps(store: camtool.store.Store, tmp_path: Path) -> None:
@@ -146,6 +169,23 @@ def test_fiftyone_gets_samples_with_heat_maps(store: camtool.store.Store, tmp_pa
         assert levels.dtype == np.uint8
         expected = StoredPictures(store, original=True).read(row).saliency
         assert np.abs(levels / 255 - np.nan_to_num(expected)).max() < 0.003
+
+
+def test_fiftyone_gets_the_probability_of_the_predicted_class_among_several_targets(tmp_path: Path) -> None:
+    plain = camtool.store.open(make_picture_store(tmp_path / "plain", tmp_path / "data", 4))
+
+    def rows(samples: Sequence[int]) -> list[Row]:
+        kept = ("id", "path", "digest", "layer", "label", "predicted", "method")
+        return [
+            Row(**{name: row[name] for name in kept}, target=target, probability=0.1 + target / 4, map=row.map, **_places(row))
+            for row in plain
+            for target in range(3)
+        ]
+
+    export(camtool.store.open(make_store(tmp_path / "store", 4, rows=rows, root=str(tmp_path / "data"))), tmp_path / "out", "fiftyone")
+    samples = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert [sample["prediction"]["confidence"] for sample in samples] == [0.1 + row["predicted"] / 4 for row in plain]
+    assert all({"map_gradcam"} < sample.keys() for sample in samples)
 
 
 def test_fiftyone_gets_one_sample_with_the_maps_of_all_methods(tmp_path: Path) -> None:

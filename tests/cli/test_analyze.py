@@ -125,6 +125,19 @@ def test_without_a_normaliser_it_is_fitted_on_the_store_itself(run: Run, store: 
     assert printed.stdout.count("Saved: ") == 2
 
 
+def test_a_plot_without_a_point_is_not_drawn(run: Run, tmp_path: Path) -> None:
+    """A store of raw outputs has no probabilities."""
+    rows = random_rows(20)
+    whole, raw = (
+        write_store(tmp_path / name, found) for name, found in (("whole", rows), ("raw", [replace(r, probability=None) for r in rows]))
+    )
+    widths = {}
+    for store in (whole, raw):
+        (picture,) = (path for path in run("analyze", "consistency", store.folder, "--json").report["outputs"] if path.endswith(".png"))
+        widths[store.folder.name] = pixels(picture).shape[1]
+    assert widths["raw"] * 3 == widths["whole"] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,5 +1,7 @@
 """`camtool show` and `camtool export`: which rows, what is drawn and written, what is refused in one line."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import camtool.store
 from camtool.apis.stored_pictures import StoredPictures
 from camtool.visualization.captioned_sheet import WIDTH
 from tests.cli.fixtures import LITE0, Run, pixels
-from tests.store.made import make_picture_store
+from tests.store.made import make_picture_store, unmade
 
 
 @pytest.fixture
@@ -97,11 +99,32 @@ def test_export_names_what_is_left_out_and_goes_on(run: Run, folder: Path) -> No
     assert report == {"rows": 4, "left_out": {}, "warnings": [], "outputs": ["arrays"]}
 
 
-def test_export_says_that_a_run_has_not_ended(run: Run, folder: Path) -> None:
-    (folder / "maps-000001.parquet").unlink()
+def test_a_run_that_has_not_ended_is_said(run: Run, folder: Path) -> None:
+    unmade(folder, 1)
     done = run("export", folder, "--format", "npy", "--out", "out")
     assert "Saved: out (8 rows as npy)" in done.stdout
     assert "has not ended" in done.stderr
+    done = run("show", folder)
+    assert done.exit_code == 0
+    assert "has not ended; what is there is shown" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "export --format npy --out out", "analyze ranges", "compare other"])
+def test_deleted_shards_are_named_in_one_line(run: Run, folder: Path, tmp_path: Path, command: str) -> None:
+    """Half of a store would be half of a data set, and the figures those of neither."""
+    shutil.copytree(folder, tmp_path / "other")
+    beside = sorted(tmp_path.iterdir())
+    (folder / "maps-000001.parquet").unlink()
+    for record in (folder / "_manifest").glob("000001-*.json"):
+        os.utime(record, (0, 0))
+    name, *options = command.split()
+
+    done = run(name, *(options[:1] if name == "analyze" else []), folder, *options[name == "analyze" :])
+
+    assert done.exit_code == 2
+    (line,) = done.stderr.splitlines()
+    assert "has records of shards that are not there: 'maps-000001.parquet'. The same 'camtool run' makes them again" in line
+    assert sorted(tmp_path.iterdir()) == beside
 
 
 @pytest.mark.parametrize(

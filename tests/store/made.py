@@ -75,6 +75,13 @@ def make_store(
     return folder
 
 
+def unmade(folder: Path, number: int) -> None:
+    """Remove a shard and its records, as if the run had not come to it."""
+    (folder / f"maps-{number:06d}.parquet").unlink()
+    for record in (folder / "_manifest").glob(f"{number:06d}-*.json"):
+        record.unlink()
+
+
 def shards_of(samples: int, shard_size: int) -> Iterator[range]:
     """Yield the samples of each shard."""
     return (range(start, min(start + shard_size, samples)) for start in range(0, samples, shard_size))

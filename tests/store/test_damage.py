@@ -6,6 +6,7 @@ import json
 import os
 import random
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,22 @@ def test_another_shards_content_is_no_shard(tmp_path: Path) -> None:
     shard_path(folder, 1).write_bytes(shard_path(folder, 0).read_bytes())
     with pytest.raises(DataError, match=r"maps-000001\.parquet' is damaged"):
         list(camtool.store.open(folder))
+
+
+def test_deleted_shards_are_named_and_those_that_are_just_being_written_are_not(tmp_path: Path) -> None:
+    """A shard follows its record; a run that has not come to a shard has no record of it."""
+    folder = make_store(tmp_path / "store", 32, 8)
+    for number in (1, 3):
+        (folder / f"maps-{number:06d}.parquet").unlink()
+    store = camtool.store.open(folder)
+    assert [row["id"] for row in store] == [*range(8), *range(16, 24)], "records of a moment ago: their shards may follow"
+
+    for number, age in ((1, 4.0), (3, 6.0)):
+        (record,) = (folder / "_manifest").glob(f"{number:06d}-*.json")
+        os.utime(record, (time.time() - age,) * 2)
+    for read in (lambda: list(store), store.table, lambda: store.distinct("label"), store.maps):
+        with pytest.raises(DataError, match=r"records of shards that are not there: 'maps-000003.parquet'\."):
+            read()
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from camtool.placement import Placement, placed
 from camtool.store.layout import read_run
 from camtool.store.schema import Row
 from camtool.store.writer import encode_shard
-from tests.store.made import INPUT, failed, make_store, random_rows, shards_of
+from tests.store.made import INPUT, failed, make_store, random_rows, shards_of, unmade
 
 HALF_STEP = 2.0**-12
 """Largest error of rounding a number in [-1, 1] to float16."""
@@ -196,7 +196,7 @@ def test_names_that_are_no_text_are_written_as_escapes(tmp_path: Path) -> None:
 def test_a_run_that_has_not_ended_is_read_as_far_as_it_is(tmp_path: Path) -> None:
     folder = make_store(tmp_path / "store", 20, 8)
     assert camtool.store.open(folder).is_complete
-    (folder / "maps-000001.parquet").unlink()
+    unmade(folder, 1)
     store = camtool.store.open(folder)
     assert store.shards == [0, 2]
     assert not store.is_complete
