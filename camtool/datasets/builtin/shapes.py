@@ -1,5 +1,6 @@
 """Data set of mmpretrain with the synthetic scenes of `camtool.datasets.synthetic.scenes`."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         split: "train", "val" or "test": different random scenes.
         count: number of images.
         rank: 1 for signals, 2 for pictures, 3 for volumes.
-        seed, size, channels, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
+        seed, size, channels, distractors, fewest, kinds: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
         answers: include mask, distractor mask and box. Give False if the pipeline flips images, since it would not flip these.
         keywords: arguments of mmpretrain's BaseDataset: `pipeline`, `indices`, …
 
@@ -43,12 +44,22 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         channels: int = 3,
         distractors: int = 1,
         fewest: int | None = None,
+        kinds: Sequence[str] | None = None,
         answers: bool = True,
         **keywords: Any,
     ) -> None:
         if count < 1:
             raise DataError(f"Shapes need count >= 1, got {count}.")
-        self.scenes = ShapeScenes(split=split, seed=seed, rank=rank, size=size, channels=channels, distractors=distractors, fewest=fewest)
+        self.scenes = ShapeScenes(
+            split=split,
+            seed=seed,
+            rank=rank,
+            size=size,
+            channels=channels,
+            distractors=distractors,
+            fewest=fewest,
+            kinds=kinds,
+        )
         self.count = count
         self.answers = answers
         self._cache: dict[int, Sample] = {}

@@ -1,6 +1,6 @@
 """Synthetic scenes with one class-determining shape among distractors, in one, two or three dimensions, with ground-truth masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TypeAlias
@@ -18,11 +18,12 @@ SPLITS = ("train", "val", "test")
 RADII = {
     1: (0.05, 0.07),
     2: (0.14, 0.17),
-    3: (0.10, 0.13),
+    3: (0.14, 0.155),
 }  # by rank: range of the radius of the ball with a shape's volume, as a share of the side length; for two shapes
 WAVES = 4  # plane waves in a background
 CYCLES = 6  # most cycles of a wave across the image
 TRIES = 64  # candidate places drawn at once for a shape
+ROUNDS = 256  # of drawing all places anew, where one shape found none: in volumes, two large ones fit in few pairs of corners only
 
 Window: TypeAlias = tuple[slice, ...]
 
@@ -108,7 +109,7 @@ class Scene:
         """
         if self.object is None:
             raise DataError(f"A scene of class '{NOTHING}' has no object to replace.")
-        kinds = CLASSES[len(self.object.centre)]
+        kinds = {kind: shape for kind, shape in CLASSES[len(self.object.centre)].items() if kind in self.classes}
         if name not in kinds:
             raise DataError(f"No shape of class '{name}'{closest(name, kinds)}; expected one of {', '.join(kinds)}.")
         return replace(self, object=replace(self.object, kind=kinds[name]), label=self.classes.index(name))
@@ -132,6 +133,7 @@ class ShapeScenes:
         contrast: length of the colour difference between a shape and the background, for channels in [0, 1]; at most 0.5.
         texture: standard deviation of the amplitudes of the background's waves.
         noise: standard deviation of the noise of each channel and pixel.
+        kinds: names of the shapes, of classes and of distractors; None: all of the rank.
 
     Raises:
         DataError: if an argument is out of range.
@@ -157,12 +159,19 @@ class ShapeScenes:
     contrast: float = 0.5
     texture: float = 0.03
     noise: float = 0.02
+    kinds: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise DataError(f"No split '{self.split}'{closest(self.split, SPLITS)}; expected one of {', '.join(SPLITS)}.")
         if self.rank not in CLASSES:
             raise DataError(f"Shapes have 1, 2 or 3 axes, got rank={self.rank}.")
+        names = [*CLASSES[self.rank], *DISTRACTORS[self.rank]]
+        for name in self.kinds or ():
+            if name not in names:
+                raise DataError(f"No shape '{name}' of rank {self.rank}{closest(name, names)}; expected some of {', '.join(names)}.")
+        if not (self._chosen(CLASSES) and self._chosen(DISTRACTORS)):
+            raise DataError(f"Shapes need the kind of a class and the kind of a distractor at least, got kinds={self.kinds}.")
         for name, least in (("size", 24), ("channels", 1), ("distractors", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise DataError(f"Shapes need {name} >= {least}, got {getattr(self, name)}.")
@@ -174,7 +183,7 @@ class ShapeScenes:
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names by label, in alphabetical order as an image folder has them."""
-        return tuple(sorted([*CLASSES[self.rank], NOTHING]))
+        return tuple(sorted([*self._chosen(CLASSES), NOTHING]))
 
     def scene(self, index: int) -> Scene:
         """Return scene `index` (>= 0)."""
@@ -200,22 +209,25 @@ class ShapeScenes:
         has_object = self.classes[label] != NOTHING
         return Scene(self.classes, label, shapes[0] if has_object else None, tuple(shapes[has_object:]), background, noise)
 
+    def _chosen(self, kinds: Mapping[int, Mapping[str, Kind]]) -> list[str]:
+        return [name for name in kinds[self.rank] if self.kinds is None or name in self.kinds]
+
     def _kinds(self, name: str, random: np.random.Generator) -> list[tuple[Kind, float]]:
         """Return (kind, reach) of each shape, the object first; the object's reach is that of the largest class."""
         reaches = _reaches(self.rank)
         fewest = self.distractors if self.fewest is None else self.fewest
         count = int(random.integers(fewest, self.distractors + (2 if name == NOTHING else 1)))
-        names = sorted(DISTRACTORS[self.rank])
+        names = sorted(self._chosen(DISTRACTORS))
         distractors = [
             (DISTRACTORS[self.rank][names[number]], reaches[names[number]]) for number in random.integers(len(names), size=count)
         ]
         if name == NOTHING:
             return distractors
-        return [(CLASSES[self.rank][name], max(reaches[other] for other in CLASSES[self.rank])), *distractors]
+        return [(CLASSES[self.rank][name], max(reaches[other] for other in self._chosen(CLASSES))), *distractors]
 
     def _places(self, reaches: Sequence[float], random: np.random.Generator) -> list[Float[np.ndarray, " rank"]]:
         """Return random centres at which shapes of these reaches lie inside the image and do not overlap."""
-        for _ in range(TRIES):
+        for _ in range(ROUNDS):
             centres: list[np.ndarray] = []
             for reach in reaches:
                 candidates = random.uniform(reach, max(self.size - 1 - reach, reach), (TRIES, self.rank))
