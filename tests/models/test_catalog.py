@@ -52,7 +52,7 @@ def test_the_weights_of_own_configs() -> None:
         "linknet3d_t1-head",
     }
     untrained = (
-        "cam_config cnn_tiny_shapes cnn_tiny_signals conv1d_tiny_signals vit_tiny_shapes vit_stem_tiny_shapes "
+        "cam_config cnn_tiny_shapes cnn_tiny_signals cnn_tiny_volumes conv1d_tiny_signals vit_tiny_shapes vit_stem_tiny_shapes "
         "lenet_digits resnet18_cam_shapes resnet18_cam_imagenette-160px"
     )
     of_ones_own = "camtool::awesome_backbones/mobilenet_v3_small.py"

@@ -1,5 +1,6 @@
 """Data set of mmpretrain with the synthetic scenes of `camtool.datasets.synthetic.scenes`."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +24,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         split: "train", "val" or "test": different random scenes.
         count: number of images.
         rank: 1 for signals, 2 for pictures, 3 for volumes.
-        seed, size, channels, distractors, fewest: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
+        seed, size, channels, distractors, fewest, kinds: as in `camtool.datasets.synthetic.scenes.ShapeScenes`.
         watermark: name of a class with which stripes in a corner go; None: no scene has them.
         correlation: of the stripes with that class, 0 to 1: `camtool.datasets.synthetic.watermarks.Watermark`.
         answers: include masks and box. Give False if the pipeline flips images, since it would not flip these.
@@ -48,6 +49,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
         fewest: int | None = None,
         watermark: str | None = None,
         correlation: float = 1.0,
+        kinds: Sequence[str] | None = None,
         answers: bool = True,
         **keywords: Any,
     ) -> None:
@@ -62,6 +64,7 @@ class Shapes(BaseDataset):  # type: ignore[misc]  # mmpretrain has no types
             distractors=distractors,
             fewest=fewest,
             watermark=None if watermark is None else Watermark(watermark, correlation),
+            kinds=kinds,
         )
         self.count = count
         self.answers = answers

@@ -1,6 +1,6 @@
 """Synthetic scenes with one class-determining shape among distractors, in one, two or three dimensions, with ground-truth masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TypeAlias
@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from camtool.datasets.synthetic.places import random_places
 from camtool.datasets.synthetic.shapes import CLASSES, DISTRACTORS, Kind, unit_of
 from camtool.datasets.synthetic.watermarks import Watermark
 from camtool.errors import DataError, closest
@@ -19,11 +20,10 @@ SPLITS = ("train", "val", "test")
 RADII = {
     1: (0.05, 0.07),
     2: (0.14, 0.17),
-    3: (0.10, 0.13),
+    3: (0.14, 0.155),
 }  # by rank: range of the radius of the ball with a shape's volume, as a share of the side length; for two shapes
 WAVES = 4  # plane waves in a background
 CYCLES = 6  # most cycles of a wave across the image
-TRIES = 64  # candidate places drawn at once for a shape
 
 Window: TypeAlias = tuple[slice, ...]
 
@@ -119,7 +119,7 @@ class Scene:
         """
         if self.object is None:
             raise DataError(f"A scene of class '{NOTHING}' has no object to replace.")
-        kinds = CLASSES[len(self.object.centre)]
+        kinds = {kind: shape for kind, shape in CLASSES[len(self.object.centre)].items() if kind in self.classes}
         if name not in kinds:
             raise DataError(f"No shape of class '{name}'{closest(name, kinds)}; expected one of {', '.join(kinds)}.")
         return replace(self, object=replace(self.object, kind=kinds[name]), label=self.classes.index(name))
@@ -144,6 +144,7 @@ class ShapeScenes:
         texture: standard deviation of the amplitudes of the background's waves.
         noise: standard deviation of the noise of each channel and pixel.
         watermark: stripes in a corner that go with a class; without them scenes are the same, pixel for pixel.
+        kinds: names of the shapes, of classes and of distractors; None: all of the rank.
 
     Raises:
         DataError: if an argument is out of range.
@@ -170,12 +171,19 @@ class ShapeScenes:
     texture: float = 0.03
     noise: float = 0.02
     watermark: Watermark | None = None
+    kinds: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise DataError(f"No split '{self.split}'{closest(self.split, SPLITS)}; expected one of {', '.join(SPLITS)}.")
         if self.rank not in CLASSES:
             raise DataError(f"Shapes have 1, 2 or 3 axes, got rank={self.rank}.")
+        names = [*CLASSES[self.rank], *DISTRACTORS[self.rank]]
+        for name in self.kinds or ():
+            if name not in names:
+                raise DataError(f"No shape '{name}' of rank {self.rank}{closest(name, names)}; expected some of {', '.join(names)}.")
+        if not (self._chosen(CLASSES) and self._chosen(DISTRACTORS)):
+            raise DataError(f"Shapes need the kind of a class and the kind of a distractor at least, got kinds={self.kinds}.")
         for name, least in (("size", 24), ("channels", 1), ("distractors", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise DataError(f"Shapes need {name} >= {least}, got {getattr(self, name)}.")
@@ -189,7 +197,7 @@ class ShapeScenes:
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names by label, in alphabetical order as an image folder has them."""
-        return tuple(sorted([*CLASSES[self.rank], NOTHING]))
+        return tuple(sorted([*self._chosen(CLASSES), NOTHING]))
 
     def scene(self, index: int) -> Scene:
         """Return scene `index` (>= 0)."""
@@ -198,7 +206,7 @@ class ShapeScenes:
         kinds = self._kinds(self.classes[label], random)
         shrinkage = min(1.0, 2 / (self.distractors + 1)) ** (1 / self.rank)  # many shapes are smaller: their total area is bounded
         radius = random.uniform(*RADII[self.rank]) * self.size * shrinkage
-        centres = self._places([radius * reach for _, reach in kinds], random)
+        centres = random_places([radius * reach for _, reach in kinds], self.size, self.rank, random)
         base = random.uniform(0.35, 0.65, self.channels).astype(np.float32)
         background = self._waves(base, WAVES, random)
         shapes = []
@@ -219,38 +227,21 @@ class ShapeScenes:
         own_random = np.random.default_rng((self.seed, SPLITS.index(self.split), index, 1))  # the rest of the scene stays as it is
         return replace(scene, watermark=self.watermark.drawn(self.classes[label], self.size, self.rank, own_random))
 
+    def _chosen(self, kinds: Mapping[int, Mapping[str, Kind]]) -> list[str]:
+        return [name for name in kinds[self.rank] if self.kinds is None or name in self.kinds]
+
     def _kinds(self, name: str, random: np.random.Generator) -> list[tuple[Kind, float]]:
         """Return (kind, reach) of each shape, the object first; the object's reach is that of the largest class."""
         reaches = _reaches(self.rank)
         fewest = self.distractors if self.fewest is None else self.fewest
         count = int(random.integers(fewest, self.distractors + (2 if name == NOTHING else 1)))
-        names = sorted(DISTRACTORS[self.rank])
+        names = sorted(self._chosen(DISTRACTORS))
         distractors = [
             (DISTRACTORS[self.rank][names[number]], reaches[names[number]]) for number in random.integers(len(names), size=count)
         ]
         if name == NOTHING:
             return distractors
-        return [(CLASSES[self.rank][name], max(reaches[other] for other in CLASSES[self.rank])), *distractors]
-
-    def _places(self, reaches: Sequence[float], random: np.random.Generator) -> list[Float[np.ndarray, " rank"]]:
-        """Return random centres at which shapes of these reaches lie inside the image and do not overlap."""
-        for _ in range(TRIES):
-            centres: list[np.ndarray] = []
-            for reach in reaches:
-                candidates = random.uniform(reach, max(self.size - 1 - reach, reach), (TRIES, self.rank))
-                apart = np.all(
-                    [np.linalg.norm(candidates - centre, axis=1) > reach + other for centre, other in zip(centres, reaches, strict=False)],
-                    axis=0,
-                )
-                free = candidates[apart] if centres else candidates
-                if not len(free):
-                    break
-                centres.append(free[0])
-            else:
-                return centres
-        raise DataError(
-            f"No room for {len(reaches)} shapes in {self.size} pixels along each axis; give fewer distractors or a larger size."
-        )
+        return [(CLASSES[self.rank][name], max(reaches[other] for other in self._chosen(CLASSES))), *distractors]
 
     def _waves(self, base: Float32[np.ndarray, " c"], count: int, random: np.random.Generator) -> Float32[np.ndarray, "c *spatial"]:
         """Return an image of the colour `base` plus `count` random plane waves."""

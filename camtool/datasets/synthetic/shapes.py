@@ -39,6 +39,10 @@ def _shell(points: Points) -> Field:
     return np.abs(_norm(points) - 0.7) - 0.3
 
 
+def _thin_shell(points: Points) -> Field:
+    return np.abs(_norm(points) - 0.8) - 0.2
+
+
 def _cube(points: Points) -> Field:
     return np.abs(points).max(axis=0) - 1
 
@@ -92,7 +96,7 @@ def _stepped(points: Points) -> Field:
 CLASSES: Mapping[int, Mapping[str, Kind]] = {
     1: {"box": Kind(_ball), "double": Kind(_shell), "ramp": Kind(_ball, _rising), "tent": Kind(_ball, _falling)},
     2: {"cross": Kind(_cross), "disc": Kind(_ball), "ring": Kind(_shell), "square": Kind(_cube), "triangle": Kind(_simplex)},
-    3: {"ball": Kind(_ball), "cross": Kind(_cross), "cube": Kind(_cube), "shell": Kind(_shell), "tetrahedron": Kind(_simplex)},
+    3: {"ball": Kind(_ball), "cross": Kind(_cross), "cube": Kind(_cube), "shell": Kind(_thin_shell), "tetrahedron": Kind(_simplex)},
 }
 """Shapes of the classes, by rank and name. In one dimension, classes differ by profile rather than by silhouette."""
 

@@ -117,6 +117,14 @@ def test_scenes_of_any_rank_are_packed_with_channels_first(rank: int, size: int,
     np.testing.assert_array_equal(dataset.get_data_info(2)["box"], sample.box)
 
 
+def test_the_recipe_of_volumes_names_the_classes_of_the_kinds_that_it_chooses() -> None:
+    of_recipe = load_config(str(CONFIGS / "shapes/cnn_tiny_volumes.py")).config.test_dataloader.dataset
+    named = {name: of_recipe[name] for name in ("rank", "size", "channels", "kinds")}
+    dataset, scenes = build(type="camtool.Shapes", count=8, pipeline=[LOAD], **named), ShapeScenes(**named)
+    assert dataset.metainfo["classes"] == scenes.classes == tuple(of_recipe.metainfo.classes)
+    np.testing.assert_array_equal(dataset[6]["img"], scenes.scene(6).sample().picture)
+
+
 @pytest.mark.parametrize(("rank", "size"), [(1, (5, 2)), (3, (5, 2))])
 def test_an_image_of_another_rank_is_refused(rank: int, size: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=rf"ChannelsFirst\(rank={rank}\) expects {rank} spatial axes, got an image of \(5, 2\)"):

@@ -245,6 +245,10 @@ def test_a_class_that_has_no_shape_cannot_take_its_place() -> None:
         ({"distractors": -1}, "distractors >= 0, got -1"),
         ({"seed": -1}, "seed >= 0, got -1"),
         ({"contrast": 0.6}, "0 < contrast <= 0.5, got 0.6"),
+        ({"kinds": ("dics", "bar")}, "No shape 'dics' of rank 2; closest: 'disc'; expected some of cross, disc, ring"),
+        ({"kinds": ("disc", "ring")}, "the kind of a distractor at least"),
+        ({"kinds": ("bar",)}, "the kind of a class and"),
+        ({"kinds": ()}, "the kind of a class and"),
     ],
 )
 def test_settings_without_scenes_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -263,6 +267,25 @@ def test_shapes_that_find_no_room_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("camtool.datasets.synthetic.scenes.RADII", {2: (0.25, 0.25)})
     with pytest.raises(DataError, match="No room for 2 shapes in 64 pixels along each axis; give fewer distractors"):
         ShapeScenes().scene(0)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_kinds_choose_shapes_of_classes_and_distractors(rank: int) -> None:
+    kinds = (*sorted(CLASSES[rank])[1:3], min(DISTRACTORS[rank]))
+    scenes = scenes_of(rank, kinds=kinds, fewest=0)
+    assert scenes.classes == tuple(sorted([*kinds[:2], NOTHING]))
+    made = [scenes.scene(index) for index in range(30)]
+    of_classes = {(scene.classes[scene.label], scene.object.kind) for scene in made if scene.object}
+    assert of_classes == {(name, CLASSES[rank][name]) for name in kinds[:2]}
+    assert {shape.kind for scene in made for shape in scene.distractors} == {DISTRACTORS[rank][kinds[2]]}
+    missing = (set(CLASSES[rank]) - set(kinds)).pop()
+    with pytest.raises(DataError, match=f"No shape of class '{missing}'"):
+        made[0].with_class(missing)
+
+
+def test_volumes_always_have_room_for_two_shapes() -> None:
+    scenes = ShapeScenes(rank=3, size=24, channels=1)
+    assert all(scenes.scene(index).sample().distractor_mask.any() for index in range(600))
 
 
 def test_one_channel_is_enough() -> None:

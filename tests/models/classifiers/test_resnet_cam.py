@@ -16,7 +16,7 @@ from camtool.models import load_network
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")  # of random weights a map may be negative everywhere
-OF_OTHER_RANKS = {"conv1d_tiny_signals": (24,)}
+OF_OTHER_RANKS = {"conv1d_tiny_signals": (24,), "cnn_tiny_volumes": (8, 8, 8)}
 RECIPES = sorted(path for path in [*CONFIGS.glob("resnet_cam/*.py"), *CONFIGS.glob("shapes/*.py")] if path.stem not in OF_OTHER_RANKS)
 
 
