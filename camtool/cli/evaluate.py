@@ -182,7 +182,8 @@ def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[s
         series = {of: row for of, row in zip(results.series, tables["summary"], strict=True) if of.metric == metric.name}
         bars = [Bar(str(of), _number(row["mean"]), _number(row["low"]), _number(row["high"]), of.baseline) for of, row in series.items()]
         better = f", {metric.better} is better" if metric.better else ""
-        files[f"figs/{metric.name}.png"] = draw_bars(bars, f"{metric.name}{better}; mean and 95 % interval")
+        what = "mean" if metric.counted is None else "of the data set"
+        files[f"figs/{metric.name}.png"] = draw_bars(bars, f"{metric.name}{better}; {what} and 95 % interval")
         own = {str(of): (results.series[of], of.baseline) for of in series}
         curves = {name: (one.curves, faint) for name, (one, faint) in own.items() if one.curves is not None}
         lowest = {name: (one.lerf, faint) for name, (one, faint) in own.items() if one.lerf is not None}

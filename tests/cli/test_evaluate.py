@@ -213,13 +213,15 @@ def test_signals_and_volumes_need_no_config_for_scores_against_masks(run: Run, t
         share = pulse.mean()
     assert run("run", recipe, "--data", "data", "--out", "store", "--target-category", 0).exit_code == 0
 
-    masks = run("eval", "store", "--metrics", "energy", "rank-accuracy", "pointing", "--masks", "masks", "--json").report
+    masks = run("eval", "store", "--metrics", "energy", "rank-accuracy", "pointing", "wsol", "pxap", "--masks", "masks", "--json").report
     network = run("eval", "store", "--metrics", "deletion", "road", "--config", recipe, "--out", "of_network", "--json").report
 
     means = {(entry["metric"], entry["method"]): entry["mean"] for entry in [*masks["summary"], *network["summary"]]}
     assert means["energy", "gradcam"] > max(2.5 * share, means["energy", "random"])
     assert means["rank-accuracy", "gradcam"] > 0.6 > means["rank-accuracy", "random"]
     assert means["pointing", "gradcam"] == 1
+    assert means["pxap", "gradcam"] > 1.5 * means["pxap", "random"]
+    assert means["wsol", "gradcam"] > 0.6  # of one sample chance may find the box, too, at the best of 1000 thresholds
     assert {entry["metric"] for entry in network["summary"]} == {"deletion", "road"}
 
 
