@@ -156,12 +156,12 @@ def torchcam_of_batches(model: nn.Module, layer: nn.Module) -> Iterator[Callable
 
 
 def grad_cam_road(model: nn.Module, inputs: Tensor, maps: Tensor, classes: Sequence[int], fractions: Sequence[float]) -> Any:
-    """Return pytorch-grad-cam's ROAD of maps (n, h, w)."""
+    """Return pytorch-grad-cam's ROAD of maps (n, h, w); its percentiles are what stays."""
     from pytorch_grad_cam.metrics.road import ROADCombined
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 
     targets = list(map(ClassifierOutputSoftmaxTarget, classes))
-    return ROADCombined([100 * share for share in fractions])(inputs, maps.numpy(), targets, model)
+    return ROADCombined([100 * (1 - share) for share in fractions])(inputs, maps.numpy(), targets, model)
 
 
 def torchcam_areas(model: nn.Module, layer: str, inputs: Tensor, classes: list[int], steps: int, batch_size: int) -> Any:
