@@ -43,8 +43,8 @@ class Explainer:
         seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
         target_layers: paths or modules; None: those of the config, else derived from the network.
-        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement, window, overlap: as in a config's
-            `cam = dict(…)`; None: its value.
+        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement, window, overlap, windows_at_once: as
+            in a config's `cam = dict(…)`; None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
         progress: `progress(description, done, total)`, called between the chunks of long computations.
 
@@ -84,6 +84,7 @@ class Explainer:
         placement: str | Placement | Mapping[str, Any] | None = None,
         window: int | Sequence[int] | None = None,
         overlap: float | None = None,
+        windows_at_once: int | None = None,
         checkpoint_keys: Sequence[tuple[str, str]] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -122,6 +123,7 @@ class Explainer:
             placement=placement,
             window=window,
             overlap=overlap,
+            windows_at_once=windows_at_once,
         )
         with quieted_libraries():
             network = network or model.build(loaded)
@@ -152,10 +154,10 @@ class Explainer:
         input_axes = settings.cam["input_axes"] or network.source.input_axes
         arguments = {**settings.cam, "input_axes": input_axes, "placement": self.placement}
         self.cam = CAM(network.model, **arguments, input=network.source.picture_input, progress=progress)
-        window, overlap = settings.window, settings.overlap
-        self.explains: CAM | SlidingWindow = (
-            self.cam if window is None else SlidingWindow(self.cam, network.model, window, overlap, settings.cam["fuse"], progress)
-        )
+        self.explains: CAM | SlidingWindow = self.cam
+        if settings.window is not None:
+            sizes, fusion, at_once = (settings.window, settings.overlap), settings.cam["fuse"], settings.windows_at_once
+            self.explains = SlidingWindow(self.cam, network.model, *sizes, fusion, progress, at_once=at_once)
 
     def __call__(
         self,

@@ -44,6 +44,8 @@ class ExplainerSettings:
     """Size of the windows by axis, or one for all, in which large inputs are explained; None: in one pass."""
     overlap: float = OVERLAP
     """Share of a window that the next one covers, too."""
+    windows_at_once: int = 1
+    """Number of windows that share a pass."""
 
 
 def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
@@ -64,6 +66,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     placement: str | Placement | Mapping[str, Any] | None = None,
     window: int | Sequence[int] | None = None,
     overlap: float | None = None,
+    windows_at_once: int | None = None,
 ) -> ExplainerSettings:
     """Return the settings: the arguments, else the values of the config's `cam`, else the defaults of CAM.
 
@@ -98,7 +101,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     window = recipe.get("window") if window is None else window
     overlap = recipe.get("overlap", OVERLAP) if overlap is None else overlap
     sizes = None if window is None else check_window(window, overlap)
-    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap)
+    at_once = recipe.get("windows_at_once", 1) if windows_at_once is None else windows_at_once
+    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap, at_once)
 
 
 def every_method() -> list[str]:

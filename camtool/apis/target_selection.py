@@ -27,9 +27,11 @@ from camtool.instrumentation.embedding import EmbeddingOutput
 from camtool.instrumentation.network_inputs import network_inputs
 from camtool.io.volumes import kind_of, read_volume
 from camtool.models import Network
+from camtool.models.class_labels import find_class
 from camtool.targets import (
     ClassContrast,
     EmbeddingSimilarity,
+    FromLogits,
     Region,
     Target,
     build_target,
@@ -115,20 +117,38 @@ class WholeSelection(TargetSelection):
 
     def __init__(self, settings: Mapping[str, Any], mask: ScanMask | None = None) -> None:
         self._mask = mask
+        index = settings.get("index")
+        self._category = index if isinstance(index, str) else None
+        if self._category is not None:  # its index is known with the network
+            settings = {**settings, "index": 0}
         self._target = build_target(settings if mask is None else {**settings, "mask": mask.mask.values != 0})
         self._targets: Sequence[Target] = ()
         self._index: Any = settings.get("index")
         self.name = str(getattr(self._target, "name", type(self._target).__name__.casefold()))
         self._facts = {key: _plain(value) for key, value in settings.items() if key != "type"}
+        if self._category is not None:
+            self._facts["index"] = self._category
 
     def explain(self, cam: CAM | SlidingWindow, network: Network, inputs: Tensor, labels: Labels = ()) -> list[SelectionResult]:
         """Return the results; classes are ranked where the network gives one score per class."""
         targets = self._targets or [self._target] * len(inputs)
-        results = cam(network.inputs(inputs, cam.input_axes), [[target] for target in targets])
+        named = list(targets)
+
+        def choose(scores: Any) -> list[list[Target]]:
+            if not isinstance(scores, Tensor) or scores.ndim < 2:
+                raise TargetError(f"Class '{self._category}' is one of scores (n, classes, *spatial), which the network does not give.")
+            classes = scores.shape[-1 if getattr(self._target, "classes_last", False) else 1]
+            index = find_class(str(self._category), network.class_names(classes)[0], classes)
+            # Probing calls it, too, with the first sample alone.
+            named[: len(scores)] = [_of_class(target, index) for target in targets[: len(scores)]]
+            return [[target] for target in named[: len(scores)]]
+
+        explained = [[target] for target in targets] if self._category is None else FromLogits(choose)
+        results = cam(network.inputs(inputs, cam.input_axes), explained)
         learn_from(next(iter(results.values())).logits, network, inputs, cam.input_axes, cam.output)
         return [
             self._of_sample(network, target, {method: sample_of(result, sample) for method, result in results.items()})
-            for sample, target in enumerate(targets)
+            for sample, target in enumerate(named)
         ]
 
     def fitted(self, subjects: Sequence[Subject], network: Network) -> "WholeSelection":
@@ -178,6 +198,11 @@ class SimilaritySelection(TargetSelection):
             explained = ExplainedTarget(None, words, self.suffix.strip("_"), float(target(output[0])))
             selected.append(with_classes(network, SelectionResult(of_sample, [explained], logits, facts=facts)))
         return selected
+
+
+def _of_class(target: Target, index: int) -> Target:
+    """Return a region's target for another class."""
+    return Region(target.mask, index, classes_last=target.classes_last) if isinstance(target, Region) else target
 
 
 def _plain(value: Any) -> Any:

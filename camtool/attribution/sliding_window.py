@@ -1,19 +1,17 @@
 """SlidingWindow: maps of inputs that are too large for one pass, explained window by window and blended."""
 
-import itertools
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.attribution.call_results import as_nested, told_statuses
 from camtool.attribution.cam import CAM
 from camtool.attribution.result import CAMResult, finished
+from camtool.attribution.windows import Place, Windows, batched, part_of
 from camtool.errors import ZERO_GRADIENT, CamtoolError, MethodError, emit_again, recorded_warnings, times
 from camtool.fusion import Fusion
 from camtool.instrumentation.batching import Progress
@@ -23,73 +21,6 @@ from camtool.placement import placed
 from camtool.targets import Region, Target, resolve_targets
 
 MOST_OVERLAP = 0.9
-
-_SPREAD = 0.125  # of the Gaussian, in windows, as in MONAI's and nnU-Net's inference
-_LEAST_WEIGHT = 1e-3  # at a window's corner, by axis
-_ALIGNED = 4  # the step is a multiple of a power of two about this much smaller than it
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Windows over an input: their size, and where they begin, by axis.
-
-    Example:
-        >>> Windows.over((100, 64), (48, 96), 0.5)
-        Windows(size=(48, 64), starts=((0, 24, 48, 52), (0,)))
-    """
-
-    size: tuple[int, ...]
-    starts: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def over(cls, shape: Sequence[int], window: Sequence[int], overlap: float) -> "Windows":
-        """Return the windows over an input of this shape; one that is larger than an axis takes the whole axis.
-
-        Windows begin at multiples of a power of two, as the cells of a network's layers do, so that these lie alike in every window;
-        the last one ends where the input does.
-
-        Args:
-            window: size by axis.
-            overlap: share of a window that the next one covers, too.
-        """
-        size = tuple(min(side, wanted) for side, wanted in zip(shape, window, strict=True))
-        starts = []
-        for side, extent in zip(shape, size, strict=True):
-            step = max(int(extent * (1 - overlap)), 1)
-            unit = 2 ** max((step // _ALIGNED).bit_length() - 1, 0)
-            step -= step % unit
-            starts.append(tuple(dict.fromkeys([*range(0, side - extent, step), side - extent])))
-        return cls(size, tuple(starts))
-
-    def __len__(self) -> int:
-        return math.prod(map(len, self.starts))
-
-    def __iter__(self) -> Iterator[tuple[slice, ...]]:
-        for corner in itertools.product(*self.starts):
-            yield tuple(slice(start, start + extent) for start, extent in zip(corner, self.size, strict=True))
-
-    def weights(self) -> list[Float[Tensor, " side"]]:
-        """Return by axis the Gaussian weights within a window, 1 at its centre."""
-        found = []
-        for extent in self.size:
-            places = torch.arange(extent, dtype=torch.float32, device="cpu") - (extent - 1) / 2
-            found.append(torch.exp(-0.5 * (places / max(_SPREAD * extent, 0.5)) ** 2).clamp(min=_LEAST_WEIGHT))
-        return found
-
-    def weighted(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return values (…, *size) of a window times their weights."""
-        for axis, weights in enumerate(self.weights(), start=-len(self.size)):
-            values = values * weights.to(values.device).view(-1, *[1] * (-1 - axis))
-        return values
-
-    def averaged(self, sums: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Divide, in place, the sums (…, *spatial) of all weighted windows by the sums of the weights, which are products over the axes."""
-        for axis, (weights, starts) in enumerate(zip(self.weights(), self.starts, strict=True), start=-len(self.size)):
-            whole = torch.zeros(sums.shape[axis], device="cpu")
-            for start in starts:
-                whole[start : start + len(weights)] += weights
-            sums /= whole.to(sums.device).view(-1, *[1] * (-1 - axis))
-        return sums
 
 
 class SlidingWindow:
@@ -106,6 +37,7 @@ class SlidingWindow:
         window: positions by axis, or one number for all.
         overlap: share of a window that the next one covers, too, in [0, 0.9].
         fusion: of several layers; those that need importances are refused.
+        at_once: number of windows that share a pass. More take more memory, and are faster where windows are small.
 
     Raises:
         MethodError: if a value is invalid, or the fusion needs importances.
@@ -124,11 +56,24 @@ class SlidingWindow:
         (torch.Size([1, 8, 8, 12]), tensor(1.), 'at [0], 2 windows of 8x8x8')
     """
 
-    def __init__(self, cam: CAM, model: nn.Module, window: Any, overlap: Any, fusion: Fusion, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        cam: CAM,
+        model: nn.Module,
+        window: Any,
+        overlap: Any,
+        fusion: Fusion,
+        progress: Progress | None = None,
+        *,
+        at_once: int = 1,
+    ) -> None:
         self._window, self._overlap = check_window(window, overlap), overlap
         if fusion.needs_importances:
             raise MethodError(f"Fusion '{fusion.name}' needs importances of the whole input, which windows do not give; try mean.")
         self._cam, self._model, self._fusion, self._progress = cam, model, fusion, progress
+        if type(at_once) is not int or at_once < 1:
+            raise MethodError(f"Expected at_once as the number of windows that share a pass, at least 1, got {at_once!r}.")
+        self._at_once = at_once
         self._words = ""
         self.input_axes, self.output = cam.input_axes, cam.output
 
@@ -163,18 +108,25 @@ class SlidingWindow:
         """Return the mean of the windows' scores (n, classes); of a dense output (n, classes, *spatial) the blended one."""
         whole: Tensor | None = None
         with evaluating(self._model), torch.no_grad():
-            for number, place in enumerate(windows, start=1):
-                cut = _part(inputs, place).contiguous()
-                scores = network_inputs(self._model, cut, axes=self.input_axes, output=self.output).run(self._model)
-                if not isinstance(scores, Tensor) or (scores.ndim != 2 and scores.shape[2:] != cut.shape[2:]):
-                    raise MethodError("Windows need a network that gives (n, classes), or scores at each position of its input.")
-                if scores.ndim == 2:
-                    whole = scores.float() / len(windows) if whole is None else whole + scores.float() / len(windows)
-                else:
+            done = 0
+            for places in batched(windows, self._at_once):
+                cuts = torch.cat([part_of(inputs, place) for place in places])
+                scores = network_inputs(self._model, cuts, axes=self.input_axes, output=self.output).run(self._model)
+                if not isinstance(scores, Tensor) or (scores.ndim != 2 and scores.shape[2:] != cuts.shape[2:]):
+                    got = f"(n, {', '.join(map(str, scores.shape[1:]))})" if isinstance(scores, Tensor) else "detections"
+                    raise MethodError(
+                        f"Expected (n, classes), or scores (n, classes, …) at each position of a window of {times(windows.size)}, got "
+                        f"{got}; leave the window out."
+                    )
+                for place, part in zip(places, scores.split(len(inputs)), strict=True):
+                    if part.ndim == 2:
+                        whole = part.float() / len(windows) if whole is None else whole + part.float() / len(windows)
+                        continue
                     if whole is None:
-                        whole = scores.new_zeros(*scores.shape[:2], *inputs.shape[2:], dtype=torch.float32)
-                    _part(whole, place).add_(windows.weighted(scores.float()))
-                self._tell(number, len(windows))
+                        whole = part.new_zeros(*part.shape[:2], *inputs.shape[2:], dtype=torch.float32)
+                    part_of(whole, place).add_(windows.weighted(part.float()))
+                done += len(places)
+                self._tell(done, len(windows))
         assert whole is not None
         return whole if whole.ndim == 2 else windows.averaged(whole)
 
@@ -183,34 +135,51 @@ class SlidingWindow:
         sums: dict[str, dict[str, Tensor]] = {}
         results: dict[str, CAMResult] = {}
         nothing: CamtoolError | None = None
-        for number, place in enumerate(windows, start=1):
-            self._tell(number, len(windows))
-            cut = _part(inputs, place).contiguous()
-            seen = [target.cropped(place, inputs.shape[2:]) if isinstance(target, Region) else target for target in targets]
-            if any(target is None for target in seen):
-                continue
-            try:
-                with recorded_warnings() as caught:  # a window without evidence is nothing to be told
-                    found = self._cam(cut, [seen])
-            except CamtoolError as error:
-                if error.status != ZERO_GRADIENT:
-                    raise
-                nothing = error
-                continue
-            for warning in caught:
-                if getattr(warning.message, "sample", None) is None:
-                    emit_again(warning)
-            results = found if isinstance(found, dict) else {found.method: found}
-            for name, result in results.items():
-                for layer, raw in result.raw.items():
-                    large = placed(raw[0].float(), cut.shape[2:], result.placement.get(layer))
+        done = 0
+        for places in batched(windows, self._at_once):
+            done += len(places)
+            self._tell(done, len(windows))
+            seen = [(place, _within(targets, place, inputs.shape[2:])) for place in places]
+            for few, found in self._batch(inputs, [(place, row) for place, row in seen if row is not None]):
+                if isinstance(found, CamtoolError):
+                    nothing = found
+                    continue
+                results = found
+                for name, result in results.items():
                     layers = sums.setdefault(name, {})
-                    if layer not in layers:
-                        layers[layer] = large.new_zeros(len(large), *inputs.shape[2:])
-                    _part(layers[layer], place).add_(windows.weighted(large))
+                    for layer, raw in result.raw.items():
+                        for place, of_window in zip(few, raw, strict=True):
+                            large = placed(of_window.float(), windows.size, result.placement.get(layer))
+                            if layer not in layers:
+                                layers[layer] = large.new_zeros(len(large), *inputs.shape[2:])
+                            part_of(layers[layer], place).add_(windows.weighted(large))
         if not results:
             raise nothing or MethodError("The region lies in none of the windows; expected a mask of the input.")
         return {name: replace(results[name], raw={path: windows.averaged(raw)[None] for path, raw in sums[name].items()}) for name in sums}
+
+    def _batch(
+        self, inputs: Tensor, explained: Sequence[tuple[Place, Sequence[Target]]]
+    ) -> Iterator[tuple[list[Place], dict[str, CAMResult] | CamtoolError]]:
+        """Yield the results by method of windows that share a pass; one by one where one has no gradient, whose error is yielded."""
+        if not explained:
+            return
+        places = [place for place, _ in explained]
+        try:
+            with recorded_warnings() as caught:  # a window without evidence is nothing to be told
+                found = self._cam(torch.cat([part_of(inputs, place) for place in places]), [row for _, row in explained])
+        except CamtoolError as error:
+            if error.status != ZERO_GRADIENT:
+                raise
+            if len(places) == 1:
+                yield places, error
+                return
+            for one in explained:
+                yield from self._batch(inputs, [one])
+            return
+        for warning in caught:
+            if getattr(warning.message, "sample", None) is None:
+                emit_again(warning)
+        yield places, found if isinstance(found, dict) else {found.method: found}
 
     def _joined(self, results: Sequence[CAMResult], rows: Sequence[Sequence[Target]], logits: Tensor, *, nested: bool) -> CAMResult:
         """Return the result of all samples, from the blended raw maps of each."""
@@ -239,11 +208,10 @@ class SlidingWindow:
             self._progress("windows", done, total)
 
 
-def _part(values: Tensor, place: Sequence[slice]) -> Tensor:
-    """Return the view of values (…, *spatial) within a window."""
-    for axis, span in enumerate(place, start=-len(place)):
-        values = values.narrow(axis, span.start, span.stop - span.start)
-    return values
+def _within(targets: Sequence[Target], place: Place, size: Sequence[int]) -> list[Target] | None:
+    """Return targets as a window sees them; None where a region has no part in it."""
+    seen = [target.cropped(place, size) if isinstance(target, Region) else target for target in targets]
+    return None if any(target is None for target in seen) else [target for target in seen if target is not None]
 
 
 def check_window(window: Any, overlap: Any) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ def with_region(
         axes: of the scores of frames.
 
     Raises:
-        TargetError: if the options contradict each other, or no class is named by its index.
+        TargetError: if the options contradict each other, or not one class is named.
     """
     if span or axes:
         if not span:
@@ -40,7 +40,8 @@ def with_region(
         return {"target": target, "categories": categories or []}
     if target not in (None, "region"):
         raise TargetError(f"--mask belongs to --target region, got --target {target}; leave one of them out.")
-    if not categories or len(categories) != 1 or not categories[0].isdecimal():
-        raise TargetError("--mask explains one class of a segmentation in a region; name it by index, as --target-category 1.")
-    region = {"type": "region", "mask": os.path.expanduser(mask), "index": int(categories[0])}
+    if not categories or len(categories) != 1:
+        raise TargetError("--mask explains one class of a segmentation in a region; name it, as --target-category 1, or by its name.")
+    index = int(categories[0]) if categories[0].isdecimal() else categories[0]
+    region = {"type": "region", "mask": os.path.expanduser(mask), "index": index}
     return {"target": {**region, **({"resample_mask": True} if resample else {})}, "categories": []}

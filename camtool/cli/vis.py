@@ -135,7 +135,10 @@ def vis(
     show: Annotated[
         bool, typer.Option("--show", help="Show the figure in a window; without a display, as blocks in the terminal.")
     ] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Several images: how many share a forward pass.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=1, help="How many of several images share a forward pass (8), and how many windows (1)."),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Several images: stop at the first that fails; otherwise it is named and skipped."),
@@ -261,6 +264,7 @@ def vis(
             output=output_name,
             window=window or None,
             overlap=overlap,
+            windows_at_once=batch_size,
         )
         say_what_has_no_effect(
             fuse, target_layers or loaded.cam.get("target_layers"), bool(depth or text), overlap is not None and not settings.window
@@ -282,7 +286,9 @@ def vis(
             if selection is None:
                 results = concepts_of(explainer, images, n_components, files.names if files.several else None)
             else:
-                results = explainer.stream(images, selection, batch_size=batch_size, named=files.several)
-            writer = ResultWriter(running, files, output, figure_options, batch_size=batch_size, strict=strict, show=show, as_json=as_json)
+                results = explainer.stream(images, selection, batch_size=batch_size or 8, named=files.several)
+            writer = ResultWriter(
+                running, files, output, figure_options, batch_size=batch_size or 8, strict=strict, show=show, as_json=as_json
+            )
             writer.write(results, progress if files.several else None)
         writer.report(explainer.seconds_loading, started)

@@ -32,6 +32,7 @@ CAM_KEYS = (
     "checkpoint_key",
     "window",
     "overlap",
+    "windows_at_once",
 )
 """Keys that the `cam` dict of a config may have."""
 
@@ -47,6 +48,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "speed": ((Mapping,), "a dict such as dict(fold=True)"),
     "window": ((int, list, tuple), "a number of positions, or one for each axis"),
     "overlap": ((int, float), "a share of the window, 0 to 0.9"),
+    "windows_at_once": ((int,), "a number of windows that share a pass"),
     "checkpoint_key": ((str,), "a name in the checkpoint, such as 'state_dict_ema'"),
     "placement": ((str, Mapping), "'even', 'measured', or a dict such as dict(scale=(32, 32), offset=(0, 0))"),
 }

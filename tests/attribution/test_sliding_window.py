@@ -192,5 +192,52 @@ def test_what_windows_do_not_give() -> None:
     with pytest.raises(MethodError, match="Windows are cut from one input"):
         SlidingWindow(CAM(model, "[2]"), model, 8, 0.5, Mean())((inputs_of((32, 32)), inputs_of((32, 32))))
     odd = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2))
-    with pytest.raises(MethodError, match="Windows need a network that gives"):
+    with pytest.raises(MethodError, match="Expected \\(n, classes\\), or scores"):
         SlidingWindow(CAM(odd, "[0]"), odd, 8, 0.5, Mean())(inputs_of((32, 32)))
+
+
+@pytest.mark.filterwarnings("ignore:.*no positive evidence")
+@pytest.mark.parametrize("at_once", [2, 5, 64])
+def test_windows_that_share_a_pass_give_what_each_alone_gives(at_once: int) -> None:
+    model = pooled(2)
+    given = torch.cat([inputs_of((48, 40), seed) for seed in range(2)])
+    cam = CAM(model, "[2]", ["gradcam", "layercam", "scorecam", "smoothgrad"])
+    passes: list[int] = []
+    handle = model.register_forward_hook(lambda _, arguments, __: passes.append(len(arguments[0])))
+
+    alone = SlidingWindow(cam, model, 16, 0.5, Mean())(given, [[0, 1], [2, 0]])
+    before = len(passes)
+    together = SlidingWindow(cam, model, 16, 0.5, Mean(), at_once=at_once)(given, [[0, 1], [2, 0]])
+    handle.remove()
+
+    assert len(passes) - before < before
+    for name, result in alone.items():
+        for layer, raw in result.raw.items():
+            scale = float(raw.abs().amax())
+            torch.testing.assert_close(together[name].raw[layer], raw, rtol=1e-4, atol=1e-5 * scale)
+        torch.testing.assert_close(together[name].logits, result.logits)
+
+
+def test_one_window_without_gradient_does_not_take_the_others_with_it() -> None:
+    model = nn.Sequential(nn.Identity(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    given = torch.full((1, 1, 32, 32), -1.0)
+    given[..., 20:30, 20:30] = 2.0
+    alone = SlidingWindow(CAM(model, "[0]"), model, 16, 0.0, Mean())(given, 0)
+    assert torch.equal(SlidingWindow(CAM(model, "[0]"), model, 16, 0.0, Mean(), at_once=4)(given, 0).maps, alone.maps)
+    with pytest.raises(LayerError, match="gradient of exactly zero"):
+        SlidingWindow(CAM(model, "[0]"), model, 16, 0.0, Mean(), at_once=4)(given.clamp(max=-1), 0)
+
+
+def test_windows_without_the_region_are_left_out_of_a_pass() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 2, 1)).eval()
+    given = inputs_of((24, 16, 16))
+    mask = torch.zeros(24, 16, 16)
+    mask[2:5, 3:11, 4:7] = 1
+    cam = CAM(model, "[0]", "hirescam")
+    alone = SlidingWindow(cam, model, 8, 0.0, Mean())(given, [[Region(mask, 1)]])
+    together = SlidingWindow(cam, model, 8, 0.0, Mean(), at_once=5)(given, [[Region(mask, 1)]])
+    torch.testing.assert_close(together.raw["[0]"], alone.raw["[0]"])
+    torch.testing.assert_close(together.logits, alone.logits)
+    with pytest.raises(MethodError, match="at_once"):
+        SlidingWindow(cam, model, 8, 0.0, Mean(), at_once=0)

@@ -118,10 +118,27 @@ def test_a_class_where_the_network_sees_it(config: Any, run: Run, tmp_path: Path
         np.testing.assert_allclose(seen[index], np.load(tmp_path / f"{index}.npz")["raw/hirescam/[0]"][0], atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [(), ("--window", 16)])
+def test_the_class_of_a_mask_by_its_name(config: Any, run: Run, tmp_path: Path, window: tuple[Any, ...]) -> None:
+    geometry = Geometry.of_spacing((1, 1, 1))
+    scan, mask = write(tmp_path / "scan.nii.gz", balls((0, 1)), geometry), write(tmp_path / "mask.nii.gz", balls((1,)), geometry)
+    recipe = config(3)
+    recipe.write_text(recipe.read_text() + "model['classes'] = ['dark', 'bright']\n")
+    command = ("vis", scan, recipe, "--mask", mask, *window, "--method", "hirescam", "--target-layers", "[0]")
+
+    for category in (1, "bright", "dark"):
+        finished = run(*command, "--target-category", category, "--save-raw", f"{category}.npz")
+        assert finished.exit_code == 0, finished.stderr
+
+    raw = {category: np.load(tmp_path / f"{category}.npz")["raw/hirescam/[0]"] for category in (1, "bright", "dark")}
+    assert np.array_equal(raw["bright"], raw[1])
+    np.testing.assert_allclose(raw["dark"], -raw[1], atol=1e-6)
+
+
 WRONG: dict[str, tuple[list[Any], str]] = {
-    "no class": (["--mask", "mask.nii.gz"], "name it by index, as --target-category 1"),
-    "a class by name": (["--mask", "mask.nii.gz", "--target-category", "tumour"], "name it by index"),
-    "two classes": (["--mask", "mask.nii.gz", "--target-category", 0, 1], "name it by index"),
+    "no class": (["--mask", "mask.nii.gz"], "name it, as --target-category 1"),
+    "a class by name": (["--mask", "mask.nii.gz", "--target-category", "tumour"], "tumour"),
+    "two classes": (["--mask", "mask.nii.gz", "--target-category", 0, 1], "name it, as --target-category 1"),
     "another target": (["--mask", "mask.nii.gz", "--target", "logit"], "--mask belongs to --target region, got --target logit"),
     "no mask to resample": (["--resample-mask"], "--resample-mask belongs to --mask FILE"),
     "no such mask": (["--mask", "none.nii.gz", "--target-category", 1], "No volume 'none.nii.gz'"),

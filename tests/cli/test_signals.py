@@ -315,3 +315,29 @@ def test_scores_of_a_data_set_that_options_read(config: Any, run: Run, tmp_path:
 
     assert finished.exit_code in ((0, 1) if command == "check" else (0,)), finished.stderr
     assert not finished.stderr.startswith("Error")
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_span_in_windows_is_explained_or_refused(config: Any, run: Run, tmp_path: Path, stride: int) -> None:
+    (tmp_path / "peaks.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def build(stride):\n"
+        "    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Conv1d(2, 4, 5, stride=stride, padding=2), nn.ReLU(), nn.Conv1d(4, 2, 1))\n"
+    )
+    np.save(tmp_path / "record.npy", record().values)
+    recipe = config({}, "build", {"stride": stride}, input={"kind": "signal", "rate": RATE})
+    given = ["--span", "2:3", "--target-category", "early", "--method", "hirescam", "--target-layers", "[0]"]
+
+    whole = run("vis", "record.npy", recipe, *given, "-o", "a.png", "--save-raw", "a.npz")
+    windows = run("vis", "record.npy", recipe, *given, "--window", 500, "--batch-size", 3, "-o", "b.png", "--save-raw", "b.npz")
+
+    assert whole.exit_code == 0, whole.stderr
+    if stride == 1:
+        assert windows.exit_code == 0, windows.stderr
+        maps = [np.load(tmp_path / name)["map/hirescam"] for name in ("a.npz", "b.npz")]
+        np.testing.assert_allclose(maps[1], maps[0], atol=0.01)
+    else:
+        assert windows.exit_code == 2
+        assert windows.stderr.count("\n") == 1
+        assert "at each position of a window of 500, got (n, 2, 125); leave the window out" in windows.stderr
