@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from camtool.apis.canvas import Canvas
+from camtool.apis.seen_masks import SeenMasks
 from camtool.apis.stored_pictures import stored_file
 from camtool.apis.subjects import Subject, load_subject
 from camtool.errors import DataError
@@ -77,3 +78,11 @@ class StoredSamples:
                 "and data."
             )
         return StoredSample(subject, inputs, subject.canvas(inputs, self.preprocess, original=True))
+
+    def on_input(self, mask: np.ndarray, sample: StoredSample) -> np.ndarray:
+        """Return a mask of a sample's own size where the network saw it (*spatial), booleans.
+
+        Raises:
+            DataError: if it is of another size, empty, or lies wholly outside of what the network saw.
+        """
+        return SeenMasks(self.preprocess).of(mask, sample.subject).mask

@@ -41,22 +41,22 @@ class Methods:
         """
         if source not in self._made:
             self._made[source] = self._explainer(self.explainer.network, source)
-        return self._explained(self._made[source], inputs, targets)
+        return self._explained(self._made[source], source, inputs, targets)
 
     def of_network(self, source: Source, model: nn.Module, inputs: Tensor, targets: Sequence[Any]) -> Tensor:
         """Return maps as `maps`, by another network of the same architecture."""
         changed = self._explainer(replace(self.explainer.network, model=model, gives_probabilities=None), source)
-        return self._explained(changed, inputs, targets)
+        return self._explained(changed, source, inputs, targets)
 
     def _explainer(self, network: Network, source: Source) -> Explainer:
         layers = None if source.layer in (ATTENTION, INPUT) else source.layer
         return Explainer(network, method=source.method, target_layers=layers, output=self.explainer.cam.output)
 
-    def _explained(self, explainer: Explainer, inputs: Tensor, targets: Sequence[Any]) -> Tensor:
+    def _explained(self, explainer: Explainer, source: Source, inputs: Tensor, targets: Sequence[Any]) -> Tensor:
         classes = [target.index if isinstance(target, ClassProbability) else target for target in targets]
         cam = explainer.cam
         result = cam(explainer.network.inputs(inputs, cam.input_axes), classes)
-        (found,) = result.values() if isinstance(result, dict) else (result,)
+        found = result[source.method] if isinstance(result, dict) else result  # a product (guidedgradcam) brings its factors along
         assert isinstance(found, CAMResult)
         return found.maps.reshape(len(inputs), *found.maps.shape[-(inputs.ndim - 2) :])
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from camtool.analysis.sources import Source
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
-from camtool.apis.seen_masks import SeenMasks
 from camtool.apis.stored_pictures import scaled_map
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.baselines import baseline_maps
@@ -142,7 +141,7 @@ class Scoring:
         if not self.truth or sample is None or masks is None or samples is None:
             return {}
         try:
-            mask = SeenMasks(samples.preprocess).of(masks(row, sample), sample.subject).mask
+            mask = samples.on_input(masks(row, sample), sample)
         except CamtoolError:  # the scores against it say why
             return {}
         inside = torch.from_numpy(mask).float()
