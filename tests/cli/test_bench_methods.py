@@ -1,11 +1,13 @@
 """`camtool bench-methods`: the table of methods by metrics, ranks worked by hand, and what is refused."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from camtool.cli.methods import describe_methods
 from camtool.cli.methods_tables import ranks_table, scores_tables, without_maps
 from camtool.evaluation import Metric
 from camtool.evaluation.methods_table import MethodScores
@@ -149,6 +151,23 @@ def test_scenes_are_those_of_the_configs_rank(run: Run) -> None:
     assert entries["object"]["iou"]["mean"] == 1
     assert entries["background"]["iou"]["mean"] == 0
     assert entries["random"]["complexity"]["mean"] < math.log(192), "an entropy over the positions of a signal"
+
+
+def test_the_tables_of_the_readme_have_every_method_and_what_they_were_made_with() -> None:
+    page = (ROOT / "camtool/metrics/README.md").read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- camtool bench-methods (\w+): begin -->\n(.*?)\n<!-- camtool bench-methods \1: end -->", page, re.DOTALL)
+    # A wrapper's maps are called after what it wraps: finer:gradcam.
+    own = {entry["name"] for entry in describe_methods() if entry["family"] != "own"}
+    assert tables
+    for name, table in tables:
+        ranked, _, missing = table.partition("Without maps of this network")
+        with_maps = {method.partition(":")[0] for method in re.findall(r"^\| `(.+?)` \|", ranked, re.MULTILINE)}
+        without = set(re.findall(r"`([\w+]+)`[,:]", missing))
+        assert with_maps | without == own, f"{name}: make it again by 'camtool bench-methods'"
+        assert not with_maps & without
+        assert (ROOT / f"configs/shapes/{name}.py").is_file()
+        assert f"`camtool bench-methods configs/shapes/{name}.py CHECKPOINT --scenes" in table
+        assert re.findall(r"^\| \*(\w+)\*,", ranked, re.MULTILINE) == ["random", "center", "edges", "object", "background"]
 
 
 WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
