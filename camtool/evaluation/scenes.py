@@ -1,9 +1,9 @@
 """Held-out scenes of shapes, which are in no file: a data set to explain, samples to score, and masks of what makes their classes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from mmengine.config import Config
 
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.apis import Explainer
@@ -18,7 +18,7 @@ SPLIT = "val"
 _SETTINGS = ("rank", "size", "channels", "distractors", "fewest", "metainfo")
 
 
-def scenes_for(config: Config, count: int) -> Samples:
+def scenes_for(config: Any, count: int) -> Samples:
     """Return held-out scenes of the rank and size that a config's own validation has; pictures of 64 pixels where it has none of shapes.
 
     Example:
@@ -29,6 +29,10 @@ def scenes_for(config: Config, count: int) -> Samples:
         (5, (64, 64, 3))
         >>> scenes_for(Config(dict(val_dataloader=dict(dataset=own))), 5)[1].picture.shape  # a signal is a picture one pixel wide
         (96, 1, 3)
+
+    Args:
+        config: an OpenMMLab config.
+        count: of scenes.
     """
     own = config.get("val_dataloader", {}).get("dataset", {})
     is_of_shapes = str(own.get("type", "")).rpartition(".")[2] == "Shapes"
@@ -36,7 +40,7 @@ def scenes_for(config: Config, count: int) -> Samples:
     if settings.get("rank", 2) > 2 or settings.get("channels", 3) != 3:
         raise DataError("Expected scenes that are pictures or signals of three channels; volumes are in no picture.")
     dataset = {"type": "camtool.Shapes", "split": SPLIT, "count": count, **settings}
-    return Samples(Config({"val_dataloader": {"dataset": dataset}}), SPLIT, "shapes")
+    return Samples(type(config)({"val_dataloader": {"dataset": dataset}}), SPLIT, "shapes")
 
 
 @dataclass(frozen=True)
