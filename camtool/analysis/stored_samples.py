@@ -1,11 +1,13 @@
 """Samples of a store's rows, read again and preprocessed as in the run, with the place of the network's input on them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
 
 from camtool.apis.canvas import Canvas
+from camtool.apis.seen_masks import SeenMasks
 from camtool.apis.stored_pictures import stored_file
 from camtool.apis.subjects import Subject, load_subject
 from camtool.errors import DataError
@@ -77,3 +79,15 @@ class StoredSamples:
                 "and data."
             )
         return StoredSample(subject, inputs, subject.canvas(inputs, self.preprocess, original=True))
+
+    def on_input(self, mask: np.ndarray, sample: StoredSample) -> np.ndarray:
+        """Return a mask of a sample's own size where the network saw it (*spatial), booleans.
+
+        Raises:
+            DataError: if it is of another size, empty, or lies wholly outside of what the network saw.
+        """
+        return self._seen_masks.of(mask, sample.subject).mask
+
+    @cached_property
+    def _seen_masks(self) -> SeenMasks:  # knows the sizes of pictures that it has measured
+        return SeenMasks(self.preprocess)

@@ -47,7 +47,7 @@ class Subject:
 
 SUBJECTS = (
     Subject("EfficientNet-Lite0", "efficientnet-lite0_in1k"),
-    Subject("ResNet-50", "torchvision/resnet50", random_weights=True, samples=256, samples_of_peers=32),
+    Subject("ResNet-50", "torchvision/resnet50", random_weights=True, samples=128, samples_of_peers=32),
 )
 
 

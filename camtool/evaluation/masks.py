@@ -1,13 +1,12 @@
 """Masks and boxes of what should be seen, of a store's samples: from a folder of files, or from annotations of objects."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from camtool.analysis.overlap import Masks
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
-from camtool.apis.seen_masks import SeenMasks
 from camtool.datasets.annotations import Annotations, bounding_box, class_masks
 from camtool.errors import OUTSIDE_CROP, DataError
 from camtool.store import MapRow
@@ -25,27 +24,23 @@ class SampleMasks:
 
     samples: StoredSamples
     regions_of: Callable[[MapRow, StoredSample], np.ndarray]
-    _seen: SeenMasks = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_seen", SeenMasks(self.samples.preprocess))
 
     def on_sample(self, row: MapRow, sample: StoredSample) -> np.ndarray:
         """Return the mask at the sample's own size (*size), booleans."""
         mask = _union(self.regions_of(row, sample))
-        self._seen.of(mask, sample.subject)  # an error where nothing of it was seen
+        self.samples.on_input(mask, sample)  # an error where nothing of it was seen
         return mask
 
     def on_input(self, row: MapRow, sample: StoredSample) -> np.ndarray:
         """Return the mask on the network's input (*spatial), booleans: of what was cropped away nothing."""
-        return self._seen.of(_union(self.regions_of(row, sample)), sample.subject).mask
+        return self.samples.on_input(_union(self.regions_of(row, sample)), sample)
 
     def boxes(self, row: MapRow, sample: StoredSample) -> np.ndarray:
         """Return the boxes around the objects on the network's input (k, rank, 2): what was cropped away of one is cut off."""
         found, outside = [], None
         for region in self.regions_of(row, sample):
             try:
-                found.append(bounding_box(self._seen.of(region, sample.subject).mask))
+                found.append(bounding_box(self.samples.on_input(region, sample)))
             except DataError as error:
                 if error.status != OUTSIDE_CROP:
                     raise

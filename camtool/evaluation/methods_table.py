@@ -1,27 +1,32 @@
 """All methods by all metrics on scenes of which is known where the object is: which method for which network?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from camtool.analysis.overlap import Masks
-from camtool.analysis.stored_samples import StoredSamples
 from camtool.apis import Explainer
-from camtool.datasets.synthetic.image_folder import MASKS, write_folder
-from camtool.datasets.synthetic.scenes import ShapeScenes
+from camtool.apis.model import ModelRequest
+from camtool.attribution.costs import MANY
+from camtool.datasets.splits import Samples
 from camtool.errors import CamtoolError, DataError
 from camtool.evaluation.cases import explained_sources
 from camtool.evaluation.explaining import Methods
-from camtool.evaluation.masks import folder_masks
-from camtool.evaluation.metric import Metric
+from camtool.evaluation.metric import METHOD, Metric
 from camtool.evaluation.protocols import score_files
 from camtool.evaluation.results import Results
+from camtool.evaluation.scenes import SceneSamples, scenes_for
 from camtool.evaluation.scoring import Material, Scoring
+from camtool.methods import build_method
 from camtool.runs import run
+from camtool.runs.data import SplitData
 from camtool.store import open as open_store
 
-SPLIT = "val"
+PASSES = 2000
+"""Forward passes of the maps of all scenes on which a method is asked again."""
+FEWEST = 4
+"""Scenes on which a method is asked again, or it is not asked."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class MethodScores:
     layer: str = ""
     scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By metric the row of `Results.summary`."""
+    by_scene: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    """By metric the score of each scene that has one."""
+    asked_again: int = 0
+    """Scenes of the metrics that ask the method again; 0: too costly, it has no score by them."""
     baseline: bool = False
     reason: str = ""
 
@@ -49,6 +58,9 @@ class Trial:
         batch_size: how many inputs share a forward pass.
         device: "cpu", "cuda".
         random_weights: no checkpoint, seeded weights.
+        passes: of the network for one map of each scene on which the metrics that ask the method again are computed: a method of n passes
+            a map is asked on `passes // n` scenes, the first ones, and not at all where these would be fewer than 4. A method that takes
+            some for each channel or position of its layer, 100 at most, counts as one of 100.
     """
 
     config: str
@@ -60,6 +72,7 @@ class Trial:
     batch_size: int = 16
     device: str = "cpu"
     random_weights: bool = False
+    passes: int = PASSES
 
     def scores(self, folder: Path, progress: Callable[[str, int, int], None] | None = None) -> Iterator[MethodScores]:
         """Yield the scores of each method, then those of the baselines, and of the mask itself and its opposite as maps.
@@ -67,50 +80,71 @@ class Trial:
         Maps explain the true class, since the masks are of its object; scenes without an object have no mask and no score.
 
         Args:
-            folder: an empty one for scenes, maps and scores.
+            folder: an empty one for maps and scores.
 
         Raises:
             DataError: if no method has maps.
         """
-        data = folder / "scenes"
-        write_folder(data, ShapeScenes(), {SPLIT: self.scenes})
-        baselines: Results | None = None
+        scenes = scenes_for(ModelRequest(self.config).read_config().config, self.scenes)
+        baselines: list[MethodScores] = []
         reasons = []
         for number, method in enumerate(self.methods):
             if progress is not None:
                 progress(method, number, len(self.methods))
             try:
-                results = self._results(folder, data, method, baselines=baselines is None)
+                found = self._scores_of(folder, scenes, method, baselines=not baselines)
             except CamtoolError as error:
                 reasons.append(str(error))
                 yield MethodScores(method, reason=str(error))
                 continue
-            baselines = baselines or results
-            yield from _of(results, baseline=False)
-        if baselines is None:
+            baselines = baselines or [one for one in found if one.baseline]
+            yield from (one for one in found if not one.baseline)
+        if not baselines:
             raise DataError(f"No method has maps of this network: {reasons[0] if reasons else 'no method was asked for'}")
-        yield from _of(baselines, baseline=True)
+        yield from baselines
 
-    def _results(self, folder: Path, data: Path, method: str, *, baselines: bool) -> Results:
+    def _scores_of(self, folder: Path, scenes: Samples, method: str, *, baselines: bool) -> list[MethodScores]:
         explainer = Explainer(
             self.config, self.checkpoint, method=method, device=self.device, seed=self.seed, random_weights=self.random_weights
         )
+        passes: dict[str, int] = {}
+        explainer.cam.announce = lambda name, count, _: passes.update({name: count})
         maps, scores = folder / "maps" / method, folder / "scores" / method
-        run(explainer, data / SPLIT, maps, categories="label", batch_size=self.batch_size)
+        run(explainer, SplitData(scenes), maps, categories="label", batch_size=self.batch_size)
         store = open_store(maps)
-        samples = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
-        material = Material(samples, folder_masks(Masks(data / MASKS / SPLIT), samples), Methods(explainer, store.run))
-        scoring = Scoring(
-            store, explained_sources(store), self.metrics, material, self.seed, self.batch_size, baselines=baselines, truth=baselines
-        )
-        scoring.write(scores)
-        return Results.read(score_files(scoring, scores), self.metrics, seed=self.seed)
+        samples = SceneSamples.of_run(store, explainer, scenes)
+        material = Material(samples, samples.masks(), Methods(explainer, store.run))
+        built = build_method(method)
+        # The store has the factors of a product (guidedgradcam), too, which are methods of their own.
+        chosen = [source for source in explained_sources(store) if source.method == built.name]
+        size = tuple(scenes[0].picture.shape[:2])
+        few = min(MANY, built.further_passes(MANY, MANY, size))  # not announced: at most so many, whatever the layer
+        asked = min(self.scenes, self.passes // (1 + passes.get(built.name, few)))
+        asked = asked if asked >= min(FEWEST, self.scenes) else 0
+        found = []
+        for limit, metrics in (
+            (None, [metric for metric in self.metrics if metric.needs != METHOD]),
+            (asked, [metric for metric in self.metrics if metric.needs == METHOD]),
+        ):
+            if metrics and limit != 0:
+                scoring = Scoring(store, chosen, metrics, material, self.seed, self.batch_size, limit, baselines=baselines, truth=baselines)
+                scoring.write(scores)
+                found.append(Results.read(score_files(scoring, scores), metrics, seed=self.seed))
+        return _merged(found, asked)
 
 
-def _of(results: Results, *, baseline: bool) -> Iterator[MethodScores]:
-    rows: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for of, row in zip(results.series, results.summary(), strict=True):
-        if of.baseline == baseline:
-            rows.setdefault((of.method, of.layer or ""), {})[of.metric] = row
-    for (method, layer), scores in rows.items():
-        yield MethodScores(method, layer, scores, baseline)
+def _merged(results: Iterable[Results], asked: int) -> list[MethodScores]:
+    """Return the scores of several metrics by what they are of: methods in the order of their rows, then baselines."""
+    rows: dict[tuple[bool, str, str], dict[str, Mapping[str, Any]]] = {}
+    scenes: dict[tuple[bool, str, str], dict[str, dict[int, float]]] = {}
+    for one in results:
+        for (of, series), row in zip(one.series.items(), one.summary(), strict=True):
+            key = (of.baseline, of.method, of.layer or "")
+            rows.setdefault(key, {})[of.metric] = row
+            known = {scene: score for (scene, _), score in zip(series.maps, series.scores, strict=True) if math.isfinite(score)}
+            scenes.setdefault(key, {})[of.metric] = known
+    return [
+        MethodScores(method, layer, rows[key], scenes[key], 0 if baseline else asked, baseline)
+        for key in rows
+        for baseline, method, layer in [key]
+    ]
