@@ -95,14 +95,14 @@ class AttentionFindings:
         places = {}
         for name, record in pairs:
             places[name] = [self._places(known, length) for known, length in zip(self._known(name, record), _lengths(record), strict=True)]
-        # Of a signal any number of tokens may be positions, and a class token's scores look at places, too: what the attention is given
-        # tells more.
-        asked = self._is_signal
+        # Of a signal any number of tokens may be positions, and a class token's scores look at places, too; those of a trained network may
+        # look at an object from afar. What the attention is given tells more.
+        asked = self._is_signal or _differ([place.cells for name in names for place in places[name]])
         undecided = [name for name in names if any(place.depends and (asked or place.cells is None) for place in places[name])]
         self._measure_given(undecided)
         for name, record in pairs:
             if name in undecided:
-                places[name] = [self._or_given(place, name, record) for place in places[name]]
+                places[name] = [self._or_given(place, name, record, asked=asked) for place in places[name]]
         return [AttentionPlaces(*places[name]) for name in names]
 
     def _modules(self, paths: Sequence[str]) -> dict[str, nn.Module]:
@@ -135,13 +135,26 @@ class AttentionFindings:
     def _known_given(self, name: tuple[str, int]) -> KnownOutput | None:
         return self._given.any(*name, self._size)
 
-    def _or_given(self, place: TokenPlaces, name: tuple[str, int], record: Attention) -> TokenPlaces:
-        """Return the places of the tokens that the module is given, where the attention's own are not found."""
+    def _or_given(self, place: TokenPlaces, name: tuple[str, int], record: Attention, *, asked: bool) -> TokenPlaces:
+        """Return the places of the tokens that the module is given, where the attention's own are not found, or if they are `asked`."""
         known = self._known_given(name)
-        if not place.depends or (place.cells is not None and not self._is_signal) or known is None:
+        if not place.depends or (place.cells is not None and not asked) or known is None:
             return place
         cells = cells_of(known.finding.layout, known.responses.shape, record.weights.shape[-1], self._size)
-        return place if cells is None else TokenPlaces(True, known.finding.layout, cells)
+        if cells is None or not (self._is_signal or _agree_mostly(place.cells, cells)):
+            return place
+        return TokenPlaces(True, known.finding.layout, cells)
+
+
+def _differ(cells: Sequence[Tensor | None]) -> bool:
+    """Return whether some of what is known contradicts the rest."""
+    known = [order for order in cells if order is not None]
+    return any(not torch.equal(order, known[0]) for order in known)
+
+
+def _agree_mostly(known: Tensor | None, other: Tensor) -> bool:
+    """Return whether most cells have the same token, or it is not known; where a module moves its tokens itself, most have another."""
+    return known is None or (known.shape == other.shape and bool((known == other).sum() > known.numel() / 2))
 
 
 def cells_of(layout: Layout | None, shape: Sequence[int], length: int, size: Sequence[int]) -> Tensor | None:
