@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pickle import UnpicklingError
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -96,7 +98,9 @@ def loaded_batches(batches: Batches, workers: int) -> Iterator[list[Loaded]]:
     if not len(batches):
         return
     # Numbers of its own: a data loader draws a base seed from the global generator.
-    loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=workers, generator=torch.Generator())
+    loader = DataLoader(
+        batches, batch_size=None, shuffle=False, num_workers=workers, generator=torch.Generator(), worker_init_fn=silent_of_lost_connections
+    )
     if not workers:
         yield from loader
         return
@@ -117,6 +121,20 @@ def loaded_batches(batches: Batches, workers: int) -> Iterator[list[Loaded]]:
             raise DataError(f"A worker process ended: {text}. Run the same command again, or with --workers 0.") from error
         finally:
             iterator = None
+
+
+def silent_of_lost_connections(_: int) -> None:
+    """Let a worker print no traceback of a connection that the other side has left: it hands tensors over in a thread of its own.
+
+    The other side leaves when a worker has died, which it says in words, or is interrupted.
+    """
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, (ConnectionError, EOFError)):
+            shown(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from camtool.errors import DataError
 from camtool.runs import run
-from camtool.runs.loader import deaths_told_only_when_asked
+from camtool.runs.loader import Batches, deaths_told_only_when_asked, loaded_batches, silent_of_lost_connections
 from camtool.store.layout import shard_numbers
 from tests.runs import tiny
 from tests.runs.deadly import Deadly
@@ -65,6 +67,32 @@ def test_a_worker_that_is_killed_while_the_network_works_is_no_error_of_the_netw
     assert shard_numbers(tmp_path / "out") == [0]
     run(tiny.explainer(tmp_path), data, tmp_path / "out", workers=1, threads=1)
     assert_same_store(tmp_path / "out", tmp_path / "alone")
+
+
+def test_a_worker_prints_no_traceback_of_a_connection_that_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, *_: shown.append(kind))
+    silent_of_lost_connections(0)
+    for error in (ConnectionResetError(), EOFError(), ValueError()):
+        sys.excepthook(type(error), error, None)
+    assert shown == [ValueError]
+
+
+class InWorker(Batches):
+    """A batch that says whether its process is silent."""
+
+    def __init__(self) -> None: ...
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: int) -> Any:
+        return "silent_of_lost_connections" in getattr(sys.excepthook, "__qualname__", "")
+
+
+def test_workers_are_told_so() -> None:
+    assert list(loaded_batches(InWorker(), 1)) == [True]
+    assert list(loaded_batches(InWorker(), 0)) == [False]
 
 
 def test_the_handler_of_torch_is_put_back_and_raises_only_inside() -> None:
