@@ -1,6 +1,5 @@
 """What it costs to measure which element of a layer looks where, in forward passes of one sample."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -8,6 +7,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from camtool.benchmark.timing import seconds
 from camtool.errors import times
 from camtool.instrumentation.inputs import find_inputs
 from camtool.instrumentation.layer_findings import LayerFindings
@@ -94,16 +94,10 @@ def measured_row(subject: Subject, rounds: int = ROUNDS) -> Row:
         LayerFindings(model, inputs).measure(layers)
 
     forward()
-    taken = [[_seconds(part) for part in (forward, one, every)] for _ in range(rounds)]
+    taken = [[seconds(part) for part in (forward, one, every)] for _ in range(rounds)]
     forwards, of_one, of_every = (list(parts) for parts in zip(*taken, strict=True))
     ratios = [median(part / whole for part, whole in zip(parts, forwards, strict=True)) for parts in (of_one, of_every)]
     return Row(subject.name, subject.size, median(forwards), *ratios)
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 def markdown(rows: Sequence[Row], where: str) -> str:

@@ -2,7 +2,6 @@
 
 import copy
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from camtool import CAM
+from camtool.benchmark.timing import seconds
 from camtool.instrumentation.acceleration import build_speed
 
 LATEST = 1.08
@@ -83,7 +83,7 @@ def measured_rows(subject: Subject, rounds: int = 9, speeds: Sequence[dict[str, 
         taken: dict[int, list[tuple[float, float, float]]] = {number: [] for number in contestants}
         for _ in range(rounds):
             for number, (own, maps) in contestants.items():
-                taken[number].append((_seconds(plain), _seconds(own), _seconds(maps)))
+                taken[number].append((seconds(plain), seconds(own), seconds(maps)))
     return [
         Row(
             subject.name,
@@ -116,12 +116,6 @@ def own_forward(model: nn.Module, inputs: Tensor, settings: dict[str, Any]) -> C
             return run(inputs)
 
     return forward
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
 
 
 def markdown(rows: Sequence[Row], where: str) -> str:

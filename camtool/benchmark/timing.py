@@ -177,6 +177,13 @@ def _called(contestant: Contestant, device: str) -> tuple[float, Any]:
         return time.perf_counter() - started, maps
 
 
+def seconds(run: Callable[[], Any]) -> float:
+    """Return how long a call takes, without waiting for a GPU."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
 def _wait(device: str) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

@@ -35,7 +35,7 @@ def test_the_table_is_printed_and_written(run: Run, tmp_path: Path, monkeypatch:
 
 def test_ratios_are_of_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = iter([1.0, 2.0, 3.0, 2.0, 2.0, 8.0, 1.0, 4.0, 4.0])  # plain, own, gradcam of three rounds
-    monkeypatch.setattr(speeds, "_seconds", lambda _: next(taken))
+    monkeypatch.setattr(speeds, "seconds", lambda _: next(taken))
     (row,) = speeds.measured_rows(TINY, 3, [{"fold": True}])
     assert row == Row("tiny", 2, {"fold": True}, own=2.0, maps=4.0, ratio=1.5)
     assert markdown([row], "a machine").endswith("| tiny, 2 | `dict(fold=True)` | 2.00 | 4.00 | 1.50 |")
