@@ -11,8 +11,7 @@ from numpy import ndarray
 from camtool.apis.canvas import caption
 from camtool.apis.explanation import Explanation
 from camtool.apis.figures import RANDOM_WEIGHTS
-from camtool.apis.images import NamedPicture
-from camtool.apis.subjects import Subject, load_subject
+from camtool.apis.subjects import Subject, load_subject, subject_of
 from camtool.datasets.splits import Samples
 from camtool.errors import DataError
 from camtool.io.images import FORMATS, encode
@@ -74,13 +73,13 @@ def read_sample(request: SampleRequest, samples: Samples | None, network: Networ
     """Return the sample of a request, with its labels; ImageError or DataError if it cannot be read.
 
     Args:
-        network: whose kind of input files have.
+        network: whose kind of input the samples have.
     """
     if isinstance(request.origin, Path):
         return LabelledSample(load_subject(request.origin, 0, network.reading, network.shown))
     assert samples is not None
-    sample = samples[request.origin]
-    return LabelledSample(NamedPicture(sample.picture, sample.name), sample.labels)
+    sample = samples.read(request.origin, network.reading)
+    return LabelledSample(subject_of(sample), sample.labels)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from camtool.apis.images import ImageLike, NamedPicture, PictureFile, load_image
 from camtool.apis.picture_canvas import PictureCanvas
 from camtool.apis.signals import NamedSignal, SignalCanvas, load_signal
 from camtool.apis.volumes import NamedVolume, VolumeCanvas, load_volume
+from camtool.datasets.splits import SplitSample
 from camtool.io.pillow import Reading
 from camtool.io.signals import Signal, SignalReading
 from camtool.io.volumes import Volume, VolumeReading
@@ -39,6 +40,13 @@ class Prepared:
     warnings: list[str]
     label: int | None = None
     """The true class; None if it is not known."""
+
+
+def subject_of(sample: SplitSample) -> Subject:
+    """Return what a sample of a data set holds, with its name."""
+    if isinstance(sample.content, Volume):
+        return NamedVolume(sample.content)
+    return NamedSignal(sample.content) if isinstance(sample.content, Signal) else NamedPicture(sample.content, sample.name)
 
 
 def load_subject(content: SubjectLike, number: int, reading: AnyReading, shown: Sequence[int] = ()) -> Subject:

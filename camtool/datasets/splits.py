@@ -1,4 +1,4 @@
-"""Samples of a split of the data set that a config names: images and labels, without the pipeline's transforms."""
+"""Samples of a split of the data set that a config names: images, volumes or signals, and labels, without the pipeline's transforms."""
 
 import copy
 import warnings
@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from camtool.errors import CamtoolError, DataError, closest, times
+from camtool.datasets.arrays import as_picture, as_signal, as_volume
+from camtool.errors import CamtoolError, DataError, closest
 from camtool.io.images import Picture, read_picture
+from camtool.io.pillow import Reading
+from camtool.io.signals import Signal, SignalReading, read_signal
+from camtool.io.volumes import Volume, VolumeReading, read_volume
 from camtool.registry import known_types, unknown_type
 
 SPLITS = {"train": ("train_dataloader",), "val": ("val_dataloader", "test_dataloader")}
@@ -22,10 +26,10 @@ _RGB = ("CIFAR10", "CIFAR100")
 
 
 @dataclass(frozen=True)
-class LabelledPicture:
-    """An image of a data set with its name and labels."""
+class SplitSample:
+    """An image, a volume or a signal of a data set, with its name and labels."""
 
-    picture: Picture
+    content: Picture | Volume | Signal
     name: str
     """Path of its file, or split and index ("val 3") if it has none."""
     labels: tuple[int, ...]
@@ -47,7 +51,7 @@ class Samples:
         >>> samples = Samples(Config(dict(val_dataloader=dict(dataset=dataset))), "val", "my_config.py")
         >>> len(samples), samples.names
         (12, ['cross', 'disc', 'nothing', 'ring', 'square', 'triangle'])
-        >>> samples[0].picture.shape, samples[0].labels, samples[0].name
+        >>> samples[0].content.shape, samples[0].labels, samples[0].name
         ((64, 64, 3), (0,), 'val 0')
     """
 
@@ -92,21 +96,40 @@ class Samples:
             raise DataError(f"Expected 1 to {len(self)} random samples, the size of the split '{self.split}'; got {count}.")
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].tolist()
 
-    def __getitem__(self, index: int) -> LabelledPicture:
-        """Return sample `index`.
+    def __getitem__(self, index: int) -> SplitSample:
+        """Return the image of sample `index`, as `read` does."""
+        return self.read(index, Reading())
+
+    def read(self, index: int, reading: Reading | VolumeReading | SignalReading) -> SplitSample:
+        """Return sample `index`: of volumes and signals the channels are in the order in which the data set has them.
+
+        Args:
+            reading: how files are read; its type says what the sample is.
 
         Raises:
-            DataError: if `index` is out of range, or the sample has no image.
+            DataError: if `index` is out of range, or the sample is nothing of this kind.
             ImageError: if its file cannot be read.
+
+        Example:
+            >>> dataset = dict(type="camtool.Shapes", split="val", count=3, rank=3, size=24, channels=1)
+            >>> samples = Samples(Config(dict(val_dataloader=dict(dataset=dataset))), "val", "my_config.py")
+            >>> samples.read(1, VolumeReading()).content.shape
+            (24, 24, 24)
         """
         info = self._info(index)
         where = f"{self.split} {index}"
+        labels = _labels(info.get("gt_label"))
         if info.get("img") is not None:
-            return LabelledPicture(_as_picture(info["img"], where, is_rgb=self._is_rgb), where, _labels(info.get("gt_label")))
+            return SplitSample(self._in_memory(np.asarray(info["img"]), where, reading), where, labels)
         path = info.get("img_path")
         if not path:
             raise DataError(f"Sample {index} of the {self._description} has neither 'img' nor 'img_path', only {', '.join(info)}.")
-        return LabelledPicture(read_picture(Path(path)), str(path), _labels(info.get("gt_label")))
+        return SplitSample(_in_file(Path(path), reading), str(path), labels)
+
+    def _in_memory(self, values: np.ndarray, where: str, reading: Reading | VolumeReading | SignalReading) -> Picture | Volume | Signal:
+        if isinstance(reading, VolumeReading):
+            return as_volume(values, where, reading)
+        return as_signal(values, where, reading) if isinstance(reading, SignalReading) else as_picture(values, where, is_rgb=self._is_rgb)
 
     def entry(self, index: int) -> tuple[str, tuple[int, ...]]:
         """Return the name and the labels of sample `index`, as `self[index]` has them; its image is not read.
@@ -203,16 +226,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text.rstrip('.')}."
 
 
-def _as_picture(values: Any, where: str, *, is_rgb: bool) -> Picture:
-    image = np.asarray(values)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype != np.uint8:
-        actual = f"{image.dtype} of {times(image.shape)}"
-        raise DataError(f"The image '{where}' is {actual}; expected uint8 (height, width, 3), (height, width, 1) or (height, width).")
-    if image.shape[2] == 1:
-        image = image.repeat(3, axis=2)
-    return np.ascontiguousarray(image if is_rgb else image[..., ::-1])
+def _in_file(path: Path, reading: Reading | VolumeReading | SignalReading) -> Picture | Volume | Signal:
+    if isinstance(reading, VolumeReading):
+        return read_volume(path, reading)
+    return read_signal(path, reading) if isinstance(reading, SignalReading) else read_picture(path)
 
 
 def _labels(gt_label: Any) -> tuple[int, ...]:

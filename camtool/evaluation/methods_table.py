@@ -19,6 +19,7 @@ from camtool.evaluation.results import Results
 from camtool.evaluation.scenes import SceneSamples, scenes_for
 from camtool.evaluation.scoring import Material, Scoring
 from camtool.methods import build_method
+from camtool.models.loading import kind_of
 from camtool.runs import run
 from camtool.runs.data import SplitData
 from camtool.store import open as open_store
@@ -85,7 +86,8 @@ class Trial:
         Raises:
             DataError: if no method has maps.
         """
-        scenes = scenes_for(ModelRequest(self.config).read_config().config, self.scenes)
+        loaded = ModelRequest(self.config).read_config()
+        scenes = scenes_for(loaded.config, self.scenes, kind_of(loaded))
         baselines: list[MethodScores] = []
         reasons = []
         for number, method in enumerate(self.methods):
@@ -110,14 +112,14 @@ class Trial:
         passes: dict[str, int] = {}
         explainer.cam.announce = lambda name, count, _: passes.update({name: count})
         maps, scores = folder / "maps" / method, folder / "scores" / method
-        run(explainer, SplitData(scenes), maps, categories="label", batch_size=self.batch_size)
+        run(explainer, SplitData(scenes, explainer.network.reading), maps, categories="label", batch_size=self.batch_size)
         store = open_store(maps)
         samples = SceneSamples.of_run(store, explainer, scenes)
         material = Material(samples, samples.masks(), Methods(explainer, store.run))
         built = build_method(method)
         # The store has the factors of a product (guidedgradcam), too, which are methods of their own.
         chosen = [source for source in explained_sources(store) if source.method == built.name]
-        size = tuple(scenes[0].picture.shape[:2])
+        size = scenes.answers(0)["mask"].shape
         few = min(MANY, built.further_passes(MANY, MANY, size))  # not announced: at most so many, whatever the layer
         asked = min(self.scenes, self.passes // (1 + passes.get(built.name, few)))
         asked = asked if asked >= min(FEWEST, self.scenes) else 0

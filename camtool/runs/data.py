@@ -14,11 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from camtool.apis import Explainer
-from camtool.apis.images import ImageLike, NamedPicture, PictureFile
+from camtool.apis.images import PictureFile
+from camtool.apis.subjects import SubjectLike, subject_of
 from camtool.datasets.listing import FileList, list_files
 from camtool.datasets.splits import SPLITS, Samples
 from camtool.errors import DataError
 from camtool.io.digests import digest_of, digest_of_path
+from camtool.io.signals import Signal
+from camtool.io.volumes import Volume
 from camtool.models.sources.by_kind import AnyReading, suffixes_of
 
 _SPLIT = "config:"
@@ -30,8 +33,8 @@ _LABEL_KEYS = ("label", "labels", "gt_label", "target", "y")
 class Item:
     """A sample of a data set as it was read."""
 
-    content: ImageLike
-    """A picture; a floating-point tensor (c, *spatial) is the network's input as it is."""
+    content: SubjectLike
+    """A picture, a volume or a signal; a floating-point tensor (c, *spatial) is the network's input as it is."""
     digest: str
     label: int | str | None = None
     """The true class: its index or name."""
@@ -93,8 +96,8 @@ class FileData(RunData):
 class SplitData(RunData):
     """The training or the validation data set of a config."""
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(self, samples: Samples, reading: AnyReading) -> None:
+        self._samples, self._reading = samples, reading
         self.names = samples.names
         entries = [samples.entry(index) for index in range(len(samples))]
         self._paths = [path for path, _ in entries]
@@ -110,10 +113,9 @@ class SplitData(RunData):
         return self._shown[number]
 
     def read(self, number: int) -> Item:
-        sample = self._samples[number]
+        subject = subject_of(self._samples.read(number, self._reading))
         path = Path(self._paths[number])
-        digest = _digest_of_file(path) if path.is_file() else hashlib.sha256(sample.picture.tobytes()).hexdigest()
-        return Item(NamedPicture(sample.picture, sample.name), digest)
+        return Item(subject, _digest_of_file(path) if path.is_file() else _digest_of_values(subject.content))
 
     def fingerprint(self) -> dict[str, Any]:
         sizes = (os.path.getsize(path) if os.path.isfile(path) else -1 for path in self._paths)
@@ -167,14 +169,13 @@ def as_run_data(data: Any, explainer: Explainer) -> RunData:
         data = data.dataset
     if not isinstance(data, (str, Path)):
         return TorchData(data)
-    text = str(data)
+    text, reading = str(data), explainer.network.reading
     if text.startswith(_SPLIT):
         split = text.removeprefix(_SPLIT)
         if split not in SPLITS:
             raise DataError(f"Expected config:val or config:train, got '{text}'.")
         loaded = explainer.settings.loaded
-        return SplitData(Samples(loaded.config, split, loaded.name))
-    reading = explainer.network.reading
+        return SplitData(Samples(loaded.config, split, loaded.name), reading)
     return FileData(list_files(Path(os.path.expanduser(text)), suffixes_of(reading)), reading)
 
 
@@ -191,7 +192,12 @@ def _digest_of(content: Any) -> str:
     if isinstance(content, Tensor):  # NumPy has no bfloat16
         flat = content.detach().cpu().contiguous().flatten()
         return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
-    return hashlib.sha256(np.ascontiguousarray(content).tobytes()).hexdigest()
+    return _digest_of_values(content)
+
+
+def _digest_of_values(content: Any) -> str:
+    values = content.values if isinstance(content, (Volume, Signal)) else content
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def _parts_of(sample: Any, number: int) -> tuple[Any, int | None]:

@@ -2,6 +2,7 @@
 
 _base_ = "../resnet_cam/resnet18_cam_shapes.py"
 
+input = dict(kind="signal", preprocess=dict(shape="ct1"))  # noqa: A001 - of two axes, the second of length 1
 data_preprocessor = dict(num_classes=5)
 model = dict(
     _delete_=True,

@@ -2,6 +2,7 @@
 
 _base_ = "cnn_tiny_signals.py"
 
+input = dict(preprocess=dict(shape="ct"))  # noqa: A001
 data_preprocessor = dict(mean=[127.5], std=[51.0])  # one number each, for inputs of any rank
 model = dict(backbone=dict(strides=(2, 2, 2), kernel_size=9, rank=1), neck=dict(dim=1))
 

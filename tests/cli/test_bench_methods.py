@@ -140,17 +140,28 @@ def test_costly_methods_are_asked_again_on_fewer_scenes_or_not_at_all(run: Run) 
         assert energy["maps"] + energy["without_score"] == 8, name
 
 
-def test_scenes_are_those_of_the_configs_rank(run: Run) -> None:
-    config = ROOT / "configs/shapes/cnn_tiny_signals.py"
-    chosen = ("--method", "gradcam", "--metrics", "iou", "deletion", "complexity")
+@pytest.mark.parametrize(("name", "positions"), [("cnn_tiny_signals", 192), ("conv1d_tiny_signals", 192), ("cnn_tiny_volumes", 32**3)])
+def test_scenes_are_those_of_the_configs_rank(run: Run, name: str, positions: int) -> None:
+    chosen = ("--method", "gradcam", "--metrics", "iou", "energy", "complexity")
 
-    finished = run("bench-methods", config, "--random-weights", "--scenes", 5, *chosen, "--json")
+    finished = run("bench-methods", ROOT / f"configs/shapes/{name}.py", "--random-weights", "--scenes", 5, *chosen, "--json")
 
     entries = {entry["method"]: entry["scores"] for entry in finished.report["methods"]}
     assert entries["gradcam"]["iou"]["maps"] == 4  # the third has no object
     assert entries["object"]["iou"]["mean"] == 1
+    assert entries["object"]["energy"]["mean"] == 1
     assert entries["background"]["iou"]["mean"] == 0
-    assert entries["random"]["complexity"]["mean"] < math.log(192), "an entropy over the positions of a signal"
+    assert 0.9 * math.log(positions) < entries["random"]["complexity"]["mean"] < math.log(positions), "an entropy over all positions"
+
+
+def test_scenes_of_another_rank_than_the_networks_are_refused(run: Run, tmp_path: Path) -> None:
+    """A picture one pixel wide is no signal, unless the config says so."""
+    (tmp_path / "own.py").write_text(f"_base_ = '{ROOT}/configs/shapes/cnn_tiny_signals.py'\ninput = dict(_delete_=True, kind='image')\n")
+
+    finished = run("bench-methods", "own.py", "--random-weights", "--scenes", 5, "--method", "gradcam", "--metrics", "iou")
+
+    assert finished.exit_code == 2
+    assert "Expected scenes with rank=2 for a network that takes images, got rank=1" in " ".join(finished.stderr.split())
 
 
 def test_the_tables_of_the_readme_have_every_method_and_what_they_were_made_with() -> None:

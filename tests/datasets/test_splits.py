@@ -90,14 +90,14 @@ def test_a_picture_comes_from_its_file_in_rgb(folder: Path) -> None:
     samples = Samples(Config({"val_dataloader": {"dataset": dataset}}), "val", "config.py")
 
     assert (len(samples), samples.names) == (2, ["one", "two"])
-    np.testing.assert_array_equal(samples[1].picture, red(bgr=False))
+    np.testing.assert_array_equal(samples[1].content, red(bgr=False))
     assert (samples[1].name, samples[1].labels) == (str(folder / "two/picture.png"), (1,))
 
 
 def test_a_picture_that_is_an_array_is_bgr_as_mmcv_reads_files() -> None:
     samples = of({"img": red(bgr=True), "gt_label": 1})
 
-    np.testing.assert_array_equal(samples[0].picture, red(bgr=False))
+    np.testing.assert_array_equal(samples[0].content, red(bgr=False))
     assert (samples[0].name, samples[0].labels, samples.names) == ("val 0", (1,), ["a", "b"])
 
 
@@ -105,13 +105,13 @@ def test_those_of_cifar_are_rgb_also_within_another_data_set() -> None:
     one = {"type": "OwnCIFAR10", "infos": [{"img": red(bgr=False), "gt_label": 1}]}
     for dataset in (one, {"type": "Around", "dataset": one}):
         samples = Samples(Config({"val_dataloader": {"dataset": dataset}}), "val", "config.py")
-        np.testing.assert_array_equal(samples[0].picture, red(bgr=False))
+        np.testing.assert_array_equal(samples[0].content, red(bgr=False))
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1)])
 def test_a_grey_picture_gets_three_equal_channels(shape: tuple[int, ...]) -> None:
     grey = np.arange(24, dtype=np.uint8).reshape(shape)
-    picture = of({"img": grey})[0].picture
+    picture = of({"img": grey})[0].content
 
     assert picture.shape == (4, 6, 3)
     assert (picture == grey.reshape(4, 6, 1)).all()

@@ -8,7 +8,7 @@ from torch import nn
 
 from camtool.config.loading import load_config
 from camtool.models.loading import load_network
-from camtool.models.sources.mmpretrain_pipeline import Pipeline
+from camtool.models.sources.mmpretrain_pipeline import PicturePipeline
 from tests.models.fixtures import LITE0, SMALL
 
 # One of each kind: where resizing is done, by which library and kernel, whether it crops, whose statistics.
@@ -37,10 +37,10 @@ def with_small_network(source: str) -> Config:
     return config
 
 
-def build(config: Config) -> tuple[Pipeline, nn.Module]:
+def build(config: Config) -> tuple[PicturePipeline, nn.Module]:
     """Return the preprocessing of a config and the model that it belongs to."""
     from camtool.config.loading import LoadedConfig
 
     with torch.random.fork_rng(devices=[]):
         model = load_network(LoadedConfig(config, "test"), random_weights=True).model
-    return Pipeline(config, model), model
+    return PicturePipeline(config, model), model

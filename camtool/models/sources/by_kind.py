@@ -84,12 +84,13 @@ def files_read(loaded: LoadedConfig, kind: str) -> AnyReading:
     spec: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in (loaded.config.get("input") or {}).items()
     }
-    spec.pop("kind", None)
+    for other in ("kind", "preprocess"):
+        spec.pop(other, None)
     reading = _READINGS[kind]
     known = tuple(reading.__dataclass_fields__)
     for key in spec:
         if key not in known:
-            raise ConfigError(f"'input' has no key '{key}'{closest(key, known)}; expected kind, {', '.join(known)}.")
+            raise ConfigError(f"'input' has no key '{key}'{closest(key, known)}; expected kind, preprocess, {', '.join(known)}.")
     try:
         read: VolumeReading | SignalReading = reading(**spec)
     except ImageError as error:

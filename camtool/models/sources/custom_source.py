@@ -22,7 +22,7 @@ from camtool.errors import ConfigError, closest
 from camtool.models.checkpoints import Checkpoint
 from camtool.models.sources._base import Preprocess, Source
 from camtool.models.sources.by_kind import described_as
-from camtool.models.sources.kinds import IMAGE, input_kind
+from camtool.models.sources.kinds import IMAGE, input_kind, said_preprocess
 from camtool.models.sources.preprocessing import described, of_pil
 
 KEYS = ("type", "factory", "kwargs", "with_weights", "preprocess", "inputs", "classes", "multi_label")
@@ -82,6 +82,8 @@ class TorchModel(Source):
 
     def preprocessing(self, model: nn.Module) -> Preprocess:
         spec, kind = self.options.get("preprocess"), self.kind(model)
+        if said_preprocess(self.loaded):
+            raise ConfigError(f"'input.preprocess' of '{self.loaded.name}' goes before a test pipeline; expected 'model.preprocess'.")
         if kind != IMAGE:
             return described_as(kind, spec)
         if isinstance(spec, str):

@@ -1,6 +1,7 @@
 """What an input of a network is, an image, a volume or a signal: said by the config, else by the rank of the first convolution."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -30,6 +31,18 @@ def said_kind(loaded: LoadedConfig) -> str | None:
     if kind == IMAGE and len(spec) > 1:
         raise ConfigError("'input' of an image has the key 'kind' alone; how pictures are read stands in 'model.preprocess'.")
     return kind
+
+
+def said_preprocess(loaded: LoadedConfig) -> dict[str, Any]:
+    """Return what a config's `input=dict(preprocess=dict(…))` says is done with a volume or a signal before the test pipeline; {}: nothing.
+
+    Raises:
+        ConfigError: if it is no dict.
+    """
+    spec = (loaded.config.get("input") or {}).get("preprocess", {})
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f"'input.preprocess' of '{loaded.name}' must be a dict such as dict(size=32), got {spec!r}.")
+    return dict(spec)
 
 
 def input_kind(loaded: LoadedConfig, model: nn.Module) -> str:

@@ -13,7 +13,8 @@ from camtool.config.shipped import NO_CLASSIFIER, OTHER_SCOPES
 from camtool.datasets.class_names import as_names
 from camtool.errors import ConfigError, closest
 from camtool.models.sources._base import Preprocess, Source
-from camtool.models.sources.mmpretrain_pipeline import Pipeline
+from camtool.models.sources.kinds import IMAGE, VOLUME, input_kind, said_preprocess
+from camtool.models.sources.mmpretrain_pipeline import PicturePipeline, SignalPipeline, VolumePipeline
 from camtool.registry import known_types, unknown_type
 
 
@@ -21,6 +22,7 @@ class MMPretrainModel(Source):
     """Source of models in mmpretrain's registry. Published weights: those of `model.init_cfg`, else those of the config's name."""
 
     classes_option = "model.head.num_classes={}"
+    kind_by_layers = True
 
     def __init__(self, loaded: LoadedConfig) -> None:
         super().__init__(loaded)
@@ -75,8 +77,15 @@ class MMPretrainModel(Source):
             warnings.simplefilter("ignore")
             model.init_weights()  # type: ignore[operator]  # every model of mmengine has it
 
+    def kind(self, model: nn.Module) -> str:
+        return input_kind(self.loaded, model)
+
     def preprocessing(self, model: nn.Module) -> Preprocess:
-        return Pipeline(self.loaded.config, model)
+        kind = self.kind(model)
+        if kind == IMAGE:
+            return PicturePipeline(self.loaded.config, model)
+        pipeline = VolumePipeline if kind == VOLUME else SignalPipeline
+        return pipeline(said_preprocess(self.loaded), self.loaded.config, model)
 
     def class_names(self, model: nn.Module) -> tuple[Sequence[str] | None, str]:
         return _names_of_dataset(self.loaded.config), "dataset"

@@ -14,7 +14,7 @@ from camtool.config.loading import load_config
 from camtool.errors import ConfigError
 from camtool.io.images import read_picture
 from camtool.models import load_network
-from camtool.models.sources.mmpretrain_pipeline import Pipeline
+from camtool.models.sources.mmpretrain_pipeline import PicturePipeline
 from camtool.visualization.inverse_preprocessing import seen_picture
 from tests.models.fixtures import ROOT, SMALL
 from tests.models.pipelines import FAMILIES, build, with_small_network
@@ -24,7 +24,7 @@ MNIST = "mmpretrain::lenet/lenet5_mnist.py"
 
 
 @pytest.fixture(scope="module", params=FAMILIES.values(), ids=FAMILIES)
-def pair(request: pytest.FixtureRequest) -> tuple[Pipeline, Any]:
+def pair(request: pytest.FixtureRequest) -> tuple[PicturePipeline, Any]:
     """A family's preprocessing, and mmpretrain's inferencer for the same config."""
     from mmpretrain.apis import ImageClassificationInferencer
 
@@ -44,7 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return paths
 
 
-def test_the_input_equals_the_inferencers_bit_for_bit(pair: tuple[Pipeline, Any], pictures: list[str]) -> None:
+def test_the_input_equals_the_inferencers_bit_for_bit(pair: tuple[PicturePipeline, Any], pictures: list[str]) -> None:
     preprocess, inferencer = pair
     for path in pictures:
         (data,) = inferencer.preprocess([path])
@@ -52,7 +52,7 @@ def test_the_input_equals_the_inferencers_bit_for_bit(pair: tuple[Pipeline, Any]
         assert torch.equal(preprocess(read_picture(Path(path))), expected), path
 
 
-def test_the_seen_picture_is_the_pipelines_before_normalisation(pair: tuple[Pipeline, Any], pictures: list[str]) -> None:
+def test_the_seen_picture_is_the_pipelines_before_normalisation(pair: tuple[PicturePipeline, Any], pictures: list[str]) -> None:
     preprocess, inferencer = pair
     for path in pictures:
         (data,) = inferencer.preprocess([path])
@@ -60,7 +60,7 @@ def test_the_seen_picture_is_the_pipelines_before_normalisation(pair: tuple[Pipe
         np.testing.assert_array_equal(seen_picture(preprocess(read_picture(Path(path))), preprocess), cropped)
 
 
-def test_the_callers_picture_is_not_changed(pair: tuple[Pipeline, Any]) -> None:
+def test_the_callers_picture_is_not_changed(pair: tuple[PicturePipeline, Any]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (80, 60, 3), dtype=np.uint8)
     before = picture.copy()
     pair[0](picture)
