@@ -11,6 +11,7 @@ from camtool.apis.picture_canvas import PictureCanvas
 from camtool.apis.signals import NamedSignal, SignalCanvas, load_signal
 from camtool.apis.volumes import NamedVolume, VolumeCanvas, load_volume
 from camtool.datasets.splits import SplitSample
+from camtool.errors import ImageError
 from camtool.io.pillow import Reading
 from camtool.io.signals import Signal, SignalReading
 from camtool.io.volumes import Volume, VolumeReading
@@ -65,6 +66,9 @@ def load_subject(content: SubjectLike, number: int, reading: AnyReading, shown: 
     given: Any = content
     if isinstance(content, PictureFile):
         given, reading = content.path, content.reading
+    if isinstance(given, NamedPicture):
+        kind = "volume" if isinstance(reading, VolumeReading) else "signal"
+        raise ImageError(f"Expected a {kind}, which is what the network takes, got the picture '{given.name}'.")
     if isinstance(reading, VolumeReading):
         return load_volume(given, number, reading)
     assert isinstance(reading, SignalReading)

@@ -12,7 +12,7 @@ from camtool.datasets.splits import Samples
 from camtool.io.signals import Signal, SignalReading
 from camtool.io.volumes import Volume, VolumeReading
 from camtool.store import open as open_store
-from tests.cli.fixtures import ROOT, Run, pixels
+from tests.cli.fixtures import CAT, ROOT, Run, pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore::camtool.errors.CamtoolWarning")  # of random weights a map may be negative everywhere
 READINGS = {"cnn_tiny_volumes": VolumeReading(), "cnn_tiny_signals": SignalReading(), "conv1d_tiny_signals": SignalReading()}
@@ -59,3 +59,15 @@ def test_a_run_over_the_split_has_the_maps_of_its_files(run: Run, config: Path, 
     for row, other in zip(rows, others, strict=True):
         assert torch.equal(row.map, other.map)
         assert row["digest"] is not None
+
+
+def test_a_picture_is_refused_by_what_the_network_takes(run: Run, config: Path, tmp_path: Path) -> None:
+    finished = run("vis", CAT, config, "--random-weights")
+
+    assert finished.exit_code == 2
+    is_volume = "volumes" in config.stem
+    message = (
+        f"Expected a volume, which is what the network takes, got the picture '{CAT}'." if is_volume else f"Signal '{CAT}' is of an unknown"
+    )
+    assert message in " ".join(finished.stderr.split())
+    assert list(tmp_path.iterdir()) == []
