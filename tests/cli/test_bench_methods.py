@@ -125,6 +125,7 @@ def test_a_product_is_one_method_and_can_be_asked_again(run: Run) -> None:
     assert [entry["method"] for entry in entries][:3] == ["guidedgradcam", "gradcam", "random"], "its factors are methods of their own"
     assert entries[0]["scores"]["max-sensitivity"]["mean"] > 0
     assert entries[0]["scores"]["max-sensitivity"]["mean"] != entries[1]["scores"]["max-sensitivity"]["mean"]
+    assert ", sample " not in finished.stderr, "what is said of a map of a changed input is nothing to the user"
 
 
 def test_costly_methods_are_asked_again_on_fewer_scenes_or_not_at_all(run: Run) -> None:
