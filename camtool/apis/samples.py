@@ -79,7 +79,7 @@ def read_sample(request: SampleRequest, samples: Samples | None, network: Networ
     if isinstance(request.origin, Path):
         return LabelledSample(load_subject(request.origin, 0, network.reading, network.shown))
     assert samples is not None
-    sample = samples[request.origin]
+    sample = samples.read(request.origin, network.picture_reading)
     return LabelledSample(NamedPicture(sample.picture, sample.name), sample.labels)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from mmengine.config import Config
 
 from camtool.errors import CamtoolError, DataError, closest, times
-from camtool.io.images import Picture, read_picture
+from camtool.io.images import DEFAULT, Picture, read_picture
+from camtool.io.pillow import Reading
 from camtool.registry import known_types, unknown_type
 
 SPLITS = {"train": ("train_dataloader",), "val": ("val_dataloader", "test_dataloader")}
@@ -93,7 +94,14 @@ class Samples:
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count].tolist()
 
     def __getitem__(self, index: int) -> LabelledPicture:
+        """Return sample `index`, as `read` does."""
+        return self.read(index)
+
+    def read(self, index: int, reading: Reading = DEFAULT) -> LabelledPicture:
         """Return sample `index`.
+
+        Args:
+            reading: how its file is read, if it has one.
 
         Raises:
             DataError: if `index` is out of range, or the sample has no image.
@@ -106,7 +114,7 @@ class Samples:
         path = info.get("img_path")
         if not path:
             raise DataError(f"Sample {index} of the {self._description} has neither 'img' nor 'img_path', only {', '.join(info)}.")
-        return LabelledPicture(read_picture(Path(path)), str(path), _labels(info.get("gt_label")))
+        return LabelledPicture(read_picture(Path(path), reading), str(path), _labels(info.get("gt_label")))
 
     def entry(self, index: int) -> tuple[str, tuple[int, ...]]:
         """Return the name and the labels of sample `index`, as `self[index]` has them; its image is not read.

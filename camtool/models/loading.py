@@ -12,6 +12,7 @@ from camtool.axes import Axes
 from camtool.config.loading import LoadedConfig
 from camtool.datasets.class_names import names_in_checkpoint
 from camtool.errors import CamtoolError, CheckpointError, some
+from camtool.io.pillow import Reading
 from camtool.models.checkpoints import Checkpoint, KeyCounts, load_into
 from camtool.models.class_labels import fitting_names, probabilities
 from camtool.models.filling import own_tensors
@@ -54,6 +55,12 @@ class Network:
     def reading(self) -> AnyReading:
         """How the config says that files of inputs are read."""
         return files_read(self.source.loaded, self.kind)
+
+    @property
+    def picture_reading(self) -> Reading:
+        """How files of pictures are read: by the config if inputs are pictures, else as they are."""
+        reading = self.reading
+        return reading if isinstance(reading, Reading) else Reading()
 
     @property
     def shown(self) -> Sequence[int]:

@@ -19,6 +19,8 @@ from camtool.datasets.listing import FileList, list_files
 from camtool.datasets.splits import SPLITS, Samples
 from camtool.errors import DataError
 from camtool.io.digests import digest_of, digest_of_path
+from camtool.io.images import DEFAULT
+from camtool.io.pillow import Reading
 from camtool.models.sources.by_kind import AnyReading, suffixes_of
 
 _SPLIT = "config:"
@@ -93,8 +95,8 @@ class FileData(RunData):
 class SplitData(RunData):
     """The training or the validation data set of a config."""
 
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
+    def __init__(self, samples: Samples, reading: Reading = DEFAULT) -> None:
+        self._samples, self._reading = samples, reading
         self.names = samples.names
         entries = [samples.entry(index) for index in range(len(samples))]
         self._paths = [path for path, _ in entries]
@@ -110,7 +112,7 @@ class SplitData(RunData):
         return self._shown[number]
 
     def read(self, number: int) -> Item:
-        sample = self._samples[number]
+        sample = self._samples.read(number, self._reading)
         path = Path(self._paths[number])
         digest = _digest_of_file(path) if path.is_file() else hashlib.sha256(sample.picture.tobytes()).hexdigest()
         return Item(NamedPicture(sample.picture, sample.name), digest)
@@ -173,7 +175,7 @@ def as_run_data(data: Any, explainer: Explainer) -> RunData:
         if split not in SPLITS:
             raise DataError(f"Expected config:val or config:train, got '{text}'.")
         loaded = explainer.settings.loaded
-        return SplitData(Samples(loaded.config, split, loaded.name))
+        return SplitData(Samples(loaded.config, split, loaded.name), explainer.network.picture_reading)
     reading = explainer.network.reading
     return FileData(list_files(Path(os.path.expanduser(text)), suffixes_of(reading)), reading)
 
