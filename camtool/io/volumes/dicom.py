@@ -12,9 +12,8 @@ import numpy as np
 
 from camtool.errors import ImageError, some, times
 from camtool.io.volumes.dicom_headers import Slice, slices_of
-from camtool.io.volumes.metaimage import TURN
 from camtool.io.volumes.reading import VolumeReading
-from camtool.io.volumes.volume import Volume
+from camtool.io.volumes.volume import TURN, Volume
 from camtool.io.volumes.voxels import as_float32, check_spacing_is_stated, check_voxels, located
 from camtool.words import one_line, shortened
 
