@@ -98,10 +98,14 @@ def check_read_alike(store: "Store", files: FileOptions) -> None:
     description = store.run.get("input")
     if not isinstance(description, dict):
         return
+    from camtool.models.sources.by_kind import NetworkInput
+
     own = description.get("reading") or {}
     for one in files.given():
-        value = list(one.value) if isinstance(one.value, tuple) else one.value
-        if one.key != "max_pixels" and own.get(one.key) != value:  # limits are not described
+        value = one.value
+        if one.kind == description.get("kind"):
+            value = NetworkInput.described({**description, "reading": {one.key: value}}).to_dict()["reading"].get(one.key)
+        if own.get(one.key) != value:
             raise DataError(
                 f"'{store.folder}' has maps of files that were read with {one.key}={own.get(one.key)}, {one.option} says {value}; leave it "
                 "out, or explain them again by --data."

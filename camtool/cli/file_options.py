@@ -38,6 +38,16 @@ def as_channels(names: Sequence[str]) -> list[int | str]:
     return [int(name) if name.isdecimal() else name for name in names]
 
 
+def as_numbers(numbers: Sequence[int]) -> int | list[int]:
+    """Return several numbers, or the one that is given.
+
+    Example:
+        >>> as_numbers([2]), as_numbers([0, 1])
+        (2, [0, 1])
+    """
+    return numbers[0] if len(numbers) == 1 else list(numbers)
+
+
 def as_fill(text: str) -> float | str:
     """Return what fills gaps as a number, where it is one; else as it is.
 
@@ -102,19 +112,21 @@ class FileOptions:
         _Of(VOLUME),
     ] = None
     volume: Annotated[
-        int | None,
-        typer.Option("--volume", min=0, metavar="N", help="Of a file with several volumes (4-D): which, counted from 0."),
-        _Of(VOLUME),
+        list[int] | None,
+        typer.Option(
+            "--volume", min=0, metavar="N…", help="Of a file with several volumes: which, counted from 0; of 5-D files a number an axis."
+        ),
+        _Of(VOLUME, read=as_numbers),
     ] = None
     volume_axis: Annotated[
-        int | None,
+        list[int] | None,
         typer.Option(
             "--volume-axis",
             min=0,
-            metavar="N",
-            help="Of a .npy file of four axes: which of them, from 0, numbers its volumes; with --volume.",
+            metavar="N…",
+            help="Of a .npy file of four axes or more: which of them, from 0, number its volumes; with --volume.",
         ),
-        _Of(VOLUME),
+        _Of(VOLUME, read=as_numbers),
     ] = None
     nan_as: Annotated[
         float | None,

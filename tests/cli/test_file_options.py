@@ -143,3 +143,24 @@ def test_the_frame_of_a_picture_is_previewed(config: Path, run: Run, tmp_path: P
 
     assert report["layers"][0]["shape"] == [1, 2, 16, 40]
     refused(run("vis", "pages.tif", config, "--preview-model", "--frame", 2), "expected --frame 0 to 1")
+
+
+def test_several_numbers_choose_a_volume_and_a_store_of_it_is_read_again(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "volumes.py").write_text(
+        "from torch import nn\n\ndef build():\n"
+        "    return nn.Sequential(nn.Conv3d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))\n"
+    )
+    model = {"type": "camtool.TorchModel", "factory": "volumes.py:build", "with_weights": True, "preprocess": {}}
+    (tmp_path / "c.py").write_text(f"model = {model!r}\ncam = dict(target_layers='[0]')\n")
+    (tmp_path / "data").mkdir()
+    np.save(tmp_path / "data/0.npy", np.random.default_rng(0).random((2, 9, 3, 8, 7)))
+    files: tuple[Any, ...] = ("--volume-axis", 0, 2, "--volume", 1, 2)
+
+    assert run("run", "c.py", "--data", "data", "--out", "store", *files, "--random-weights").exit_code == 0
+
+    (row,) = camtool.store.open(tmp_path / "store")
+    assert row.input_size == (9, 8, 7)
+    evaluated = ("eval", "store", "--metrics", "deletion", "--config", "c.py", "--random-weights", "--out")
+    assert run(*evaluated, "again", *files).exit_code == 0
+    assert run(*evaluated, "unsaid").exit_code == 0
+    refused(run(*evaluated, "other", *files[:-1], 0), "read with volume=[1, 2], --volume says [1, 0]")

@@ -113,7 +113,7 @@ def only_spatial(values: np.ndarray, others: Sequence[int], name: str, reading: 
         example = 0 if len(long) == 1 else (0,) * len(long)
         raise ImageError(
             f"'{name}' has {values.ndim} axes, {times(values.shape)}; expected three. Say which of its volumes is read, "
-            f"{held}: volume={example}{' (--volume 0)' if len(long) == 1 else ''}."
+            f"{held}: volume={example} (--volume{' 0' * len(long)})."
         )
     if not long and numbers is not None and not any(numbers):
         numbers = ()  # the first of one
