@@ -72,4 +72,5 @@ def _kind(loaded: "LoadedConfig", files: Sequence[str]) -> str:
     said = said_kind(loaded)
     if said is not None:
         return said
-    return IMAGE if files and all(Path(file).suffix.lower() in _PICTURES for file in files) else kind_of(loaded)
+    are_pictures = bool(files) and all(Path(file).suffix.lower() in _PICTURES for file in files)
+    return IMAGE if are_pictures and not loaded.config.get("input") else kind_of(loaded)

@@ -249,6 +249,14 @@ def test_wrong_inputs_in_a_config(config: Any, run: Run, tmp_path: Path, given: 
     assert re.search(message, finished.stderr), finished.stderr
 
 
+def test_a_picture_for_a_network_on_volumes_is_what_is_wrong_not_the_config(config: Any, run: Run, tmp_path: Path) -> None:
+    finished = run("vis", _picture(tmp_path), config(input={"spacing": (1, 1, 1)}))
+
+    assert finished.exit_code == 2
+    assert "cat.png" in finished.stderr
+    assert "'input'" not in finished.stderr
+
+
 def test_which_axis_numbers_the_volumes_and_what_stands_for_nan(config: Any, run: Run, tmp_path: Path) -> None:
     values = np.stack([scan(None).values, np.flip(scan(None).values, 0)])
     values[0, 0, 0, 0] = np.nan
