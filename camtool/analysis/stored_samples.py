@@ -47,10 +47,10 @@ class StoredSamples:
 
     @classmethod
     def of(cls, store: Store, given: NetworkInput) -> "StoredSamples":
-        """Return the reader of a store's samples; DataError if the preprocessing is not known."""
+        """Return the reader of a store's samples, read as the run read them; DataError if the preprocessing is not known."""
         if given.preprocess is None:
             raise DataError("How the network's input is made of a sample is not known; give --config CONFIG.")
-        return cls(store, given.reading, given.preprocess)
+        return cls(store, given.read_as(store.run.get("input")).reading, given.preprocess)
 
     @classmethod
     def described(cls, store: Store) -> "StoredSamples | None":

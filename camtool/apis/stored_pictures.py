@@ -68,7 +68,7 @@ class StoredPictures:
 
     Args:
         store: with the folder of the samples, and what the run said of them.
-        samples: how the network sees samples; None: as the run said, else by the number of a map's axes.
+        samples: how the network sees samples, which are read as the run said; None: as the run said, else by the number of a map's axes.
         original: draw on whole pictures, not on the part that the network saw; volumes and signals are always whole.
         root: folder of the samples; None: that of the run. With one, files may differ from those that were explained.
         guess: where nothing says which part of a picture was seen, take all of it, with a warning; else it is refused.
@@ -85,7 +85,9 @@ class StoredPictures:
     ) -> None:
         self.store, self.original = store, original
         self._root, self._guess = root, guess
-        self._samples = samples or (NetworkInput.described(store.run["input"]) if isinstance(store.run.get("input"), dict) else None)
+        description = store.run.get("input")
+        own = NetworkInput.described(description) if isinstance(description, dict) else None
+        self._samples = own if samples is None else samples.read_as(description)
         self._stages: dict[int, tuple[AnyReading, Stage]] = {}
 
     @classmethod

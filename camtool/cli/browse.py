@@ -10,6 +10,8 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
+from camtool.cli.file_options import AS_THEY_ARE, FileOptions, reads_files
+from camtool.cli.readings import reading_files
 from camtool.errors import DataError, warn
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from camtool.apis.samples import SamplePanel
 
 
+@reads_files
 def browse(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
@@ -40,6 +43,7 @@ def browse(
     out_dir: Annotated[Path, typer.Option("--out-dir", "--output-dir", "-o", metavar="DIR", help="Folder of the figures.")] = Path(
         "outputs/browse"
     ),
+    files: FileOptions = AS_THEY_ARE,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
@@ -64,7 +68,11 @@ def browse(
 
         if not debug:
             quiet_libraries()
-        model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
+        model = reading_files(
+            ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key),
+            files,
+            list(map(str, image or [])),
+        )
         loaded = model.read_config()
         settings = read_settings(model, loaded, method=method, placement=placement or None)
         selection = read_selection(settings.target, categories=[] if target_category is None else [target_category])

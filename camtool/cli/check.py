@@ -18,27 +18,17 @@ from camtool.cli.evaluation_options import (
     BatchSize,
     Category,
     CfgOptions,
-    Channels,
     Device,
-    Duration,
-    Fill,
     Limit,
     MaskFolder,
     MaskLabel,
     MetricSettings,
-    NanAs,
     Objects,
-    Part,
     RandomWeights,
     ResampleMask,
-    SamplingRate,
     Seed,
-    Series,
-    Spacing,
-    Start,
-    Volume,
-    VolumeAxis,
 )
+from camtool.cli.file_options import AS_THEY_ARE, FileOptions, reads_files
 from camtool.cli.readings import reading_files
 from camtool.errors import DataError
 
@@ -50,6 +40,7 @@ FAILED = 1
 _MOST_SHOWN = 20
 
 
+@reads_files
 def check(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
@@ -73,17 +64,7 @@ def check(
     seed: Seed = 0,
     random_weights: RandomWeights = False,
     cfg_options: CfgOptions = None,
-    spacing: Spacing = None,
-    series: Series = None,
-    volume: Volume = None,
-    volume_axis: VolumeAxis = None,
-    nan_as: NanAs = None,
-    sampling_rate: SamplingRate = None,
-    channels: Channels = None,
-    part: Part = None,
-    fill: Fill = None,
-    start: Start = None,
-    duration: Duration = None,
+    files: FileOptions = AS_THEY_ARE,
     device: Device = "cpu",
     as_json: Json = False,
     debug: Debug = False,
@@ -108,20 +89,7 @@ def check(
         metrics = chosen_metrics([requirement.metric for requirement in required], parse_options(set_ or [], flag="--set"))
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         check_needs(metrics, masks=given.is_given, network=True)
-        request = reading_files(
-            ModelRequest(os.path.expanduser(config), cfg_options=cfg_options or []),
-            spacing=spacing,
-            series=series,
-            volume=volume,
-            volume_axis=volume_axis,
-            nan_as=nan_as,
-            rate=sampling_rate,
-            channels=channels,
-            part=part,
-            fill=fill,
-            start=start,
-            duration=duration,
-        )
+        request = reading_files(ModelRequest(os.path.expanduser(config), cfg_options=cfg_options or []), files)
         explainer = Explainer(
             request.config,
             checkpoint,

@@ -9,33 +9,32 @@ import typer
 
 from camtool.cli.analyze import Analysis, Debug, Json, Layers, Methods, csv_of, report
 from camtool.cli.command import session
-from camtool.cli.evaluation_material import Given, digest_of_network, made_explainer, made_store, material_of, possible, removing
+from camtool.cli.evaluation_material import (
+    Given,
+    check_read_alike,
+    digest_of_network,
+    made_explainer,
+    made_store,
+    material_of,
+    possible,
+    removing,
+)
 from camtool.cli.evaluation_options import (
     AnnotationsKind,
     AnnotationsPath,
     BatchSize,
     Category,
-    Channels,
     Device,
-    Duration,
-    Fill,
     Limit,
     MaskFolder,
     MaskLabel,
     MetricSettings,
-    NanAs,
     Objects,
-    Part,
     RandomWeights,
     ResampleMask,
-    SamplingRate,
     Seed,
-    Series,
-    Spacing,
-    Start,
-    Volume,
-    VolumeAxis,
 )
+from camtool.cli.file_options import AS_THEY_ARE, FileOptions, reads_files
 from camtool.cli.readings import reading_files
 from camtool.errors import DataError, warn
 
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from camtool.evaluation import Results
 
 
+@reads_files
 def evaluate(
     store: Annotated[
         Path, typer.Argument(metavar="STORE|CONFIG", help="Folder that 'camtool run' has written; with --data the config of a network.")
@@ -69,17 +69,7 @@ def evaluate(
     limit: Limit = None,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
-    spacing: Spacing = None,
-    series: Series = None,
-    volume: Volume = None,
-    volume_axis: VolumeAxis = None,
-    nan_as: NanAs = None,
-    sampling_rate: SamplingRate = None,
-    channels: Channels = None,
-    part: Part = None,
-    fill: Fill = None,
-    start: Start = None,
-    duration: Duration = None,
+    files: FileOptions = AS_THEY_ARE,
     device: Device = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder of the scores. Left out: <STORE>-eval.")] = None,
     as_json: Json = False,
@@ -105,25 +95,13 @@ def evaluate(
             config = config or str(store)
         request = None
         if config is not None:
-            request = reading_files(
-                ModelRequest(os.path.expanduser(config)),
-                spacing=spacing,
-                series=series,
-                volume=volume,
-                volume_axis=volume_axis,
-                nan_as=nan_as,
-                rate=sampling_rate,
-                channels=channels,
-                part=part,
-                fill=fill,
-                start=start,
-                duration=duration,
-            )
+            request = reading_files(ModelRequest(os.path.expanduser(config)), files)
         if data is not None and request is not None and out is not None:
             explaining = {"method": method, "target_layers": layer, "device": device, "random_weights": random_weights, "seed": seed}
             store = made_store(request, checkpoint, data, out, target_category, limit, batch_size, **explaining)
             method, layer = None, None  # those of the store
         analysis = Analysis(store, _folder(store, out), method, layer)
+        check_read_alike(analysis.store, files)
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
         needs_network = any(metric.needs in (NETWORK, METHOD) for metric in chosen)
         explainer = made_explainer(request, checkpoint, analysis, device, random_weights=random_weights) if needs_network else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from camtool.cli.analyze import Analysis
 from camtool.cli.command import Session
+from camtool.cli.file_options import FileOptions
 from camtool.errors import DataError, some
 
 if TYPE_CHECKING:
@@ -79,15 +80,36 @@ def material_of(
     from camtool.evaluation import Material
     from camtool.evaluation.explaining import Methods
     from camtool.models.loading import load_input
+    from camtool.models.sources.by_kind import NetworkInput
 
     if explainer is not None:
-        samples: StoredSamples | None = StoredSamples(store, explainer.network.reading, explainer.network.preprocess)
+        network = explainer.network
+        samples: StoredSamples | None = StoredSamples.of(store, NetworkInput(network.reading, network.preprocess))
     elif config is None:
         samples = StoredSamples.described(store)
     else:
         samples = StoredSamples.of(store, load_input(config.read_config()))
     masks = None if samples is None else given.masks_of(samples, class_names)
     return Material(samples, masks, None if explainer is None else Methods(explainer, store.run))
+
+
+def check_read_alike(store: "Store", files: FileOptions) -> None:
+    """Raise DataError if options say that files are read in another way than a store's run read them."""
+    description = store.run.get("input")
+    if not isinstance(description, dict):
+        return
+    from camtool.models.sources.by_kind import NetworkInput
+
+    own = description.get("reading") or {}
+    for one in files.given():
+        value = one.value
+        if one.kind == description.get("kind"):
+            value = NetworkInput.described({**description, "reading": {one.key: value}}).to_dict()["reading"].get(one.key)
+        if own.get(one.key) != value:
+            raise DataError(
+                f"'{store.folder}' has maps of files that were read with {one.key}={own.get(one.key)}, {one.option} says {value}; leave it "
+                "out, or explain them again by --data."
+            )
 
 
 def made_store(

@@ -27,14 +27,3 @@ BatchSize: TypeAlias = Annotated[int, typer.Option("--batch-size", min=1, help="
 Category: TypeAlias = Annotated[
     str, typer.Option("--target-category", metavar="CLASS", help="Of --data: predicted, label, an index or a name.")
 ]
-Spacing: TypeAlias = Annotated[tuple[float, float, float] | None, options.SPACING]
-Series: TypeAlias = Annotated[str | None, options.SERIES]
-Volume: TypeAlias = Annotated[int | None, options.VOLUME]
-VolumeAxis: TypeAlias = Annotated[int | None, options.VOLUME_AXIS]
-NanAs: TypeAlias = Annotated[float | None, options.NAN_AS]
-SamplingRate: TypeAlias = Annotated[float | None, options.SAMPLING_RATE]
-Channels: TypeAlias = Annotated[list[str] | None, options.CHANNELS]
-Part: TypeAlias = Annotated[str | None, options.PART]
-Fill: TypeAlias = Annotated[str | None, options.FILL]
-Start: TypeAlias = Annotated[float | None, options.START]
-Duration: TypeAlias = Annotated[float | None, options.DURATION]

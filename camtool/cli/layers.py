@@ -11,6 +11,8 @@ import typer
 from camtool.cli import options
 from camtool.cli.command import Session, session
 from camtool.cli.console import results_console
+from camtool.cli.file_options import AS_THEY_ARE, FileOptions, reads_files
+from camtool.cli.readings import reading_by, reading_files
 from camtool.errors import CamtoolError, LayerError, times
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from camtool.instrumentation.target_layers import Probe, ProbedLayer
 
 
+@reads_files
 def layers(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
@@ -29,6 +32,7 @@ def layers(
     layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
+    files: FileOptions = AS_THEY_ARE,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
@@ -44,6 +48,7 @@ def layers(
         if not debug:
             quiet_libraries()
         model = ModelRequest(os.path.expanduser(config), checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
+        model = reading_files(model, files, [str(image)] if image else [])
         preview(running, model, image, depth, text, as_layout(layout, vit_like, num_extra_tokens), call, output, as_json=as_json)
 
 
@@ -62,10 +67,9 @@ def preview(
     """Print the layers of a network, probed on `image` or on a black picture of the config's size."""
     from camtool import CAM
     from camtool.apis.subjects import load_subject
-    from camtool.cli.readings import reading_by
 
     loaded = model.read_config()
-    picture = load_subject(image, 0, reading_by(loaded, [str(image)], {})) if image else None
+    picture = load_subject(image, 0, reading_by(loaded, [str(image)])) if image else None
     network = model.build(loaded)
 
     inputs = network.preprocess(network.blank() if picture is None else picture.content).to(next(network.model.parameters()).device)

@@ -37,28 +37,6 @@ PLACEMENT = typer.Option(
     metavar="KIND",
     help="Where a layer's cells lie: even (the default), or measured on the network's weights, once ('camtool cache' shows it).",
 )
-MAX_PIXELS = typer.Option(
-    "--max-pixels", min=4, metavar="N", help="Most pixels of a picture file (250000000); decoding one never takes more than 2 GB."
-)
-VALUE_RANGE = typer.Option(
-    "--value-range", metavar="LOW HIGH", help="Values of the picture file that are black and white: 0 4095 for 12 bits stored in 16."
-)
-FRAME = typer.Option("--frame", min=0, metavar="N", help="Of a file with several frames or pages: which, counted from 0.")
-SPACING = typer.Option(
-    "--spacing", metavar="X Y Z", help="Volumes in TIFF or .npy files: size of a voxel in millimetres, by axis of the file's array."
-)
-SERIES = typer.Option("--series", metavar="NAME", help="Of a DICOM folder with several series: its number, description or UID.")
-VOLUME = typer.Option("--volume", min=0, metavar="N", help="Of a file with several volumes (4-D): which, counted from 0.")
-VOLUME_AXIS = typer.Option(
-    "--volume-axis", min=0, metavar="N", help="Of a .npy file of four axes: which of them, from 0, numbers its volumes; with --volume."
-)
-NAN_AS = typer.Option("--nan-as", metavar="VALUE", help="Volumes: what stands in place of voxels that are NaN, which are refused else.")
-PART = typer.Option("--part", metavar="NAME", help="Signals: an array of an .npz file, or a group of waveforms of a DICOM file.")
-FILL = typer.Option("--fill", metavar="VALUE", help="Signals: what stands in place of gaps, a number, or linear; refused else.")
-SAMPLING_RATE = typer.Option("--sampling-rate", metavar="HZ", help="Signals: samples a second, where the file does not say it.")
-CHANNELS = typer.Option("--channels", metavar="NAME…", help="Signals: channels by name, or number from 0. Left out: all.")
-START = typer.Option("--start", metavar="SECONDS", help="Signals: time of the first value that is read.")
-DURATION = typer.Option("--duration", metavar="SECONDS", help="Signals: seconds that are read.")
 MASK = typer.Option(
     "--mask", metavar="FILE", help="Segmentations: explain the class's scores where this picture or volume is not zero (--target region)."
 )

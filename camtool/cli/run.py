@@ -11,6 +11,7 @@ import typer
 
 from camtool.cli import options
 from camtool.cli.command import Session, session
+from camtool.cli.file_options import AS_THEY_ARE, FileOptions, reads_files
 from camtool.cli.readings import reading_files
 from camtool.cli.regions import with_region
 from camtool.cli.run_progress import one_line
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _ENGINES = ("none", "ray")
 
 
+@reads_files
 def run(
     config: Annotated[str, options.CONFIG],
     checkpoint: Annotated[str | None, options.CHECKPOINT] = None,
@@ -98,17 +100,7 @@ def run(
     layout: Annotated[str, options.LAYOUT] = "",
     vit_like: Annotated[bool, options.VIT_LIKE] = False,
     num_extra_tokens: Annotated[int | None, options.EXTRA_TOKENS] = None,
-    spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
-    series: Annotated[str | None, options.SERIES] = None,
-    volume: Annotated[int | None, options.VOLUME] = None,
-    volume_axis: Annotated[int | None, options.VOLUME_AXIS] = None,
-    nan_as: Annotated[float | None, options.NAN_AS] = None,
-    sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
-    channels: Annotated[list[str] | None, options.CHANNELS] = None,
-    part: Annotated[str | None, options.PART] = None,
-    fill: Annotated[str | None, options.FILL] = None,
-    start: Annotated[float | None, options.START] = None,
-    duration: Annotated[float | None, options.DURATION] = None,
+    files: FileOptions = AS_THEY_ARE,
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps. Left out: cpu; cuda where a Ray cluster has GPUs.")
     ] = None,
@@ -144,17 +136,7 @@ def run(
             device = f"cuda:{place.local_rank}"
         model = reading_files(
             ModelRequest(os.path.expanduser(config), checkpoint, device or "cpu", cfg_options or [], random_weights, seed, checkpoint_key),
-            spacing=spacing,
-            series=series,
-            volume=volume,
-            volume_axis=volume_axis,
-            nan_as=nan_as,
-            rate=sampling_rate,
-            channels=channels,
-            part=part,
-            fill=fill,
-            start=start,
-            duration=duration,
+            files,
         )
         loaded = model.read_config()
         settings = read_settings(

@@ -12,8 +12,9 @@ from camtool.cli import options
 from camtool.cli.analysis_files import map_scale, selected_methods
 from camtool.cli.command import session
 from camtool.cli.concepts import concepts_of, first_layer, is_concepts
+from camtool.cli.file_options import AS_THEY_ARE, FileOptions, reads_files
 from camtool.cli.positionals import find_images, split_positionals
-from camtool.cli.readings import as_channels, as_fill, reading_by
+from camtool.cli.readings import reading_by, reading_files
 from camtool.cli.regions import with_region
 from camtool.cli.vis_checks import check_layers, say_what_has_no_effect
 from camtool.errors import CamtoolError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from camtool.apis import ConceptExplanation, Explanation
 
 
+@reads_files
 def vis(
     arguments: Annotated[
         list[str] | None,
@@ -143,23 +145,10 @@ def vis(
         bool,
         typer.Option("--strict", help="Several images: stop at the first that fails; otherwise it is named and skipped."),
     ] = False,
-    max_pixels: Annotated[int | None, options.MAX_PIXELS] = None,
-    value_range: Annotated[tuple[float, float] | None, options.VALUE_RANGE] = None,
-    frame: Annotated[int | None, options.FRAME] = None,
-    spacing: Annotated[tuple[float, float, float] | None, options.SPACING] = None,
-    series: Annotated[str | None, options.SERIES] = None,
-    volume: Annotated[int | None, options.VOLUME] = None,
-    volume_axis: Annotated[int | None, options.VOLUME_AXIS] = None,
-    nan_as: Annotated[float | None, options.NAN_AS] = None,
+    files: FileOptions = AS_THEY_ARE,
     slices: Annotated[int | None, options.SLICES] = None,
     window: Annotated[list[int] | None, options.WINDOW] = None,
     overlap: Annotated[float | None, options.OVERLAP] = None,
-    sampling_rate: Annotated[float | None, options.SAMPLING_RATE] = None,
-    channels: Annotated[list[str] | None, options.CHANNELS] = None,
-    part: Annotated[str | None, options.PART] = None,
-    fill: Annotated[str | None, options.FILL] = None,
-    start: Annotated[float | None, options.START] = None,
-    duration: Annotated[float | None, options.DURATION] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
     cfg_options: Annotated[list[str] | None, options.CFG_OPTIONS] = None,
     checkpoint_key: Annotated[str, options.CHECKPOINT_KEY] = "",
@@ -180,7 +169,11 @@ def vis(
 
         if not debug:
             quiet_libraries()
-        model = ModelRequest(positionals.config, positionals.checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key)
+        model = reading_files(
+            ModelRequest(positionals.config, positionals.checkpoint, device, cfg_options or [], random_weights, seed, checkpoint_key),
+            files,
+            positionals.images,
+        )
         if preview_model:
             from camtool.cli.layers import preview
 
@@ -202,33 +195,13 @@ def vis(
         figure_options = FigureOptions(figure, colormap, opacity, original, per_layer, caption, signed, map_scale(normaliser), slices or 0)
         figure_options.check()
         loaded = model.read_config()
-        reading = reading_by(
-            loaded,
-            positionals.images,
-            {
-                "--max-pixels": max_pixels,
-                "--value-range": value_range,
-                "--frame": frame,
-                "--spacing": spacing,
-                "--series": series,
-                "--volume": volume,
-                "--volume-axis": volume_axis,
-                "--nan-as": nan_as,
-                "--slices": slices,
-                "--sampling-rate": sampling_rate,
-                "--channels": as_channels(channels),
-                "--part": part,
-                "--fill": as_fill(fill),
-                "--start": start,
-                "--duration": duration,
-            },
-        )
-        files = find_images(positionals.images, reading)
-        read = [*files.read, *map(str, filter(None, (target_image, mask)))]
+        reading = reading_by(loaded, positionals.images, slices=slices)
+        found = find_images(positionals.images, reading)
+        read = [*found.read, *map(str, filter(None, (target_image, mask)))]
         output = Output(
             save_path and os.path.expanduser(save_path),
             save_raw and Path(os.path.expanduser(save_raw)),
-            files.several,
+            found.several,
             read,
             network_as_file_name(model.config),
             FORMATS_OF[type(reading)],
@@ -248,7 +221,7 @@ def vis(
                 "all --target-layers but one": len(target_layers or []) > 1,
             },
         )
-        images = files.images(reading)
+        images = found.images(reading)
         settings = read_settings(  # a misspelt method, layout or target is reported before the network is built
             model,
             loaded,
@@ -284,11 +257,11 @@ def vis(
             check_layers(explainer, vit_like=vit_like, importance=importance)
             results: Iterable[Explanation | ConceptExplanation | CamtoolError]
             if selection is None:
-                results = concepts_of(explainer, images, n_components, files.names if files.several else None)
+                results = concepts_of(explainer, images, n_components, found.names if found.several else None)
             else:
-                results = explainer.stream(images, selection, batch_size=batch_size or 8, named=files.several)
+                results = explainer.stream(images, selection, batch_size=batch_size or 8, named=found.several)
             writer = ResultWriter(
-                running, files, output, figure_options, batch_size=batch_size or 8, strict=strict, show=show, as_json=as_json
+                running, found, output, figure_options, batch_size=batch_size or 8, strict=strict, show=show, as_json=as_json
             )
-            writer.write(results, progress if files.several else None)
+            writer.write(results, progress if found.several else None)
         writer.report(explainer.seconds_loading, started)

@@ -229,7 +229,7 @@ def _reason(error: Exception) -> str:
 def _in_file(path: Path, reading: Reading | VolumeReading | SignalReading) -> Picture | Volume | Signal:
     if isinstance(reading, VolumeReading):
         return read_volume(path, reading)
-    return read_signal(path, reading) if isinstance(reading, SignalReading) else read_picture(path)
+    return read_signal(path, reading) if isinstance(reading, SignalReading) else read_picture(path, reading)
 
 
 def _labels(gt_label: Any) -> tuple[int, ...]:

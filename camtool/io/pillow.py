@@ -53,8 +53,8 @@ class Reading:
     def __post_init__(self) -> None:
         if type(self.max_pixels) is not int or self.max_pixels < LEAST_SIDE**2:
             raise ImageError(f"Expected max_pixels as a number of pixels, at least {LEAST_SIDE**2}, got {self.max_pixels!r}.")
-        if self.value_range is not None and not -math.inf < self.value_range[0] < self.value_range[1] < math.inf:
-            raise ImageError(f"Expected value_range as the lowest and the highest value, such as (0, 4095), got {self.value_range}.")
+        if self.value_range is not None and not _is_range(self.value_range):
+            raise ImageError(f"Expected value_range as the lowest and the highest value, such as (0, 4095), got {self.value_range!r}.")
         if self.frame is not None and (type(self.frame) is not int or self.frame < 0):
             raise ImageError(f"Expected frame as the number of a frame or page, counted from 0, got {self.frame!r}.")
         kinds = {type(channel) for channel in self.channels or ()}
@@ -74,6 +74,11 @@ class Reading:
             self.channels or other.channels,
             other.frame if self.frame is None else self.frame,
         )
+
+
+def _is_range(values: object) -> bool:
+    numbers = values if isinstance(values, (tuple, list)) and all(type(value) in (int, float) for value in values) else ()
+    return len(numbers) == 2 and -math.inf < numbers[0] < numbers[1] < math.inf
 
 
 @contextmanager

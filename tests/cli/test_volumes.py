@@ -235,7 +235,9 @@ def test_wrong_volumes(config: Any, run: Run, tmp_path: Path, case: str) -> None
         ({"kind": "volumes"}, "'input.kind' must be one of image, volume, signal, got 'volumes'; closest: 'volume'"),
         ({"kind": "volume", "spacin": (1, 1, 1)}, "'input' has no key 'spacin'; closest: 'spacing'"),
         ({"kind": "volume", "spacing": (1, 1)}, "'input': Expected spacing as three sizes"),
-        ({"kind": "image", "spacing": (1, 1)}, "'input' of an image has the key 'kind' alone"),
+        ({"kind": "image", "spacing": (1, 1)}, "'input' has no key 'spacing'; expected kind, max_pixels, value_range, frame."),
+        ({"kind": "image", "channels": (0, 1)}, "'input' has no key 'channels'"),
+        ({"kind": "image", "value_range": (5.0, 3.0)}, r"'input': Expected value_range as the lowest and the highest value, .* got \(5"),
     ],
 )
 def test_wrong_inputs_in_a_config(config: Any, run: Run, tmp_path: Path, given: Any, message: str) -> None:
@@ -245,6 +247,14 @@ def test_wrong_inputs_in_a_config(config: Any, run: Run, tmp_path: Path, given: 
 
     assert finished.exit_code == 2
     assert re.search(message, finished.stderr), finished.stderr
+
+
+def test_a_picture_for_a_network_on_volumes_is_what_is_wrong_not_the_config(config: Any, run: Run, tmp_path: Path) -> None:
+    finished = run("vis", _picture(tmp_path), config(input={"spacing": (1, 1, 1)}))
+
+    assert finished.exit_code == 2
+    assert "cat.png" in finished.stderr
+    assert "'input'" not in finished.stderr
 
 
 def test_which_axis_numbers_the_volumes_and_what_stands_for_nan(config: Any, run: Run, tmp_path: Path) -> None:

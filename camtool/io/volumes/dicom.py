@@ -12,9 +12,8 @@ import numpy as np
 
 from camtool.errors import ImageError, some, times
 from camtool.io.volumes.dicom_headers import Slice, slices_of
-from camtool.io.volumes.metaimage import TURN
 from camtool.io.volumes.reading import VolumeReading
-from camtool.io.volumes.volume import Volume
+from camtool.io.volumes.volume import TURN, Volume
 from camtool.io.volumes.voxels import as_float32, check_spacing_is_stated, check_voxels, located
 from camtool.words import one_line, shortened
 
@@ -142,15 +141,22 @@ def _chosen(slices: Sequence[Slice], name: str, reading: VolumeReading) -> list[
         by_series.setdefault(one.series, []).append(one)
     if not by_series:
         raise ImageError(f"'{name}' has DICOM files, but no pictures; expected the slices of a series.")
-    listed = some([f"{_title(members[0])} of {len(members)} slices" for members in by_series.values()])
+    firsts = [members[0] for members in by_series.values()]
+    numbers = [one.number for one in firsts]
+    known_by = [one.number if one.number and numbers.count(one.number) == 1 else one.series for one in firsts]
+    listed = some(
+        [
+            f"{_title(one)} of {len(by_series[one.series])} slices{f' ({known})' if known == one.series != _title(one) else ''}"
+            for one, known in zip(firsts, known_by, strict=True)
+        ]
+    )
     if reading.series is None:
         if len(by_series) > 1:
-            number = next(iter(by_series.values()))[0]
             raise ImageError(
                 f"'{name}' has {len(by_series)} series: {listed}; expected one. Say which by its number, description or UID: "
-                f"series={(number.number or number.series)!r}."
+                f"series={known_by[0]!r} (--series {known_by[0]})."
             )
-        return list(slices)
+        return next(iter(by_series.values()))
     asked = str(reading.series)
     found = [members for members in by_series.values() if asked in (members[0].series, members[0].number, members[0].description)]
     if len(found) != 1:

@@ -1,33 +1,16 @@
 """MetaImage files (.mha, .mhd), in and out: a text header of ITK's coordinates, towards left, posterior and superior."""
 
 import math
-import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from camtool.errors import ImageError
-from camtool.io.volumes.reading import VolumeReading
-from camtool.io.volumes.volume import Geometry, Volume
-from camtool.io.volumes.voxels import (
-    Inflated,
-    as_float32,
-    beside,
-    check_spacing_is_stated,
-    check_voxels,
-    header_lines,
-    located,
-    only_spatial,
-    quoted,
-    read_voxels,
-)
-
-TURN = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""From coordinates towards left and posterior, as DICOM's and ITK's, to those towards right and anterior, or back."""
+from camtool.io.volumes.text_headers import Form, Stated, VoxelData, digits
+from camtool.io.volumes.volume import TURN, Geometry
+from camtool.io.volumes.voxels import quoted
 
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4", "MET_LONG": "i4",
@@ -39,51 +22,9 @@ _DATA = "ElementDataFile"
 _MOST_AXES = 7
 
 
-@dataclass(frozen=True)
-class MetaHeader:
-    """The lines of a header, by key, as they stand in the file."""
-
-    fields: Mapping[str, str]
-
-
 def starts_metaimage(start: bytes) -> bool:
     """Return whether a file starts with a MetaImage header."""
     return start.startswith((b"ObjectType", b"NDims")) or f"\n{_DATA}".encode() in start
-
-
-def read_metaimage(path: Path, reading: VolumeReading) -> Volume:
-    """Return the volume of a .mha file, or of a .mhd file and that of its voxels beside it.
-
-    Raises:
-        ImageError: if it is damaged, its voxels lie outside of its folder, or it has no volume of three axes in space as asked for.
-    """
-    name = str(path)
-    try:
-        with path.open("rb") as file:
-            fields = _fields(header_lines(file, name, _DATA), name)
-            axes = _whole(fields, "NDims", name)
-            if not 3 <= axes <= _MOST_AXES:
-                raise ImageError(f"'{name}' has {axes} axes; expected three in space.")
-            sizes = [_whole_number(size, "DimSize", name) for size in _numbers(fields, "DimSize", axes, name)]
-            channels = _whole(fields, "ElementNumberOfChannels", name, 1)
-            shape = (*([channels] if channels != 1 else []), *sizes)
-            dtype = _dtype(fields, name)
-            check_voxels(shape, dtype, name, reading)
-            affine = _affine(fields, axes, name)
-            geometry = None if affine is None else located(affine, name)
-            check_spacing_is_stated(geometry.spacing if geometry else None, name, reading)
-            raw = _voxels(path, file, fields, shape, dtype)
-    except ImageError:
-        raise
-    except (OSError, ValueError, zlib.error) as error:
-        raise ImageError(f"'{name}' cannot be read as MetaImage; it is truncated or damaged: {str(error).rstrip('.')}.") from error
-    first = 1 if channels != 1 else 0
-    values = only_spatial(raw, [*range(first), *range(first + 3, len(shape))], name, reading)
-    slope, intercept = (
-        _number(fields, f"ElementToIntensityFunction{part}", name, default) for part, default in (("Slope", 1.0), ("Offset", 0.0))
-    )
-    kept = {key: value for key, value in fields.items() if key in _GEOMETRY} if axes == 3 else {}
-    return Volume(as_float32(values, name, reading, slope, intercept), geometry, name, path.suffix.lower(), MetaHeader(kept))
 
 
 def encode_metaimage(values: np.ndarray, geometry: Geometry | None, header: Any = None) -> bytes:
@@ -107,7 +48,7 @@ def encode_metaimage(values: np.ndarray, geometry: Geometry | None, header: Any 
         "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
         "CompressedDataSize": str(len(content)),
-        **_geometry_fields(values.shape, geometry, header),
+        **(METAIMAGE.place_words(header, geometry, values.shape) or _place_fields(geometry)),
         "DimSize": " ".join(map(str, values.shape)),
         "ElementType": "MET_FLOAT",
         _DATA: "LOCAL",
@@ -115,17 +56,8 @@ def encode_metaimage(values: np.ndarray, geometry: Geometry | None, header: Any 
     return "".join(f"{key} = {value}\n" for key, value in fields.items()).encode("latin-1") + content
 
 
-def digits(number: float) -> str:
-    """Return a number as text that reads as the same number."""
-    return repr(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
-
-
-def _geometry_fields(shape: Sequence[int], geometry: Geometry | None, header: Any) -> Mapping[str, str]:
-    if isinstance(header, MetaHeader) and header.fields:
-        affine = _affine(header.fields, 3, "header")
-        same = affine is None if geometry is None else affine is not None and Geometry(affine).distance(geometry, shape) < 1e-4
-        if same:
-            return header.fields
+def _place_fields(geometry: Geometry | None) -> Mapping[str, str]:
+    """Return the fields that say where a volume lies."""
     if geometry is None:
         return {}
     affine = TURN @ geometry.affine
@@ -152,6 +84,28 @@ def _fields(lines: Sequence[str], name: str) -> dict[str, str]:
     return fields
 
 
+def _stated(fields: Mapping[str, str], name: str) -> Stated:
+    axes = _whole(fields, "NDims", name)
+    if not 3 <= axes <= _MOST_AXES:
+        raise ImageError(f"'{name}' has {axes} axes; expected three in space.")
+    sizes = [_whole_number(size, "DimSize", name) for size in _numbers(fields, "DimSize", axes, name)]
+    channels = _whole(fields, "ElementNumberOfChannels", name, 1)
+    first = 1 if channels != 1 else 0
+    slope, intercept = (
+        _number(fields, f"ElementToIntensityFunction{part}", name, default) for part, default in (("Slope", 1.0), ("Offset", 0.0))
+    )
+    return Stated(
+        shape=(*([channels] if first else []), *sizes),
+        dtype=_dtype(fields, name),
+        others=[*range(first), *range(first + 3, first + axes)],
+        affine=_affine(fields, axes, name),
+        data=_data(fields, name),
+        slope=slope,
+        intercept=intercept,
+        place={key: value for key, value in fields.items() if key in _GEOMETRY} if axes == 3 else {},
+    )
+
+
 def _affine(fields: Mapping[str, str], axes: int, name: str) -> np.ndarray | None:
     """Return the affine (4, 4) of the first three axes, towards right, anterior and superior; None if the header says nothing of it."""
     key = {part: next((key for key in keys if key in fields), None) for part, keys in (("matrix", _MATRIX), ("origin", _ORIGIN))}
@@ -171,22 +125,17 @@ def _affine(fields: Mapping[str, str], axes: int, name: str) -> np.ndarray | Non
     return TURN @ affine
 
 
-def _voxels(path: Path, file: BinaryIO, fields: Mapping[str, str], shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
-    name, where = str(path), fields[_DATA]
-    packed = _true(fields, "CompressedData", False)
+def _data(fields: Mapping[str, str], name: str) -> VoxelData:
+    where = fields[_DATA]
+    packing = "zlib" if _true(fields, "CompressedData", False) else "raw"
     skipped = _whole(fields, "HeaderSize", name, 0)
-    local = where.upper() == "LOCAL"
-    data_path = path if local else beside(path, where, name)
-    with data_path.open("rb") as data:
-        if local:
-            data.seek(file.tell())
-        elif skipped == -1 and not packed:  # the voxels are at the file's end
-            data.seek(max(0, os.path.getsize(data_path) - math.prod(shape) * dtype.itemsize))
-        elif skipped > 0:
-            data.seek(skipped)
-        elif skipped < 0:
-            raise ImageError(f"'{name}' states HeaderSize = {skipped}; expected 0 or more.")
-        return read_voxels(Inflated(data) if packed else data, shape, dtype, str(data_path))
+    if where.upper() == "LOCAL":
+        return VoxelData(packing=packing)
+    if skipped == -1 and packing == "raw":
+        return VoxelData(file=where, at_end=True)
+    if skipped < 0:
+        raise ImageError(f"'{name}' states HeaderSize = {skipped}; expected 0 or more.")
+    return VoxelData(file=where, packing=packing, packed=skipped)
 
 
 def _dtype(fields: Mapping[str, str], name: str) -> np.dtype[Any]:
@@ -224,3 +173,7 @@ def _whole_number(number: float, key: str, name: str) -> int:
     if not number.is_integer():
         raise ImageError(f"'{name}' states {key} = {number}; expected a whole number.")
     return int(number)
+
+
+METAIMAGE = Form("MetaImage", _DATA, _fields, _stated)
+"""Files .mha, and .mhd with that of their voxels beside them."""

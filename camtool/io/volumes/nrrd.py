@@ -1,34 +1,17 @@
 """NRRD files (.nrrd, .nhdr), in and out: a text header with the space, the step along each axis, and the first voxel's place."""
 
-import bz2
 import gzip
 import math
-import os
 import re
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 
 from camtool.errors import ImageError
-from camtool.io.volumes.metaimage import TURN, digits
-from camtool.io.volumes.reading import VolumeReading
-from camtool.io.volumes.volume import Geometry, Volume
-from camtool.io.volumes.voxels import (
-    as_float32,
-    beside,
-    check_spacing_is_stated,
-    check_voxels,
-    header_lines,
-    located,
-    only_spatial,
-    quoted,
-    read_voxels,
-    skip,
-)
+from camtool.io.volumes.text_headers import Form, Stated, VoxelData, digits
+from camtool.io.volumes.volume import TURN, Geometry
+from camtool.io.volumes.voxels import quoted
 
 MARK = b"NRRD000"
 """Start of a file."""
@@ -62,41 +45,6 @@ _NOT_SPATIAL = ("list", "time", "vector", "point", "normal", "stub", "scalar", "
 _VECTOR = re.compile(r"none|\(([^()]*)\)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class NrrdHeader:
-    """The fields of a header that say where voxels lie, as they stand in the file."""
-
-    fields: Mapping[str, str]
-
-
-def read_nrrd(path: Path, reading: VolumeReading) -> Volume:
-    """Return the volume of a .nrrd file, or of a .nhdr file and that of its voxels beside it.
-
-    Raises:
-        ImageError: if it is damaged, its voxels lie outside of its folder, or it has no volume of three axes in space as asked for.
-    """
-    name = str(path)
-    try:
-        with path.open("rb") as file:
-            fields = _fields(header_lines(cast(Any, file), name), name)
-            sizes = [_whole(word, "sizes", name) for word in fields.get("sizes", "").split()]
-            if len(sizes) != _whole(fields.get("dimension", ""), "dimension", name):
-                raise ImageError(f"'{name}' states {fields.get('dimension')} axes and the sizes {sizes}; expected as many. It is damaged.")
-            dtype = _dtype(fields, name)
-            check_voxels(sizes, dtype, name, reading)
-            others = _not_spatial(fields, len(sizes), name)
-            affine = _affine(fields, others, len(sizes), name)
-            geometry = None if affine is None else located(affine, name)
-            check_spacing_is_stated(geometry.spacing if geometry else None, name, reading)
-            raw = _voxels(path, file, fields, sizes, dtype)
-    except ImageError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ImageError(f"'{name}' cannot be read as NRRD; it is truncated or damaged: {str(error).rstrip('.')}.") from error
-    values = as_float32(only_spatial(raw, others, name, reading), name, reading)
-    return Volume(values, geometry, name, path.suffix.lower(), _geometry_header(fields, len(sizes)))
-
-
 def encode_nrrd(values: np.ndarray, geometry: Geometry | None, header: Any = None) -> bytes:
     """Return a volume (x, y, z) as the bytes of a .nrrd file: float32, compressed.
 
@@ -114,7 +62,7 @@ def encode_nrrd(values: np.ndarray, geometry: Geometry | None, header: Any = Non
         "type": "float",
         "dimension": "3",
         "sizes": " ".join(map(str, values.shape)),
-        **_geometry_fields(values.shape, geometry, header),
+        **(NRRD.place_words(header, geometry, values.shape) or _place_fields(geometry)),
         "kinds": "domain domain domain",
         "endian": "little",
         "encoding": "gzip",
@@ -124,12 +72,8 @@ def encode_nrrd(values: np.ndarray, geometry: Geometry | None, header: Any = Non
     return f"NRRD0004\n{lines}\n".encode("latin-1") + content
 
 
-def _geometry_fields(shape: Sequence[int], geometry: Geometry | None, header: Any) -> Mapping[str, str]:
-    if isinstance(header, NrrdHeader):
-        affine = _affine(header.fields, (), 3, "header")
-        same = affine is None if geometry is None else affine is not None and Geometry(affine).distance(geometry, shape) < 1e-4
-        if same:
-            return header.fields
+def _place_fields(geometry: Geometry | None) -> Mapping[str, str]:
+    """Return the fields that say where a volume lies."""
     if geometry is None:
         return {}
     affine = TURN @ geometry.affine + 0.0  # without a sign of zero
@@ -137,14 +81,14 @@ def _geometry_fields(shape: Sequence[int], geometry: Geometry | None, header: An
     return {"space": _LPS, "space directions": " ".join(vectors[:3]), "space origin": vectors[3]}
 
 
-def _geometry_header(fields: Mapping[str, str], axes: int) -> NrrdHeader | None:
-    """Return what is kept for the map, an array of the three axes in space; None where that is not to be had by leaving out words."""
+def _kept(fields: Mapping[str, str], axes: int) -> Mapping[str, str]:
+    """Return what is kept for the map, an array of the three axes in space; {} where that is not to be had by leaving out words."""
     if "space directions" not in fields:
-        return NrrdHeader({key: value for key, value in fields.items() if key in _PLAIN_FIELDS}) if axes == 3 else None
+        return {key: value for key, value in fields.items() if key in _PLAIN_FIELDS} if axes == 3 else {}
     kept = {key: value for key, value in fields.items() if key in _SPACE_FIELDS}
     if axes > 3:
         kept["space directions"] = " ".join(match[0] for match in _VECTOR.finditer(fields["space directions"]) if match[1])
-    return NrrdHeader(kept)
+    return kept
 
 
 def _fields(lines: Sequence[str], name: str) -> dict[str, str]:
@@ -163,6 +107,21 @@ def _fields(lines: Sequence[str], name: str) -> dict[str, str]:
             raise ImageError(f"'{name}' states '{key}' twice; expected each field once. It is damaged.")
         fields[key] = value.strip()
     return fields
+
+
+def _stated(fields: Mapping[str, str], name: str) -> Stated:
+    sizes = [_whole(word, "sizes", name) for word in fields.get("sizes", "").split()]
+    if len(sizes) != _whole(fields.get("dimension", ""), "dimension", name):
+        raise ImageError(f"'{name}' states {fields.get('dimension')} axes and the sizes {sizes}; expected as many. It is damaged.")
+    dtype, others = _dtype(fields, name), _not_spatial(fields, len(sizes), name)
+    return Stated(
+        shape=sizes,
+        dtype=dtype,
+        others=others,
+        affine=_affine(fields, others, len(sizes), name),
+        data=_data(fields, name),
+        place=_kept(fields, len(sizes)),
+    )
 
 
 def _dtype(fields: Mapping[str, str], name: str) -> np.dtype[Any]:
@@ -227,25 +186,17 @@ def _vectors(fields: Mapping[str, str], key: str, name: str) -> list[list[float]
         raise ImageError(f"'{name}' states {key}: {quoted(fields[key])}; expected vectors of numbers, (1,0,0). It is damaged.") from error
 
 
-def _voxels(path: Path, file: BinaryIO, fields: Mapping[str, str], shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
-    name = str(path)
-    encoding = _ENCODINGS.get(fields.get("encoding", "").lower())
-    if encoding is None:
+def _data(fields: Mapping[str, str], name: str) -> VoxelData:
+    packing = _ENCODINGS.get(fields.get("encoding", "").lower())
+    if packing is None:
         raise ImageError(f"'{name}' has the encoding {quoted(fields.get('encoding', ''))}; expected raw, gzip or bzip2. Convert it first.")
-    where = fields.get("data file", fields.get("datafile"))
-    data_path = path if where is None else beside(path, where, name)
-    with data_path.open("rb") as data:
-        data.seek(file.tell() if where is None else 0)
-        for _ in range(min(_whole(fields.get("line skip", fields.get("lineskip", "0")), "line skip", name), 1 << 20)):
-            data.readline(1 << 20)
-        skipped = _whole(fields.get("byte skip", fields.get("byteskip", "0")), "byte skip", name)
-        if skipped == -1 and encoding == "raw":  # the voxels are at the file's end
-            data.seek(max(0, os.path.getsize(data_path) - math.prod(shape) * dtype.itemsize))
-        elif skipped < 0:
-            raise ImageError(f"'{name}' states 'byte skip: {skipped}'; expected 0 or more, or -1 of raw voxels.")
-        unpacked = {"raw": lambda: data, "gzip": lambda: gzip.GzipFile(fileobj=data), "bzip2": lambda: bz2.BZ2File(data)}[encoding]()
-        skip(unpacked, skipped)  # of what is unpacked
-        return read_voxels(unpacked, shape, dtype, str(data_path))
+    file = fields.get("data file", fields.get("datafile"))
+    lines = _whole(fields.get("line skip", fields.get("lineskip", "0")), "line skip", name)
+    skipped = _whole(fields.get("byte skip", fields.get("byteskip", "0")), "byte skip", name)
+    at_end = skipped == -1 and packing == "raw"
+    if skipped < 0 and not at_end:
+        raise ImageError(f"'{name}' states 'byte skip: {skipped}'; expected 0 or more, or -1 of raw voxels.")
+    return VoxelData(file=file, packing=packing, lines=lines, unpacked=max(skipped, 0), at_end=at_end)
 
 
 def _whole(text: str, key: str, name: str) -> int:
@@ -253,3 +204,7 @@ def _whole(text: str, key: str, name: str) -> int:
         return int(text)
     except ValueError as error:
         raise ImageError(f"'{name}' states {key}: {quoted(text)}; expected whole numbers. It is damaged.") from error
+
+
+NRRD = Form("NRRD", "", _fields, _stated)
+"""Files .nrrd, and .nhdr with that of their voxels beside them."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from camtool.errors import ImageError, closest
 from camtool.io.tiff import STARTS as TIFF_STARTS
 from camtool.io.volumes.dicom import is_dicom, is_dicom_folder, read_dicom
-from camtool.io.volumes.metaimage import read_metaimage, starts_metaimage
+from camtool.io.volumes.metaimage import METAIMAGE, starts_metaimage
 from camtool.io.volumes.nifti import GZIP, read_nifti, starts_nifti
 from camtool.io.volumes.npy import START as NPY_START
 from camtool.io.volumes.npy import read_npy
 from camtool.io.volumes.nrrd import MARK as NRRD_MARK
-from camtool.io.volumes.nrrd import read_nrrd
+from camtool.io.volumes.nrrd import NRRD
 from camtool.io.volumes.reading import VolumeReading
 from camtool.io.volumes.tiff import read_tiff
 from camtool.io.volumes.volume import Volume
@@ -60,13 +60,13 @@ def read_volume(path: Path, reading: VolumeReading = DEFAULT) -> Volume:
     if starts_nifti(start) or suffix in (".hdr", ".img", ".nii"):
         return read_nifti(path, reading)
     if start.startswith(NRRD_MARK) or suffix in (".nrrd", ".nhdr"):
-        return read_nrrd(path, reading)
+        return NRRD.read(path, reading)
     if start.startswith(NPY_START) or suffix == ".npy":
         return read_npy(path, reading)
     if start[:4] in TIFF_STARTS or suffix in (".tif", ".tiff"):
         return read_tiff(path, reading)
     if starts_metaimage(start) or suffix in (".mha", ".mhd"):
-        return read_metaimage(path, reading)
+        return METAIMAGE.read(path, reading)
     if is_dicom(path):
         return read_dicom(path, reading)
     raise ImageError(f"'{path}' is no volume; expected {', '.join(SUFFIXES)}, or a folder of DICOM files.")

@@ -13,6 +13,10 @@ _FLAT = 1e-6
 """The volume that three directions span, below which they lie in a plane."""
 
 
+TURN = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From coordinates towards left and posterior, as DICOM's and ITK's, to those towards right and anterior, or back."""
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """Where voxels lie: the affine matrix from an index (x, y, z) to millimetres towards right, anterior and superior (RAS+).

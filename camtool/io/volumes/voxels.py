@@ -1,11 +1,8 @@
 """Voxels of a file: counted before they are read, read to the last byte that the header states, and as float32 of three axes."""
 
-import io
 import math
-import os
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -116,7 +113,7 @@ def only_spatial(values: np.ndarray, others: Sequence[int], name: str, reading: 
         example = 0 if len(long) == 1 else (0,) * len(long)
         raise ImageError(
             f"'{name}' has {values.ndim} axes, {times(values.shape)}; expected three. Say which of its volumes is read, "
-            f"{held}: volume={example}{' (--volume 0)' if len(long) == 1 else ''}."
+            f"{held}: volume={example} (--volume{' 0' * len(long)})."
         )
     if not long and numbers is not None and not any(numbers):
         numbers = ()  # the first of one
@@ -178,47 +175,3 @@ def check_spacing_is_stated(spacing: Sequence[float] | None, name: str, reading:
     if spacing is not None and reading.spacing is not None:
         stated = " x ".join(f"{size:g}" for size in spacing)
         raise ImageError(f"'{name}' states its own spacing, {stated} mm; expected spacing for TIFF and .npy files only.")
-
-
-def beside(header: Path, file: str, name: str) -> Path:
-    """Return the file of voxels that a header names, if it lies in the header's folder, as a link does not make it lie elsewhere.
-
-    Raises:
-        ImageError: if it lies elsewhere, is a pattern or a list, is missing or no file.
-    """
-    if (
-        not file
-        or file in (".", "..")
-        or any(character in file for character in "/\\\0%*?:")
-        or file.split(maxsplit=1)[0].upper() == "LIST"
-    ):
-        raise ImageError(f"'{name}' names {quoted(file)} as the file of its voxels; expected one file in the same folder, by its name.")
-    path = header.parent / file
-    if not os.path.isfile(path):
-        raise ImageError(f"'{name}' names {quoted(file)} as the file of its voxels, which is missing. Copy both files.")
-    if path.resolve().parent != header.parent.resolve():
-        raise ImageError(
-            f"'{name}' names {quoted(file)} as the file of its voxels, a link that leads out of its folder; expected a file there."
-        )
-    return path
-
-
-def header_lines(file: io.BufferedIOBase, name: str, last: str = "", most: int = 1 << 20) -> list[str]:
-    """Return the lines of a text header up to an empty one, or one that sets `last`; the file then stands behind it.
-
-    Raises:
-        ImageError: if it does not end within `most` bytes.
-    """
-    lines: list[str] = []
-    count = 0
-    while line := file.readline(most - count):
-        count += len(line)
-        if count >= most:
-            raise ImageError(f"'{name}' has a header without an end; expected lines of text. It is damaged.")
-        text = line.decode("latin-1").rstrip("\r\n")
-        if not text and not last:
-            break
-        lines.append(text)
-        if last and text.partition("=")[0].strip() == last:
-            break
-    return lines

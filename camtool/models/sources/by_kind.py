@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,6 +63,23 @@ class NetworkInput:
         except (CamtoolError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataError(f"The store's description of its samples is damaged: {type(error).__name__}: {error}.") from error
 
+    def read_as(self, description: Any) -> "NetworkInput":
+        """Return this input with files read as a run's description of its samples says; limits of memory stay those of this one.
+
+        Args:
+            description: of `to_dict`; anything but a dict says nothing.
+
+        Raises:
+            DataError: if it is damaged.
+        """
+        if not isinstance(description, Mapping):
+            return self
+        reading = NetworkInput.described(description).reading
+        if type(reading) is not type(self.reading):
+            return self
+        limits = {name: getattr(self.reading, name) for name in _LIMITS if hasattr(reading, name)}
+        return replace(self, reading=replace(reading, **limits))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the description as JSON values; the preprocessing of images, which may be any function, is not described."""
         kind = next(kind for kind, reading in _READINGS.items() if type(self.reading) is reading)
@@ -74,28 +91,32 @@ class NetworkInput:
 
 
 def files_read(loaded: LoadedConfig, kind: str) -> AnyReading:
-    """Return how a config says that files of this kind are read: `input=dict(kind=…, spacing=…)`; of images `model.preprocess`.
+    """Return how a config says that files of this kind are read: `input=dict(kind=…, spacing=…)`; of images, else, `model.preprocess`.
 
     Raises:
         ConfigError: if a key is misspelt, or a value invalid.
+
+    Example:
+        >>> from camtool.config.loading import load_config
+        >>> files_read(load_config("timm/resnet18", {"input": {"frame": 2}}), IMAGE).frame
+        2
     """
-    if kind == IMAGE:
-        return reading_of(loaded)
     spec: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in (loaded.config.get("input") or {}).items()
     }
     for other in ("kind", "preprocess"):
         spec.pop(other, None)
     reading = _READINGS[kind]
-    known = tuple(reading.__dataclass_fields__)
+    # The channels of pictures are the network's as well, so that its preprocessing says them.
+    known = tuple(name for name in reading.__dataclass_fields__ if kind != IMAGE or name != "channels")
     for key in spec:
         if key not in known:
             raise ConfigError(f"'input' has no key '{key}'{closest(key, known)}; expected kind, preprocess, {', '.join(known)}.")
     try:
-        read: VolumeReading | SignalReading = reading(**spec)
+        read: AnyReading = reading(**spec)
     except ImageError as error:
         raise ConfigError(f"'input': {error}") from error
-    return read
+    return read.over(reading_of(loaded)) if isinstance(read, Reading) else read
 
 
 def suffixes_of(reading: AnyReading | None) -> Sequence[str]:

@@ -28,8 +28,6 @@ def said_kind(loaded: LoadedConfig) -> str | None:
     kind = spec.get("kind")
     if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
         raise ConfigError(f"'input.kind' must be one of {', '.join(KINDS)}, got {kind!r}{closest(str(kind), KINDS)}.")
-    if kind == IMAGE and len(spec) > 1:
-        raise ConfigError("'input' of an image has the key 'kind' alone; how pictures are read stands in 'model.preprocess'.")
     return kind
 
 

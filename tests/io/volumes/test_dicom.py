@@ -249,6 +249,17 @@ def test_spacing_is_not_given_twice(scan: Path) -> None:
     assert "states its own spacing" in refused(scan, VolumeReading(spacing=(1.0, 1.0, 1.0)))
 
 
+def test_series_of_one_number_are_known_by_their_uid(scan: Path, tmp_path: Path) -> None:
+    values, affine = grid()
+    write_dicom(scan, values, affine, names=range(50, 56))
+    uids = [str(pydicom.dcmread(scan / f"slice0{number}.dcm").SeriesInstanceUID) for number in ("00", "50")]
+    message = refused(scan)
+    assert f"of 6 slices ({uids[0]}), 3 'thin slices' of 6 slices ({uids[1]})" in message
+    assert f"(--series {uids[0]})" in message
+    assert "has 2 series '3'" in refused(scan, VolumeReading(series=3))
+    assert np.array_equal(read_volume(scan, VolumeReading(series=uids[1])).values, values)
+
+
 def test_several_studies_are_several_series(scan: Path) -> None:
     change(scan / "slice003.dcm", SeriesInstanceUID=generate_uid())
     assert "of 5 slices" in refused(scan)

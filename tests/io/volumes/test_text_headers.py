@@ -200,7 +200,7 @@ def test_voxels_outside_of_the_folder_are_not_read(tmp_path: Path, where: str) -
         ({"BinaryData": "False"}, "as text"),
         ({"ObjectType": "Tube"}, "expected an Image"),
         ({"CompressedData": "True"}, "damaged"),
-        ({"HeaderSize": "-3", "ElementDataFile": "x.raw"}, "which is missing"),
+        ({"HeaderSize": "-3", "ElementDataFile": "x.raw"}, "HeaderSize = -3"),
         ({"ElementDataFile": None}, "no ElementDataFile"),
         ({"ElementToIntensityFunctionSlope": "nan"}, "finite"),
         ({"ElementToIntensityFunctionSlope": "1e300"}, "infinite by its slope"),
