@@ -251,8 +251,7 @@ def agreement(layout: Layout, responses: Responses, finding: Finding, size: Sequ
     shape = responses.shape
     numbers = torch.arange(math.prod(shape), dtype=torch.float64, device="cpu").reshape(shape)
     if finding.layout is not None:
-        given, measured = layout.to_maps(numbers, size), finding.layout.to_maps(numbers, size)
-        if given.shape == measured.shape and torch.equal(given, measured):
+        if _sees_the_same_places(layout, finding.layout, numbers, size):
             return ""
         return f"its elements look at the places of {reading_in_words(finding.layout, shape, size)}"
     if finding.permuted_axis is None:
@@ -266,6 +265,15 @@ def agreement(layout: Layout, responses: Responses, finding: Finding, size: Sequ
     active = [axis for axis, length in enumerate(size) if length > 1]
     right = places.correlation(tokens, tuple(cells.shape), active) >= CONFIRMED
     return "" if right else finding.reason
+
+
+def _sees_the_same_places(layout: Layout, measured: Layout, numbers: torch.Tensor, size: Sequence[int]) -> bool:
+    """Return whether each cell of a layout's maps is made of elements of the measured cell, whatever their order as channels."""
+    maps = measured.to_maps(numbers, size)
+    cells = torch.arange(math.prod(maps.shape[2:]), dtype=torch.float64, device="cpu").view(maps.shape[2:])
+    own = measured.from_maps(cells.expand(maps.shape), torch.full_like(numbers, -1), size)
+    seen = layout.to_maps(own, size)
+    return seen.shape[2:] == cells.shape and torch.allclose(seen, cells.expand(seen.shape), rtol=0, atol=1e-6)
 
 
 def reading_in_words(layout: Layout, shape: Sequence[int], size: Sequence[int]) -> str:
