@@ -175,7 +175,9 @@ class AttentionMaps:
 
     def _folded(self, relevance: Float[Tensor, "n length"]) -> Float[Tensor, "n *grid"]:
         cells = self.self_attention.cells
-        return relevance.index_select(1, cells.flatten().to(relevance.device)).unflatten(1, cells.shape)
+        grid = cells.shape[cells.ndim - (self._inputs.picture.ndim - 2) :]
+        # Of several tokens at each place, as of a spectrogram's patches, the relevance is summed.
+        return relevance.index_select(1, cells.flatten().to(relevance.device)).unflatten(1, (-1, *grid)).sum(dim=1)
 
 
 def _put_through(model: nn.Module, last: nn.Module, call: int, inputs: Inputs, tokens: Tensor, batch: int) -> Tensor:

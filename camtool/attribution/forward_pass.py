@@ -116,19 +116,20 @@ class ForwardPass:
             curvature = None if derivatives.curvature is None else to_float32(layout.to_maps(derivatives.curvature, size))
         indices = [getattr(row[k], "index", None) for row in self.targets]
         classes = [index if isinstance(index, int) else None for index in indices]  # of a tuple it is a method
-        return Evidence(activations, gradients, partial(self._class_weights, activations, k), curvature, classes=classes)
+        return Evidence(activations, gradients, partial(self._class_weights, path, activations, k), curvature, classes=classes)
 
     def importances(self, path: str) -> Float[Tensor, "n k"]:
         """Return a layer's importance for each target: the positive part of the mean gradient."""
         gradients = [self.evidence(path, k).gradients for k in range(len(self.targets[0]))]
         return torch.stack([gradient.flatten(1).mean(dim=1).clamp(min=0) for gradient in gradients if gradient is not None], dim=1)
 
-    def _class_weights(self, activations: Maps, k: int, classifier: str | None = None) -> Tensor:
+    def _class_weights(self, path: str, activations: Maps, k: int, classifier: str | None = None) -> Tensor:
         """Return (n, c): the weights of the final linear layer, or the named one, combined as the target combines the logits."""
         if not isinstance(self.logits, Tensor):
             raise MethodError("A method of class weights needs scores (n, classes), which a detector does not give; use 'gradcam'.")
         logits = to_float32(self.logits.detach())
-        head = find_linear_head(self._model, activations, logits, classifier)
+        tensor, layout = self._captured[path]
+        head = find_linear_head(self._model, activations, logits, classifier, layout.channel_axes(tensor.shape))
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_()
             score = scores([row[k] for row in self.targets], leaf).sum()

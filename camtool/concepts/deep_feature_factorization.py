@@ -1,10 +1,10 @@
 """Deep feature factorization: concepts of a layer over a batch of pictures, their maps and class scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,8 @@ from camtool.layouts import Layout, LayoutSpec, build_layout
 from camtool.placement import Placement, PlacementSetting, build_placement, placed
 from camtool.targets import Output, OutputName, scores_in
 from camtool.types import Maps
+
+_Activations: TypeAlias = tuple[Maps, tuple[int, ...], Output]
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,13 @@ def deep_feature_factorization(  # noqa: PLR0913 - a keyword each
         module = find_layer(model, path)[1]
         calls = LayerCalls(model, arguments, _all_scores, chosen, layers=[path])
         layouts = LayerLayouts(model, arguments, user_layout, calls=calls)
-        activations, logits = layouts.settled(partial(_activations, model, arguments, path, module, layouts))
+        activations, channel_axes, logits = layouts.settled(partial(_activations, model, arguments, path, module, layouts))
         place = find_placements(setting, model, arguments, {path: module}, {}, layouts, calls).get(path)
         if not activations.isfinite().all():
             raise LayerError(f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.")
         factors = factorize(activations, n_components, seed=seed, iterations=iterations)
         vectors = factors.vectors + factors.offset
-        scores, remark = _scores(model, activations, logits, vectors)
+        scores, remark = _scores(model, activations, channel_axes, logits, vectors)
     maps = placed(min_max(factors.maps.flatten(0, 1)), size, place).unflatten(0, factors.maps.shape[:2])
     place = place or Placement.even(factors.maps.shape[2:], size)
     return Concepts(maps.float(), factors.maps.float(), vectors.float(), scores, remark, logits, path, reason, place)
@@ -137,8 +139,8 @@ def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | 
     return probed(model, sample, None, layout, call=call).default_layer()
 
 
-def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Module, layouts: LayerLayouts) -> tuple[Maps, Output]:
-    """Return the layer's activations as maps, and the logits of the batch."""
+def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Module, layouts: LayerLayouts) -> _Activations:
+    """Return the layer's activations as maps, the axes that their channels are, and the logits of the batch."""
     batch, size = len(arguments.picture), arguments.picture.shape[2:]
     fit = partial(layouts.fit, batch=batch, input_size=size)
     with evaluating(model), Capture({path: module}, fit, differentiate=False, calls=layouts.calls.recorded) as capture:
@@ -147,7 +149,7 @@ def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Modu
         layouts.require_measured()
         logits = scores_in(output, batch=batch)
     tensor, layout = capture.activations(path)
-    return to_float32(layout.to_maps(tensor, size)), logits
+    return to_float32(layout.to_maps(tensor, size)), layout.channel_axes(tensor.shape), logits
 
 
 def _all_scores(output: Any) -> Tensor:
@@ -155,11 +157,11 @@ def _all_scores(output: Any) -> Tensor:
     return torch.stack([tensor.sum() for tensor in tensors_in(output)]).sum()
 
 
-def _scores(model: nn.Module, activations: Maps, logits: Output, vectors: Tensor) -> tuple[Tensor | None, str]:
+def _scores(model: nn.Module, activations: Maps, channel_axes: Sequence[int], logits: Output, vectors: Tensor) -> tuple[Tensor | None, str]:
     try:
         if not isinstance(logits, Tensor):
             raise MethodError("A detector has no linear head.")
-        head = find_linear_head(model, activations, to_float32(logits))
+        head = find_linear_head(model, activations, to_float32(logits), channel_axes=channel_axes)
     except MethodError:
         return None, (
             "concepts have class scores if the network ends in global average pooling and one linear layer, applied to this layer's "

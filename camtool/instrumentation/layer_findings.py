@@ -19,7 +19,7 @@ from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import walk
 from camtool.instrumentation.recurrent import is_recurrent
 from camtool.instrumentation.responses import Sketches, layer_sketches, measure_responses
-from camtool.layouts import Layout, Tokens
+from camtool.layouts import AxisOrder, Layout, Tokens
 from camtool.layouts.localisation import Responses
 from camtool.layouts.measured import CERTAIN, Finding, grids_of, judge, positions_among
 from camtool.layouts.permutation import measured_cells
@@ -169,7 +169,24 @@ class LayerFindings:
             finding = judge(responses, self._size, axis, whole=True)
             if finding.layout is not None and finding.correlation >= CERTAIN:
                 return finding
-        return judge(responses, self._size, axis, self._likely())
+        stacks = self._stacks if len(responses.shape) - 2 == len(self._size) == 1 else ()
+        return judge(responses, self._size, axis, self._likely(), stacks=stacks)
+
+    @cached_property
+    def _stacks(self) -> set[tuple[int, int]]:
+        """Rows and cells of what convolutions of two or three axes make of a signal; sequences may be made of these."""
+        convolutions = {path: module for path, module in self.modules.items() if isinstance(module, (nn.Conv2d, nn.Conv3d))}
+        outputs = LayerFindings(self._model, self._inputs, self._progress)
+        unknown = {path: module for path, module in convolutions.items() if outputs.any(path, 0, self._size) is None}
+        if unknown:
+            outputs.measure(unknown)
+        found = set()
+        for known in filter(None, (outputs.any(path, 0, self._size) for path in convolutions)):
+            layout, shape = known.finding.layout, known.responses.shape
+            if isinstance(layout, AxisOrder) and layout.channel_axes(shape)[1:]:
+                cells = math.prod(layout.to_maps(torch.empty(shape, device="meta"), self._size).shape[2:])
+                found.add((math.prod(shape) // (shape[1] * cells), cells))  # a convolution's second axis are its features
+        return {(rows, cells) for rows, cells in found if rows > 1}
 
     @cached_property
     def _recurrent(self) -> set[str]:

@@ -18,8 +18,8 @@ from camtool.instrumentation.layer_paths import module_at
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import watched
 from camtool.layouts import ChannelsFirst, ChannelsLast, Layout, Tokens, fit_layout
-from camtool.layouts.localisation import Responses
-from camtool.layouts.measured import PERMUTED, Finding, agreement, reading_in_words, readings_in_words
+from camtool.layouts.localisation import PERMUTED, Responses
+from camtool.layouts.measured import Finding, agreement, reading_in_words, readings_in_words
 
 MEASURED = "measured"
 ONLY_READING = "only reading"

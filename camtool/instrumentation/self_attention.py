@@ -108,7 +108,7 @@ def _measured_cells(
                     "same places in all layers",
                 )
     assert cells is not None
-    if follows_others and not has_one_scale(cells.shape, size):
+    if follows_others and not has_one_scale(cells.shape[-len(size) :], size):
         raise _undefined(
             methods,
             layers[0],

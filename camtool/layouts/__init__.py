@@ -9,4 +9,5 @@ from camtool.layouts.channels import AxisOrder as AxisOrder
 from camtool.layouts.channels import ChannelsFirst as ChannelsFirst
 from camtool.layouts.channels import ChannelsLast as ChannelsLast
 from camtool.layouts.rearranged import Rearranged as Rearranged
+from camtool.layouts.token_rows import TokenRows as TokenRows
 from camtool.layouts.tokens import Tokens as Tokens

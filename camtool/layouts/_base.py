@@ -75,6 +75,10 @@ class Layout(ABC):
         `like` is a tensor of the layer with one sample, or as many as the maps have.
         """
 
+    def channel_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the lengths of the axes of a tensor of `shape` that are channels together, the slowest first; () if it is one axis."""
+        return ()
+
     @abstractmethod
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         """Return the axes and the number of extra tokens of a tensor of `shape`, which this layout fits."""

@@ -148,6 +148,9 @@ class AxisOrder(Layout):
         axes = maps.unflatten(1, channels)
         return axes.permute([self._order.index(axis) for axis in range(axes.ndim)]).contiguous()
 
+    def channel_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return tuple(shape[axis] for axis in self._order[1 : 1 + self._channels])
+
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         return Reading(self.axes)
 

@@ -57,6 +57,10 @@ class Responses:
         return max(shares, default=0.0)
 
 
+CONFIRMED = 0.7
+"""Least correlation of the places of the elements with the coordinates that a reading gives them."""
+PERMUTED = 1.5
+"""Spread from which the elements of a sequence each look at a place of their own, if in no order that is known."""
 MOST_SHARES = 500_000
 """Number of elements times cells up to which what each element answers to each cell is kept."""
 WEAK = 0.1

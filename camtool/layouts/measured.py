@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,12 +10,11 @@ import torch
 from camtool.errors import times
 from camtool.layouts._base import Layout, has_one_scale, has_whole_strides, stride_grids
 from camtool.layouts.channels import AxisOrder, ChannelsFirst, ChannelsLast
-from camtool.layouts.localisation import Localisation, Responses, weighted_correlation
+from camtool.layouts.localisation import CONFIRMED, PERMUTED, Localisation, Responses, weighted_correlation
+from camtool.layouts.token_rows import find_token_rows
 from camtool.layouts.token_search import HALF, TokenFit, find_token_grids, positions_left_out, proposed_grids
 from camtool.layouts.tokens import MAX_EXTRA_TOKENS, Tokens, token_grid
 
-CONFIRMED = 0.7
-"""Least correlation of the places of the elements with the coordinates that a reading gives them."""
 MARGIN = 0.3
 """How much smaller that of a reading of other axes must be."""
 SHORT = 3
@@ -28,8 +27,6 @@ CERTAIN = 0.9
 SHARPER = 1.3
 RIVAL = 0.3
 """Share of the best reading's quality above which another one is as good."""
-PERMUTED = 1.5
-"""Spread from which the elements of a sequence each look at a place of their own, if in no order that is known."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +53,20 @@ class Finding:
 
 
 def judge(
-    responses: Responses, input_size: Sequence[int], batch_axis: int = 0, likely: Sequence[Layout] = (), *, whole: bool = False
+    responses: Responses,
+    input_size: Sequence[int],
+    batch_axis: int = 0,
+    likely: Sequence[Layout] = (),
+    *,
+    whole: bool = False,
+    stacks: Collection[tuple[int, int]] = (),
 ) -> Finding:
     """Return the reading of a tensor that its responses confirm, or why there is none.
 
     Args:
         likely: readings of other layers; one that is confirmed here beyond doubt spares the search.
         whole: whether each element of a sequence is a position, so that one that hardly answers is so because of the input.
+        stacks: rows and cells of features of more axes than a signal has, of which sequences may be made; see `find_token_rows`.
     """
     if not responses.answers():
         return Finding(depends=False, reason="nothing of it depends on the picture")
@@ -73,9 +77,11 @@ def judge(
         candidates.append(candidate)
         if candidate.beyond_doubt:
             break
-    confirmed = sorted(
-        (candidate for candidate in candidates if candidate.correlation >= CONFIRMED), key=lambda candidate: -candidate.quality
-    )
+    confirmed = sorted((found for found in candidates if found.correlation >= CONFIRMED), key=lambda found: -found.quality)
+    if len(responses.shape) - 2 == len(input_size) == 1 and not whole:
+        rows = find_token_rows(responses, batch_axis, {axis: found.correlation for found in confirmed for axis in found.axes}, stacks)
+        if rows is not None:
+            return Finding(*rows)
     if not confirmed:
         spreads = {axis: Localisation(responses.own[axis]).spread for axis, length in enumerate(responses.shape) if length > SHORT}
         axis = _permuted_axis(responses, spreads, tuple(input_size), batch_axis)
@@ -251,8 +257,7 @@ def agreement(layout: Layout, responses: Responses, finding: Finding, size: Sequ
     shape = responses.shape
     numbers = torch.arange(math.prod(shape), dtype=torch.float64, device="cpu").reshape(shape)
     if finding.layout is not None:
-        given, measured = layout.to_maps(numbers, size), finding.layout.to_maps(numbers, size)
-        if given.shape == measured.shape and torch.equal(given, measured):
+        if _sees_the_same_places(layout, finding.layout, numbers, size):
             return ""
         return f"its elements look at the places of {reading_in_words(finding.layout, shape, size)}"
     if finding.permuted_axis is None:
@@ -266,6 +271,15 @@ def agreement(layout: Layout, responses: Responses, finding: Finding, size: Sequ
     active = [axis for axis, length in enumerate(size) if length > 1]
     right = places.correlation(tokens, tuple(cells.shape), active) >= CONFIRMED
     return "" if right else finding.reason
+
+
+def _sees_the_same_places(layout: Layout, measured: Layout, numbers: torch.Tensor, size: Sequence[int]) -> bool:
+    """Return whether each cell of a layout's maps is made of elements of the measured cell, whatever their order as channels."""
+    maps = measured.to_maps(numbers, size)
+    cells = torch.arange(math.prod(maps.shape[2:]), dtype=torch.float64, device="cpu").view(maps.shape[2:])
+    own = measured.from_maps(cells.expand(maps.shape), torch.full_like(numbers, -1), size)
+    seen = layout.to_maps(own, size)
+    return seen.shape[2:] == cells.shape and torch.allclose(seen, cells.expand(seen.shape), rtol=0, atol=1e-6)
 
 
 def reading_in_words(layout: Layout, shape: Sequence[int], size: Sequence[int]) -> str:

@@ -67,6 +67,21 @@ class Rearranged(Layout):
         rest = [length for place, length in enumerate(like.shape) if place != axis]
         return back.unflatten(1, rest).movedim(0, axis).contiguous()
 
+    def channel_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        one = tuple(1 if axis == self._batch_axis else length for axis, length in enumerate(shape))
+        first = self._function(_numbers(one)).flatten(2)[0, :, 0].round().long()  # of each channel, the number at the first cell
+        if int(first.min()) < 0 or int(first.max()) >= math.prod(one):
+            return ()
+        coordinates = torch.unravel_index(first, one)
+        # An axis along which the channels lie changes sooner, the faster it is.
+        changes = {axis: int((places != places[0]).int().argmax()) for axis, places in enumerate(coordinates)}
+        axes = sorted((axis for axis, change in changes.items() if change), key=lambda axis: -changes[axis])
+        lengths = tuple(one[axis] for axis in axes)
+        counted = torch.unravel_index(torch.arange(len(first), device="cpu"), lengths) if math.prod(lengths) == len(first) > 1 else ()
+        return (
+            lengths if counted and all(torch.equal(coordinates[axis], places) for axis, places in zip(axes, counted, strict=True)) else ()
+        )
+
     def reading(self, shape: Sequence[int], input_size: Sequence[int]) -> Reading:
         letters = ["N" if axis == self._batch_axis else "?" for axis in range(len(shape))]
         return Reading("".join(letters), order="by a function")
