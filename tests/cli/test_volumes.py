@@ -1,8 +1,10 @@
 """`camtool vis` and `camtool run` on volumes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -157,6 +159,22 @@ def test_a_folder_of_volumes_is_run(config: Any, run: Run, tmp_path: Path) -> No
     assert [row["path"] for row in rows] == ["first/0.nii.gz", "first/1.nii.gz", "second/0.nii.gz", "second/1.nii.gz"]
     assert [row["label"] for row in rows] == [0, 0, 1, 1]
     assert all(row["status"] == "ok" and row.resized(SHAPE).shape == SHAPE for row in rows)
+
+
+def test_a_volume_in_two_files_is_one_sample(config: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    nibabel.save(nibabel.Nifti1Pair(scan(None).values, np.diag([1.0, 1, 2, 1])), tmp_path / "data/pair.img")
+    recipe = config()
+
+    finished = run("run", recipe, "--data", "data", "--out", "store")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert [row["path"] for row in camtool.store.open(tmp_path / "store")] == ["pair.hdr"]
+    for given in ("data", "data/*"):
+        reports = json.loads(run("vis", given, recipe, "-o", "maps/", "--json").stdout)
+        assert [one["image"] for one in reports] == ["data/pair.hdr"]
+    for given in ("data/pair.img", "data/*.img"):
+        assert run("vis", given, recipe, "-o", "maps/").exit_code == 0
 
 
 def test_the_library_takes_paths_volumes_and_arrays(config: Any, tmp_path: Path) -> None:
