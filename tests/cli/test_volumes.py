@@ -1,6 +1,7 @@
 """`camtool vis` and `camtool run` on volumes."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 import camtool.store
 from camtool import Explainer
-from camtool.io.volumes import Geometry, Volume, encode_volume, read_volume
+from camtool.io.volumes import Geometry, Volume, VolumeReading, encode_volume, read_volume
 from tests.cli.fixtures import Run, pixels
 from tests.volumes import random_geometry
 
@@ -104,6 +105,24 @@ def test_pictures_and_films(config: Any, run: Run, tmp_path: Path) -> None:
     assert pixels(tmp_path / "strip.png").shape != pixels(tmp_path / "three.png").shape
     with Image.open(tmp_path / "turning.gif") as film:
         assert film.n_frames > 10
+
+
+def test_a_signed_map_is_a_volume_of_signed_values(config: Any, run: Run, tmp_path: Path) -> None:
+    image, recipe = (
+        write_scan(tmp_path / "scan.nii.gz"),
+        config({"window": (0.5, 1.0), "pad": 30, "crop": (14, 24, 16)}, cam={"method": "gradcam"}),
+    )
+    minus = (tmp_path / "bright.py").read_text().replace("[1.0, 0.0]", "[-1.0, 0.0]")
+    (tmp_path / "bright.py").write_text(minus)
+
+    assert run("vis", image, recipe, "--signed", "-o", "map.nii.gz", "--target-category", 0).exit_code == 0
+    assert run("vis", image, recipe, "--signed", "-o", "maps/", "--target-category", 0).exit_code == 0
+
+    for name in ("map.nii.gz", "maps/scan_gradcam_0.nii.gz"):
+        found = read_volume(tmp_path / name, VolumeReading(nan_as=math.nan)).values
+        assert np.isnan(found[:3]).all()  # the network did not see it
+        assert abs(found[BALL] + 1) < 1e-6  # all that is bright speaks against the class
+        assert abs(found[5, 20, 2]) < 1e-6  # and what is dark for none
 
 
 def test_one_file_holds_one_map(config: Any, run: Run, tmp_path: Path) -> None:
