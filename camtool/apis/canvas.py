@@ -128,6 +128,7 @@ class Canvas(ABC):
             f"{result.label or method}{discriminative} {f'at {layer}' if layer else result.source}",
             "" if status == "ok" else status,
             portrait,
+            signed=signed,
         )
 
 

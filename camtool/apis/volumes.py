@@ -116,7 +116,7 @@ class VolumeCanvas(Canvas):
             return encode(whole, suffix)
         if len(cells) != 1:
             raise OutputError(f"A file '{suffix}' holds one map, got {len(cells)}; give a folder (--save-path DIR/), a file for each map.")
-        return encode_volume(cells[0].saliency, self._volume, suffix) if suffix in KINDS else self._turning(cells[0], suffix, style)
+        return encode_volume(cells[0].evidence, self._volume, suffix) if suffix in KINDS else self._turning(cells[0], suffix, style)
 
     def _turning(self, cell: Cell, suffix: str, style: Style) -> bytes:
         geometry = self._volume.geometry
@@ -135,7 +135,7 @@ class VolumeCanvas(Canvas):
     def aligned(self, cell: Cell) -> dict[str, bytes]:
         """Return the map of the scan's voxels, in the scan's format."""
         kind = kind_for(self._volume)
-        return {kind: encode_volume(cell.saliency, self._volume, kind)}
+        return {kind: encode_volume(cell.evidence, self._volume, kind)}
 
 
 def _is_oriented(volume: Volume) -> bool:

@@ -17,6 +17,7 @@ from camtool.fusion import Fusion
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.network_inputs import network_inputs
+from camtool.methods import reads_layers
 from camtool.placement import placed
 from camtool.targets import Region, Target, resolve_targets
 
@@ -136,7 +137,7 @@ class SlidingWindow:
         results: dict[str, CAMResult] = {}
         nothing: CamtoolError | None = None
         done = 0
-        for places in batched(windows, self._at_once):
+        for places in batched(self._ordered(inputs, targets, windows), self._at_once):
             done += len(places)
             self._tell(done, len(windows))
             seen = [(place, _within(targets, place, inputs.shape[2:])) for place in places]
@@ -144,8 +145,8 @@ class SlidingWindow:
                 if isinstance(found, CamtoolError):
                     nothing = found
                     continue
-                results = found
-                for name, result in results.items():
+                results = results | found  # a window without gradient may have no result of some methods
+                for name, result in found.items():
                     layers = sums.setdefault(name, {})
                     for layer, raw in result.raw.items():
                         for place, of_window in zip(few, raw, strict=True):
@@ -156,6 +157,20 @@ class SlidingWindow:
         if not results:
             raise nothing or MethodError("The region lies in none of the windows; expected a mask of the input.")
         return {name: replace(results[name], raw={path: windows.averaged(raw)[None] for path, raw in sums[name].items()}) for name in sums}
+
+    def _ordered(self, inputs: Tensor, targets: Sequence[Target], windows: Windows) -> list[Place]:
+        """Return the windows; where the target layer is to be derived, one whose score has a gradient is the first.
+
+        The first window of a scan is a corner of it, often of air alone, in which no layer has any.
+        """
+        places = list(windows)
+        if self._cam.target_layers or not any(map(reads_layers, self._cam.methods.values())):
+            return places
+        for number, place in enumerate(places):
+            row = _within(targets, place, inputs.shape[2:])
+            if row is not None and any(layer.usable for layer in self._cam.probe(part_of(inputs, place), [row]).layers):
+                return [place, *places[:number], *places[number + 1 :]]
+        return places
 
     def _batch(
         self, inputs: Tensor, explained: Sequence[tuple[Place, Sequence[Target]]]

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -81,7 +81,7 @@ class Windows:
         return sums
 
 
-def batched(windows: Windows, size: int) -> Iterator[list[Place]]:
+def batched(windows: Iterable[Place], size: int) -> Iterator[list[Place]]:
     """Yield the windows, so many at a time.
 
     Example:

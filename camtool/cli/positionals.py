@@ -240,9 +240,11 @@ def _wanted(reading: "AnyReading | None") -> _Wanted:
 
 
 def _in_folder(folder: str, wanted: _Wanted) -> list[str]:
+    from camtool.io.names import without_data_files
+
     if not os.access(folder, os.R_OK | os.X_OK):
         raise ImageError(f"No permission to read the folder '{folder}'; expected a folder of {wanted.noun}s.")
-    images = [str(path) for path in sorted(Path(folder).iterdir()) if path in wanted]
+    images = without_data_files(str(path) for path in sorted(Path(folder).iterdir()) if path in wanted)
     if not images:
         below = next((str(path.parent) for path in Path(folder).glob("*/*") if path in wanted), None)
         hint = f" There are some in '{below}'." if below else ""
@@ -251,7 +253,9 @@ def _in_folder(folder: str, wanted: _Wanted) -> list[str]:
 
 
 def _matching(pattern: str, wanted: _Wanted) -> list[str]:
-    images = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path) in wanted)
+    from camtool.io.names import without_data_files
+
+    images = without_data_files(sorted(path for path in glob.glob(pattern, recursive=True) if Path(path) in wanted))
     if not images:
         raise ImageError(f"No {wanted.noun} matches '{pattern}'; expected files such as {wanted}.")
     return images

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from camtool.errors import DataError, closest, some, warn
 from camtool.io.images import SUFFIXES
+from camtool.io.names import without_data_files
 
 LISTS = (".txt", ".csv")
 """Suffixes of list files."""
@@ -90,7 +91,7 @@ def list_files(data: Path, suffixes: Sequence[str] = SUFFIXES) -> FileList:
 
 
 def _of_folder(folder: Path, suffixes: Sequence[str]) -> FileList:
-    paths = []
+    paths: list[str] = []
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = os.path.relpath(place, folder)
@@ -98,7 +99,7 @@ def _of_folder(folder: Path, suffixes: Sequence[str]) -> FileList:
         paths += [name if inside == os.curdir else os.path.join(inside, name).replace(os.sep, "/") for name in names]
     if not paths:
         raise DataError(f"No sample in the folder '{folder}'; expected files such as {', '.join(suffixes)}.")
-    paths.sort()
+    paths = sorted(without_data_files(paths))
     labels = tuple(path.partition("/")[0] if "/" in path else None for path in paths)
     return FileList(folder, tuple(paths), labels, from_folders=any(labels))
 

@@ -1,6 +1,10 @@
-"""Names of files: their suffix, which may be of two parts, and what stands before it."""
+"""Names of files: their suffix, which may be of two parts, and what stands before it; files that are read by another one."""
 
+from collections.abc import Iterable
 from pathlib import Path
+
+_HEADERS = {".img": ".hdr", ".dat": ".hea"}
+"""By the suffix of files of mere numbers that of the header beside them: volumes in two files, WFDB records."""
 
 
 def suffix_of(path: Path) -> str:
@@ -26,3 +30,21 @@ def stem_of(path: Path) -> str:
         ('head', 'v1.2')
     """
     return path.name[: len(path.name) - len(suffix_of(path))] or path.name
+
+
+def without_data_files(paths: Iterable[str]) -> list[str]:
+    """Return the paths, in their order, without files of numbers whose header is among them: both are read as one, by either name.
+
+    Example:
+        >>> from camtool.io.names import without_data_files
+        >>> without_data_files(["a/head.hdr", "a/head.img", "b/head.img", "a/100.dat", "a/100.HEA"])
+        ['a/head.hdr', 'b/head.img', 'a/100.HEA']
+    """
+    given = list(paths)
+    named = {_parts(path) for path in given}
+    return [path for path in given if (_parts(path)[0], _HEADERS.get(_parts(path)[1])) not in named]
+
+
+def _parts(path: str) -> tuple[str, str]:
+    whole = Path(path)
+    return str(whole.with_suffix("")), whole.suffix.lower()

@@ -17,17 +17,19 @@ from camtool.targets.output import DETECTION_KEYS, Output, PerSample, described
 class BoxScore:
     """The sum of the scores of a detector's boxes with the given label that overlap the reference box.
 
-    For detectors that return a dict {boxes (k, 4), scores (k), labels (k)} for each sample, as torchvision's. The boxes that count are
-    chosen anew for every output, by their position; only the scores have a gradient. Differs from pytorch-grad-cam's target, which
-    adds the overlap to the score, so that its maps mix the object's class with its exact position.
+    For detectors that return a dict {boxes (k, 2 d), scores (k), labels (k)} for each sample of d axes, as torchvision's of pictures.
+    The boxes that count are chosen anew for every output, by their position; only the scores have a gradient. Differs from
+    pytorch-grad-cam's target, which adds the overlap to the score, so that its maps mix the object's class with its exact position.
 
     Args:
-        box: (x1, y1, x2, y2) in the detector's pixels, as it returned it; a tensor, an array or a list.
+        box: its lower corner and then its upper one, in the detector's pixels or voxels, as it returned it: (x1, y1, x2, y2) of a picture,
+            (x1, y1, z1, x2, y2, z2) of a volume, (t1, t2) of a signal; a tensor, an array or a list.
         label: the class, as in `labels`.
         overlap: least intersection over union with the reference box, in (0, 1].
 
     Raises:
-        TargetError: if the box is empty or the overlap out of range; when used, if no detected box matches: the message has the nearest.
+        TargetError: if the box is empty or the overlap out of range; when used, if the detector's boxes have other axes, or none matches:
+            the message has the nearest.
 
     Example:
         >>> import torch
@@ -42,11 +44,15 @@ class BoxScore:
     name = "box"
 
     def __init__(self, box: Any, label: SupportsIndex, *, overlap: float = 0.5) -> None:
-        self.box: Float[Tensor, 4] = torch.as_tensor(box, dtype=torch.float32, device="cpu").detach()
+        self.box: Float[Tensor, " corners"] = torch.as_tensor(box, dtype=torch.float32, device="cpu").detach()
         self.label = operator.index(label)
         self.overlap = overlap
-        if self.box.shape != (4,) or not (self.box[2:] > self.box[:2]).all():
-            raise TargetError(f"Expected a box (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got {self.box.tolist()}.")
+        even = self.box.ndim == 1 and len(self.box) > 0 and len(self.box) % 2 == 0
+        if not even or not (_sides(self.box) > 0).all():
+            raise TargetError(
+                "Expected a box, its lower and then its upper corner, (x1, y1, x2, y2) with x1 < x2 and y1 < y2; of a volume "
+                f"(x1, y1, z1, x2, y2, z2). Got {self.box.tolist()}."
+            )
         if not 0 < overlap <= 1:
             raise TargetError(f"Expected an overlap in (0, 1], got {overlap}.")
 
@@ -66,6 +72,11 @@ class BoxScore:
         if not isinstance(output, PerSample) or not output.are_detections():
             keys = ", ".join(DETECTION_KEYS)
             raise TargetError(f"A box's score needs a detector, which gives a dict of {keys} for each sample; got {described(output)}.")
+        numbers = output[sample]["boxes"].shape[-1]
+        if numbers != len(self.box):
+            raise TargetError(
+                f"{self!r}: the detector's boxes have {numbers} numbers, this one {len(self.box)}; expected one of the same axes."
+            )
         if not self.matches(output[sample]).any():
             with torch.enable_grad():
                 self(output[sample])  # raises, with the nearest box
@@ -75,11 +86,11 @@ class BoxScore:
         """Return which of one sample's boxes match, a boolean (k)."""
         return (self._overlaps(detections["boxes"].detach()) >= self.overlap) & (detections["labels"] == self.label)
 
-    def _overlaps(self, boxes: Float[Tensor, "k 4"]) -> Float[Tensor, " k"]:
+    def _overlaps(self, boxes: Float[Tensor, "k corners"]) -> Float[Tensor, " k"]:
         reference = self.box.to(boxes)
-        corners = torch.minimum(boxes[:, 2:], reference[2:]) - torch.maximum(boxes[:, :2], reference[:2])
-        shared = corners.clamp(min=0).prod(dim=1)
-        return shared / ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (reference[2:] - reference[:2]).prod() - shared)
+        (lower, upper), (least, most) = boxes.tensor_split(2, dim=-1), reference.tensor_split(2)
+        shared = (torch.minimum(upper, most) - torch.maximum(lower, least)).clamp(min=0).prod(dim=-1)
+        return shared / (_sides(boxes).prod(dim=-1) + _sides(reference).prod() - shared)
 
     def _nearest(self, overlaps: Float[Tensor, " k"], labels: Tensor) -> str:
         if len(overlaps) == 0:
@@ -88,9 +99,16 @@ class BoxScore:
         return f"of {len(overlaps)} detected boxes the nearest has label {int(labels[best])} and overlaps by {overlaps[best]:.2f}"
 
     def flipped(self, width: int) -> "BoxScore":
-        """Return the target of the picture mirrored along its last axis, `width` pixels wide."""
-        left, top, right, bottom = self.box.tolist()
-        return BoxScore([width - right, top, width - left, bottom], self.label, overlap=self.overlap)
+        """Return the target of the input mirrored along its last axis, `width` wide; of it is a box's first number, as in torchvision."""
+        lower, upper = (corner.clone() for corner in self.box.tensor_split(2))
+        lower[0], upper[0] = width - self.box[len(lower)], width - self.box[0]
+        return BoxScore(torch.cat([lower, upper]), self.label, overlap=self.overlap)
 
     def __repr__(self) -> str:
         return f"BoxScore({[round(side, 1) for side in self.box.tolist()]}, {self.label})"
+
+
+def _sides(boxes: Float[Tensor, "*k corners"]) -> Float[Tensor, "*k axes"]:
+    """Return the lengths of the boxes' edges."""
+    lower, upper = boxes.tensor_split(2, dim=-1)
+    return upper - lower

@@ -45,6 +45,13 @@ class Cell:
     """Image drawn in place of the overlay, for methods with a value for each channel (guided backpropagation)."""
     spans: Sequence[Span] = ()
     """Of a signal: spans of time that are marked."""
+    signed: bool = False
+    """Whether 0.5 of the map stands for zero."""
+
+    @property
+    def evidence(self) -> Float[np.ndarray, "*spatial"]:
+        """The map's values for files of numbers: in [0, 1], of a signed map in [-1, 1]."""
+        return 2 * self.saliency - 1 if self.signed else self.saliency
 
 
 @dataclass(frozen=True)

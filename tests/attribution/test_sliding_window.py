@@ -137,6 +137,36 @@ def test_a_window_whose_score_has_no_gradient_counts_as_zeros() -> None:
         SlidingWindow(CAM(model, "[0]"), model, 16, 0.0, Mean())(given.clamp(max=-1), 0)
 
 
+class Lights(nn.Module):
+    """Bright positions are counted; where all is dark, nothing has a gradient."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.conv = CONV[rank](1, 2, 3, padding=1)
+        with torch.no_grad():
+            self.conv.weight.fill_(1 / 3**rank)
+            self.conv.bias.fill_(-0.1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.relu(self.conv(inputs)).flatten(2).mean(dim=2)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_the_layer_is_derived_from_a_window_with_a_gradient(rank: int, at_once: int) -> None:
+    model = Lights(rank)
+    given = 1e-3 * torch.rand(1, 1, *(36, 36, 36)[:rank], generator=torch.Generator().manual_seed(0))
+    given[(..., *[slice(17, 19)] * rank)] += 2.0  # in no window at the borders
+    cam = CAM(model, method=["gradcam", "saliency"], skip_unfit=at_once == 1)
+
+    results = SlidingWindow(cam, model, 16, 0.0, Mean(), at_once=at_once)(given, 0)
+
+    assert list(results) == ["gradcam", "saliency"]
+    assert results["gradcam"].source.startswith("at conv, ")
+    peak = torch.unravel_index(results["gradcam"].maps[0].argmax(), given.shape[2:])
+    assert all(17 <= axis < 19 for axis in peak)
+
+
 def test_a_region_of_a_dense_output_and_windows_without_any_of_it() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.Conv3d(3, 2, 1)).eval()

@@ -1,10 +1,12 @@
 """`camtool vis` and `camtool run` on signals."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import wfdb
 
 import camtool.store
 from camtool import Explainer
@@ -172,6 +174,24 @@ def test_a_folder_of_signals_is_run(config: Any, run: Run, tmp_path: Path) -> No
     assert finished.exit_code == 0, finished.stderr
     rows = list(camtool.store.open(tmp_path / "store"))
     assert [tuple(row.map.shape) for row in rows] == [(625,)] * 3
+
+
+def test_a_record_of_a_header_and_its_signals_is_one_sample(config: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("r1", "r2"):
+        wfdb.wrsamp(
+            name, fs=RATE, units=["mV"] * 2, sig_name=["I", "II"], p_signal=record().values.T, fmt=["16"] * 2, write_dir=tmp_path / "data"
+        )
+    recipe = config()
+
+    finished = run("run", recipe, "--data", "data", "--out", "store")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert [row["path"] for row in camtool.store.open(tmp_path / "store")] == ["r1.hea", "r2.hea"]
+    for given in ("data", "data/*"):
+        reports = json.loads(run("vis", given, recipe, "-o", "maps/", "--json").stdout)
+        assert [one["image"] for one in reports] == ["data/r1.hea", "data/r2.hea"]
+    assert run("vis", "data/r1.dat", recipe, "-o", "maps/").exit_code == 0
 
 
 WRONG: dict[str, tuple[str, list[Any], str]] = {

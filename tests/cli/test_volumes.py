@@ -1,15 +1,18 @@
 """`camtool vis` and `camtool run` on volumes."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 import camtool.store
 from camtool import Explainer
-from camtool.io.volumes import Geometry, Volume, encode_volume, read_volume
+from camtool.io.volumes import Geometry, Volume, VolumeReading, encode_volume, read_volume
 from tests.cli.fixtures import Run, pixels
 from tests.volumes import random_geometry
 
@@ -104,6 +107,24 @@ def test_pictures_and_films(config: Any, run: Run, tmp_path: Path) -> None:
         assert film.n_frames > 10
 
 
+def test_a_signed_map_is_a_volume_of_signed_values(config: Any, run: Run, tmp_path: Path) -> None:
+    image, recipe = (
+        write_scan(tmp_path / "scan.nii.gz"),
+        config({"window": (0.5, 1.0), "pad": 30, "crop": (14, 24, 16)}, cam={"method": "gradcam"}),
+    )
+    minus = (tmp_path / "bright.py").read_text().replace("[1.0, 0.0]", "[-1.0, 0.0]")
+    (tmp_path / "bright.py").write_text(minus)
+
+    assert run("vis", image, recipe, "--signed", "-o", "map.nii.gz", "--target-category", 0).exit_code == 0
+    assert run("vis", image, recipe, "--signed", "-o", "maps/", "--target-category", 0).exit_code == 0
+
+    for name in ("map.nii.gz", "maps/scan_gradcam_0.nii.gz"):
+        found = read_volume(tmp_path / name, VolumeReading(nan_as=math.nan)).values
+        assert np.isnan(found[:3]).all()  # the network did not see it
+        assert abs(found[BALL] + 1) < 1e-6  # all that is bright speaks against the class
+        assert abs(found[5, 20, 2]) < 1e-6  # and what is dark for none
+
+
 def test_one_file_holds_one_map(config: Any, run: Run, tmp_path: Path) -> None:
     image = write_scan(tmp_path / "scan.nii.gz")
 
@@ -157,6 +178,22 @@ def test_a_folder_of_volumes_is_run(config: Any, run: Run, tmp_path: Path) -> No
     assert [row["path"] for row in rows] == ["first/0.nii.gz", "first/1.nii.gz", "second/0.nii.gz", "second/1.nii.gz"]
     assert [row["label"] for row in rows] == [0, 0, 1, 1]
     assert all(row["status"] == "ok" and row.resized(SHAPE).shape == SHAPE for row in rows)
+
+
+def test_a_volume_in_two_files_is_one_sample(config: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    nibabel.save(nibabel.Nifti1Pair(scan(None).values, np.diag([1.0, 1, 2, 1])), tmp_path / "data/pair.img")
+    recipe = config()
+
+    finished = run("run", recipe, "--data", "data", "--out", "store")
+
+    assert finished.exit_code == 0, finished.stderr
+    assert [row["path"] for row in camtool.store.open(tmp_path / "store")] == ["pair.hdr"]
+    for given in ("data", "data/*"):
+        reports = json.loads(run("vis", given, recipe, "-o", "maps/", "--json").stdout)
+        assert [one["image"] for one in reports] == ["data/pair.hdr"]
+    for given in ("data/pair.img", "data/*.img"):
+        assert run("vis", given, recipe, "-o", "maps/").exit_code == 0
 
 
 def test_the_library_takes_paths_volumes_and_arrays(config: Any, tmp_path: Path) -> None:

@@ -81,10 +81,53 @@ def test_boxes_count_by_their_overlap_and_label_and_only_scores_have_a_gradient(
     assert BoxScore(torch.tensor([5.0, 0.0, 15.0, 10.0]), 7, overlap=1 / 3)(detections).item() == 0.5  # 50 of 150
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_boxes_of_any_axes_overlap_by_their_content(axes: int) -> None:
+    lower, upper = torch.zeros(axes), 10 * torch.ones(axes)
+    moved = torch.tensor([5.0, *[0.0] * (axes - 1)])  # half of it, a third of both
+    boxes = torch.stack([torch.cat([lower, upper]), torch.cat([lower + moved, upper + moved])])
+    detections = {"boxes": boxes, "scores": torch.tensor([0.5, 0.25]), "labels": torch.tensor([1, 1])}
+
+    assert BoxScore(boxes[0], 1)(detections).item() == 0.5
+    assert BoxScore(boxes[0], 1, overlap=0.3)(detections).item() == 0.75
+    assert BoxScore(boxes[1], 1).flipped(20).box.tolist() == [5.0, *[0.0] * (axes - 1), 15.0, *[10.0] * (axes - 1)]
+    with pytest.raises(TargetError, match=f"the detector's boxes have {2 * axes} numbers, this one {2 * axes + 2}"):
+        resolve_targets(BoxScore([0] * (axes + 1) + [1] * (axes + 1), 1), PerSample([detections]))
+
+
+class Spot(nn.Module):
+    """A detector of one axis and more: a box around the brightest position, scored by its light."""
+
+    def __init__(self, axes: int) -> None:
+        super().__init__()
+        self.features = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1](1, 1, 1, bias=False)
+        nn.init.ones_(self.features.weight)
+
+    def forward(self, inputs: Tensor) -> list[dict[str, Tensor]]:
+        found = []
+        for maps in self.features(inputs)[:, 0]:
+            place = torch.stack(torch.unravel_index(maps.argmax(), maps.shape)).flip(0)
+            box = torch.cat([place - 1.0, place + 2.0])[None]
+            found.append({"boxes": box, "scores": maps.amax()[None].sigmoid(), "labels": torch.tensor([4])})
+        return found
+
+
+@pytest.mark.parametrize("place", [(7,), (3, 7), (2, 3, 7)])
+def test_the_map_of_a_box_in_a_signal_a_picture_or_a_volume_lies_in_it(place: tuple[int, ...]) -> None:
+    inputs = torch.zeros(1, 1, *(5, 8, 12)[-len(place) :])
+    inputs[(0, 0, *place)] = 1
+    corner = torch.tensor(place).flip(0)
+    target = BoxScore(torch.cat([corner - 1.0, corner + 2.0]), 4)
+
+    result = CAM(Spot(len(place)), "features", method="layercam", aug_smooth=True)(inputs, targets=target)
+
+    assert torch.unravel_index(result.maps[0].argmax(), result.maps[0].shape) == tuple(map(torch.tensor, place))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: BoxScore([0, 0, 10], 7), r"got \[0.0, 0.0, 10.0\]"),
+        (lambda: BoxScore([0, 0, 10], 7), r"Got \[0.0, 0.0, 10.0\]"),
         (lambda: BoxScore([0, 0, 0, 10], 7), "x1 < x2 and y1 < y2"),
         (lambda: BoxScore([0, 0, 1, 1], 7, overlap=0.0), r"\(0, 1\], got 0.0"),
         (lambda: BoxScore([20, 0, 30, 10], 7)(DETECTIONS), r"BoxScore\(\[20.0, 0.0, 30.0, 10.0\], 7\): of 4 detected boxes the nearest"),

@@ -9,6 +9,7 @@ from PIL import UnidentifiedImageError
 
 from camtool.datasets.annotations.annotation import Annotation, Annotations
 from camtool.errors import DataError, ImageError
+from camtool.io.names import without_data_files
 from camtool.io.pillow import Reading, decode, opened
 from camtool.io.volumes import SUFFIXES as VOLUME_SUFFIXES
 from camtool.io.volumes import read_volume
@@ -87,4 +88,5 @@ def _files(path: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     files = sorted(file for file in path.rglob("*") if file.name.lower().endswith(suffixes) and not file.name.startswith("."))
     if not files:
         raise DataError(f"No mask in the folder '{path}'; expected files such as {', '.join(suffixes)}.")
-    return {file.relative_to(path).as_posix(): file for file in files}
+    names = without_data_files(file.relative_to(path).as_posix() for file in files)
+    return {name: path / name for name in names}
