@@ -7,6 +7,7 @@ import numpy as np
 
 from camtool.analysis.overlap import Masks
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
+from camtool.apis.images import NamedPicture
 from camtool.datasets.annotations import Annotations, bounding_box, class_masks
 from camtool.errors import OUTSIDE_CROP, DataError
 from camtool.store import MapRow
@@ -72,12 +73,14 @@ def annotated_masks(
     if rule not in ("union", "largest"):
         raise DataError(f"Expected the rule of several objects as union or largest, got '{rule}'.")
 
-    def regions_of(row: MapRow, _: StoredSample) -> np.ndarray:
+    def regions_of(row: MapRow, sample: StoredSample) -> np.ndarray:
         target = row["target"]
         names = class_names or []
         named = [names[target]] if target is not None and target < len(names) else []
         number = [str(target)] if str(target) not in names else []  # as files that hold words have it; a class may be called "7", too
         label = None if target is None else {target, *named, *number}
-        return class_masks(annotations[row["path"]], label, "each" if rule == "union" else rule)
+        regions = class_masks(annotations[row["path"]], label, "each" if rule == "union" else rule)
+        is_signal = regions.ndim == 2 and isinstance(sample.subject, NamedPicture)  # in a picture one pixel wide
+        return regions[..., None] if is_signal else regions
 
     return SampleMasks(samples, regions_of)
