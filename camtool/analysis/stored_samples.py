@@ -70,7 +70,7 @@ class StoredSamples:
             ImageError: if the file is gone, cannot be read, or is not the one that was explained.
             DataError: if it has another size after preprocessing than in the run.
         """
-        subject = load_subject(stored_file(self.store, row), 0, self.reading)
+        subject = self.subject(row)
         inputs = self.preprocess(subject.content)
         size = row.input_size
         if size is not None and tuple(inputs.shape[2:]) != size:
@@ -79,6 +79,10 @@ class StoredSamples:
                 "and data."
             )
         return StoredSample(subject, inputs, subject.canvas(inputs, self.preprocess, original=True))
+
+    def subject(self, row: MapRow) -> Subject:
+        """Return what is in a row's sample; ImageError if it is gone, cannot be read, or is not what was explained."""
+        return load_subject(stored_file(self.store, row), 0, self.reading)
 
     def on_input(self, mask: np.ndarray, sample: StoredSample) -> np.ndarray:
         """Return a mask of a sample's own size where the network saw it (*spatial), booleans.

@@ -1,9 +1,11 @@
 """Subjects of explanations, images, volumes and signals: loaded as the network's kind of input demands."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 from camtool.apis.images import ImageLike, NamedPicture, PictureFile, load_image, of_bands
@@ -48,6 +50,12 @@ def subject_of(sample: SplitSample) -> Subject:
     if isinstance(sample.content, Volume):
         return NamedVolume(sample.content)
     return NamedSignal(sample.content) if isinstance(sample.content, Signal) else NamedPicture(sample.content, sample.name)
+
+
+def digest_of(subject: Subject) -> str:
+    """Return the SHA-256 of a sample's values."""
+    content = subject.content
+    return hashlib.sha256(np.ascontiguousarray(content.values if isinstance(content, (Volume, Signal)) else content).tobytes()).hexdigest()
 
 
 def load_subject(content: SubjectLike, number: int, reading: AnyReading, shown: Sequence[int] = ()) -> Subject:

@@ -34,7 +34,7 @@ def overlap(
     """Overlap with masks, of each sample and in the mean: wIoA, IoA, IoU."""
     with session(as_json=as_json, debug=debug) as running:
         from camtool.analysis.overlap import Masks, overlaps
-        from camtool.analysis.stored_samples import StoredSamples
+        from camtool.analysis.split_samples import samples_of
         from camtool.apis.model import ModelRequest
         from camtool.metrics import OVERLAPS
         from camtool.models.loading import load_input
@@ -48,7 +48,8 @@ def overlap(
         if not folder.is_dir():
             raise DataError(f"No folder '{masks}'; expected one of masks.")
         analysis = Analysis(store, out, method, layer)
-        samples = StoredSamples.of(analysis.store, load_input(ModelRequest(os.path.expanduser(config)).read_config()))
+        loaded = ModelRequest(os.path.expanduser(config)).read_config()
+        samples = samples_of(analysis.store, load_input(loaded), loaded)
         by_sample = Masks(folder, resample_mask, label)
         files: dict[str, bytes] = {}
         entries: list[dict[str, Any]] = []

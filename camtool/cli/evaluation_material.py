@@ -47,15 +47,17 @@ class Given:
         return self.masks is not None or self.annotations is not None
 
     def masks_of(self, samples: "StoredSamples", class_names: "Sequence[str] | None") -> "SampleMasks | None":
-        """Return the masks of samples; DataError if the annotations cannot be read."""
+        """Return the masks of samples: those given, else those that a data set of a config has; DataError if they cannot be read."""
         from camtool.analysis.overlap import Masks
+        from camtool.analysis.split_samples import SplitSamples
         from camtool.datasets.annotations import read_annotations
         from camtool.evaluation.masks import annotated_masks, folder_masks
 
         if self.masks is not None:
             return folder_masks(Masks(Path(os.path.expanduser(self.masks)), self.resample, self.label), samples)
         if self.annotations is None or self.kind is None:
-            return None
+            own = samples.masks() if isinstance(samples, SplitSamples) else None
+            return None if own is None else annotated_masks(own, samples, class_names, self.rule)
         return annotated_masks(read_annotations(self.annotations, self.kind), samples, class_names, self.rule)
 
     def digest(self) -> str | None:
@@ -76,6 +78,7 @@ def material_of(
         explainer: of the run's network; None: the network is not run.
         class_names: of the network.
     """
+    from camtool.analysis.split_samples import samples_of
     from camtool.analysis.stored_samples import StoredSamples
     from camtool.evaluation import Material
     from camtool.evaluation.explaining import Methods
@@ -84,11 +87,13 @@ def material_of(
 
     if explainer is not None:
         network = explainer.network
-        samples: StoredSamples | None = StoredSamples.of(store, NetworkInput(network.reading, network.preprocess))
+        seen = NetworkInput(network.reading, network.preprocess)
+        samples: StoredSamples | None = samples_of(store, seen, explainer.settings.loaded)
     elif config is None:
         samples = StoredSamples.described(store)
     else:
-        samples = StoredSamples.of(store, load_input(config.read_config()))
+        loaded = config.read_config()
+        samples = samples_of(store, load_input(loaded), loaded)
     masks = None if samples is None else given.masks_of(samples, class_names)
     return Material(samples, masks, None if explainer is None else Methods(explainer, store.run))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from camtool.analysis.stored_samples import StoredSample, StoredSamples
 from camtool.apis import Explainer
-from camtool.apis.subjects import subject_of
+from camtool.apis.subjects import Subject, subject_of
 from camtool.datasets.annotations import class_masks, sample_annotations
 from camtool.datasets.splits import Samples
 from camtool.errors import DataError
@@ -62,10 +62,8 @@ class SceneSamples(StoredSamples):
         """Return the samples of a run over scenes."""
         return cls(store, explainer.network.reading, explainer.network.preprocess, scenes)
 
-    def read(self, row: MapRow) -> StoredSample:
-        subject = subject_of(self.scenes.read(row["id"], self.reading))
-        inputs = self.preprocess(subject.content)
-        return StoredSample(subject, inputs, subject.canvas(inputs, self.preprocess, original=True))
+    def subject(self, row: MapRow) -> Subject:
+        return subject_of(self.scenes.read(row["id"], self.reading))
 
     def masks(self) -> SampleMasks:
         """Return the masks of the scenes' objects; DataError of a scene without one."""

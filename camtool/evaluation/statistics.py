@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TypeAlias, TypeVar
 
@@ -69,7 +70,7 @@ def counted_interval(counts: Integer[np.ndarray, "n numbers"], figure: Figure, *
     for drawn in _drawn(count, count, seed):
         times = np.zeros((len(drawn), count))
         np.add.at(times, (np.arange(len(drawn))[:, None], drawn), 1)
-        figures.append(figure(_sums(times, counts), np.full(len(drawn), count)))
+        figures.append(figure(_sums(times, lambda part: counts[part]), np.full(len(drawn), count)))
     return _interval(float(figure(counts.sum(axis=0, dtype=np.float64), np.array(count))), np.concatenate(figures), count)
 
 
@@ -89,13 +90,14 @@ def _drawn(below: int, count: int, seed: int) -> Iterator[Integer[np.ndarray, "r
         left -= part
 
 
-def _sums(times: Float[np.ndarray, "r n"], counts: Integer[np.ndarray, "n numbers"]) -> Float[np.ndarray, "r numbers"]:
-    """Return the sums of counts, each sample's so many times; whole numbers in float64 are exact."""
-    found = np.zeros((len(times), counts.shape[1]))
-    for first in range(0, len(counts), _SAMPLES_AT_ONCE):
-        part = slice(first, first + _SAMPLES_AT_ONCE)
-        found += times[:, part] @ counts[part].astype(np.float64)
-    return found
+def _sums(times: Float[np.ndarray, "r n"], counts: Callable[[slice], np.ndarray]) -> Float[np.ndarray, "r numbers"]:
+    """Return the sums of counts, each sample's so many times; whole numbers in float64 are exact.
+
+    Args:
+        counts: returns those of some samples (k, numbers): of a data set they are kept as small as they fit.
+    """
+    parts = [slice(first, first + _SAMPLES_AT_ONCE) for first in range(0, times.shape[1], _SAMPLES_AT_ONCE)]
+    return np.asarray(sum(times[:, part] @ counts(part).astype(np.float64) for part in parts))
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -164,10 +166,12 @@ def counted_tests(counts: Mapping[str, Mapping[Key, np.ndarray]], figure: Figure
         if not shared:
             found.append((first, second, math.nan, math.nan, 0))
             continue
-        one, other = (np.stack([counts[name][sample] for sample in shared]).astype(np.int64) for name in (first, second))  # signed
-        sums, apart, count = (one.sum(axis=0, dtype=np.float64), other.sum(axis=0, dtype=np.float64)), other - one, len(shared)
+        one, other = ([counts[name][sample] for sample in shared] for name in (first, second))
+        count = len(shared)
+        sums = tuple(_sums(np.ones((1, count)), partial(_stacked, own))[0] for own in (one, other))
+        apart = partial(_apart, one, other)
 
-        def difference(moved: np.ndarray, sums: tuple[np.ndarray, np.ndarray] = sums, count: int = count) -> np.ndarray:
+        def difference(moved: np.ndarray, sums: tuple[np.ndarray, ...] = sums, count: int = count) -> np.ndarray:
             samples = np.full(moved.shape[:-1], count)
             return np.asarray(figure(sums[0] + moved, samples) - figure(sums[1] - moved, samples))
 
@@ -176,6 +180,14 @@ def counted_tests(counts: Mapping[str, Mapping[Key, np.ndarray]], figure: Figure
         as_far = int((np.abs(np.concatenate(moved)) >= abs(own) - _ROUNDING).sum())
         found.append((first, second, own, (1 + as_far) / (1 + RESAMPLES) if count > 1 else math.nan, count))
     return _corrected(found)
+
+
+def _stacked(counts: Sequence[np.ndarray], part: slice) -> np.ndarray:
+    return np.stack(counts[part])
+
+
+def _apart(one: Sequence[np.ndarray], other: Sequence[np.ndarray], part: slice) -> np.ndarray:
+    return np.stack(other[part]).astype(np.float64) - np.stack(one[part])
 
 
 def _corrected(found: Sequence[tuple[str, str, float, float, int]]) -> list[PairedTest]:

@@ -2,6 +2,7 @@
 
 from camtool.metrics.accumulators import MeanOfScores as MeanOfScores
 from camtool.metrics.accumulators import MeanScore as MeanScore
+from camtool.metrics.accumulators import SummedScore as SummedScore
 from camtool.metrics.baseline_maps import center_maps as center_maps
 from camtool.metrics.baseline_maps import edge_maps as edge_maps
 from camtool.metrics.baseline_maps import random_maps as random_maps
@@ -52,6 +53,7 @@ __all__ = [
     "MeanScore",
     "PixelPrecision",
     "ScoreCurves",
+    "SummedScore",
     "adcc",
     "attended",
     "average_drop",

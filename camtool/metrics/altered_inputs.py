@@ -15,6 +15,7 @@ from camtool.instrumentation.batching import in_chunks
 from camtool.instrumentation.ending import last_activation, may_be_probabilities, sum_to_one
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import SameRandomNumbers
+from camtool.metrics.thresholds import as_tensor
 from camtool.targets import ClassProbability, FromLogits, Output, Target, resolve_targets, scores, scores_in
 
 Model: TypeAlias = nn.Module | Callable[[Tensor], Any]
@@ -190,13 +191,15 @@ def checked_maps(maps: Maps, inputs: Tensor, *, channels: bool = False, varied: 
     Raises:
         DataError: if they have another size, are not finite, or one is the same everywhere.
     """
-    found = torch.as_tensor(maps).detach().to(inputs.device)
+    found = as_tensor(maps).to(inputs.device)
     found = found if found.is_floating_point() else found.float()
     size = inputs.shape[2:]
     if found.shape != (len(inputs), *size) and not (channels and found.shape == inputs.shape):
+        has_channels = found.ndim == inputs.ndim and found.shape[2:] == size
+        advice = "maps.sum(dim=1), for attributions of channels" if has_channels else f"camtool.functional.resize(maps, {tuple(size)})"
         raise DataError(
-            f"Expected maps (n, *spatial) of the inputs' size, {len(inputs)} of {times(size)}, got shape {tuple(found.shape)}; resize them "
-            f"first: camtool.functional.resize(maps, {tuple(size)})."
+            f"Expected maps (n, *spatial) of the inputs' size, {len(inputs)} of {times(size)}, got shape {tuple(found.shape)}; "
+            f"{'add them up' if has_channels else 'resize them'} first: {advice}."
         )
     flat = found.flatten(1)
     if not flat.isfinite().all():

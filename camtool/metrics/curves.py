@@ -32,7 +32,9 @@ class ScoreCurves:
     """The explained score, as of `deletion`."""
 
     def areas(self) -> Float[np.ndarray, " n"]:
-        """Return the area under each curve by trapezoids over the fractions, divided by their range."""
+        """Return the area under each curve by trapezoids over the fractions, divided by their range; DataError of a single fraction."""
+        if len(self.fractions) < 2:
+            raise DataError("Expected a curve of at least two fractions, got one; take its score instead of an area.")
         area = (np.diff(self.fractions) * (self.scores[:, 1:] + self.scores[:, :-1]) / 2).sum(axis=1)
         return np.asarray(area / (self.fractions[-1] - self.fractions[0]))
 

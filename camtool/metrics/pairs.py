@@ -42,12 +42,31 @@ def seeds_of(seed: Seed, count: int) -> list[int]:
     return seeds
 
 
-def by_class(scores: Array | Sequence[Any], labels: Sequence[Hashable]) -> dict[Hashable, float]:
+def classes_of(labels: Array | Sequence[Hashable]) -> list[Hashable]:
+    """Return the class of each sample as a number or a name; of arrays and tensors their values, which are equal where classes are.
+
+    Raises:
+        DataError: if one is several numbers, or a list.
+
+    Example:
+        >>> import torch
+        >>> classes_of(torch.tensor([2, 2])), classes_of(["cat", None])
+        ([2, 2], ['cat', None])
+    """
+    try:
+        found = [label.item() if isinstance(label, (Tensor, np.ndarray, np.generic)) else label for label in labels]
+        set(found)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError("Expected of each sample its class, a number or a name, got lists or several numbers.") from error
+    return found
+
+
+def by_class(scores: Array | Sequence[Any], labels: Array | Sequence[Hashable]) -> dict[Hashable, float]:
     """Return by class the mean of its samples' scores, in the order in which classes first appear.
 
     Args:
         scores: (n,), such as the hits of `pointing`.
-        labels: the class of each sample.
+        labels: the class of each sample, numbers or names.
 
     Raises:
         DataError: if there are none, or not as many labels as scores.
@@ -61,12 +80,12 @@ def by_class(scores: Array | Sequence[Any], labels: Sequence[Hashable]) -> dict[
     if values.ndim != 1 or not len(values) or len(values) != len(labels):
         raise DataError(f"Expected scores (n,) and a label for each, got scores of shape {values.shape} and {len(labels)} labels.")
     members: dict[Hashable, list[float]] = {}
-    for value, label in zip(values.tolist(), labels, strict=True):
+    for value, label in zip(values.tolist(), classes_of(labels), strict=True):
         members.setdefault(label, []).append(value)
     return {label: sum(found) / len(found) for label, found in members.items()}
 
 
-def mean_of_classes(scores: Array | Sequence[Any], labels: Sequence[Hashable]) -> float:
+def mean_of_classes(scores: Array | Sequence[Any], labels: Array | Sequence[Hashable]) -> float:
     """Return the mean over classes of the mean of their samples' scores: each class counts the same, however many samples it has.
 
     The accuracy of the pointing game (Zhang et al. 2016, arXiv:1608.00507). Arguments and errors are those of `by_class`.

@@ -11,6 +11,7 @@ from torch import Tensor
 from camtool.errors import DataError
 from camtool.metrics.altered_inputs import ExplainedScores, Explanations, Maps, Model, checked_maps, hyperplane
 from camtool.metrics.rank_correlation import pearson
+from camtool.metrics.thresholds import as_tensor
 
 RADIUS, SAMPLES = 0.02, 10
 """Captum's, of `max_sensitivity`; and of `infidelity`, for which it has none."""
@@ -206,7 +207,10 @@ def _drawn(perturb: Perturb | None, one: Tensor, seed: int, number: int, radius:
     generator = torch.Generator().manual_seed((1_000_003 * seed + number) % 2**63)
     if perturb is None:
         return radius * (2 * torch.rand(one.shape, generator=generator, dtype=torch.float64) - 1).to(one)
-    return perturb(one.unsqueeze(0), generator).squeeze(0)
+    change = perturb(one.unsqueeze(0), generator)
+    if change.shape[1:] != one.shape or len(change) != 1:
+        raise DataError(f"Expected a perturbation of the input's shape, {(1, *one.shape)}, got {tuple(change.shape)}.")
+    return change[0]
 
 
 def _explained(
@@ -218,7 +222,7 @@ def _explained(
         maps = explain(inputs[start : start + batch_size], targets[start : start + batch_size])
         several = isinstance(maps, Mapping)
         by_name = dict(maps) if isinstance(maps, Mapping) else {"": maps}
-        parts.append({name: torch.as_tensor(of_method).detach().cpu().double().flatten(1) for name, of_method in by_name.items()})
+        parts.append({name: as_tensor(of_method).cpu().double().flatten(1) for name, of_method in by_name.items()})
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, maps in joined.items():
         if len(maps) != len(inputs) or not maps.isfinite().all():

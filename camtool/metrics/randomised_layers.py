@@ -43,7 +43,7 @@ def randomisation(
     Args:
         explain: a function of a network, inputs and targets that returns maps of the inputs' size; the network is in eval mode.
         targets: as of `deletion`: those of the network as it is are explained throughout.
-        layers: paths of modules with `reset_parameters`; None: all, in the order in which they were registered, the last first.
+        layers: paths of modules with `reset_parameters`, or one; None: all, in the order in which they were registered, the last first.
         cascading: keep the layers above initialised, too; False: one layer at a time.
         seed: the k-th layer's is drawn from it and k.
 
@@ -128,10 +128,12 @@ def _maps(explain: ExplainNetwork, model: nn.Module, found: ExplainedScores) -> 
 
 def _randomised(model: nn.Module, layers: Sequence[str] | None, cascading: bool, seed: int) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer's path and a copy of the network in which it (and with `cascading` all before it) is initialised anew."""
+    layers = [layers] if isinstance(layers, str) else layers
     paths = [path for path, module in model.named_modules() if callable(getattr(module, "reset_parameters", None))]
     unknown = [layer for layer in layers or () if layer not in paths]
-    if not paths or unknown:
-        what = f"no layer '{unknown[0]}'{closest(unknown[0], paths)} that can be" if unknown else "a network without a layer that can be"
+    what = "none" if layers is not None and not layers else "" if paths else "a network without a layer that can be"
+    what = f"no layer '{unknown[0]}'{closest(unknown[0], paths)} that can be" if unknown else what
+    if what:
         raise DataError(f"Expected layers to initialise anew, got {what}; there are {some(paths) or 'none'}.")
     changed = copy.deepcopy(model)
     for number, path in enumerate(reversed(paths) if layers is None else layers):

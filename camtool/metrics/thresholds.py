@@ -3,6 +3,7 @@
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from camtool.errors import NOT_FINITE, DataError, closest
@@ -12,6 +13,8 @@ Threshold: TypeAlias = str | float | int
 
 OTSU = "otsu"
 BINS = 256
+_NUMBERS = "biufV"
+"""Kinds of arrays; V: bfloat16 of others' packages, which NumPy converts."""
 
 
 def scaled(maps: Array) -> np.ndarray:
@@ -124,8 +127,33 @@ def finite_maps(maps: Array, *, signed: bool = False) -> np.ndarray:
 
 
 def as_array(values: Array, dtype: type | None = None) -> np.ndarray:
-    """Return an array or a tensor on any device, with or without a gradient, as an array."""
+    """Return an array or a tensor on any device, with or without a gradient, as an array.
+
+    Raises:
+        DataError: if it is none of real numbers.
+    """
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = (values.double() if values.is_floating_point() else values).numpy()  # numpy has no bfloat16
-    return np.asarray(values, dtype)
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # lists of several lengths
+        raise DataError(f"Expected an array or a tensor of numbers, got a {type(values).__name__} that is none: {error}.") from error
+    if found.dtype.kind not in _NUMBERS:
+        got = f"a {type(values).__name__}" if found.dtype.kind == "O" else found.dtype
+        raise DataError(f"Expected an array or a tensor of real numbers, got {got}.")
+    return np.asarray(found, dtype)
+
+
+def as_tensor(values: Array) -> Tensor:
+    """Return an array, in any order of bytes and with any steps between its values, or a tensor as a tensor of real numbers.
+
+    Raises:
+        DataError: if it is none of real numbers.
+    """
+    if isinstance(values, Tensor) and not values.is_complex():
+        return values.detach()
+    found = as_array(values)
+    is_known = found.dtype.kind in "bf" and found.dtype.itemsize <= 8  # torch has no long double, and little of unsigned numbers
+    dtype = found.dtype.newbyteorder("=") if is_known else np.int64 if found.dtype.kind in "iu" else np.float64
+    return torch.from_numpy(np.ascontiguousarray(found, dtype))

@@ -16,12 +16,11 @@ from torch.utils.data import DataLoader
 from camtool.apis import Explainer
 from camtool.apis.images import PictureFile
 from camtool.apis.subjects import SubjectLike, subject_of
+from camtool.apis.subjects import digest_of as digest_of_subject
 from camtool.datasets.listing import FileList, list_files
 from camtool.datasets.splits import SPLITS, Samples
 from camtool.errors import DataError
 from camtool.io.digests import digest_of, digest_of_path
-from camtool.io.signals import Signal
-from camtool.io.volumes import Volume
 from camtool.models.sources.by_kind import AnyReading, suffixes_of
 
 _SPLIT = "config:"
@@ -115,7 +114,7 @@ class SplitData(RunData):
     def read(self, number: int) -> Item:
         subject = subject_of(self._samples.read(number, self._reading))
         path = Path(self._paths[number])
-        return Item(subject, _digest_of_file(path) if path.is_file() else _digest_of_values(subject.content))
+        return Item(subject, _digest_of_file(path) if path.is_file() else digest_of_subject(subject))
 
     def fingerprint(self) -> dict[str, Any]:
         sizes = (os.path.getsize(path) if os.path.isfile(path) else -1 for path in self._paths)
@@ -192,12 +191,7 @@ def _digest_of(content: Any) -> str:
     if isinstance(content, Tensor):  # NumPy has no bfloat16
         flat = content.detach().cpu().contiguous().flatten()
         return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
-    return _digest_of_values(content)
-
-
-def _digest_of_values(content: Any) -> str:
-    values = content.values if isinstance(content, (Volume, Signal)) else content
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(content).tobytes()).hexdigest()
 
 
 def _parts_of(sample: Any, number: int) -> tuple[Any, int | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from camtool.errors import ImageError
@@ -108,17 +108,47 @@ def stretched(seen_size: tuple[int, int], original_size: tuple[int, int]) -> Geo
 def measure_geometry(picture: Picture, preprocess: Callable[[Picture], Tensor]) -> Geometry:
     """Return the position of the network's input on `picture`, measured by two ramps of its size sent through the preprocessing.
 
+    A side of one pixel, as of a signal in a picture, has no ramp: the input shows all of it.
+
     Raises:
         ImageError: if the preprocessing is more than resizing, cropping, flipping and rotating, so that it cannot be inverted.
     """
     height, width = picture.shape[:2]
+    if min(height, width) == 1:
+        return _measured_along(picture, preprocess)
     across, down = (np.linspace(0, 1, length, dtype=np.float32) for length in (width, height))
     # Each ramp is slightly oblique, so that rounding to whole levels differs from row to row and averages out.
     mixing = np.array([[255 - _LEAN, _LEAN], [_LEAN, 255 - _LEAN]])
     ramps = np.stack([_preprocessed_ramp(a * across[None, :] + b * down[:, None], preprocess) for a, b in mixing])
     # Resampling bends a ramp within two pixels of its ends; the rest is exactly linear.
-    margins = [min(max(2.5 * 255 / (length - 1), 8), 100) for length in (width, height)]
-    inner = np.all([(level > margin) & (level < 255 - margin) for level, margin in zip(ramps, margins, strict=True)], axis=0)
+    inner = np.all([_is_inner(level, length) for level, length in zip(ramps, (width, height), strict=True)], axis=0)
+    solution = _planes(ramps, inner)
+    matrix = np.array([[width - 1], [height - 1]]) * np.linalg.solve(mixing, solution.T)
+    return Geometry(matrix, (ramps.shape[1], ramps.shape[2]), (height, width))
+
+
+def _measured_along(picture: Picture, preprocess: Callable[[Picture], Tensor]) -> Geometry:
+    """Return the geometry of a picture of which one side, or both, are one pixel long."""
+    height, width = picture.shape[:2]
+    longer = int(height > 1)  # 0: x, 1: y
+    length = max(height, width)
+    ramp = np.linspace(0, 255, length, dtype=np.float32).reshape(height, width)
+    level = _preprocessed_ramp(ramp, preprocess)
+    matrix = stretched((level.shape[0], level.shape[1]), (height, width)).matrix
+    if length > 1:
+        (solution,) = _planes(level[None], _is_inner(level, length)).T
+        matrix[longer] = (length - 1) / 255 * solution
+    return Geometry(matrix, (level.shape[0], level.shape[1]), (height, width))
+
+
+def _is_inner(level: Float[np.ndarray, "h w"], length: int) -> Bool[np.ndarray, "h w"]:
+    """Return where a ramp over so many pixels is linear: resampling bends it within two pixels of its ends."""
+    margin = min(max(2.5 * 255 / (length - 1), 8), 100)
+    return (level > margin) & (level < 255 - margin)
+
+
+def _planes(ramps: Float[np.ndarray, "k h w"], inner: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "3 k"]:
+    """Return the planes (x, y, 1) through ramps where they are linear; ImageError if they are none."""
     if inner.sum() < 16:
         raise ImageError("The preprocessing keeps too little of the image to draw on the original; run without --original.")
     y, x = np.nonzero(inner)
@@ -126,8 +156,7 @@ def measure_geometry(picture: Picture, preprocess: Callable[[Picture], Tensor]) 
     solution, *_ = np.linalg.lstsq(design, ramps[:, inner].T, rcond=None)
     if np.quantile(np.abs(design @ solution - ramps[:, inner].T), 0.99) > _MOST_RESIDUAL:
         raise ImageError("The preprocessing is more than resizing and cropping and cannot be inverted; run without --original.")
-    matrix = np.array([[width - 1], [height - 1]]) * np.linalg.solve(mixing, solution.T)
-    return Geometry(matrix, (ramps.shape[1], ramps.shape[2]), (height, width))
+    return np.asarray(solution)
 
 
 def _preprocessed_ramp(levels: Float[np.ndarray, "h w"], preprocess: Callable[[Picture], Tensor]) -> Float[np.ndarray, "h2 w2"]:

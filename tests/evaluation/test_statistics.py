@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -139,3 +140,15 @@ def test_an_exact_permutation_test_of_few_samples_is_approached() -> None:
     assert found.p == pytest.approx(exact, abs=0.03)
     (alone,) = counted_tests({"a": {0: one[:1]}, "b": {0: other[:1]}}, share)
     assert math.isnan(alone.p)
+
+
+def test_counts_of_many_samples_are_compared_without_a_copy_of_all_of_them() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.integers(0, 200, size=(64, 2000)).astype(np.uint8)
+    counts = {name: {sample: rows[(sample + place) % 64] for sample in range(6000)} for place, name in enumerate("ab")}
+    tracemalloc.start()
+    (found,) = counted_tests(counts, lambda sums, samples: sums[..., 0] / samples)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.count == 6000
+    assert peak < 2 * 6000 * 2000 * 8  # of both methods, in 64 bits; the draws themselves take a part of it

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from camtool.errors import DataError
-from camtool.metrics import MeanScore, deletion, iou
+from camtool.metrics import MeanScore, SummedScore, by_class, deletion, iou, max_box_accuracy, mean_of_classes, pxap
 from tests.networks import images, small_net
 
 
@@ -59,11 +60,52 @@ def test_what_is_no_score_a_sample_is_refused_and_adds_nothing() -> None:
         MeanScore(iou).update(np.array([[0.0, 1.0]]), np.ones((1, 3)))
 
 
+@pytest.mark.parametrize("labels", [torch.tensor([1, 1, 2]), np.array([1, 1, 2]), list(torch.tensor([1, 1, 2])), [1, 1, 2]])
+def test_a_class_is_the_same_in_a_tensor_an_array_and_a_list(labels: Any) -> None:
+    scores = np.array([0.0, 1.0, 1.0])
+    total = MeanScore(itself)
+    total.update(scores, classes=labels)
+    total.update(scores, classes=[1, 1, 2])
+    assert total.compute().by_class == by_class(scores, labels) == {1: 0.5, 2: 1.0}
+    assert total.compute().counts == {1: 4, 2: 2}
+    assert mean_of_classes(scores, labels) == 0.75
+
+
+def test_a_sample_has_one_class() -> None:
+    total = MeanScore(itself)
+    with pytest.raises(DataError, match="of each sample its class"):
+        total.update(np.ones(2), classes=torch.eye(2))
+    with pytest.raises(DataError, match="of each sample its class"):
+        by_class(np.ones(2), np.eye(2))
+    assert total.compute().count == 0
+
+
+@pytest.mark.parametrize("size", [(12,), (6, 7), (4, 5, 3)])
+def test_counts_of_batches_add_up_to_those_of_all(size: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(0)
+    maps, masks = generator.random((5, *size)), generator.random((5, *size)) > 0.6
+    boxes = np.stack([np.stack([np.ones(len(size)), np.full(len(size), 3)], axis=1)[None]] * 5).astype(int)
+    for score, truth, figure in ((pxap, masks, "area"), (max_box_accuracy, boxes, "accuracy")):
+        total = SummedScore(score, step=0.1)
+        for part in (slice(0, 2), slice(2, 5)):
+            total.update(maps[part], truth[part])
+        assert getattr(total.compute(), figure) == getattr(score(maps, truth, step=0.1), figure)
+        total.reset()
+        with pytest.raises(DataError, match="at least one sample"):
+            total.compute()
+    with pytest.raises(DataError, match="try MeanScore"):
+        SummedScore(iou).update(maps, masks)
+
+
 def _in_a_process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     total = MeanScore(itself)
     total.update(np.array([1.0, 2.0]) if rank == 0 else np.array([6.0, math.nan]), classes=["a", "b"] if rank == 0 else ["b", "c"])
     found = total.compute()
+    counts = SummedScore(pxap, step=0.5)
+    if rank == 1:  # the other one has no sample
+        counts.update(np.array([[1.0, 0.0]]), np.array([[False, True]]))
+    assert counts.compute().area == 0.5
     Path(folder, f"{rank}.txt").write_text(repr((found.mean, found.count, found.left_out, found.by_class, found.counts)))
     dist.destroy_process_group()
 

@@ -210,6 +210,8 @@ GOOD: dict[str, Any] = {"inputs": torch.ones(2, 1, 4, 4), "maps": torch.rand(2, 
     [
         ({"maps": torch.rand(2, 2, 2)}, DataError, r"of the inputs' size, 2 of 4x4, got shape \(2, 2, 2\); resize them first"),
         ({"maps": torch.rand(4, 4)}, DataError, "of the inputs' size"),
+        ({"maps": torch.rand(2, 1, 4, 4)}, DataError, r"got shape \(2, 1, 4, 4\); add them up first: maps.sum\(dim=1\)"),
+        ({"maps": torch.rand(2, 4, 4) * 1j}, DataError, "of real numbers, got complex64"),
         ({"maps": torch.full((2, 4, 4), torch.nan)}, DataError, "finite maps, got NaN or infinity in that of sample 0"),
         ({"maps": torch.stack([torch.rand(4, 4), torch.ones(4, 4)])}, DataError, "differs between positions, got 1 everywhere in .* 1"),
         ({"inputs": torch.ones(2, 1, 4, 4).log() / 0}, DataError, "finite inputs"),
@@ -232,6 +234,23 @@ def test_bad_input_is_one_line(metric: Metric, wrong: dict[str, Any], error: typ
     with pytest.raises(error, match=message) as refused:
         metric(nn.Flatten(), given["inputs"], given["maps"], given["targets"], **settings)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_maps_of_others_are_taken_as_they_lie_in_memory(rank: int) -> None:
+    model, inputs = small_net(rank), images(rank)
+    maps = np.random.default_rng(0).random((len(inputs), *inputs.shape[2:])).astype(np.float32)
+    expected = deletion(model, inputs, maps, 1, step=20)
+    backwards = np.ascontiguousarray(maps[..., ::-1])[..., ::-1]  # as files that are turned around are read
+    for other in (backwards, maps.astype(">f4"), maps.astype(np.longdouble), torch.from_numpy(maps).double()):
+        np.testing.assert_array_equal(deletion(model, inputs, other, 1, step=20), expected)
+    whole = (1000 * maps).astype(np.uint16)
+    np.testing.assert_array_equal(deletion(model, inputs, whole, 1, step=20), deletion(model, inputs, whole.astype(float), 1, step=20))
+
+
+def test_a_single_fraction_has_no_area() -> None:
+    with pytest.raises(DataError, match="at least two fractions"):
+        ScoreCurves(np.array([0.5]), np.ones((2, 1))).areas()
 
 
 def test_scores_that_are_nan_are_told() -> None:

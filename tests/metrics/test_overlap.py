@@ -141,6 +141,8 @@ def test_maps_are_scaled_one_by_one_however_large_their_range() -> None:
         (MAP, MASK, float("nan"), "from 0 to 1"),
         (np.ones(3), MASK, 0.5, r"Expected maps \(n, \*spatial\)"),
         (np.ones((0, 3)), MASK, 0.5, r"Expected maps \(n, \*spatial\)"),
+        (MAP * 1j, MASK, 0.5, "of real numbers, got complex128"),
+        (MAP.astype(str), MASK, 0.5, "of real numbers, got <U"),
     ],
 )
 @pytest.mark.parametrize("score", OVERLAPS.values(), ids=OVERLAPS)

@@ -163,6 +163,7 @@ MAPS = torch.rand(2, 4)
     [
         (infidelity, torch.rand(2, 2), {}, DataError, "resize them first"),
         (infidelity, torch.full((2, 4), torch.nan), {}, DataError, "finite maps"),
+        (infidelity, MAPS, {"perturb": lambda given, _: given[..., :1]}, DataError, r"the input's shape, \(1, 1, 4\), got \(1, 1, 1\)"),
         (infidelity, MAPS, {"samples": 0}, DataError, "at least 1 of the perturbations"),
         (infidelity, MAPS, {"targets": 9}, TargetError, "out of range"),
         (faithfulness_correlation, torch.ones(2, 4), {}, DataError, "differs between positions"),

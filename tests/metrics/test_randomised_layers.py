@@ -86,6 +86,13 @@ def test_the_network_and_torchs_random_numbers_stay_as_they_are() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_single_layer_may_be_named_by_its_path_alone() -> None:
+    model, inputs = small_net(2), images(2)
+    (name, found), *rest = randomisation(model, inputs, saliency, 0, layers="fc").items()
+    assert (name, rest) == ("fc", [])
+    np.testing.assert_array_equal(found, randomisation(model, inputs, saliency, 0, layers=["fc"])["fc"])
+
+
 def test_emprt_worked_by_hand() -> None:
     model, inputs = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.ones(1, 1, 4)
 
@@ -100,6 +107,7 @@ def test_emprt_worked_by_hand() -> None:
     ("metric", "settings", "message"),
     [
         (randomisation, {"layers": ["fcc"]}, "no layer 'fcc'; closest: 'fc'"),
+        (randomisation, {"layers": []}, "Expected layers to initialise anew, got none; there are"),
         (randomisation, {"model": nn.Flatten()}, "a network without a layer that can be; there are none"),
         (randomisation, {"explain": lambda _, __, ___: torch.rand(2, 2, 2)}, "resize them first"),
         (randomisation, {"explain": lambda _, given, __: given.sum(dim=1) * torch.nan}, "finite maps"),

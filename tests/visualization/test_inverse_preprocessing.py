@@ -77,6 +77,32 @@ def test_no_change_at_all_is_the_identity() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (lambda picture: picture, [[1, 0, 0], [0, 1, 0]]),
+        (lambda picture: picture[20:], [[1, 0, 0], [0, 1, 20]]),
+        (lambda picture: picture[::-1], [[1, 0, 0], [0, -1, 119]]),
+        (lambda picture: cv2.resize(picture, (1, 60), interpolation=cv2.INTER_AREA), [[1, 0, 0], [0, 2, 0.5]]),
+        (lambda picture: cv2.resize(picture, (4, 120)), [[0.25, 0, -0.375], [0, 1, 0]]),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_signal_in_a_picture_one_pixel_wide_is_measured_along_time(
+    change: Callable[[np.ndarray], np.ndarray], expected: list, turned: bool
+) -> None:
+    def preprocess(picture: np.ndarray) -> Tensor:
+        return normalised(change(picture.transpose(1, 0, 2)).transpose(1, 0, 2) if turned else change(picture))
+
+    (x, y), size = np.array(expected), (120, 1) if turned else (1, 120)
+    wanted = np.array([y[[1, 0, 2]], x[[1, 0, 2]]]) if turned else np.array([x, y])
+    assert shift(measure_geometry(blank(*size), preprocess), wanted) < 0.1
+
+
+def test_a_single_pixel_is_seen_whole() -> None:
+    np.testing.assert_allclose(measure_geometry(blank(1, 1), normalised).matrix, np.eye(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
         (lambda picture: picture[:, ::-1], [[-1, 0, 119], [0, 1, 0]]),
         (lambda picture: picture[::-1], [[1, 0, 0], [0, -1, 89]]),
         (lambda picture: picture.transpose(1, 0, 2), [[0, 1, 0], [1, 0, 0]]),
