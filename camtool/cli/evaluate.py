@@ -142,10 +142,13 @@ def _tell_failures(results: "Results") -> None:
         raise DataError(f"No map has a score: {reasons[0] if reasons else 'the store has no maps of these samples'}")
     told: set[str] = set()  # of baselines nothing: what is missing of them is missing of the maps, too, or is no wonder
     for of, one in results.series.items():
-        for reason, count in one.reasons.items():
-            if reason not in told and not of.baseline:
-                warn(f"{count} of {len(one.scores)} maps of {of} have no {of.metric}: {reason}")
-            told.add(reason)
+        new = {reason: count for reason, count in one.reasons.items() if reason not in told}
+        told.update(new)
+        if not new or of.baseline:
+            continue
+        reason = max(new, key=lambda known: new[known])
+        others = f" The {len(new) - 1} other reasons stand in the scores' column 'reason'." if len(new) > 1 else ""  # many have a path
+        warn(f"{sum(new.values())} of {len(one.scores)} maps of {of} have no {of.metric}: {reason}{others}")
 
 
 def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[str, Any]]]) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """A run's methods on other inputs than its samples, and on changed networks: for metrics that ask how steady a method is."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from camtool.analysis.sources import Source
 from camtool.apis import Explainer
 from camtool.apis.stored_pictures import scaled_map
 from camtool.attribution.result import CAMResult
-from camtool.errors import emit_again, recorded_warnings
+from camtool.errors import CamtoolWarning
 from camtool.evaluation.run_settings import RunExplainer, explainer_of_run
 from camtool.methods._base import ATTENTION, INPUT
 from camtool.models import Network
@@ -72,11 +73,10 @@ class Methods:
         explainer = asked.explainer
         selection = explainer.select(categories="label", target=target, against=against)
         classes = [target.index if isinstance(target, ClassProbability) else int(target) for target in targets]
-        with recorded_warnings() as remarks:
+        with warnings.catch_warnings():
+            # Of changed inputs and networks, by their numbers in a batch: nothing that a user could look at.
+            warnings.simplefilter("ignore", CamtoolWarning)
             results = selection.explain(explainer.explains, explainer.network, inputs.to(self.classifier.device), classes)
-        for remark in remarks:
-            if getattr(remark.message, "sample", None) is None:  # what is said of one map is of an input that the user does not have
-                emit_again(remark)
         found = {}
         for source, name in zip(group, asked.names, strict=True):
             found[str(source)] = torch.stack([_stored(result.results[name]) for result in results])

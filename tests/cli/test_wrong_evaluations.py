@@ -127,3 +127,17 @@ def test_a_damaged_file_of_scores_is_named(run: Run, store: Path, tmp_path: Path
     assert finished.exit_code == 2
     assert "scores-000000.parquet' cannot be read" in finished.stderr
     assert "Remove it" in finished.stderr
+
+
+def test_reasons_that_name_their_pictures_are_one_warning(run: Run, store: Path, tmp_path: Path) -> None:
+    for number in (0, 2, 4):
+        path = tmp_path / f"masks/r/{number}.png"
+        write(path, np.zeros((SIZE, SIZE), np.uint8))
+
+    finished = run("eval", store, "--metrics", "iou", *WITH_MASKS, "--method", "gradcam")
+
+    words = " ".join(finished.stderr.split())
+    assert finished.exit_code == 0
+    assert words.count("Warning:") == 1
+    assert "4 of 12 maps of gradcam at layer have no iou: " in words
+    assert "The 3 other reasons stand in the scores' column 'reason'." in words
