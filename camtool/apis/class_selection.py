@@ -50,8 +50,9 @@ class ClassSelection(TargetSelection):
         def choose(logits: Any) -> list[list[Target]]:
             if not isinstance(logits, Tensor) or logits.ndim != 2:
                 shape = f"scores of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "detections"
-                frames = isinstance(logits, Tensor) and logits.ndim == 3
-                hint = "; scores of a signal's frames are explained by --span FROM:TO, all or predicted" if frames else ""
+                hints = {3: "a signal's frames are explained by --span FROM:TO, all or predicted"}
+                of_positions = "positions are explained by --target region --target-category CLASS"
+                hint = f"; scores of {hints.get(logits.ndim, of_positions)}" if isinstance(logits, Tensor) and logits.ndim > 2 else ""
                 raise TargetError(f"The network gives {shape}; expected one score per class{hint}.")
             # Probing calls it, too, with the first sample alone.
             chosen[:] = _without_repetitions(self._chosen(network, logits, labels))

@@ -136,6 +136,7 @@ def test_the_class_of_a_mask_by_its_name(config: Any, run: Run, tmp_path: Path, 
 
 
 WRONG: dict[str, tuple[list[Any], str]] = {
+    "no region": ([], "expected one score per class; scores of positions are explained by --target region --target-category CLASS"),
     "no class": (["--mask", "mask.nii.gz"], "name it, as --target-category 1"),
     "a class by name": (["--mask", "mask.nii.gz", "--target-category", "tumour"], "tumour"),
     "two classes": (["--mask", "mask.nii.gz", "--target-category", 0, 1], "name it, as --target-category 1"),
