@@ -50,17 +50,17 @@ def trained() -> Trained:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(CHANNELS, 10),
-    )
+    ).double()  # rounding by another processor's kernels stays too small for another network to come of it
     seen, seen_labels = pictures[~held_out], labels[~held_out]
     optimiser = torch.optim.Adam(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.02, epochs=EPOCHS, steps_per_epoch=-(-len(seen) // 64))
     for _ in range(EPOCHS):
         for chosen in torch.randperm(len(seen)).split(64):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(model(seen[chosen]), seen_labels[chosen]).backward()
+            nn.functional.cross_entropy(model(seen[chosen].double()), seen_labels[chosen]).backward()
             optimiser.step()
             schedule.step()
-    return Trained(model.eval(), pictures[held_out], labels[held_out], seen, seen_labels)
+    return Trained(model.float().eval(), pictures[held_out], labels[held_out], seen, seen_labels)
 
 
 def store_of(folder: Path, pictures: Tensor, labels: Tensor, *, every_class: bool = False) -> Store:

@@ -62,14 +62,14 @@ def trained(*, watermark: bool) -> Trained:
             *(nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
             *(nn.Conv2d(32, CHANNELS, 3, padding=1), nn.BatchNorm2d(CHANNELS), nn.ReLU()),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, len(CLASSES))),
-        )
+        ).double()  # rounding by another processor's kernels stays too small for another network to come of it
         optimiser = torch.optim.Adam(model.parameters())
         steps = -(-len(seen) // 32)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.006, epochs=EPOCHS, steps_per_epoch=steps)
         for _ in range(EPOCHS):
             for chosen in torch.randperm(len(seen)).split(32):
                 optimiser.zero_grad()
-                nn.functional.cross_entropy(model(seen[chosen]), seen_labels[chosen]).backward()
+                nn.functional.cross_entropy(model(seen[chosen].double()), seen_labels[chosen]).backward()
                 optimiser.step()
                 schedule.step()
         for part in model.modules():
@@ -77,5 +77,5 @@ def trained(*, watermark: bool) -> Trained:
                 part.reset_running_stats()
                 part.momentum = None
         with torch.no_grad():
-            model(seen)
-    return Trained(model.eval(), pictures, labels, marked, seen, seen_labels)
+            model(seen.double())
+    return Trained(model.float().eval(), pictures, labels, marked, seen, seen_labels)
