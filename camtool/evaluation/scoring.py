@@ -233,6 +233,8 @@ class Scoring:
     def _of_mask(self, case: "Case", metric: Metric, settings: Mapping[str, Any]) -> Score:
         masks, row, sample = self.material.masks, case.row, case.sample
         assert sample is not None and masks is not None  # noqa: PT018 - checked at first
+        if metric.seeded:  # another draw for each sample, whatever batch it is in
+            settings = {**settings, "seed": self.seed + row["id"]}
         if metric.counted is None:
             mask = masks.on_sample(row, sample)
             return Score(float(metric.function(sample.placed(case.saliency())[None], mask[None], **settings)[0]))

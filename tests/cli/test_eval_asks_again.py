@@ -110,10 +110,3 @@ def test_settings_that_cannot_be_had_again_are_named(run: Run, store: Path, tmp_
 
     with pytest.raises(Exception, match=r"'gradcam' cannot be asked again as in the run \(no 'MyOwn' is known\); give the config"):
         Methods(explainer, {**stored.run, "fingerprint": fingerprint}).maps(sources(stored), torch.rand(1, 3, 32, 32), [0])
-
-
-def test_nothing_is_said_of_networks_that_are_none_of_the_users(run: Run, store: Path) -> None:
-    finished = run("eval", store, "--metrics", "randomisation", "max-sensitivity", "--config", "c.py", "--method", "gradcam")
-
-    assert finished.exit_code == 0
-    assert "no positive evidence" not in finished.stderr  # of a copy whose layers are drawn anew, by its number in a batch

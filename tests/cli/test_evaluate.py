@@ -61,6 +61,23 @@ def test_a_score_is_that_of_the_map_and_the_mask_on_the_picture(run: Run, store:
         assert json.loads(found["protocol"]) == {"class_rule": {"categories": ["predicted"], "target": None}, "threshold": 0.4}
 
 
+def test_equal_maxima_are_drawn_for_each_sample_anew(run: Run, store: Path, tmp_path: Path) -> None:
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    for left in (4, 20):  # two squares that are alike, of which one is marked
+        picture[10:22, left : left + 8, 0] = 200
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:, : SIZE // 2] = 255
+    for number in range(30):
+        write(tmp_path / f"alike/{number}.png", picture)
+        write(tmp_path / f"halves/{number}.png", mask)
+    assert run("run", "c.py", "--data", "alike", "--out", "ties").exit_code == 0
+    options = ("--metrics", "pointing", "--masks", "halves", "--config", "c.py", "--set", "pointing.tolerance=0", "--json")
+
+    means = {entry["method"]: entry["mean"] for entry in run("eval", "ties", *options).report["summary"]}
+
+    assert 0.2 < means["gradcam"] < 0.8
+
+
 def test_the_network_is_run_again_as_in_the_run(run: Run, store: Path, tmp_path: Path) -> None:
     finished = run(
         "eval", store, "--metrics", "deletion", "insertion", "--config", "c.py", "--method", "gradcam", "--json", "--batch-size", 7
