@@ -150,6 +150,15 @@ def construct(kind: Any, settings: Mapping[str, Any], what: str, *, error: type[
             raise error(f"{what}: expected as '{key}' {words}, got {settings[key]!r}.")
     try:
         signature.bind(*later, **settings)
+    except TypeError as reason:
+        bound = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+        needed = [
+            name
+            for name, parameter in signature.parameters.items()
+            if name in parameters and parameter.kind in bound and parameter.default is inspect.Parameter.empty
+        ]
+        raise error(f"{what}: {reason}; expected a dict, as in a config, of type, {', '.join(needed)}.") from reason
+    try:
         return partial(kind, **settings) if later else kind(**settings)
     except (TypeError, ValueError) as reason:
         raise error(f"{what}: {reason}.") from reason

@@ -287,6 +287,7 @@ class Explainer:
             aug_smooth=self.settings.cam["aug_smooth"],
             eigen_smooth=self.settings.cam["eigen_smooth"],
             every_method=self.settings.every_method,
+            factors=self.settings.factors,
             seconds={name: value / count for name, value in seconds.items()},
             warnings=prepared.warnings,
         )

@@ -68,6 +68,8 @@ class Explanation:
     """Time by part, "forward" and "maps"; of a batch the share of one image."""
     every_method: bool
     """Whether the method was "all"."""
+    factors: tuple[str, ...]
+    """Methods that were not asked for: factors of a product, shown beside it."""
     warnings: list[str]
     """Warnings raised while this image was explained."""
 
@@ -131,7 +133,8 @@ class Explanation:
         Raises:
             OutputError: if the suffix is not a format that can be written, or a file of it cannot hold these maps.
         """
-        return self.canvas(original=options.original).encoded(figures.whole, list(figures.cells.values()), suffix, options.style)
+        asked = [cell for (method, _, _), cell in figures.cells.items() if method not in self.factors]
+        return self.canvas(original=options.original).encoded(figures.whole, asked, suffix, options.style)
 
     def of_one_map(self, figures: Figures, key: Key) -> dict[str, bytes]:
         """Return the files of one map in a folder, by suffix: a picture; of a volume a volume, too."""

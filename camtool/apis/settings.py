@@ -46,6 +46,8 @@ class ExplainerSettings:
     """Share of a window that the next one covers, too."""
     windows_at_once: int = 1
     """Number of windows that share a pass."""
+    factors: tuple[str, ...] = ()
+    """Methods that were not asked for: factors of a product that was (guidedgradcam), shown beside it."""
 
 
 def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
@@ -78,7 +80,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     specs = [] if method is None else as_specs(method)
     every = _is_all(specs)
     specs = [_seeded(spec, model.seed) for spec in (every_method() if every else specs)]
-    methods = _with_parts(build_methods(specs or recipe.get("method") or "gradcam"))
+    asked = build_methods(specs or recipe.get("method") or "gradcam")
+    methods = _with_parts(asked)
     if not any(map(reads_layers, methods)):  # the config's target layers do not concern these methods
         smooths = all(isinstance(method, InputMethod) and method.smooths for method in methods)
         left_out = ("target_layers", "call") if smooths else ("target_layers", "call", "eigen_smooth")
@@ -102,7 +105,8 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     overlap = recipe.get("overlap", OVERLAP) if overlap is None else overlap
     sizes = None if window is None else check_window(window, overlap)
     at_once = recipe.get("windows_at_once", 1) if windows_at_once is None else windows_at_once
-    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap, at_once)
+    factors = tuple(method.name for method in methods if method.name not in asked)
+    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap, at_once, factors)
 
 
 def every_method() -> list[str]:

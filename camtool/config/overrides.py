@@ -37,6 +37,8 @@ def parse_options(options: Sequence[str], *, flag: str = "--cfg-options") -> dic
         key, equals, value = option.partition("=")
         if not equals or not key:
             raise ConfigError(f"Expected {flag} KEY=VALUE, got '{option}'.")
+        if value.lstrip(" [(").startswith(("{", "dict(")):  # DictAction has no end with some, and reads others as text
+            raise ConfigError(f"{flag} {option}: expected a number, a word or a list; the keys of a dict one by one: {key}.KEY=VALUE.")
         try:
             parsed[key] = _restored(DictAction._parse_iterable(_protected(value)))
         except Exception as error:

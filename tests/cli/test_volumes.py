@@ -135,6 +135,20 @@ def test_one_file_holds_one_map(config: Any, run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "map.nii.gz").exists()
 
 
+def test_a_product_is_one_map_though_its_factors_are_shown_beside_it(config: Any, run: Run, tmp_path: Path) -> None:
+    image, product = write_scan(tmp_path / "scan.nii.gz"), ("--method", "guidedgradcam")
+
+    for where in ("map.nii.gz", "map.gif", "maps/"):
+        assert run("vis", image, config(), "--save-path", where, *product).exit_code == 0
+    both = run("vis", image, config(), "--save-path", "both.nii.gz", *product, "gradcam")
+
+    alone, one_of_three = (read_volume(tmp_path / name, VolumeReading()) for name in ("map.nii.gz", "maps/scan_guidedgradcam_0.nii.gz"))
+    np.testing.assert_array_equal(alone.values, one_of_three.values)
+    assert (tmp_path / "maps/scan_gradcam_0.nii.gz").exists()
+    assert both.exit_code == 2
+    assert "A file '.nii.gz' holds one map, got 2" in both.stderr
+
+
 def test_arrays_and_their_spacing(config: Any, run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "scan.npy", scan(None).values)
 
