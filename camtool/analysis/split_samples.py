@@ -76,9 +76,6 @@ def samples_of(store: Store, given: NetworkInput, loaded: LoadedConfig) -> Store
     Raises:
         DataError: if the preprocessing is not known.
     """
-    if given.preprocess is None:
-        raise DataError("How the network's input is made of a sample is not known; give --config CONFIG.")
+    samples = StoredSamples.of(store, given)
     split = dict(store.run.get("fingerprint", {}).get("data") or {}).get("split")
-    if split is None:
-        return StoredSamples(store, given.reading, given.preprocess)
-    return SplitSamples(store, given.reading, given.preprocess, loaded, split)
+    return samples if split is None else SplitSamples(store, samples.reading, samples.preprocess, loaded, split)

@@ -41,6 +41,8 @@ from camtool.errors import DataError, warn
 if TYPE_CHECKING:
     from camtool.evaluation import Results
 
+_MOST_REASONS = 2  # in a warning: many name a path
+
 
 @reads_files
 def evaluate(
@@ -146,9 +148,9 @@ def _tell_failures(results: "Results") -> None:
         told.update(new)
         if not new or of.baseline:
             continue
-        reason = max(new, key=lambda known: new[known])
-        others = f" The {len(new) - 1} other reasons stand in the scores' column 'reason'." if len(new) > 1 else ""  # many have a path
-        warn(f"{sum(new.values())} of {len(one.scores)} maps of {of} have no {of.metric}: {reason}{others}")
+        first, rest = sorted(new, key=lambda known: -new[known])[:_MOST_REASONS], len(new) - _MOST_REASONS
+        others = f" Other reasons, {rest} in all, stand in the scores' column 'reason'." if rest > 0 else ""
+        warn(f"{sum(new.values())} of {len(one.scores)} maps of {of} have no {of.metric}: {' '.join(first)}{others}")
 
 
 def _files(analysis: Analysis, results: "Results", tables: dict[str, list[dict[str, Any]]]) -> dict[str, bytes]:

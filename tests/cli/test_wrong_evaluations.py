@@ -140,4 +140,4 @@ def test_reasons_that_name_their_pictures_are_one_warning(run: Run, store: Path,
     assert finished.exit_code == 0
     assert words.count("Warning:") == 1
     assert "4 of 12 maps of gradcam at layer have no iou: " in words
-    assert "The 3 other reasons stand in the scores' column 'reason'." in words
+    assert "Other reasons, 2 in all, stand in the scores' column 'reason'." in words

@@ -104,14 +104,15 @@ def files_read(loaded: LoadedConfig, kind: str) -> AnyReading:
     spec: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in (loaded.config.get("input") or {}).items()
     }
-    for other in ("kind", "preprocess"):
+    others = ("kind",) if kind == IMAGE else ("kind", "preprocess")
+    for other in others:
         spec.pop(other, None)
     reading = _READINGS[kind]
     # The channels of pictures are the network's as well, so that its preprocessing says them.
     known = tuple(name for name in reading.__dataclass_fields__ if kind != IMAGE or name != "channels")
     for key in spec:
         if key not in known:
-            raise ConfigError(f"'input' has no key '{key}'{closest(key, known)}; expected kind, preprocess, {', '.join(known)}.")
+            raise ConfigError(f"'input' has no key '{key}'{closest(key, known)}; expected {', '.join((*others, *known))}.")
     try:
         read: AnyReading = reading(**spec)
     except ImageError as error:
