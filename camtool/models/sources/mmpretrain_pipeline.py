@@ -32,12 +32,12 @@ class PipelineSteps:
 
     def __init__(self, config: Config, model: nn.Module) -> None:
         steps = find_test_pipeline(config)
-        self.loads = bool(steps) and type_name(steps[0].get("type")) == "LoadImageFromFile"
-        """Whether it begins with the loading of a file."""
-        self.loads_grey = self.loads and steps[0].get("color_type") in ("grayscale", "unchanged_gray")
+        loads = _loads_file(config)
+        self.loads_grey = loads and steps[0].get("color_type") in ("grayscale", "unchanged_gray")
+        """Whether files are loaded as grey pictures."""
         self.data_preprocessor: Any = model.data_preprocessor
         """Of the network: normalises batches."""
-        self._steps = _built(steps[1:] if self.loads else steps)
+        self._steps = _built(steps[1:] if loads else steps)
 
     def __call__(self, image: np.ndarray) -> Tensor:
         """Return the network's input (1, c, *spatial) in float32 for an array (*spatial, c), as a loaded file or the data set has it.
@@ -73,15 +73,15 @@ class PicturePipeline:
     """
 
     def __init__(self, config: Config, model: nn.Module) -> None:
-        self._pipeline = PipelineSteps(config, model)
         dataset = find_test_dataset(config) or {}
-        name = type_name(dataset.get("type"))
-        self._array_size = None if self._pipeline.loads else _SIZES_OF_ARRAY_DATASETS.get(name)
-        if not self._pipeline.loads and self._array_size is None:
+        name, loads = _name(dataset.get("type")), _loads_file(config)
+        self._array_size = None if loads else _SIZES_OF_ARRAY_DATASETS.get(name)
+        if not loads and self._array_size is None:
             raise ConfigError(
                 "The config's test pipeline does not begin with LoadImageFromFile, and the image size of its data set "
                 f"'{name}' is unknown; expected LoadImageFromFile, or one of {', '.join(_SIZES_OF_ARRAY_DATASETS)}."
             )
+        self._pipeline = PipelineSteps(config, model)
         mean = getattr(self._pipeline.data_preprocessor, "mean", None)
         self._grey = self._pipeline.loads_grey or (isinstance(mean, Tensor) and mean.numel() == 1)
 
@@ -138,7 +138,13 @@ def _same_size(pipeline: PipelineSteps, described: Tensor) -> Tensor:
     return inputs
 
 
-def type_name(config_type: Any) -> str:
+def _loads_file(config: Config) -> bool:
+    """Return whether the test pipeline begins with the loading of a file."""
+    steps = find_test_pipeline(config)
+    return bool(steps) and _name(steps[0].get("type")) == "LoadImageFromFile"
+
+
+def _name(config_type: Any) -> str:
     """Return the name of a `type`: a class in configs that import what they use, else its name, perhaps with a scope."""
     return config_type.__name__ if isinstance(config_type, type) else str(config_type).rpartition(".")[2]
 
