@@ -7,32 +7,18 @@ from camtool.analysis.stored_samples import StoredSamples
 from camtool.apis.subjects import Subject, digest_of, subject_of
 from camtool.config.loading import LoadedConfig
 from camtool.datasets.annotations import Annotations, sample_annotations
-from camtool.datasets.splits import SPLITS, Samples
+from camtool.datasets.splits import Samples
 from camtool.errors import DataError, ImageError
 from camtool.models.sources.by_kind import NetworkInput
 from camtool.store import MapRow, Store
 
-_SPLIT = "config:"
 
-
-def is_split(data: str) -> bool:
-    """Return whether `--data` means a data set of the config; DataError if it is one that no config has.
-
-    Example:
-        >>> is_split("config:val"), is_split("pictures")
-        (True, False)
-    """
-    if data.startswith(_SPLIT) and data.removeprefix(_SPLIT) not in SPLITS:
-        raise DataError(f"Expected config:val or config:train, got '{data}'.")
-    return data.startswith(_SPLIT)
-
-
-def has_masks(loaded: LoadedConfig, data: str) -> bool:
-    """Return whether `--data` means a data set of the config that is there and whose samples, by the first one, have masks."""
-    if not is_split(data):
+def has_masks(loaded: LoadedConfig, split: str | None) -> bool:
+    """Return whether a config has a data set of this split whose samples, by the first one, have masks; None: of no split."""
+    if split is None:
         return False
     try:
-        return "mask" in Samples(loaded.config, data.removeprefix(_SPLIT), loaded.name).answers(0)
+        return "mask" in Samples(loaded.config, split, loaded.name).answers(0)
     except DataError:
         return False
 
@@ -56,7 +42,7 @@ class SplitSamples(StoredSamples):
 
     def masks(self) -> Annotations | None:
         """Return the samples' own masks; None where the first one has none, or the data set is not there."""
-        return sample_annotations(self.dataset) if has_masks(self.loaded, f"{_SPLIT}{self.split}") else None
+        return sample_annotations(self.dataset) if has_masks(self.loaded, self.split) else None
 
     def subject(self, row: MapRow) -> Subject:
         if isinstance(self.store.run.get("root"), str):

@@ -71,10 +71,11 @@ def check(
 ) -> None:
     """Explain a data set, and compare scores of the maps with what is required; exit code 1 if they are not met, 2 for an error."""
     with session(as_json=as_json, debug=debug) as running:
-        from camtool.analysis.split_samples import has_masks, is_split
+        from camtool.analysis.split_samples import has_masks
         from camtool.apis import Explainer
         from camtool.apis.model import ModelRequest, quiet_libraries
         from camtool.config.overrides import parse_options
+        from camtool.datasets.splits import split_named
         from camtool.evaluation import Results, Scoring, chosen_metrics, parse_requirement
         from camtool.evaluation.cases import explained_sources
         from camtool.evaluation.metric import check_needs
@@ -89,7 +90,7 @@ def check(
         required = [parse_requirement(text) for text in require]
         metrics = chosen_metrics([requirement.metric for requirement in required], parse_options(set_ or [], flag="--set"))
         given = Given(masks, label, resample_mask, annotations, annotations_kind, objects)
-        check_needs(metrics, masks=given.is_given or is_split(data), network=True)
+        check_needs(metrics, masks=given.is_given or split_named(data) is not None, network=True)
         request = reading_files(ModelRequest(os.path.expanduser(config), cfg_options=cfg_options or []), files)
         explainer = Explainer(
             request.config,
@@ -101,7 +102,9 @@ def check(
             method=method,
             target_layers=target_layers,
         )
-        check_needs(metrics, masks=given.is_given or has_masks(explainer.settings.loaded, data), network=True)  # before maps are made
+        check_needs(
+            metrics, masks=given.is_given or has_masks(explainer.settings.loaded, split_named(data)), network=True
+        )  # before maps are made
         with tempfile.TemporaryDirectory(prefix="camtool-check-") as folder:
             run(explainer, data, f"{folder}/maps", categories=target_category, batch_size=batch_size, limit=limit)
             store = open_store(f"{folder}/maps")

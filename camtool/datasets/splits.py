@@ -25,6 +25,21 @@ _RGB = ("CIFAR10", "CIFAR100")
 """Data sets of mmpretrain whose arrays are RGB; the arrays of others are BGR, as mmcv reads files."""
 
 
+def split_named(data: str) -> str | None:
+    """Return the split that "config:val" or "config:train" means, None of other text; DataError if there is no such split.
+
+    Example:
+        >>> split_named("config:val"), split_named("pictures")
+        ('val', None)
+    """
+    name = data.removeprefix("config:")
+    if name == data:
+        return None
+    if name not in SPLITS:
+        raise DataError(f"Expected config:val or config:train, got '{data}'.")
+    return name
+
+
 @dataclass(frozen=True)
 class SplitSample:
     """An image, a volume or a signal of a data set, with its name and labels."""

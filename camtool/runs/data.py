@@ -18,12 +18,11 @@ from camtool.apis.images import PictureFile
 from camtool.apis.subjects import SubjectLike, subject_of
 from camtool.apis.subjects import digest_of as digest_of_subject
 from camtool.datasets.listing import FileList, list_files
-from camtool.datasets.splits import SPLITS, Samples
+from camtool.datasets.splits import Samples, split_named
 from camtool.errors import DataError
 from camtool.io.digests import digest_of, digest_of_path
 from camtool.models.sources.by_kind import AnyReading, suffixes_of
 
-_SPLIT = "config:"
 _IMAGE_KEYS = ("image", "img", "inputs", "input", "pixel_values", "x")
 _LABEL_KEYS = ("label", "labels", "gt_label", "target", "y")
 
@@ -169,10 +168,7 @@ def as_run_data(data: Any, explainer: Explainer) -> RunData:
     if not isinstance(data, (str, Path)):
         return TorchData(data)
     text, reading = str(data), explainer.network.reading
-    if text.startswith(_SPLIT):
-        split = text.removeprefix(_SPLIT)
-        if split not in SPLITS:
-            raise DataError(f"Expected config:val or config:train, got '{text}'.")
+    if (split := split_named(text)) is not None:
         loaded = explainer.settings.loaded
         return SplitData(Samples(loaded.config, split, loaded.name), reading)
     return FileData(list_files(Path(os.path.expanduser(text)), suffixes_of(reading)), reading)
