@@ -33,7 +33,8 @@ def started(folder: Path, data: Path, out: Path, workers: int, rank: int, world_
         warnings.simplefilter("ignore")
         run(tiny.explainer(folder), data, out, workers=workers, threads=1, rank=rank, world_size=world_size)
         code = 0
-    except CamtoolError:  # a worker was killed
+    except CamtoolError as error:  # a worker was killed
+        print(error, file=sys.stderr, flush=True)
         code = 2
     finally:
         os._exit(code)

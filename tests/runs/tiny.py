@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camtool.apis import Explainer
+from camtool.io.atomic import write_atomically
 
 CLASSES = 3
 SIZE = 24
@@ -34,9 +35,9 @@ model = dict(type="camtool.TorchModel", factory="{__file__}:Tiny", with_weights=
 
 
 def config(folder: Path) -> Path:
-    """Write the network's config into a folder, and return its path."""
+    """Write the network's config into a folder, and return its path; whole, for processes of the same folder read it meanwhile."""
     path = folder / "tiny.py"
-    path.write_text(CONFIG)
+    write_atomically(path, CONFIG.encode())
     return path
 
 
