@@ -15,7 +15,7 @@ from camtool.apis.model import ModelRequest, quieted_libraries
 from camtool.apis.selection_base import TargetSelection
 from camtool.apis.selection_result import SelectionResult
 from camtool.apis.settings import ExplainerSettings, MethodSpec, read_settings
-from camtool.apis.subjects import Prepared, Subject, SubjectLike, load_subject
+from camtool.apis.subjects import Prepared, Subject, SubjectLike, channels_apart, load_subject
 from camtool.apis.target_selection import read_selection
 from camtool.attribution.cam import CAM
 from camtool.attribution.sliding_window import SlidingWindow
@@ -43,8 +43,8 @@ class Explainer:
         seed: for random weights and for methods that draw random numbers.
         method: a name, a config dict, several of these, or "all": every method that fits the network.
         target_layers: paths or modules; None: those of the config, else derived from the network.
-        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement, window, overlap, windows_at_once: as
-            in a config's `cam = dict(…)`; None: its value.
+        layout, input_axes, call, output, target, aug_smooth, eigen_smooth, fuse, speed, placement, window, overlap, windows_at_once,
+            by_channel: as in a config's `cam = dict(…)`; None: its value.
         checkpoint_keys: as in a config's `cam`: (regular expression, replacement) pairs for the checkpoint's keys.
         progress: `progress(description, done, total)`, called between the chunks of long computations.
 
@@ -85,6 +85,7 @@ class Explainer:
         window: int | Sequence[int] | None = None,
         overlap: float | None = None,
         windows_at_once: int | None = None,
+        by_channel: bool | None = None,
         checkpoint_keys: Sequence[tuple[str, str]] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -94,14 +95,8 @@ class Explainer:
                 "Expected a config where checkpoint, device, cfg_options, random_weights or checkpoint_keys is given; got a Network, which "
                 "is built already."
             )
-        model = ModelRequest(
-            network.source.loaded.name if network else str(config),
-            None if checkpoint is None else str(checkpoint),
-            device,
-            cfg_options or {},
-            random_weights,
-            seed,
-        )
+        name, weights = network.source.loaded.name if network else str(config), None if checkpoint is None else str(checkpoint)
+        model = ModelRequest(name, weights, device, cfg_options or {}, random_weights, seed)
         with quieted_libraries():
             loaded = network.source.loaded if network else model.read_config()
         if checkpoint_keys is not None:
@@ -124,6 +119,7 @@ class Explainer:
             window=window,
             overlap=overlap,
             windows_at_once=windows_at_once,
+            by_channel=by_channel,
         )
         with quieted_libraries():
             network = network or model.build(loaded)
@@ -154,6 +150,7 @@ class Explainer:
         input_axes = settings.cam["input_axes"] or network.source.input_axes
         arguments = {**settings.cam, "input_axes": input_axes, "placement": self.placement}
         self.cam = CAM(network.model, **arguments, input=network.source.picture_input, progress=progress)
+        self._by_channel = channels_apart(settings, network.reading)
         self.explains: CAM | SlidingWindow = self.cam
         if settings.window is not None:
             sizes, fusion, at_once = (settings.window, settings.overlap), settings.cam["fuse"], settings.windows_at_once
@@ -249,7 +246,12 @@ class Explainer:
             return error
 
     def _explained(self, batch: Sequence[Prepared], selection: TargetSelection, *, named: bool) -> Iterator[Explanation | CamtoolError]:
-        for prepared, answer in zip(batch, self.answers(batch, selection, named=named), strict=True):
+        self.cam.by_channel = self._by_channel  # for figures; runs and metrics do without its passes
+        try:
+            found = self.answers(batch, selection, named=named)
+        finally:
+            self.cam.by_channel = False
+        for prepared, answer in zip(batch, found, strict=True):
             yield answer if isinstance(answer, CamtoolError) else self._explanation(prepared, selection, answer, len(batch))
 
     def prepared(self, image: SubjectLike, number: int = 0, *, named: bool = False, label: int | None = None) -> Prepared:

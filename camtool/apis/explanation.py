@@ -254,8 +254,8 @@ class Explanation:
             arrays[f"map/{method}"] = result.maps[0].float().cpu().numpy()
             if result.attributions is not None:
                 arrays[f"attributions/{method}"] = result.attributions[0].float().cpu().numpy()
-            for layer, raw in result.raw.items():
-                arrays[f"raw/{method}/{layer}"] = raw[0].float().cpu().numpy()
+            for kind, by_layer in (("raw", result.raw), ("by_channel", result.by_channel)):
+                arrays |= {f"{kind}/{method}/{layer}": values[0].float().cpu().numpy() for layer, values in by_layer.items()}
         if isinstance(answer.logits, Tensor):
             arrays["logits"] = answer.logits[0].float().cpu().numpy()
         arrays["predicted"] = np.array(NO_CLASS if self.predicted is None else self.predicted, dtype=np.int64)

@@ -69,6 +69,7 @@ def sample_of(result: CAMResult, sample: int) -> CAMResult:
         targets=result.targets[rows],
         attributions=None if result.attributions is None else result.attributions[rows],
         importances=cut(result.importances),
+        by_channel=cut(result.by_channel),
     )
 
 

@@ -46,6 +46,8 @@ class ExplainerSettings:
     """Share of a window that the next one covers, too."""
     windows_at_once: int = 1
     """Number of windows that share a pass."""
+    by_channel: bool | None = None
+    """Whether each channel of a signal has its own map; None: where the target layers keep the channels apart."""
     factors: tuple[str, ...] = ()
     """Methods that were not asked for: factors of a product that was (guidedgradcam), shown beside it."""
 
@@ -69,6 +71,7 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     window: int | Sequence[int] | None = None,
     overlap: float | None = None,
     windows_at_once: int | None = None,
+    by_channel: bool | None = None,
 ) -> ExplainerSettings:
     """Return the settings: the arguments, else the values of the config's `cam`, else the defaults of CAM.
 
@@ -105,8 +108,11 @@ def read_settings(  # noqa: PLR0913 - what `cam = dict(…)` takes
     overlap = recipe.get("overlap", OVERLAP) if overlap is None else overlap
     sizes = None if window is None else check_window(window, overlap)
     at_once = recipe.get("windows_at_once", 1) if windows_at_once is None else windows_at_once
+    apart = recipe.get("by_channel") if by_channel is None else by_channel
+    if apart and sizes:
+        raise MethodError("Parts by channel are those of a whole input, got by_channel and a window; leave one of them out.")
     factors = tuple(method.name for method in methods if method.name not in asked)
-    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap, at_once, factors)
+    return ExplainerSettings(model, loaded, arguments, target or loaded.cam.get("target"), every, sizes, overlap, at_once, apart, factors)
 
 
 def every_method() -> list[str]:

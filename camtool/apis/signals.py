@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -100,21 +99,22 @@ class SignalCanvas(Canvas):
     def cell(
         self, answer: SelectionResult, method: str, k: int, layer: str = "", *, signed: bool = False, scale: MapScale | None = None
     ) -> Cell:
-        """Return a map with its captions; of a method with attributions by input channel one map a channel, of their magnitudes."""
+        """Return a map with its captions; one for each channel, on one scale, where the method tells the input's channels apart."""
         spans = [Span(begin, end) for begin, end in answer.targets[k].spans]
         cell = replace(super().cell(answer, method, k, layer, signed=signed, scale=scale), spans=spans)
         if scale is not None:
             return cell
         if self._preprocess.spectrogram is not None:  # the mean over the frequencies is as faint as a sound is narrow
             cell = replace(cell, saliency=_brightest(cell.saliency, 0.5 if signed else 0.0))
-        attributions = answer.results[method].attributions
-        if attributions is None or signed:
+        maps = answer.results[method].channel_maps(layer, signed=signed)
+        if maps is None:
             return cell
-        by_channel = attributions[0, k].abs()
+        by_channel = maps[0, k].float()
         if by_channel.ndim > 2 and len(by_channel) == 1 and self._preprocess.spectrogram is None:  # channels as rows of one
             by_channel = by_channel[0]
-        placed = self.placed((by_channel / by_channel.amax().clamp(min=torch.finfo(by_channel.dtype).tiny)).float().cpu().numpy())
-        return replace(cell, saliency=placed if self._preprocess.spectrogram is None else _brightest(placed))
+        placed = self.placed((0.5 + by_channel / 2 if signed else by_channel).cpu().numpy())
+        saliency = placed if self._preprocess.spectrogram is None else _brightest(placed, 0.5 if signed else 0.0)
+        return replace(cell, saliency=saliency, subtitle=f"{cell.subtitle}, each channel its own, on one scale")
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""

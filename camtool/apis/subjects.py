@@ -10,10 +10,11 @@ from torch import Tensor
 
 from camtool.apis.images import ImageLike, NamedPicture, PictureFile, load_image, of_bands
 from camtool.apis.picture_canvas import PictureCanvas
+from camtool.apis.settings import ExplainerSettings
 from camtool.apis.signals import NamedSignal, SignalCanvas, load_signal
 from camtool.apis.volumes import NamedVolume, VolumeCanvas, load_volume
 from camtool.datasets.splits import SplitSample
-from camtool.errors import ImageError
+from camtool.errors import ImageError, MethodError
 from camtool.io.pillow import Reading
 from camtool.io.signals import Signal, SignalReading
 from camtool.io.volumes import Volume, VolumeReading
@@ -43,6 +44,23 @@ class Prepared:
     warnings: list[str]
     label: int | None = None
     """The true class; None if it is not known."""
+
+
+def channels_apart(settings: ExplainerSettings, reading: AnyReading) -> bool | None:
+    """Return whether figures have a map for each channel, as `CAM.by_channel`: of signals alone, and not of windows.
+
+    Raises:
+        MethodError: if that is asked for of images or volumes.
+    """
+    if not isinstance(reading, SignalReading):
+        if settings.by_channel:
+            kind = "volumes" if isinstance(reading, VolumeReading) else "images"
+            raise MethodError(
+                f"Expected a network on signals, whose figures have a map for each channel, got one on {kind}; leave by_channel out. In a "
+                "program 'CAM(…).by_channel = True' gives the maps of any network."
+            )
+        return False
+    return settings.by_channel if settings.window is None else False
 
 
 def subject_of(sample: SplitSample) -> Subject:

@@ -136,7 +136,8 @@ class CAM:
         self.announce = announce
         """As given; may be changed between calls."""
         self.importances = False
-        """Whether results have the importance of each channel; may be changed between calls."""
+        self.by_channel: bool | None = False
+        """Whether results have the fields of these names; None: if the layers keep the input's channels apart. May change between calls."""
         self._skip_unfit = skip_unfit
         self._unfit: dict[str, str] = {}
         self.refused: dict[str, str] = {}
@@ -173,8 +174,6 @@ class CAM:
                 per sample; an item is a class index or a callable of `camtool.targets`.
         """
         check_weights(self._model)
-        if self.importances and self._aug_smooth:
-            raise MethodError("Importances are those of one pass, and aug_smooth takes six; expected one of the two.")
         # A caller's inference mode would make tensors that cannot join a graph; a caller's grad mode must not build one upstream.
         with only_call(self._model), torch.inference_mode(False), torch.no_grad(), entrances(self._model, self._layers):
             prepared = self._found(inputs).detached()
@@ -239,6 +238,7 @@ class CAM:
             skip_unfit=self._skip_unfit,
             announce=self.announce,
             importances=self.importances,
+            by_channel=self.by_channel,
             placements=placements,
         )
 

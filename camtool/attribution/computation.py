@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from camtool.attribution.attention import ATTENTION, AttentionMaps
+from camtool.attribution.channel_sums import ChannelSums, Kept, owners_of
 from camtool.attribution.context import CallContext
 from camtool.attribution.costs import announce_costs
 from camtool.attribution.forward_pass import Captured, ForwardPass, check_tokens, differentiate_all
@@ -27,7 +28,7 @@ from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.precision import current_autocast, without_autocast
 from camtool.instrumentation.replay import REPLAYED, Recording, Replay
 from camtool.methods import BaseMethod
-from camtool.methods._base import Evidence, sums_channels
+from camtool.methods._base import Evidence
 from camtool.targets import ExplainedOutput, Output, Target, explained_output, of_copies, resolve_targets, samples_of, scores_in
 
 
@@ -60,8 +61,8 @@ class Computation:
         """Paths of the layers whose attention was read."""
         self.refused: dict[str, str] = {}
         """Reasons by method that does not fit; only with `skip_unfit`."""
-        self.importances: dict[str, dict[str, Tensor]] = {}
-        """By method and path: (n, k, c), the sum over positions of each channel's contribution; only where the context asks for it."""
+        self.channels = ChannelSums(importances=context.importances, owners=None)
+        """What is kept of the channels' contributions, as the context asks for it."""
         self.replays: dict[str, str] = {}
         """By path: how scores of other activations were computed, "replay", or why whole forward passes were made."""
         self.seconds = {"forward": 0.0, "maps": 0.0}
@@ -98,7 +99,9 @@ class Computation:
     def _explain(self, pictures: Tensor, context: CallContext, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
         started = _now(pictures)
         with evaluating(context.model):
-            record = self._forward(pictures, context)
+            is_first, record = self._is_first, self._forward(pictures, context)
+            if is_first:
+                self.channels = ChannelSums(importances=context.importances, owners=owners_of(context))
             forwarded = _now(pictures)
             announce_costs(context, record.captured, len(self.targets[0]), (forwarded - started) / len(pictures))
             if len(pictures) > len(context.inputs.picture):  # aug-smooth
@@ -256,27 +259,27 @@ class Computation:
         """Return a method's raw map at a layer, (n, k, *feature); k = 1 where it is the same for every target."""
         known_scores: list[Tensor] | None = [] if method.needs.same_queries_for_all_targets else None
         layout, replay, maps = record.captured[path][1], record.replays.get(path), []
-        importances: list[Tensor] | None = [] if self._context.importances and sums_channels(method) else None
+        kept: list[Kept] | None = [] if self.channels.wanted(method) else None
         for k in range(len(self.targets[0]) if method.class_discriminative else 1):
             model_queries = NetworkQueries(queries, method=name, path=path, k=k, layout=layout, replay=replay, known_scores=known_scores)
             with_queries = replace(evidence[k], model_queries=model_queries, placement=self._context.placements.get(path))
-            maps.append(self._map_of(method, with_queries, importances))
+            maps.append(self._map_of(method, path, with_queries, kept))
         raw = torch.stack(maps, dim=1)
         if not raw.isfinite().all():
             raise MethodError(
                 f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.", status=NOT_FINITE
             )
-        if importances:
-            self.importances.setdefault(name, {})[path] = torch.stack(importances, dim=1).expand(-1, len(self.targets[0]), -1)
+        if kept:
+            self.channels.keep(name, path, kept, len(self.targets[0]))
         return raw
 
-    def _map_of(self, method: BaseMethod, evidence: Evidence, importances: list[Tensor] | None) -> Tensor:
-        """Return a raw map (n, *feature); append to `importances` those of the channels (n, c), unless it is None."""
+    def _map_of(self, method: BaseMethod, path: str, evidence: Evidence, kept: list[Kept] | None) -> Tensor:
+        """Return a raw map (n, *feature); append to `kept` what is kept of the channels' contributions, unless it is None."""
         smoothly = self._context.eigen_smooth
-        if importances is None:
+        if kept is None:
             return method.eigen_smooth_map(evidence) if smoothly else method.raw_map(evidence)
         contributions = method.contributions(evidence)
-        importances.append(contributions.flatten(2).sum(dim=2))
+        kept.append(self.channels.of(contributions, path))
         return method.collapse_smoothly(contributions) if smoothly else method.collapse(contributions)
 
 

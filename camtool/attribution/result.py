@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import MethodError, some
@@ -88,6 +89,10 @@ class CAMResult:
     importances: dict[str, Tensor] = field(default_factory=dict)
     """By layer path: (n, c) or (n, k, c), the sum over positions of each channel's contribution to the raw map. Only where
     `CAM.importances` is set, and of methods whose map is a sum over channels."""
+    by_channel: dict[str, Tensor] = field(default_factory=dict)
+    """By layer path: (n, c, *spatial of the layer) or (n, k, c, …), signed, c of the input: of each channel of the input the part of
+    the raw map by those of the layer's channels that depend on it alone, or on it and others that have the same part. Only where
+    `CAM.by_channel` is set, of layers that keep the channels apart, and of methods whose map is a sum over channels."""
     calls: dict[str, int] = field(default_factory=dict)
     """By path of the target layers that a forward pass calls several times: the number of the call that is explained, from 0."""
     output: str = ""
@@ -121,6 +126,41 @@ class CAMResult:
         raws = {layer: self.raw[layer]} if layer else self.raw
         large = [placed(_over_magnitude(raw.flatten(0, leading - 1)), size, self.placement.get(path)) for path, raw in raws.items()]
         return _over_magnitude(torch.stack(large).mean(dim=0)).view(self.maps.shape)
+
+    def channel_maps(self, layer: str = "", *, signed: bool = False) -> Tensor | None:
+        """Return a map for each channel of the input (n, c, *spatial) or (n, k, c, *spatial), all of a target on one scale, in [0, 1].
+
+        They are the parts `by_channel`, positive where the map is, or the magnitudes of `attributions`; None where there are neither.
+
+        Args:
+            layer: path of the only layer to show; "": of several layers the mean of their maps, scaled again.
+            signed: return them with their signs, in [-1, 1]: over their largest absolute value.
+
+        Example:
+            >>> import torch
+            >>> from torch import nn
+            >>> from camtool import CAM
+            >>> model = nn.Sequential(nn.Conv1d(2, 2, 1, groups=2, bias=False), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(2, 1))
+            >>> _ = [parameter.data.fill_(1) for parameter in model.parameters()]
+            >>> cam = CAM(model, "[0]")
+            >>> cam.by_channel = True
+            >>> cam(torch.tensor([[[0.0, 1.0], [4.0, 0.0]]])).channel_maps()
+            tensor([[[0.0000, 0.2500],
+                     [1.0000, 0.0000]]])
+        """
+        if not self.by_channel and self.attributions is None:
+            return None
+        leading = 2 if isinstance(self.status[0], list) else 1  # with lists of targets
+        size = self.maps.shape[leading:]
+        if self.by_channel:
+            paths = [layer] if layer else list(self.by_channel)
+            flat = {path: self.by_channel[path].flatten(0, leading - 1) for path in paths}
+            values = torch.stack([_placed_parts(flat[path], size, self.placement.get(path), signed=signed) for path in paths]).mean(dim=0)
+        else:
+            assert self.attributions is not None
+            values = self.attributions.flatten(0, leading - 1)
+            values = values if signed else values.abs()
+        return _over_magnitude(values).unflatten(0, self.maps.shape[:leading])
 
 
 def checked_dtype(dtype: Any) -> torch.dtype:
@@ -194,3 +234,11 @@ def finished(
 def _over_magnitude(maps: RawMap) -> RawMap:
     """Return each sample divided by its largest absolute value; zeros without any."""
     return maps / maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def _placed_parts(
+    parts: Float[Tensor, "n c *feature"], size: Sequence[int], placement: Placement | None, *, signed: bool
+) -> Float[Tensor, "n c *size"]:
+    """Return the parts of raw maps at the input's size, those of a sample on one scale; the positive ones unless signed."""
+    scaled = _over_magnitude(parts if signed else parts.clamp(min=0))
+    return placed(scaled.flatten(0, 1), size, placement).unflatten(0, parts.shape[:2])

@@ -216,6 +216,7 @@ class SlidingWindow:
             placement=dict(explained.placement),
             attributions=None,
             importances={},
+            by_channel={},
         )
 
     def _tell(self, done: int, total: int) -> None:

@@ -58,6 +58,13 @@ WINDOW = typer.Option(
     help="Large inputs: explain windows of this size, one number or one an axis, and blend their maps. Left out: in one pass.",
 )
 OVERLAP = typer.Option("--overlap", metavar="SHARE", help="With --window: share that neighbouring windows have in common (0.5).")
+BY_CHANNEL = typer.Option(
+    "--by-channel/--no-by-channel",
+    help="Signals: a map for each channel, of target layers that keep the channels apart, as grouped convolutions do (refused where they "
+    "do not); or one for all. Left out: for each channel if the layers keep them apart. Methods of the input "
+    "always have one for each.",
+    show_default=False,
+)
 SLICES = typer.Option("--slices", min=1, metavar="N", help="Volumes: draw a strip of N axial slices, not three through the maximum.")
 NORMALISER = typer.Option(
     "--normaliser", metavar="FILE", help="Draw maps on the scale of a data set, a file of 'camtool analyze ranges', with a colour bar."

@@ -147,6 +147,7 @@ def vis(
     ] = False,
     files: FileOptions = AS_THEY_ARE,
     slices: Annotated[int | None, options.SLICES] = None,
+    by_channel: Annotated[bool | None, options.BY_CHANNEL] = None,
     window: Annotated[list[int] | None, options.WINDOW] = None,
     overlap: Annotated[float | None, options.OVERLAP] = None,
     device: Annotated[str, options.DEVICE] = "cpu",
@@ -238,6 +239,7 @@ def vis(
             window=window or None,
             overlap=overlap,
             windows_at_once=batch_size,
+            by_channel=by_channel,
         )
         say_what_has_no_effect(
             fuse, target_layers or loaded.cam.get("target_layers"), bool(depth or text), overlap is not None and not settings.window

@@ -33,6 +33,7 @@ CAM_KEYS = (
     "window",
     "overlap",
     "windows_at_once",
+    "by_channel",
 )
 """Keys that the `cam` dict of a config may have."""
 
@@ -214,7 +215,7 @@ def _check_cam(config: Config, source: str) -> None:
         several = isinstance(values, (list, tuple)) and key in ("method", "target_layers")
         if values is not None and not all(isinstance(value, kinds) for value in (values if several else [values])):
             raise ConfigError(f"'cam.{key}' of config '{source}' must be {expected}, got {values!r}.")
-    for key in ("aug_smooth", "eigen_smooth"):
+    for key in ("aug_smooth", "eigen_smooth", "by_channel"):
         if not isinstance(cam.get(key, False), bool):
             raise ConfigError(f"'cam.{key}' of config '{source}' must be True or False, got {cam[key]!r}.")
 

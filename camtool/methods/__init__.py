@@ -40,6 +40,7 @@ from camtool.methods.gradient.winsor_cam import WinsorCAM as WinsorCAM
 from camtool.methods.gradient.x_grad_cam import XGradCAM as XGradCAM
 from camtool.methods.input._base import InputEvidence as InputEvidence
 from camtool.methods.input._base import InputMethod as InputMethod
+from camtool.methods.input._base import attributes_channels as attributes_channels
 from camtool.methods.input.full_grad import FullGrad as FullGrad
 from camtool.methods.input.guided_backprop import GuidedBackprop as GuidedBackprop
 from camtool.methods.input.guided_grad_cam import GuidedGradCAM as GuidedGradCAM

@@ -1,5 +1,6 @@
 """`camtool vis` and `camtool run` on signals."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import wfdb
 import camtool.store
 from camtool import Explainer
 from camtool.io.signals import Signal
-from tests.cli.fixtures import Run, pixels
+from tests.cli.fixtures import CAT, Run, pixels
 
 NETWORK = """
 import torch
@@ -154,8 +155,68 @@ def test_attributions_by_input_channel_are_drawn_by_channel(config: Any, rows: b
     assert by_channel.shape == (2, 2500)
     assert np.nanmax(by_channel[0]) == 0, "the class reads the other channel"
     assert np.nanmax(by_channel[1]) == pytest.approx(1, abs=0.05)
-    assert canvas.cell(explanation.answer, "gradcam", 0).saliency.shape == (2500,)
     assert explanation.figure().shape[1] > 1000
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_maps_of_a_layer_that_keeps_the_channels_apart_are_drawn_by_channel(config: Any, rows: bool) -> None:
+    others = {"input": {"kind": "signal"}} if rows else {}
+    recipe = config({"rate": 100, **({"shape": "ct1"} if rows else {})}, kwargs={"rows": rows}, **others)
+    explainer, whole = Explainer(recipe), Explainer(recipe, by_channel=False)
+
+    explanation = explainer(record(), categories=["late"])
+    cell, signed = (explanation.canvas().cell(explanation.answer, "gradcam", 0, signed=signed) for signed in (False, True))
+
+    assert cell.saliency.shape == signed.saliency.shape == (2, 2500)
+    assert cell.subtitle == "gradcam at conv, each channel its own, on one scale"
+    assert np.nanmax(cell.saliency[0]) == 0, "the class reads the other channel"
+    assert np.nanmax(cell.saliency[1]) == pytest.approx(1, abs=0.05)
+    assert np.nanargmax(cell.saliency[1]) / RATE == pytest.approx(PEAKS[1], abs=0.05)
+    assert np.nanmin(signed.saliency[0]) == np.nanmax(signed.saliency[0]) == 0.5
+    assert explainer.cam.by_channel is False, "runs and metrics do without"
+    alone = whole(record(), categories=["late"])
+    assert alone.canvas().cell(alone.answer, "gradcam", 0).saliency.shape == (2500,)
+    arrays = np.load(io.BytesIO(explanation.arrays()))
+    assert arrays["by_channel/gradcam/conv"].shape[:2] == (1, 2)
+    assert not [name for name in np.load(io.BytesIO(alone.arrays())) if name.startswith("by_channel")]
+
+
+def test_a_recurrent_network_mixes_its_channels(config: Any, run: Run, tmp_path: Path) -> None:
+    recipe = config(factory="Recurrent")
+
+    explanation = Explainer(recipe)(record())
+    refused = run("vis", write_csv(tmp_path / "r.csv"), recipe, "--sampling-rate", 250, "--by-channel", "-o", "a.png")
+
+    assert explanation.canvas().cell(explanation.answer, "gradcam", 0).saliency.shape == (2500,)
+    assert refused.exit_code == 2
+    assert "Expected target layers that keep the input's channels apart, got lstm" in refused.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--by-channel", "--window", "500"], "got by_channel and a window"),
+        (["--by-channel", "--aug-smooth"], "got by_channel and aug_smooth"),
+        (["--by-channel", "--eigen-smooth"], "got by_channel and eigen_smooth"),
+        (["--by-channel", "--method", "occlusion"], "got occlusion"),
+    ],
+)
+def test_options_that_leave_no_map_of_a_channel_are_refused(
+    config: Any, run: Run, tmp_path: Path, options: list[str], expected: str
+) -> None:
+    finished = run("vis", write_csv(tmp_path / "r.csv"), config(), "--sampling-rate", 250, *options, "-o", "a.png")
+
+    assert finished.exit_code == 2
+    assert expected in finished.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_pictures_have_no_map_of_a_channel(run: Run) -> None:
+    finished = run("vis", CAT, "torchvision/squeezenet1_1", "--random-weights", "--by-channel", "-o", "a.png")
+
+    assert finished.exit_code == 2
+    assert "Expected a network on signals, whose figures have a map for each channel, got one on images" in finished.stderr
 
 
 def test_the_channels_that_the_network_takes_are_drawn(config: Any) -> None:

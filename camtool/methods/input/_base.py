@@ -107,3 +107,14 @@ class InputMethod(BaseMethod):
         if evidence.guided is None:
             raise MethodError(f"Method '{self.name}' needs guided gradients; declare needs = Needs(guided_gradients=True).")
         return evidence.guided
+
+
+def attributes_channels(method: BaseMethod) -> bool:
+    """Return whether a method has attributions of every channel of the input.
+
+    Example:
+        >>> from camtool.methods import build_method
+        >>> attributes_channels(build_method("saliency")), attributes_channels(build_method("occlusion"))
+        (True, False)
+    """
+    return isinstance(method, InputMethod) and type(method).attributions is not InputMethod.attributions
