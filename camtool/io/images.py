@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeAlias
 
@@ -243,7 +243,7 @@ def encode(picture: UInt8[np.ndarray, "h w 3"], suffix: str) -> bytes:
     return bytes(content)
 
 
-def check_format(suffix: str, formats: Sequence[str] = FORMATS) -> None:
+def check_format(suffix: str, formats: Collection[str] = FORMATS) -> None:
     """Raise OutputError if a file's suffix is none of those that can be written."""
     if suffix.lower() not in formats:
         raise OutputError(f"Cannot write an image as '{suffix or '(no suffix)'}'; expected {', '.join(formats)}.")
