@@ -14,7 +14,7 @@ from camtool.config.shipped import SUFFIXES
 from camtool.errors import OutputError
 from camtool.io.atomic import check_writable, write_atomically
 from camtool.io.images import check_format
-from camtool.io.names import stem_of, suffix_of
+from camtool.io.names import OF_PAIRS, stem_of, suffix_of
 
 DEFAULT_FOLDER = Path("outputs/vis_cam")
 
@@ -87,7 +87,9 @@ class Output:
         if self.save_path is None:
             yield DEFAULT_FOLDER / "image.jpg"
         elif self.one_a_map:
-            if self.several and suffix_of(Path(self.save_path)) in self.formats and not os.path.isdir(self.save_path):
+            suffix = suffix_of(Path(self.save_path))
+            is_file = suffix in self.formats or OF_PAIRS.get(suffix) in self.formats
+            if self.several and is_file and not os.path.isdir(self.save_path):
                 raise OutputError(f"Several images are saved in a folder, got the file name '{self.save_path}'. Give a folder.")
             yield Path(self.save_path) / "image.jpg"
         else:
