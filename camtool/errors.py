@@ -17,12 +17,14 @@ class CamtoolError(Exception):
 
     Args:
         status: what is the matter with the sample, in the words of a store's rows; None: the class's own.
+        of_some: of a batch: whether it is the error of some samples, and others have none.
     """
 
     status = "not explained"
 
-    def __init__(self, *arguments: object, status: str | None = None) -> None:
+    def __init__(self, *arguments: object, status: str | None = None, of_some: bool = False) -> None:
         super().__init__(*arguments)
+        self.of_some = of_some
         if status is not None:
             self.status = status
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from camtool.types import Maps, RawMap
@@ -29,6 +29,30 @@ def to_float32(tensor: Tensor) -> Tensor:
         (torch.float32, torch.float64)
     """
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def holds_for_some(of_sample: Bool[Tensor, " n"]) -> bool:
+    """Return whether something holds for some samples and not for all.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import holds_for_some
+        >>> holds_for_some(torch.tensor([True, False])), holds_for_some(torch.tensor([True, True]))
+        (True, False)
+    """
+    return bool(of_sample.any()) and not bool(of_sample.all())
+
+
+def not_finite(values: Shaped[Tensor, "n *rest"]) -> Bool[Tensor, " n"]:
+    """Return which samples have NaN or infinite values.
+
+    Example:
+        >>> import torch
+        >>> from camtool.functional import not_finite
+        >>> not_finite(torch.tensor([[0.0, 1.0], [torch.nan, 0.0]]))
+        tensor([False,  True])
+    """
+    return ~values.flatten(1).isfinite().all(dim=1)
 
 
 def spatial_axes(maps: Tensor) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -56,4 +57,4 @@ def _of_batch(
             prepared.warnings.append(message.replace(f", sample {sample}", ", sample 0", 1))
         names = ", ".join(prepared.picture.name for prepared in concerned)
         emit_again(warning, f"{names}: {message.replace(f', sample {sample}', '', 1)}" if named else "")
-    return found
+    return [replace(answer, refusals=dict(cam.refusals)) for answer in found]

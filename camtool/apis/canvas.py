@@ -1,7 +1,7 @@
 """Canvases: what maps are drawn on, an image, a volume or a signal."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -15,6 +15,11 @@ from camtool.io.images import FORMATS, encode
 from camtool.visualization.captioned_sheet import CaptionedPicture
 from camtool.visualization.concepts import ConceptMaps
 from camtool.visualization.figures import Cell, Style
+
+ANY_FIGURE = frozenset(("colormap", "original", "per_layer", "caption", "signed", "scale"))
+"""Settings that each picture of maps shows."""
+OVER_AN_IMAGE = ANY_FIGURE | {"kind", "opacity"}
+"""Those of maps over an image, or beside it."""
 
 
 @runtime_checkable
@@ -49,8 +54,8 @@ class Canvas(ABC):
             alarm: large red text below the figure, "" for none.
         """
 
-    formats: ClassVar[Sequence[str]] = FORMATS
-    """Suffixes of files that `encoded` writes."""
+    formats: ClassVar[Mapping[str, Collection[str]]] = dict.fromkeys(FORMATS, OVER_AN_IMAGE)
+    """By suffix of the files that `encoded` writes: which settings of `FigureOptions` change a file, or ask for what it has anyway."""
 
     def encoded(self, whole: UInt8[np.ndarray, "H W 3"], cells: Sequence[Cell], suffix: str, style: Style) -> bytes:
         """Return the content of a file of this suffix.

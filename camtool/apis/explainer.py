@@ -283,7 +283,7 @@ class Explainer:
             model=self.settings.model,
             selection=selection,
             answer=answer,
-            refused=dict(self.cam.refused),
+            refused={method: str(error) for method, error in answer.refusals.items()},
             layers=self.cam.target_layers,
             layers_reason=self.cam.reason,
             aug_smooth=self.settings.cam["aug_smooth"],

@@ -22,7 +22,6 @@ from camtool.apis.selection_result import ExplainedTarget, SelectionResult
 from camtool.apis.subjects import Subject
 from camtool.attribution.result import CAMResult
 from camtool.io.atomic import write_atomically
-from camtool.io.images import check_format
 from camtool.io.names import suffix_of
 from camtool.models import Network
 
@@ -148,10 +147,11 @@ class Explanation:
                 see `FigureOptions`.
 
         Raises:
-            OutputError: if there is no such kind or colormap, or the opacity is out of range.
+            OutputError: if there is no such kind or colormap, the opacity is out of range, or the figure does not show a setting.
         """
         chosen = FigureOptions(**options)
         chosen.check()
+        chosen.check_effect(".png", self.canvas(original=chosen.original).formats)
         return self.draw(chosen).whole
 
     def save(self, path: str | Path, **options: Any) -> Path:
@@ -161,12 +161,12 @@ class Explanation:
             options: as of `figure`.
 
         Raises:
-            OutputError: if the suffix is not a format that can be written, or the file cannot be written.
+            OutputError: if the suffix is not a format that can be written or does not show a setting, or the file cannot be written.
         """
         target, chosen = Path(os.path.expanduser(path)), FigureOptions(**options)
         chosen.check()
         suffix = suffix_of(target)
-        check_format(suffix, self.canvas(original=chosen.original).formats)
+        chosen.check_effect(suffix, self.canvas(original=chosen.original).formats)
         write_atomically(target, self.encoded(self.draw(chosen), suffix, chosen))
         return target
 

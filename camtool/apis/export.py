@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from camtool.apis.export_formats import FORMATS, INDEX, ExportOptions, Format
@@ -63,7 +63,7 @@ def export(
         (1, ['00000000_cat_gradcam_0.npy', 'index.csv'])
     """
     options = options or ExportOptions()
-    chosen = check_export(out, kind, options)
+    chosen = check_export(out, kind, options, original=original)
     if store.folder.resolve() in (out.resolve(), *out.resolve().parents):
         raise OutputError(f"'{out}' is inside of the store; expected a folder beside it.")
     pictures = StoredPictures.of(store, config, original=original)
@@ -100,11 +100,15 @@ def _renewed(out: Path) -> Iterator[None]:
         raise
 
 
-def check_export(out: Path, kind: str, options: ExportOptions) -> type[Format]:
-    """Return the format; OutputError if there is none, its library is missing, or the folder is not new or empty."""
+def check_export(out: Path, kind: str, options: ExportOptions, *, original: bool) -> type[Format]:
+    """Return the format; OutputError if there is none, it shows no such setting, its library is missing, or the folder is not empty."""
     if kind not in FORMATS:
         raise OutputError(f"Unknown format '{kind}'{closest(kind, FORMATS)}; expected one of: {', '.join(FORMATS)}.")
     check_style(options.colormap, options.opacity)
+    given = {"original": original} | {one.name: getattr(options, one.name) != one.default for one in fields(options)}
+    for name in (name for name, chosen in given.items() if chosen and name not in FORMATS[kind].shows):
+        others = ", ".join(other for other, one in FORMATS.items() if name in one.shows)
+        raise OutputError(f"Expected options that --format {kind} shows, got --{name}; leave it out, or try one of: {others}.")
     FORMATS[kind].check()
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise OutputError(f"'{out}' is no folder; expected the path of a new folder, or of an empty one.")

@@ -5,10 +5,10 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class ExportOptions:
 
 class Format(ABC):
     """A format: takes rows in order, one after the other, and writes into a folder."""
+
+    shows: ClassVar[Collection[str]] = ()
+    """Of the settings "colormap", "opacity" and "original" those that change a file, or ask for what it has anyway."""
 
     def __init__(self, folder: Path, store: Store, pictures: StoredPictures, options: ExportOptions) -> None:
         self.folder = folder
@@ -99,6 +102,8 @@ class OneFileARow(Format):
 class Overlays(OneFileARow):
     """The sample under its map: a picture, slices of a volume, a signal over time."""
 
+    shows = ("colormap", "opacity", "original")
+
     def __init__(self, folder: Path, store: Store, pictures: StoredPictures, options: ExportOptions) -> None:
         super().__init__(folder, store, pictures, options)
         self._classes = class_names(store)
@@ -111,6 +116,8 @@ class Overlays(OneFileARow):
 
 class Volumes(OneFileARow):
     """The map on the voxels of its scan, in [0, 1], in the scan's format: it opens over the scan in any viewer."""
+
+    shows = ("original",)
 
     def file(self, row: MapRow) -> tuple[str, bytes]:
         files = self.pictures.read(row).aligned()
@@ -183,6 +190,8 @@ class Hdf5(Format):
 
 class FiftyOne(Format):
     """FiftyOne's data set of samples with a heat map for each method."""
+
+    shows = ("original",)
 
     def __init__(self, folder: Path, store: Store, pictures: StoredPictures, options: ExportOptions) -> None:
         pictures.original = True  # it shows whole pictures

@@ -1,6 +1,7 @@
 """Figures of an explained sample: one of all maps, or one for each map."""
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import UInt8
 from camtool.apis.canvas import Canvas, MapScale
 from camtool.apis.selection_result import SelectionResult
 from camtool.errors import OutputError, closest
-from camtool.io.images import Picture
+from camtool.io.images import Picture, check_format
 from camtool.visualization.figures import KINDS, Cell, Style
 from camtool.visualization.overlay import DEFAULT_COLORMAP, DEFAULT_OPACITY, DIVERGING_COLORMAP, check_style
 
@@ -18,6 +19,9 @@ Key: TypeAlias = tuple[str, str, str]
 
 RANDOM_WEIGHTS = "RANDOM WEIGHTS: this map means nothing"
 """Written large below figures of a network without a checkpoint."""
+
+_OPTIONS = {"kind": "--figure", "scale": "--normaliser"}
+"""Of settings that the command line calls by another name."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,40 @@ class FigureOptions:
     """Of a volume: a strip of so many axial slices in place of those through the maximum."""
 
     def check(self) -> None:
-        """Raise OutputError if there is no such kind or colormap, the opacity is out of range, or there are two scales."""
+        """Raise OutputError if there is no such kind or colormap, the opacity is out of range or a heatmap's, or there are two scales."""
         if self.signed and self.scale is not None:
             raise OutputError("Expected one scale of the maps, got both: signed (--signed) and that of a normaliser (--normaliser).")
         if self.kind not in KINDS:
             raise OutputError(f"Unknown figure '{self.kind}'{closest(self.kind, KINDS)}; expected one of: {', '.join(KINDS)}.")
         check_style(self.colormap, self.opacity)
+        if self.kind == "heatmap" and self.opacity != DEFAULT_OPACITY:
+            raise OutputError("Expected --opacity of maps over an image, got --figure heatmap, maps alone; leave one of them out.")
+
+    def check_effect(self, suffix: str, formats: Mapping[str, Collection[str]]) -> None:
+        """Raise OutputError if settings were chosen that no file of this suffix shows, or there is no such file.
+
+        Args:
+            formats: by suffix the settings that change a file, or ask for what it has anyway.
+
+        Example:
+            >>> from camtool.apis.figures import FigureOptions
+            >>> from camtool.apis.volumes import VolumeCanvas
+            >>> FigureOptions(signed=True).check_effect(".nii.gz", VolumeCanvas.formats)
+            >>> FigureOptions(slices=5).check_effect(".nii.gz", VolumeCanvas.formats)
+            Traceback (most recent call last):
+            ...
+            camtool.errors.OutputError: Expected options that a file '.nii.gz' shows, got --slices; leave it out, or write a file '.png'.
+        """
+        check_format(suffix, formats)
+        chosen = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        idle = [name for name in chosen if name not in formats[suffix]]
+        if not idle:
+            return
+        named = ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in idle)
+        elsewhere = ", or write a file '.png'" if set(idle) <= set(formats[".png"]) else ": of this kind of input no file does"
+        raise OutputError(
+            f"Expected options that a file '{suffix}' shows, got {named}; leave {'it' if len(idle) == 1 else 'them'} out{elsewhere}."
+        )
 
     @property
     def style(self) -> Style:

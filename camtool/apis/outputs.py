@@ -2,18 +2,19 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from camtool.apis.canvas import Canvas
 from camtool.apis.figures import FigureOptions, Figures, Key
 from camtool.config.shipped import SUFFIXES
 from camtool.errors import OutputError
 from camtool.io.atomic import check_writable, write_atomically
-from camtool.io.images import FORMATS, check_format
-from camtool.io.names import stem_of, suffix_of
+from camtool.io.images import check_format
+from camtool.io.names import OF_PAIRS, stem_of, suffix_of
 
 DEFAULT_FOLDER = Path("outputs/vis_cam")
 
@@ -53,7 +54,7 @@ class Output:
         several: whether there may be more than one image.
         images: paths that are read, or descriptors of open files; none of them is overwritten.
         network: the network as a part of the default file's name, "" for none.
-        formats: suffixes of files that can be written.
+        formats: by suffix of the files that can be written the settings of `FigureOptions` that they show.
     """
 
     save_path: str | None = None
@@ -61,12 +62,18 @@ class Output:
     several: bool = False
     images: Sequence[str | int] = ()
     network: str = ""
-    formats: Sequence[str] = FORMATS
+    formats: Mapping[str, Collection[str]] = field(default_factory=lambda: Canvas.formats)
 
-    def check(self) -> None:
-        """Raise OutputError if a path cannot be written, or does not fit the number of images."""
+    def check(self, options: FigureOptions, *, shown: bool) -> None:
+        """Raise OutputError if a path cannot be written, does not fit the number of images, or shows not all settings that were chosen.
+
+        Args:
+            shown: whether the figures are shown in a window, too.
+        """
         for path in self._planned():
             check_writable(path)
+        pictures = shown or self.save_path is None or self.one_a_map
+        options.check_effect(".jpg" if pictures else suffix_of(Path(str(self.save_path))), self.formats)
         if self.save_path is not None and not self.one_a_map:
             self._images_read.check_kept([Path(self.save_path)])
 
@@ -80,7 +87,9 @@ class Output:
         if self.save_path is None:
             yield DEFAULT_FOLDER / "image.jpg"
         elif self.one_a_map:
-            if self.several and suffix_of(Path(self.save_path)) in self.formats and not os.path.isdir(self.save_path):
+            suffix = suffix_of(Path(self.save_path))
+            is_file = suffix in self.formats or OF_PAIRS.get(suffix) in self.formats
+            if self.several and is_file and not os.path.isdir(self.save_path):
                 raise OutputError(f"Several images are saved in a folder, got the file name '{self.save_path}'. Give a folder.")
             yield Path(self.save_path) / "image.jpg"
         else:

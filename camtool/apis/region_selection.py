@@ -61,6 +61,17 @@ class RegionSelection(TargetSelection):
         return selected
 
 
+def region_words(region: Region, names: Sequence[str] | None, place: str) -> str:
+    """Return a region's class, by name and index, where it is explained, and what share of the positions that is.
+
+    Example:
+        >>> from camtool.apis.region_selection import region_words
+        >>> from camtool.targets import Region
+        >>> region_words(Region([[1, 0], [0, 0]], 1), ["air", "bone"], "mask.png")
+        'bone (1) in mask.png, 25.0%'
+    """
+    return f"{label(region.index, names)} in {place}, {region.mask.float().mean().item():.1%}"
+
+
 def _explained(region: Region, names: list[str] | None, scores: Tensor) -> ExplainedTarget:
-    words = f"{label(region.index, names)} in its region of {region.mask.float().mean().item():.1%}"
-    return ExplainedTarget(region.index, words, f"region_{region.index}", float(region(scores)))
+    return ExplainedTarget(region.index, region_words(region, names, "its region"), f"region_{region.index}", float(region(scores)))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from camtool.apis.probabilities import class_probabilities
 from camtool.attribution.result import CAMResult
+from camtool.errors import CamtoolError
 from camtool.models import Network
 from camtool.targets import Output, samples_of
 
@@ -49,6 +50,8 @@ class SelectionResult:
     """Classes by descending score; probabilities may round to equal values."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Settings of the target, for reports."""
+    refusals: dict[str, CamtoolError] = field(default_factory=dict)
+    """With `method="all"`: by method that does not fit the network or this image the reason."""
 
 
 def sample_of(result: CAMResult, sample: int) -> CAMResult:

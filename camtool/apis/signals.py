@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from camtool.apis.canvas import Canvas, MapScale
+from camtool.apis.canvas import ANY_FIGURE, Canvas, MapScale
 from camtool.apis.named import Named
 from camtool.apis.selection_result import SelectionResult
 from camtool.errors import ImageError
+from camtool.io.images import FORMATS
 from camtool.io.signals import Signal, SignalReading, read_signal
 from camtool.visualization.captioned_sheet import CaptionedPicture
 from camtool.visualization.concepts import ConceptMaps
@@ -91,6 +92,8 @@ class SignalCanvas(Canvas):
 
     def __init__(self, signal: Signal, preprocess: "SignalPreprocess") -> None:
         self._signal, self._preprocess = preprocess.chosen(signal), preprocess
+
+    formats = dict.fromkeys(FORMATS, ANY_FIGURE)
 
     def placed(self, maps: np.ndarray) -> np.ndarray:
         """Return a map over the network's input on the record's samples (t,); NaN outside the network's input."""

@@ -1,7 +1,7 @@
 """Subjects of explanations, images, volumes and signals: loaded as the network's kind of input demands."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,12 +26,12 @@ Subject: TypeAlias = NamedPicture | NamedVolume | NamedSignal
 SubjectLike: TypeAlias = ImageLike | Volume | Signal | NamedVolume | NamedSignal
 """A file's path, alone or with how it is read, or what is in one: an array, a PIL image, a tensor, a Volume, a Signal."""
 
-FORMATS_OF: Mapping[type[AnyReading], Sequence[str]] = {
+FORMATS_OF: Mapping[type[AnyReading], Mapping[str, Collection[str]]] = {
     Reading: PictureCanvas.formats,
     VolumeReading: VolumeCanvas.formats,
     SignalReading: SignalCanvas.formats,
 }
-"""By how files are read the suffixes of files that maps of what is in them are written as."""
+"""By how files are read the files that maps of what is in them are written as: by suffix the settings that they show."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from camtool.apis.class_selection import ClassSelection
 from camtool.apis.frames import FrameSelection
 from camtool.apis.images import load_image
 from camtool.apis.probabilities import learn_from
-from camtool.apis.region_selection import RegionSelection
+from camtool.apis.region_selection import RegionSelection, region_words
 from camtool.apis.scan_regions import ScanMask
 from camtool.apis.selection_base import Labels, TargetSelection
 from camtool.apis.selection_result import ExplainedTarget, SelectionResult, sample_of, with_classes
@@ -108,15 +108,20 @@ def _of_mask_file(settings: dict[str, Any]) -> "WholeSelection":
     """Return the selection of a region by the file of its mask, a volume or a picture."""
     path, resample = Path(settings["mask"]).expanduser(), settings.pop("resample_mask", False)
     if kind_of(path) is not None or path.suffix.lower() in (".mhd", ".nhdr"):
-        return WholeSelection({**settings, "mask": str(path)}, ScanMask(read_volume(path), resample))
-    return WholeSelection({**settings, "mask": load_image(path).picture.max(axis=2) > 0})
+        return WholeSelection({**settings, "mask": str(path)}, ScanMask(read_volume(path), resample), path)
+    return WholeSelection({**settings, "mask": load_image(path).picture.max(axis=2) > 0}, path=path)
 
 
 class WholeSelection(TargetSelection):
-    """One target that needs no choice of a class, for networks with any output: a region's class, a box."""
+    """One target that needs no choice of a class, for networks with any output: a region's class, a box.
 
-    def __init__(self, settings: Mapping[str, Any], mask: ScanMask | None = None) -> None:
-        self._mask = mask
+    Args:
+        mask: of a region of scans.
+        path: of a region's mask, in words and reports; None: it is no file.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], mask: ScanMask | None = None, path: Path | None = None) -> None:
+        self._mask, self._place = mask, "a region" if path is None else path.name
         index = settings.get("index")
         self._category = index if isinstance(index, str) else None
         if self._category is not None:  # its index is known with the network
@@ -126,6 +131,8 @@ class WholeSelection(TargetSelection):
         self._index: Any = settings.get("index")
         self.name = str(getattr(self._target, "name", type(self._target).__name__.casefold()))
         self._facts = {key: _plain(value) for key, value in settings.items() if key != "type"}
+        if path is not None:
+            self._facts["mask"] = str(path)
         if self._category is not None:
             self._facts["index"] = self._category
 
@@ -163,8 +170,13 @@ class WholeSelection(TargetSelection):
         logits = next(iter(results.values())).logits
         with torch.no_grad():
             value = float(target(logits[0]))
-        explained = ExplainedTarget(getattr(target, "index", None), repr(target), self.name, value)
-        return with_classes(network, SelectionResult(results, [explained], logits, facts=self._facts))
+        words, names, remark = repr(target), None, ""
+        if isinstance(target, Region) and isinstance(logits, Tensor):
+            names, remark = network.class_names(logits.shape[-1 if target.classes_last else 1])
+            words = region_words(target, names, self._place)
+        explained = ExplainedTarget(getattr(target, "index", None), words, self.name, value)
+        found = SelectionResult(results, [explained], logits, names=names, remark=remark, facts=self._facts)
+        return with_classes(network, found)
 
 
 class SimilaritySelection(TargetSelection):

@@ -1,15 +1,15 @@
 """Volumes as samples: loaded from paths and arrays, drawn as slices, and written as files that open over the scan."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
-from camtool.apis.canvas import Canvas
+from camtool.apis.canvas import OVER_AN_IMAGE, Canvas
 from camtool.apis.named import Named
 from camtool.errors import ImageError, OutputError
 from camtool.io.images import FORMATS, encode
@@ -95,7 +95,11 @@ class VolumeCanvas(Canvas):
     def __init__(self, volume: Volume, preprocess: "VolumePreprocess") -> None:
         self._volume, self._preprocess = volume, preprocess
 
-    formats = (*FORMATS, *KINDS, *_TURNING)
+    formats: ClassVar[Mapping[str, Collection[str]]] = {
+        **dict.fromkeys(FORMATS, OVER_AN_IMAGE | {"slices"}),
+        **dict.fromkeys(KINDS, ("signed", "scale", "per_layer", "original")),  # numbers; they always lie on the scan
+        **dict.fromkeys(_TURNING, OVER_AN_IMAGE - {"caption"}),
+    }
 
     def placed(self, maps: np.ndarray) -> np.ndarray:
         """Return a map over the network's input on the scan's voxels (x, y, z); NaN outside the network's input."""

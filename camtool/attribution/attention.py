@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from camtool.errors import NOT_FINITE, MethodError, TargetError
-from camtool.functional import to_float32
+from camtool.errors import NOT_FINITE, ZERO_GRADIENT, MethodError, TargetError
+from camtool.functional import holds_for_some, not_finite, to_float32
 from camtool.instrumentation.attention import Attention
 from camtool.instrumentation.attention_places import AttentionFindings
 from camtool.instrumentation.calls import ThreadHook
@@ -133,11 +133,13 @@ class AttentionMaps:
         layers = self.self_attention.layers
         last = torch.stack([_by_head(gradient[-1]) for gradient in gradients])  # (k, n, heads, length, length)
         rows = (last != 0).any(dim=4).any(dim=2)  # (k, n, length)
-        dead = (~rows.any(dim=2)).any(dim=0).nonzero().flatten().tolist()
-        if dead:
+        unread = (~rows.any(dim=2)).any(dim=0)
+        if dead := unread.nonzero().flatten().tolist():
             raise MethodError(
                 f"The attention of layer '{layers[-1].path}' has a gradient of exactly zero (sample {', '.join(map(str, dead[:5]))}): the "
-                "score depends on none of its tokens. A head with weights of zero is a common cause: load trained weights."
+                "score depends on none of its tokens. A head with weights of zero is a common cause: load trained weights.",
+                status=ZERO_GRADIENT,
+                of_some=holds_for_some(unread),
             )
         weights, scores = [_by_head(layer.weights) for layer in layers], [_by_head(layer.scores) for layer in layers]
         behind = self._behind()
@@ -161,9 +163,11 @@ class AttentionMaps:
                 )
             stacked = torch.stack(maps, dim=1)
             raws[name] = stacked.expand(-1, len(gradients), *stacked.shape[2:]).contiguous()
-            if not stacked.isfinite().all():
+            if (broken := not_finite(stacked)).any():
                 raise MethodError(
-                    f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+                    f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.",
+                    status=NOT_FINITE,
+                    of_some=holds_for_some(broken),
                 )
         return raws
 

@@ -1,6 +1,6 @@
 """Results of one CAM call, method by method, from what was computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from camtool.attribution.computation import Computation
 from camtool.attribution.input_gradients import input_source
 from camtool.attribution.result import OK, CAMResult, MethodMaps, attention_source, layers_source, map_statuses
-from camtool.errors import warn
+from camtool.errors import CamtoolError, MethodError, warn
 from camtool.fusion import Fusion
 from camtool.instrumentation.layer_layouts import LayerLayouts
 from camtool.methods import AttentionMethod, BaseMethod, InputMethod, label_of, reads_layers, settings_of
@@ -60,6 +60,12 @@ def call_result(
         output=computation.output.name,
         outputs=computation.output.shapes,
     )
+
+
+def no_method(refusals: Mapping[str, CamtoolError]) -> MethodError:
+    """Return the error of a call of which no method is left; its status is that of the sample, if that is why one is not."""
+    status = next((error.status for error in refusals.values() if error.status != CamtoolError.status), None)
+    return MethodError("No method fits this network. " + " ".join(f"{name}: {error}" for name, error in refusals.items()), status=status)
 
 
 def told_statuses(name: str, explained: MethodMaps, targets: Sequence[Sequence[Target]]) -> tuple[list[list[str]], list[list[Any]]]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from camtool.attribution.augmentation import augmented_mean
-from camtool.attribution.call_results import call_result
+from camtool.attribution.call_results import call_result, no_method
 from camtool.attribution.computation import Computation
 from camtool.attribution.context import CallContext
 from camtool.attribution.costs import Announce
@@ -139,9 +139,10 @@ class CAM:
         self.by_channel: bool | None = False
         """Whether results have the fields of these names; None: if the layers keep the input's channels apart. May change between calls."""
         self._skip_unfit = skip_unfit
-        self._unfit: dict[str, str] = {}
+        self._unfit: dict[str, CamtoolError] = {}
+        self.refusals: dict[str, CamtoolError] = {}
         self.refused: dict[str, str] = {}
-        """Reasons by method that does not fit, of the last call with `skip_unfit`."""
+        """Reasons by method that does not fit, of the last call with `skip_unfit`; `refusals` has the errors."""
         self._fast = FastNetwork(self._model, build_speed(speed))
         of_all = [*self._attention_methods, *self._input_methods]
         not_smoothed = [name for name in of_all if name not in self._input_methods or not self._input_methods[name].smooths]
@@ -182,19 +183,18 @@ class CAM:
             calls = LayerCalls(self._model, prepared, targets, self._call, layers=self._layers)
             layouts = LayerLayouts(self._model, prepared, self._layout, progress=self._progress, calls=calls)
             model = self._fast.of(prepared, self.target_layers)
-            prepared = self._fast.arranged(prepared)
-            explain = partial(self._explain, model, prepared, layouts, targets)
+            explain = partial(self._explain, model, self._fast.arranged(prepared), layouts, targets)
             computation, explained = layouts.settled(partial(mutations_allowed, explain))
-            self.refused = {**self._unfit, **computation.refused}
+            self.refusals = {**self._unfit, **computation.refused}
+            self.refused = {name: str(error) for name, error in self.refusals.items()}
+            of_call = computation, layouts, self.target_layers, self._fusion
             results = {
-                name: call_result(
-                    name, method, explained[name].in_dtype(self._dtype), computation, layouts, self.target_layers, self._fusion
-                )
+                name: call_result(name, method, explained[name].in_dtype(self._dtype), *of_call)
                 for name, method in self.methods.items()
                 if name not in self.refused
             }
         if not results:
-            raise MethodError("No method fits this network. " + " ".join(f"{name}: {why}" for name, why in self.refused.items()))
+            raise no_method(self.refusals)
         return results if self.several_methods else next(iter(results.values()))
 
     def _explain(self, model: nn.Module, inputs: Inputs, layouts: LayerLayouts, targets: Any) -> tuple[Computation, dict[str, MethodMaps]]:
@@ -289,7 +289,7 @@ class CAM:
         """Leave out methods that fit no input of this network if `skip_unfit`; raise the error otherwise."""
         if not self._skip_unfit:
             raise error
-        self._unfit |= dict.fromkeys(names, str(error))
+        self._unfit |= dict.fromkeys(names, error)
         for methods in (self._layer_methods, self._attention_methods, self._input_methods):
             for name in names:
                 methods.pop(name, None)

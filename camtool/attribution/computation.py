@@ -19,6 +19,7 @@ from camtool.attribution.queries import NetworkQueries, QueryContext
 from camtool.attribution.result import MethodMaps, finished
 from camtool.attribution.target_groups import TargetGroup, group_targets
 from camtool.errors import NOT_FINITE, CamtoolError, LayerError, MethodError, attribute_errors_to, warn
+from camtool.functional import holds_for_some, not_finite
 from camtool.instrumentation.attention import AttentionRecorder
 from camtool.instrumentation.attention_functions import ExplicitAttention
 from camtool.instrumentation.attention_places import AttentionFindings
@@ -59,8 +60,8 @@ class Computation:
         """Whether targets were given as lists of k per sample."""
         self.attention_layers: list[str] = []
         """Paths of the layers whose attention was read."""
-        self.refused: dict[str, str] = {}
-        """Reasons by method that does not fit; only with `skip_unfit`."""
+        self.refused: dict[str, CamtoolError] = {}
+        """Errors by method that does not fit; only with `skip_unfit`."""
         self.channels = ChannelSums(importances=context.importances, owners=None)
         """What is kept of the channels' contributions, as the context asks for it."""
         self.replays: dict[str, str] = {}
@@ -77,14 +78,14 @@ class Computation:
             try:
                 return self._explain(pictures, self._context.without(self.refused), flipped)
             except CamtoolError as error:
-                if not self._context.skip_unfit or self.refused.keys() >= set(error.methods):
+                if not self._may_skip(error) or self.refused.keys() >= set(error.methods):
                     raise
                 self._refuse(error.methods, error)
 
     def _refuse(self, names: Iterable[str], error: CamtoolError) -> None:
         names = list(names)
         based = [name for name, method in self._context.input_methods.items() if method.base in names]
-        self.refused |= dict.fromkeys([*names, *based], str(error))
+        self.refused |= dict.fromkeys([*names, *based], error)
 
     @contextmanager
     def _skip_unfit(self, name: str) -> Iterator[None]:
@@ -92,9 +93,13 @@ class Computation:
         try:
             yield
         except CamtoolError as error:
-            if not self._context.skip_unfit:
+            if not self._may_skip(error):
                 raise
             self._refuse([name], error)
+
+    def _may_skip(self, error: CamtoolError) -> bool:
+        """Return whether methods may be left out for an error: not where they have maps of other samples of the batch."""
+        return self._context.skip_unfit and not (error.of_some and len(self._context.inputs.picture) > 1)
 
     def _explain(self, pictures: Tensor, context: CallContext, flipped: Sequence[bool]) -> dict[str, MethodMaps]:
         started = _now(pictures)
@@ -265,9 +270,11 @@ class Computation:
             with_queries = replace(evidence[k], model_queries=model_queries, placement=self._context.placements.get(path))
             maps.append(self._map_of(method, path, with_queries, kept))
         raw = torch.stack(maps, dim=1)
-        if not raw.isfinite().all():
+        if (broken := not_finite(raw)).any():
             raise MethodError(
-                f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.", status=NOT_FINITE
+                f"Method '{name}' gives NaN or infinite values at layer '{path}'; try another layer or method.",
+                status=NOT_FINITE,
+                of_some=holds_for_some(broken),
             )
         if kept:
             self.channels.keep(name, path, kept, len(self.targets[0]))

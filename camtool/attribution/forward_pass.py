@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from camtool.errors import NOT_FINITE, ZERO_GRADIENT, LayerError, MethodError
-from camtool.functional import to_float32
+from camtool.functional import holds_for_some, not_finite, to_float32
 from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.linear_head import find_linear_head
@@ -105,7 +105,9 @@ class ForwardPass:
         # The sum first, a single pass over the numbers; a sum of finite numbers may overflow.
         if not activations.sum().isfinite() and not activations.isfinite().all():
             raise LayerError(
-                f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+                f"Layer '{path}' gives NaN or infinite values on this input; check the weights and the precision.",
+                status=NOT_FINITE,
+                of_some=holds_for_some(not_finite(activations)),
             )
         gradients = curvature = None
         if self._derivatives and path in self._derivatives[k]:
@@ -154,8 +156,8 @@ def differentiate_all(
 
 def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
     """Raise LayerError if a sample has a gradient of exactly zero at every position."""
-    dead = (gradients.flatten(1).abs().amax(dim=1) == 0).nonzero().flatten().tolist()
-    if dead:
+    is_zero = gradients.flatten(1).abs().amax(dim=1) == 0
+    if dead := is_zero.nonzero().flatten().tolist():
         classes = [getattr(targets[sample], "index", targets[sample]) for sample in dead[:5]]
         raise LayerError(
             f"Layer '{path}': the score of target {_listed(classes)} (sample {_listed(dead[:5])}) has a gradient of exactly zero "
@@ -164,6 +166,7 @@ def check_alive(path: str, targets: Sequence[Target], gradients: Maps) -> None:
             "detector's head for each scale, another call= may have one. A head with weights of zero has none either: load trained "
             "weights.",
             status=ZERO_GRADIENT,
+            of_some=holds_for_some(is_zero),
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from camtool.attribution.queries import QueriesOfInputs, QueryContext
 from camtool.attribution.result import MethodMaps, finished
 from camtool.errors import NOT_FINITE, MethodError, attribute_errors_to, warn
-from camtool.functional import to_float32
+from camtool.functional import holds_for_some, not_finite, to_float32
 from camtool.instrumentation.bias_gradients import BiasRecorder, BiasTerm
 from camtool.instrumentation.differentiation import gradients_of
 from camtool.instrumentation.guided_relu import ACTIVATIONS, GuidedReLUs
@@ -154,9 +154,11 @@ class InputGradients:
             if of_channels is not None:
                 attributions.append(of_channels)
         raw = torch.stack(raws, dim=1)
-        if not raw.isfinite().all():
+        if (broken := not_finite(raw)).any():
             raise MethodError(
-                f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.", status=NOT_FINITE
+                f"Method '{name}' gives NaN or infinite values on this input; check the weights and the precision.",
+                status=NOT_FINITE,
+                of_some=holds_for_some(broken),
             )
         final = finished({INPUT: raw}, self._leaf.shape[2:])
         final.attributions = to_float32(torch.stack(attributions, dim=1)) if attributions else None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from camtool.attribution.context import CallContext
 from camtool.attribution.forward_pass import ForwardPass, check_alive, parts
 from camtool.errors import NOT_FINITE, MethodError
-from camtool.functional import to_float32
+from camtool.functional import holds_for_some, not_finite, to_float32
 from camtool.instrumentation.batching import chunk_size, in_chunks
 from camtool.instrumentation.deep_lift import Rescaling
 from camtool.instrumentation.differentiation import gradients_of
@@ -124,10 +124,11 @@ class QueriesOfInputs:
                         values[sample, place, start:stop] = to_float32(scores([targets[sample][k]] * len(logits), logits))
 
         in_chunks(count, chunk_size(copy), run, self.report)
-        if not values.isfinite().all():
+        if (broken := not_finite(values)).any():
             raise MethodError(
                 f"Method '{self._method}' at layer '{self._path}': scores are NaN or infinite; check the weights and the precision.",
                 status=NOT_FINITE,
+                of_some=holds_for_some(broken),
             )
         if known is None:
             return values[:, 0]

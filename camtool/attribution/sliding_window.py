@@ -76,6 +76,8 @@ class SlidingWindow:
             raise MethodError(f"Expected at_once as the number of windows that share a pass, at least 1, got {at_once!r}.")
         self._at_once = at_once
         self._words = ""
+        self.refusals: dict[str, CamtoolError] = {}
+        """Errors by method that has a map of no window, of the last call with `skip_unfit`."""
         self.input_axes, self.output = cam.input_axes, cam.output
 
     def __call__(self, inputs: Any, targets: Any = None) -> Any:
@@ -97,11 +99,18 @@ class SlidingWindow:
             raise MethodError(f"Expected a window of {len(spatial)} sizes, or one for all axes; got {times(window)}.")
         windows = Windows.over(spatial, window, self._overlap)
         if len(windows) == 1:
-            return self._cam(inputs, targets)
+            found = self._cam(inputs, targets)
+            self.refusals = self._cam.refusals
+            return found
         self._words = f"{len(windows)} windows of {times(windows.size)}"
         logits = self._scores(inputs, windows)
         rows, nested = resolve_targets(targets, logits)
+        self.refusals = {}
         results = [self._explained(inputs[sample : sample + 1], rows[sample], windows) for sample in range(len(inputs))]
+        for name, error in self.refusals.items():  # a method that some samples have maps of is not left out for all
+            if any(name in of_one for of_one in results):
+                error.of_some = True
+                raise error
         joined = {name: self._joined([of_one[name] for of_one in results], rows, logits, nested=nested) for name in results[0]}
         return joined if self._cam.several_methods else next(iter(joined.values()))
 
@@ -135,6 +144,7 @@ class SlidingWindow:
         """Return by method the result of the last window, its raw maps being those of the whole input, (1, k, *spatial) by layer."""
         sums: dict[str, dict[str, Tensor]] = {}
         results: dict[str, CAMResult] = {}
+        refused: dict[str, CamtoolError] = {}
         nothing: CamtoolError | None = None
         done = 0
         for places in batched(self._ordered(inputs, targets, windows), self._at_once):
@@ -145,6 +155,7 @@ class SlidingWindow:
                 if isinstance(found, CamtoolError):
                     nothing = found
                     continue
+                refused |= self._cam.refusals
                 results = results | found  # a window without gradient may have no result of some methods
                 for name, result in found.items():
                     layers = sums.setdefault(name, {})
@@ -156,6 +167,7 @@ class SlidingWindow:
                             part_of(layers[layer], place).add_(windows.weighted(large))
         if not results:
             raise nothing or MethodError("The region lies in none of the windows; expected a mask of the input.")
+        self.refusals |= {name: error for name, error in refused.items() if name not in results}
         return {name: replace(results[name], raw={path: windows.averaged(raw)[None] for path, raw in sums[name].items()}) for name in sums}
 
     def _ordered(self, inputs: Tensor, targets: Sequence[Target], windows: Windows) -> list[Place]:
@@ -175,7 +187,9 @@ class SlidingWindow:
     def _batch(
         self, inputs: Tensor, explained: Sequence[tuple[Place, Sequence[Target]]]
     ) -> Iterator[tuple[list[Place], dict[str, CAMResult] | CamtoolError]]:
-        """Yield the results by method of windows that share a pass; one by one where one has no gradient, whose error is yielded."""
+        """Yield the results by method of windows that share a pass, one by one where one has an error of its own; that of no gradient is
+        yielded.
+        """
         if not explained:
             return
         places = [place for place, _ in explained]
@@ -183,13 +197,13 @@ class SlidingWindow:
             with recorded_warnings() as caught:  # a window without evidence is nothing to be told
                 found = self._cam(torch.cat([part_of(inputs, place) for place in places]), [row for _, row in explained])
         except CamtoolError as error:
+            if len(places) > 1 and (error.of_some or error.status == ZERO_GRADIENT):
+                for one in explained:
+                    yield from self._batch(inputs, [one])
+                return
             if error.status != ZERO_GRADIENT:
                 raise
-            if len(places) == 1:
-                yield places, error
-                return
-            for one in explained:
-                yield from self._batch(inputs, [one])
+            yield places, error
             return
         for warning in caught:
             if getattr(warning.message, "sample", None) is None:

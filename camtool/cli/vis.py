@@ -207,7 +207,7 @@ def vis(
             network_as_file_name(model.config),
             FORMATS_OF[type(reading)],
         )
-        output.check()
+        output.check(figure_options, shown=show)
         of_concepts = is_concepts(
             method or [],
             n_components,
@@ -219,6 +219,11 @@ def vis(
                 "--per-layer": per_layer,
                 "--select": bool(select),
                 "--window": window,
+                "--signed": signed,
+                "--normaliser": normaliser,
+                "--figure": figure != "overlay",
+                "--colormap": colormap != "jet",
+                "--slices": slices,
                 "all --target-layers but one": len(target_layers or []) > 1,
             },
         )

@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from camtool.errors import ImageError, OutputError, closest, warn
 from camtool.io.bands import all_bands, several_frames
+from camtool.io.names import in_place_of
 from camtool.io.pages import PAGES
 from camtool.io.pillow import READ, Reading, bytes_to_decode, check_bytes, check_frame, check_size, decode, opened, reduction
 
@@ -243,7 +244,9 @@ def encode(picture: UInt8[np.ndarray, "h w 3"], suffix: str) -> bytes:
     return bytes(content)
 
 
-def check_format(suffix: str, formats: Sequence[str] = FORMATS) -> None:
+def check_format(suffix: str, formats: Collection[str] = FORMATS) -> None:
     """Raise OutputError if a file's suffix is none of those that can be written."""
     if suffix.lower() not in formats:
-        raise OutputError(f"Cannot write an image as '{suffix or '(no suffix)'}'; expected {', '.join(formats)}.")
+        raise OutputError(
+            f"Cannot write an image as '{suffix or '(no suffix)'}'; expected {', '.join(formats)}{in_place_of(suffix, formats)}."
+        )

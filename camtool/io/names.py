@@ -1,6 +1,6 @@
 """Names of files: their suffix, which may be of two parts, and what stands before it; files that are read by another one."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _HEADERS = {".img": ".hdr", ".dat": ".hea"}
@@ -18,6 +18,22 @@ def suffix_of(path: Path) -> str:
     """
     suffix = path.suffix.lower()
     return path.with_suffix("").suffix.lower() + suffix if suffix == ".gz" else suffix
+
+
+OF_PAIRS = {".mhd": ".mha", ".nhdr": ".nrrd", ".hdr": ".nii", ".img": ".nii"}
+"""By suffix of a header or of its numbers the suffix of the one file that holds both, which is what is written."""
+
+
+def in_place_of(suffix: str, formats: Collection[str]) -> str:
+    """Return "; try '.mha', …" for the suffix of one of two files, of which the formats have the one that holds both; "" for others.
+
+    Example:
+        >>> from camtool.io.names import in_place_of
+        >>> in_place_of(".mhd", (".nii", ".mha")), in_place_of(".mhd", (".png",))
+        ("; try '.mha', header and numbers in one file", '')
+    """
+    whole = OF_PAIRS.get(suffix.lower(), "")
+    return f"; try '{whole}', header and numbers in one file" if whole in formats else ""
 
 
 def stem_of(path: Path) -> str:

@@ -71,8 +71,8 @@ def _of_answer(loaded: Loaded, answer: SelectionResult, explainer: Explainer) ->
         common |= {"probability": _probability(answer, target), "logit": _logit(answer, target)}
         for method in explainer.cam.methods:
             if method not in answer.results:
-                reason = explainer.cam.refused.get(method, "")
-                yield Row(loaded.number, loaded.path, method, loaded.digest, loaded.label, status=CamtoolError.status, reason=reason)
+                refusal = answer.refusals[method]
+                yield Row(loaded.number, loaded.path, method, loaded.digest, loaded.label, status=refusal.status, reason=str(refusal))
                 continue
             result = answer.results[method]
             for layer, raw in result.raw.items():

@@ -110,7 +110,7 @@ def test_a_class_where_the_network_sees_it(config: Any, run: Run, tmp_path: Path
 
     finished = run(*command, "--target-category", 0, 1, "--save-raw", "seen.npz", "--json")
 
-    assert finished.report["target"]["explains"] == ["class 0 in its region of 92.8%", "class 1 in its region of 7.2%"]
+    assert finished.report["target"]["explains"] == ["class 0 in its region, 92.8%", "class 1 in its region, 7.2%"]
     seen = np.load(tmp_path / "seen.npz")["raw/hirescam/[0]"]
     assert len(seen) == 2
     for index, mask in enumerate(masks):
@@ -133,6 +133,32 @@ def test_the_class_of_a_mask_by_its_name(config: Any, run: Run, tmp_path: Path, 
     raw = {category: np.load(tmp_path / f"{category}.npz")["raw/hirescam/[0]"] for category in (1, "bright", "dark")}
     assert np.array_equal(raw["bright"], raw[1])
     np.testing.assert_allclose(raw["dark"], -raw[1], atol=1e-6)
+
+
+def test_reports_say_the_mask_and_the_class(config: Any, run: Run, tmp_path: Path) -> None:
+    geometry, share = Geometry.of_spacing((1, 1, 1)), f"{balls((1,)).mean():.1%}"
+    scan, mask = write(tmp_path / "scan.nii.gz", balls((0, 1)), geometry), write(tmp_path / "ball.nii.gz", balls((1,)), geometry)
+    recipe = config(3)
+    command = ("vis", scan, recipe, "--mask", mask, "--method", "hirescam", "--target-layers", "[0]", "--json")
+
+    assert run(*command, "--target-category", 1).report["targets"][0]["name"] == f"class 1 in ball.nii.gz, {share}"
+    recipe.write_text(recipe.read_text() + "model['classes'] = ['dark', 'bright']\n")
+    for category in (1, "bright"):
+        report = run(*command, "--target-category", category).report
+        assert report["target"]["explains"] == [f"bright (1) in ball.nii.gz, {share}"]
+        assert report["target"]["mask"] == str(mask)
+        assert report["targets"][0]["index"] == 1
+
+
+def test_reports_say_the_picture_that_is_the_mask(config: Any, run: Run, tmp_path: Path) -> None:
+    for name, which in (("picture", (0, 1)), ("ball", (1,))):
+        Image.fromarray((255 * balls(which).max(axis=2)).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    command = ("vis", "picture.png", config(2, color="gray"), "--mask", "ball.png", "--target-category", 0, "--method", "hirescam")
+
+    report = run(*command, "--json").report
+
+    assert report["target"]["explains"] == [f"class 0 in ball.png, {balls((1,)).max(axis=2).mean():.1%}"]
+    assert report["target"]["mask"] == "ball.png"
 
 
 WRONG: dict[str, tuple[list[Any], str]] = {

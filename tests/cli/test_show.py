@@ -137,6 +137,9 @@ def test_deleted_shards_are_named_in_one_line(run: Run, folder: Path, tmp_path: 
         (("--format", "png", "--out", "out", "--colormap", "jett"), "closest: 'jet'"),
         (("--format", "png", "--out", "out", "--opacity", "2"), "--opacity"),
         (("--format", "png", "--out", "out", "--config", "nowhere.py"), "nowhere.py"),
+        (("--format", "npy", "--out", "out", "--opacity", "0.3"), "--format npy shows, got --opacity; leave it out, or try one of: png."),
+        (("--format", "nifti", "--out", "out", "--colormap", "hot"), "got --colormap; leave it out, or try one of: png."),
+        (("--format", "hdf5", "--out", "out", "--original"), "got --original; leave it out, or try one of: png, volume, fiftyone."),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(run: Run, folder: Path, arguments: tuple[str, ...], message: str) -> None:

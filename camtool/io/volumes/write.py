@@ -8,6 +8,7 @@ import numpy as np
 
 from camtool.errors import OutputError, times
 from camtool.io.atomic import write_atomically
+from camtool.io.names import OF_PAIRS, in_place_of
 from camtool.io.volumes.metaimage import encode_metaimage
 from camtool.io.volumes.nifti import compressed, encode_nifti
 from camtool.io.volumes.nrrd import encode_nrrd
@@ -21,8 +22,6 @@ _ENCODERS: Mapping[str, Callable[[np.ndarray, Geometry | None, Any], bytes]] = {
 }
 KINDS = tuple(_ENCODERS)
 """Suffixes of files that volumes are written as."""
-
-_OF_PAIRS = {".mhd": ".mha", ".nhdr": ".nrrd"}  # one file in place of two
 
 
 def kind_of(path: Path) -> str | None:
@@ -43,7 +42,7 @@ def kind_for(scan: Volume) -> str:
         >>> kind_for(Volume(np.zeros((2, 3, 4)), None, "head.mhd", ".mhd")), kind_for(Volume(np.zeros((2, 3, 4)), None, "ct", ".dcm"))
         ('.mha', '.nii.gz')
     """
-    kind = _OF_PAIRS.get(scan.kind, scan.kind)
+    kind = OF_PAIRS.get(scan.kind, scan.kind)
     return kind if kind in KINDS else ".nii.gz"
 
 
@@ -67,7 +66,7 @@ def encode_volume(values: np.ndarray, like: Volume, kind: str) -> bytes:
         b'NRRD0004'
     """
     if kind not in _ENCODERS:
-        raise OutputError(f"Cannot write a volume as '{kind or '(no suffix)'}'; expected {', '.join(KINDS)}.")
+        raise OutputError(f"Cannot write a volume as '{kind or '(no suffix)'}'; expected {', '.join(KINDS)}{in_place_of(kind, KINDS)}.")
     if values.shape != like.shape:
         raise OutputError(f"Expected a map of the size of '{like.name}', {times(like.shape)}, got one of {times(values.shape)}.")
     return _ENCODERS[kind](values.astype(np.float32), like.geometry, like.header)
@@ -90,5 +89,6 @@ def write_volume(path: Path, values: np.ndarray, like: Volume) -> None:
     """
     kind = kind_of(path)
     if kind is None:
-        raise OutputError(f"Cannot write a volume as '{path.name}'; expected a name that ends in {', '.join(KINDS)}.")
+        instead = in_place_of(path.suffix, KINDS)
+        raise OutputError(f"Cannot write a volume as '{path.name}'; expected a name that ends in {', '.join(KINDS)}{instead}.")
     write_atomically(path, encode_volume(values, like, kind))

@@ -5,7 +5,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from camtool.errors import MethodError, warn
-from camtool.functional import UNDECIDED, spatial_sum
+from camtool.functional import UNDECIDED, holds_for_some, spatial_sum
 from camtool.methods._base import GradientMethod
 from camtool.registry import METHODS
 from camtool.types import Maps, Weights
@@ -47,7 +47,11 @@ class XGradCAM(GradientMethod):
             f"Method '{self.name}' divides by the sum of a channel's activations over positions, which is zero but for rounding for "
             "{channels} here, as behind an instance norm"
         )
-        if (undefined == living).all(dim=1).logical_and(living.any(dim=1)).any():
-            raise MethodError(f"{why.format(channels='every channel')}. Choose a layer behind an activation function, or use 'hirescam'.")
+        none_left = (undefined == living).all(dim=1).logical_and(living.any(dim=1))
+        if none_left.any():
+            raise MethodError(
+                f"{why.format(channels='every channel')}. Choose a layer behind an activation function, or use 'hirescam'.",
+                of_some=holds_for_some(none_left),
+            )
         count = int(undefined.sum(dim=1).amax())
         warn(f"{why.format(channels=f'{count} of {undefined.shape[1]} channels')}; their weight is 0.")
