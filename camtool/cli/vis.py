@@ -219,6 +219,7 @@ def vis(
                 "--per-layer": per_layer,
                 "--select": bool(select),
                 "--window": window,
+                "--by-channel": by_channel is not None,
                 "--signed": signed,
                 "--normaliser": normaliser,
                 "--figure": figure != "overlay",

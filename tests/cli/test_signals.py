@@ -200,6 +200,7 @@ def test_a_recurrent_network_mixes_its_channels(config: Any, run: Run, tmp_path:
         (["--by-channel", "--aug-smooth"], "got by_channel and aug_smooth"),
         (["--by-channel", "--eigen-smooth"], "got by_channel and eigen_smooth"),
         (["--by-channel", "--method", "occlusion"], "got occlusion"),
+        (["--no-by-channel", "--method", "dff"], "leave out --by-channel"),
     ],
 )
 def test_options_that_leave_no_map_of_a_channel_are_refused(
