@@ -215,6 +215,22 @@ def checked_maps(maps: Maps, inputs: Tensor, *, channels: bool = False, varied: 
     return found
 
 
+def named_maps(maps: Explanations, alone: str) -> dict[str, Maps]:
+    """Return what a function that explains returned as maps by method; DataError if it has none.
+
+    Args:
+        alone: the name of maps that have none.
+
+    Example:
+        >>> list(named_maps(np.zeros((1, 4)), "")), list(named_maps({"gradcam": np.zeros((1, 4))}, ""))
+        ([''], ['gradcam'])
+    """
+    by_name = dict(maps) if isinstance(maps, Mapping) else {alone: maps}
+    if not by_name:
+        raise DataError("Expected maps of at least one method, got an empty dict; return the maps by the methods' names.")
+    return by_name
+
+
 def removal_ranks(maps: Float[Tensor, "n *spatial"], seed: int) -> Int[Tensor, "n positions"]:
     """Return of each position its place in the map's descending order, from 0; equal values are in an order drawn from the seed.
 

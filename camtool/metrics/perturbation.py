@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import DataError
-from camtool.metrics.altered_inputs import ExplainedScores, Explanations, Maps, Model, checked_maps, hyperplane
+from camtool.metrics.altered_inputs import ExplainedScores, Explanations, Maps, Model, checked_maps, hyperplane, named_maps
 from camtool.metrics.rank_correlation import pearson
 from camtool.metrics.settings import callable_of, checked_seed, number, whole
 from camtool.metrics.thresholds import as_tensor
@@ -223,7 +223,7 @@ def _explained(
     for start in range(0, len(inputs), batch_size):
         maps = explain(inputs[start : start + batch_size], targets[start : start + batch_size])
         several = isinstance(maps, Mapping)
-        by_name = dict(maps) if isinstance(maps, Mapping) else {"": maps}
+        by_name = named_maps(maps, "")
         parts.append({name: as_tensor(of_method).cpu().double().flatten(1) for name, of_method in by_name.items()})
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, maps in joined.items():

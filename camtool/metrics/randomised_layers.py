@@ -1,7 +1,7 @@
 """Do maps change when what the network has learnt is taken away? MPRT, layer by layer from the top, and eMPRT."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from camtool.errors import DataError, closest, some
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import SameRandomNumbers
-from camtool.metrics.altered_inputs import ExplainedScores, Explanations, checked_maps
+from camtool.metrics.altered_inputs import ExplainedScores, Explanations, checked_maps, named_maps
 from camtool.metrics.rank_correlation import spearman
 from camtool.metrics.settings import callable_of, checked_seed, truth, whole
 
@@ -130,7 +130,7 @@ def _maps(explain: ExplainNetwork, model: nn.Module, found: ExplainedScores) -> 
     callable_of(explain, "a function of a network, inputs and targets that returns maps")
     with evaluating(model):
         maps = explain(model, found.inputs, found.given_targets)
-    by_method = maps if isinstance(maps, Mapping) else {_ONLY: maps}
+    by_method = named_maps(maps, _ONLY)
     return {method: checked_maps(own, found.inputs, varied=False).flatten(1).cpu().double().numpy() for method, own in by_method.items()}
 
 

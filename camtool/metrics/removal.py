@@ -86,7 +86,7 @@ def road_curves(
         seed: of the order of equal values and of the noise.
 
     Raises:
-        DataError: as of `deletion`, or if there is no such order, or a fraction is out of range.
+        DataError: as of `deletion`, or if there is no such order, or a fraction is out of range or removes no position.
         TargetError: as of `deletion`.
 
     Example:
@@ -142,6 +142,11 @@ def _removed(found: ExplainedScores, maps: Maps, order: str, fractions: Sequence
     count, positions = ranks.shape
     size = found.inputs.shape[2:]
     taken = torch.tensor([int(share * positions + _ROUNDING) for share in shares], device=ranks.device)
+    if taken[0] == 0:
+        raise DataError(
+            f"Expected fractions that remove a position, got {shares[0]:g}, which is less than one of {positions}; leave it out, or try "
+            f"fractions of at least {1 / positions:.3g}."
+        )
     generator = torch.Generator().manual_seed(checked_seed(seed))
     noise = NOISE * torch.randn(found.inputs.shape[1:], generator=generator).to(found.inputs)
     samples = torch.arange(count).repeat_interleave(len(shares))
