@@ -15,6 +15,7 @@ from camtool.instrumentation.batching import in_chunks
 from camtool.instrumentation.ending import last_activation, may_be_probabilities, sum_to_one
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import SameRandomNumbers
+from camtool.metrics.settings import callable_of, checked_seed, whole
 from camtool.metrics.thresholds import as_tensor
 from camtool.targets import ClassProbability, FromLogits, Output, Target, resolve_targets, scores, scores_in
 
@@ -53,14 +54,14 @@ class ExplainedScores:
 
     def __init__(self, model: Model, inputs: Tensor, targets: Any = None, batch_size: int = 32) -> None:
         self.inputs = checked_inputs(inputs)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise DataError(f"Expected a batch size of at least 1, got {batch_size}.")
-        self.batch_size = batch_size
-        self._model = model
+        self.batch_size = whole(batch_size, "a batch size of at least 1")
+        self._model = callable_of(model, "a network, or a function of inputs (n, c, *spatial)")
         self._same = SameRandomNumbers(self.inputs.device, 0)
         outputs: list[tuple[int, Output]] = []
         with self._running():
-            in_chunks(len(self.inputs), batch_size, lambda start, stop: outputs.append((start, self._forward(self.inputs[start:stop]))))
+            in_chunks(
+                len(self.inputs), self.batch_size, lambda start, stop: outputs.append((start, self._forward(self.inputs[start:stop])))
+            )
         self._scale = self._scale_of([output for _, output in outputs])
         self.targets: list[Target] = []
         """Of each sample, fitted to the network's output."""
@@ -214,6 +215,22 @@ def checked_maps(maps: Maps, inputs: Tensor, *, channels: bool = False, varied: 
     return found
 
 
+def named_maps(maps: Explanations, alone: str) -> dict[str, Maps]:
+    """Return what a function that explains returned as maps by method; DataError if it has none.
+
+    Args:
+        alone: the name of maps that have none.
+
+    Example:
+        >>> list(named_maps(np.zeros((1, 4)), "")), list(named_maps({"gradcam": np.zeros((1, 4))}, ""))
+        ([''], ['gradcam'])
+    """
+    by_name = dict(maps) if isinstance(maps, Mapping) else {alone: maps}
+    if not by_name:
+        raise DataError("Expected maps of at least one method, got an empty dict; return the maps by the methods' names.")
+    return by_name
+
+
 def removal_ranks(maps: Float[Tensor, "n *spatial"], seed: int) -> Int[Tensor, "n positions"]:
     """Return of each position its place in the map's descending order, from 0; equal values are in an order drawn from the seed.
 
@@ -225,7 +242,7 @@ def removal_ranks(maps: Float[Tensor, "n *spatial"], seed: int) -> Int[Tensor, "
         tensor([[2, 0, 1]])
     """
     flat = maps.flatten(1)
-    drawn = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(flat.device)
+    drawn = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(checked_seed(seed))).to(flat.device)
     order = drawn[flat[:, drawn].argsort(dim=1, descending=True, stable=True)]
     ranks = torch.empty_like(order)
     return ranks.scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from camtool.errors import DataError
 from camtool.metrics.pairs import Seed, seeds_of
+from camtool.metrics.settings import number, sizes_of
 
 
 def random_maps(shape: Sequence[int], seed: Seed = 0) -> Float[Tensor, "n *spatial"]:
@@ -49,8 +50,7 @@ def center_maps(shape: Sequence[int], sigma: float | int = 0.25) -> Float[Tensor
         array([[0.6065, 1.    , 0.6065]], dtype=float32)
     """
     count, *size = _checked(shape)
-    if not 0 < sigma < math.inf:
-        raise DataError(f"Expected sigma as a share of each side above 0, got {sigma}.")
+    sigma = number(sigma, "sigma as a share of each side above 0", lambda value: 0 < value < math.inf)
     exponent = torch.zeros(size, dtype=torch.float64)
     for axis, side in enumerate(size):
         places = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2) / (sigma * side)
@@ -76,8 +76,9 @@ def edge_maps(inputs: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n *spatia
         >>> edge_maps(torch.tensor([[[0.0, 0.0, 6.0, 8.0]]]))
         tensor([[0., 3., 4., 1.]])
     """
-    if inputs.ndim < 3:
-        raise DataError(f"Expected inputs (n, c, *spatial), got shape {tuple(inputs.shape)}.")
+    if not isinstance(inputs, Tensor) or inputs.ndim < 3:
+        got = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+        raise DataError(f"Expected inputs (n, c, *spatial), got {got}.")
     values = inputs.detach()
     values = values if values.dtype == torch.float64 else values.float()
     squares = torch.zeros_like(values)
@@ -90,6 +91,7 @@ def edge_maps(inputs: Float[Tensor, "n c *spatial"]) -> Float[Tensor, "n *spatia
 
 
 def _checked(shape: Sequence[int]) -> list[int]:
-    if len(shape) < 2 or min(shape) < 1:
-        raise DataError(f"Expected the shape of maps (n, *spatial), got {tuple(shape)}.")
-    return list(shape)
+    sizes = sizes_of(shape, "the shape of maps (n, *spatial)")
+    if len(sizes) < 2:
+        raise DataError(f"Expected the shape of maps (n, *spatial), got {tuple(sizes)}.")
+    return sizes

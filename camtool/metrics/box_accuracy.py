@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from camtool.errors import DataError
 from camtool.metrics.components import Components, components
+from camtool.metrics.settings import number, several_numbers, whole
 from camtool.metrics.thresholds import Array, as_array, scaled
 
 STEP = 0.001
@@ -76,9 +78,8 @@ def max_box_accuracy(
         >>> found.accuracy, found.thresholds  # all five positions have an IoU of 3/5 already
         (1.0, (0.0,))
     """
-    if not isinstance(version, int) or version not in IOUS:
-        raise DataError(f"Expected MaxBoxAcc of version {' or '.join(map(str, IOUS))}, got {version}.")
-    least = tuple(ious) or IOUS[version]
+    version = whole(version, f"MaxBoxAcc of version {' or '.join(map(str, IOUS))}", min(IOUS), max(IOUS))
+    least = tuple(several_numbers(ious, "least IoUs above 0, up to 1")) or IOUS[version]
     if not all(0 < share <= 1 for share in least):
         raise DataError(f"Expected least IoUs above 0, up to 1, got {least}.")
     overlaps = box_overlaps(maps, boxes, version=version, step=step)
@@ -97,6 +98,8 @@ def box_overlaps(maps: Array, boxes: Sequence[Array] | Array, *, version: int = 
     """
     on_scale = scaled(maps)
     thresholds = thresholds_of(step)
+    if not isinstance(boxes, (Sequence, np.ndarray, Tensor)) or isinstance(boxes, str) or not getattr(boxes, "ndim", 1):
+        raise DataError(f"Expected boxes of each of {len(on_scale)} samples, got {boxes!r}.")
     if len(boxes) != len(on_scale):
         raise DataError(f"Expected boxes of each of {len(on_scale)} samples, got those of {len(boxes)}.")
     found = np.zeros((len(on_scale), len(thresholds)))
@@ -116,8 +119,8 @@ def box_overlaps(maps: Array, boxes: Sequence[Array] | Array, *, version: int = 
 
 def thresholds_of(step: float | int) -> np.ndarray:
     """Return the thresholds from 0 to below 1; DataError if the step is no number from 1e-5 to 1."""
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not _LEAST_STEP <= step <= 1:
-        raise DataError(f"Expected a step between thresholds from {_LEAST_STEP} to 1, got {step}; try {STEP}.")
+    expected = f"a step between thresholds from {_LEAST_STEP} to 1, such as {STEP}"
+    step = number(step, expected, lambda value: _LEAST_STEP <= value <= 1)
     return np.arange(math.ceil(1 / step - 1e-9)) / (1 / step)  # 3 * 0.2 is above 0.6
 
 

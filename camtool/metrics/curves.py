@@ -10,6 +10,8 @@ from torch import Tensor
 
 from camtool.errors import DataError, closest
 from camtool.metrics.altered_inputs import ExplainedScores, Maps, Model, checked_maps, hyperplane, removal_ranks
+from camtool.metrics.settings import whole
+from camtool.metrics.thresholds import as_tensor
 
 BLUR = "blur"
 TAPS, SIGMA = 11, 5.0
@@ -197,9 +199,7 @@ def _curves(found: ExplainedScores, maps: Maps, step: int | None, seed: int, *, 
     ranks = removal_ranks(checked_maps(maps, found.inputs), seed)
     count, positions = ranks.shape
     size = found.inputs.shape[2:]
-    step = hyperplane(tuple(size)) if step is None else step
-    if isinstance(step, bool) or not isinstance(step, int) or step < 1:
-        raise DataError(f"Expected a step of at least 1 position, got {step}.")
+    step = hyperplane(tuple(size)) if step is None else whole(step, "a step of at least 1 position")
     taken = torch.tensor([*range(0, positions, step), positions], device=ranks.device)
     samples = torch.arange(count).repeat_interleave(len(taken))
     on_device = samples.to(ranks.device)
@@ -218,8 +218,14 @@ def _substrate(substrate: float | int | str | Tensor, inputs: Tensor) -> Tensor:
         if substrate != BLUR:
             raise DataError(f"No substrate '{substrate}'{closest(substrate, [BLUR])}; expected '{BLUR}', a number or a tensor.")
         return gaussian_blur(inputs)
+    expected = f"Expected a substrate that broadcasts to the inputs {tuple(inputs.shape)}, finite numbers or '{BLUR}'"
     try:
-        return torch.as_tensor(substrate).to(inputs).expand_as(inputs)
+        given = as_tensor(substrate)
+    except DataError as error:
+        raise DataError(f"{expected}, got {substrate!r}.") from error
+    if given.dtype == torch.bool or not given.isfinite().all():
+        raise DataError(f"{expected}, got {'truth values' if given.dtype == torch.bool else 'NaN or infinity'}.")
+    try:
+        return given.to(inputs).expand_as(inputs)
     except RuntimeError as error:
-        shape = tuple(torch.as_tensor(substrate).shape)
-        raise DataError(f"Expected a substrate that broadcasts to the inputs {tuple(inputs.shape)}, got shape {shape}.") from error
+        raise DataError(f"{expected}, got shape {tuple(given.shape)}.") from error

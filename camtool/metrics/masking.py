@@ -13,6 +13,7 @@ from camtool.errors import DataError
 from camtool.functional import min_max
 from camtool.metrics.altered_inputs import ExplainedScores, Maps, Model, checked_maps
 from camtool.metrics.rank_correlation import pearson
+from camtool.metrics.settings import callable_of, truth
 
 Explain: TypeAlias = Callable[[Tensor, list[Any]], Maps]
 """Returns maps (n, *spatial) of inputs (n, c, *spatial) for targets, one a sample: class indices where that is what they are."""
@@ -172,8 +173,9 @@ def adcc(
     masks = _mask(maps, found.inputs, scale)
     loss = _masked(found, masks).drop
     again = []
-    for start in range(0, len(masks), batch_size):
-        part = slice(start, start + batch_size)
+    callable_of(explain, "a function of inputs and targets that returns maps")
+    for start in range(0, len(masks), found.batch_size):
+        part = slice(start, start + found.batch_size)
         seen = found.inputs[part] * masks[part].unsqueeze(1)
         again.append(checked_maps(explain(seen, found.given_targets[part]), seen, varied=False).cpu().double())
     coherency = (pearson(masks.cpu().double().flatten(1).numpy(), torch.cat(again).flatten(1).numpy(), undefined=0.0) + 1) / 2
@@ -183,7 +185,7 @@ def adcc(
 
 
 def _mask(maps: Maps, inputs: Tensor, scale: bool) -> Tensor:
-    found = checked_maps(maps, inputs, varied=scale)
+    found = checked_maps(maps, inputs, varied=truth(scale, "scale"))
     if scale:
         return min_max(found).to(inputs.dtype)
     if found.min() < 0 or found.max() > 1:

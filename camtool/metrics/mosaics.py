@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from camtool.errors import DataError, times
+from camtool.metrics.settings import sizes_of
 from camtool.metrics.thresholds import Array, as_array, finite_maps
 
 
@@ -27,8 +28,11 @@ def mosaic(samples: Shaped[Tensor, "m c *spatial"], grid: Sequence[int]) -> Shap
         >>> mosaic(torch.arange(4).view(4, 1, 1, 1).expand(4, 1, 1, 2), (2, 2)).tolist()
         [[[[0, 0, 1, 1], [2, 2, 3, 3]]]]
     """
+    if not isinstance(samples, Tensor):
+        raise DataError(f"Expected samples (n * cells, c, *spatial) as a tensor, got a {type(samples).__name__}.")
+    grid = sizes_of(grid, "the cells along each spatial axis, such as (2, 2)")
     cells, rank = math.prod(grid), samples.ndim - 2
-    if len(grid) != rank or rank < 1 or min(grid) < 1 or len(samples) % cells or not len(samples):
+    if len(grid) != rank or rank < 1 or len(samples) % cells or not len(samples):
         raise DataError(
             f"Expected samples (n * cells, c, *spatial) and the cells along each spatial axis, got {times(samples.shape)} and "
             f"{times(grid) or 'none'}."

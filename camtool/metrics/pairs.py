@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from camtool.errors import DataError, times
+from camtool.metrics.settings import whole
 from camtool.metrics.thresholds import Array, as_array
 
 Seed: TypeAlias = int | Sequence[int]
@@ -36,9 +37,14 @@ def checked_masks(masks: Array, shape: Sequence[int]) -> np.ndarray:
 
 def seeds_of(seed: Seed, count: int) -> list[int]:
     """Return a seed for each of `count` samples; DataError if there are not as many, or one is negative."""
-    seeds = [seed + k for k in range(count)] if isinstance(seed, int) else [int(one) for one in seed]
-    if len(seeds) != count or min(seeds, default=0) < 0:
-        raise DataError(f"Expected a seed of 0 or more, or one for each of {count} samples, got {seed}.")
+    expected = f"a seed of 0 or more, or one for each of {count} samples"
+    given: Any = seed.tolist() if isinstance(seed, (Tensor, np.ndarray, np.generic)) else seed
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        first = whole(given, expected, 0, 2**63 - 1 - count)
+        return [first + k for k in range(count)]
+    seeds = [whole(one, expected, 0, 2**63 - 1) for one in given]
+    if len(seeds) != count:
+        raise DataError(f"Expected {expected}, got {len(seeds)} seeds.")
     return seeds
 
 
@@ -76,11 +82,11 @@ def by_class(scores: Array | Sequence[Any], labels: Array | Sequence[Hashable]) 
         >>> by_class([True, False, True], ["cat", "cat", "dog"])
         {'cat': 0.5, 'dog': 1.0}
     """
-    values = as_array(scores if isinstance(scores, Tensor) else np.asarray(scores), np.float64)
-    if values.ndim != 1 or not len(values) or len(values) != len(labels):
-        raise DataError(f"Expected scores (n,) and a label for each, got scores of shape {values.shape} and {len(labels)} labels.")
+    values, named = as_array(scores, np.float64), classes_of(labels)
+    if values.ndim != 1 or not len(values) or len(values) != len(named):
+        raise DataError(f"Expected scores (n,) and a label for each, got scores of shape {values.shape} and {len(named)} labels.")
     members: dict[Hashable, list[float]] = {}
-    for value, label in zip(values.tolist(), classes_of(labels), strict=True):
+    for value, label in zip(values.tolist(), named, strict=True):
         members.setdefault(label, []).append(value)
     return {label: sum(found) / len(found) for label, found in members.items()}
 

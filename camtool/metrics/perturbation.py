@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camtool.errors import DataError
-from camtool.metrics.altered_inputs import ExplainedScores, Explanations, Maps, Model, checked_maps, hyperplane
+from camtool.metrics.altered_inputs import ExplainedScores, Explanations, Maps, Model, checked_maps, hyperplane, named_maps
 from camtool.metrics.rank_correlation import pearson
+from camtool.metrics.settings import callable_of, checked_seed, number, whole
 from camtool.metrics.thresholds import as_tensor
 
 RADIUS, SAMPLES = 0.02, 10
@@ -60,7 +61,9 @@ def infidelity(
     found = ExplainedScores(model, inputs, targets, batch_size)
     checked = checked_maps(maps, found.inputs, channels=True, varied=False)
     of_channels = (checked if checked.ndim == found.inputs.ndim else checked.unsqueeze(1)).to(found.inputs.dtype)
-    rows = torch.arange(len(checked)).repeat_interleave(_counted(samples, "perturbations"))
+    rows = torch.arange(len(checked)).repeat_interleave(whole(samples, "at least 1 of the perturbations"))
+    perturb = None if perturb is None else callable_of(perturb, "a function of inputs and a generator that returns what is taken away")
+    seed = checked_seed(seed)
     products: dict[int, Tensor] = {}
 
     def altered(numbers: Tensor) -> Tensor:
@@ -120,9 +123,10 @@ def max_sensitivity(
         (True, array([0.]))
     """
     found = ExplainedScores(model, inputs, targets, batch_size)
-    if not 0 < radius < float("inf"):
-        raise DataError(f"Expected a radius above 0, got {radius}.")
-    rows = [sample for sample in range(len(found.inputs)) for _ in range(_counted(samples, "changes"))]
+    radius, batch_size = number(radius, "a radius above 0", lambda value: 0 < value < float("inf")), found.batch_size
+    callable_of(explain, "a function of inputs and targets that returns maps")
+    rows = [sample for sample in range(len(found.inputs)) for _ in range(whole(samples, "at least 1 of the changes"))]
+    seed = checked_seed(seed)
     given = found.given_targets
     several, first = _explained(explain, found.inputs, given, batch_size)
     norms = {name: maps.norm(dim=1) for name, maps in first.items()}
@@ -184,11 +188,9 @@ def faithfulness_correlation(
     count, positions = flat.shape
     size = found.inputs.shape[2:]
     subset = max(min(hyperplane(tuple(size)), positions // 2), 1) if subset is None else subset
-    if isinstance(subset, bool) or not isinstance(subset, int) or not 0 < subset < positions:
-        raise DataError(f"Expected a subset of 1 to {positions - 1} positions, got {subset}.")
-    if _counted(runs, "runs") < 2:
-        raise DataError(f"Expected at least 2 runs to correlate, got {runs}.")
-    generator = torch.Generator().manual_seed(seed)
+    subset = whole(subset, f"a subset of 1 to {positions - 1} positions", most=positions - 1)
+    runs = whole(runs, "at least 2 runs to correlate", 2)
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     without = torch.zeros(runs, positions, dtype=torch.bool)
     for run in range(runs):
         without[run, torch.randperm(positions, generator=generator)[:subset]] = True
@@ -221,7 +223,7 @@ def _explained(
     for start in range(0, len(inputs), batch_size):
         maps = explain(inputs[start : start + batch_size], targets[start : start + batch_size])
         several = isinstance(maps, Mapping)
-        by_name = dict(maps) if isinstance(maps, Mapping) else {"": maps}
+        by_name = named_maps(maps, "")
         parts.append({name: as_tensor(of_method).cpu().double().flatten(1) for name, of_method in by_name.items()})
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     for name, maps in joined.items():
@@ -229,9 +231,3 @@ def _explained(
             got = f"{len(maps)} maps" if len(maps) != len(inputs) else "NaN or infinity"
             raise DataError(f"Expected finite maps, one for each of {len(inputs)} inputs, got {got}{f' by {name}' * several}.")
     return several, joined
-
-
-def _counted(value: int, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError(f"Expected at least 1 of the {what}, got {value}.")
-    return value

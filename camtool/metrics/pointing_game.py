@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from camtool.errors import DataError
 from camtool.metrics.pairs import Seed, checked_masks, seeds_of
+from camtool.metrics.settings import number
 from camtool.metrics.thresholds import Array, finite_maps
 
 
@@ -39,8 +39,8 @@ def pointing(maps: Array, masks: Array, tolerance: float | int = 15, *, seed: Se
     """
     values = finite_maps(maps, signed=True)
     inside = checked_masks(masks, values.shape)
-    if isinstance(tolerance, bool) or not 0 <= tolerance < math.inf:
-        raise DataError(f"Expected a tolerance in positions, 0 or more, got {tolerance}; try 15, the pointing game's.")
+    expected = "a tolerance in positions, 0 or more, such as 15, the pointing game's"
+    tolerance = number(tolerance, expected, lambda value: 0 <= value < math.inf)
     seeds = seeds_of(seed, len(values))
     hits = [_is_near(_peak(one, own), mask, tolerance) for one, mask, own in zip(values, inside, seeds, strict=True)]
     return np.array(hits, dtype=bool)

@@ -1,7 +1,7 @@
 """Do maps change when what the network has learnt is taken away? MPRT, layer by layer from the top, and eMPRT."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from camtool.errors import DataError, closest, some
 from camtool.instrumentation.module_state import evaluating
 from camtool.instrumentation.randomness import SameRandomNumbers
-from camtool.metrics.altered_inputs import ExplainedScores, Explanations, checked_maps
+from camtool.metrics.altered_inputs import ExplainedScores, Explanations, checked_maps, named_maps
 from camtool.metrics.rank_correlation import spearman
+from camtool.metrics.settings import callable_of, checked_seed, truth, whole
 
 ExplainNetwork: TypeAlias = Callable[[nn.Module, Tensor, list[Any]], Explanations]
 """Returns maps (n, *spatial) by a network, of inputs (n, c, *spatial), for targets, one a sample; or a dict of maps by method."""
@@ -64,7 +65,8 @@ def randomisation(
         >>> randomisation(network, torch.randn(1, 1, 5), input_itself)  # does not look at the network
         {'2': array([1.]), '0': array([1.])}
     """
-    found = ExplainedScores(model, inputs, targets)
+    cascading, seed = truth(cascading, "cascading"), checked_seed(seed)
+    found = ExplainedScores(_network(model), inputs, targets)
     before = _maps(explain, model, found)
     scores = {}
     for name, changed in _randomised(model, layers, cascading, seed):
@@ -102,9 +104,8 @@ def emprt(model: nn.Module, inputs: Tensor, explain: ExplainNetwork, targets: An
         >>> emprt(nn.Sequential(nn.Flatten(), nn.Linear(5, 2)), torch.randn(1, 1, 5), input_itself)
         array([0.])
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2:
-        raise DataError(f"Expected at least 2 bins, got {bins}.")
-    found = ExplainedScores(model, inputs, targets)
+    bins, seed = whole(bins, "at least 2 bins", 2), checked_seed(seed)
+    found = ExplainedScores(_network(model), inputs, targets)
     before = {method: _entropies(maps, bins) for method, maps in _maps(explain, model, found).items()}
     for method, of_each in before.items():
         if (of_each == 0).any():
@@ -118,17 +119,26 @@ def emprt(model: nn.Module, inputs: Tensor, explain: ExplainNetwork, targets: An
     return rises.get(_ONLY, rises)
 
 
+def _network(model: Any) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise DataError(f"Expected a network whose layers can be initialised anew, got {model!r}.")
+    return model
+
+
 def _maps(explain: ExplainNetwork, model: nn.Module, found: ExplainedScores) -> dict[str, Float[np.ndarray, "n positions"]]:
     """Return maps by method, of a single one by no name."""
+    callable_of(explain, "a function of a network, inputs and targets that returns maps")
     with evaluating(model):
         maps = explain(model, found.inputs, found.given_targets)
-    by_method = maps if isinstance(maps, Mapping) else {_ONLY: maps}
+    by_method = named_maps(maps, _ONLY)
     return {method: checked_maps(own, found.inputs, varied=False).flatten(1).cpu().double().numpy() for method, own in by_method.items()}
 
 
 def _randomised(model: nn.Module, layers: Sequence[str] | None, cascading: bool, seed: int) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer's path and a copy of the network in which it (and with `cascading` all before it) is initialised anew."""
     layers = [layers] if isinstance(layers, str) else layers
+    if layers is not None and not (isinstance(layers, Sequence) and all(isinstance(layer, str) for layer in layers)):
+        raise DataError(f"Expected layers to initialise anew by their paths, got {layers!r}.")
     paths = [path for path, module in model.named_modules() if callable(getattr(module, "reset_parameters", None))]
     unknown = [layer for layer in layers or () if layer not in paths]
     what = "none" if layers is not None and not layers else "" if paths else "a network without a layer that can be"

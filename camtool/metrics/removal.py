@@ -13,6 +13,7 @@ from camtool.errors import DataError, closest
 from camtool.metrics.altered_inputs import ExplainedScores, Maps, Model, checked_maps, removal_ranks
 from camtool.metrics.curves import ScoreCurves
 from camtool.metrics.imputation import imputed
+from camtool.metrics.settings import checked_seed, several_numbers
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 NOISE = 0.01
@@ -85,7 +86,7 @@ def road_curves(
         seed: of the order of equal values and of the noise.
 
     Raises:
-        DataError: as of `deletion`, or if there is no such order, or a fraction is out of range.
+        DataError: as of `deletion`, or if there is no such order, or a fraction is out of range or removes no position.
         TargetError: as of `deletion`.
 
     Example:
@@ -132,8 +133,8 @@ def both_curves(
 
 def _removed(found: ExplainedScores, maps: Maps, order: str, fractions: Sequence[float], seed: int) -> ScoreCurves:
     if order not in ORDERS:
-        raise DataError(f"No order '{order}' of removal{closest(order, ORDERS)}; expected {' or '.join(ORDERS)}.")
-    shares = [float(share) for share in fractions]
+        raise DataError(f"No order '{order}' of removal{closest(str(order), ORDERS)}; expected {' or '.join(ORDERS)}.")
+    shares = several_numbers(fractions, "fractions above 0 and below 1 that grow")
     if not shares or not all(0 < share < 1 for share in shares) or sorted(set(shares)) != shares:
         raise DataError(f"Expected fractions above 0 and below 1 that grow, got {shares}.")
     checked = checked_maps(maps, found.inputs)
@@ -141,7 +142,12 @@ def _removed(found: ExplainedScores, maps: Maps, order: str, fractions: Sequence
     count, positions = ranks.shape
     size = found.inputs.shape[2:]
     taken = torch.tensor([int(share * positions + _ROUNDING) for share in shares], device=ranks.device)
-    generator = torch.Generator().manual_seed(seed)
+    if taken[0] == 0:
+        raise DataError(
+            f"Expected fractions that remove a position, got {shares[0]:g}, which is less than one of {positions}; leave it out, or try "
+            f"fractions of at least {1 / positions:.3g}."
+        )
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     noise = NOISE * torch.randn(found.inputs.shape[1:], generator=generator).to(found.inputs)
     samples = torch.arange(count).repeat_interleave(len(shares))
     on_device = samples.to(ranks.device)

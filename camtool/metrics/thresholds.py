@@ -1,12 +1,13 @@
 """Which positions a map attends to: maps on one scale, Otsu's threshold, a fixed one."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from camtool.errors import NOT_FINITE, DataError, closest
+from camtool.metrics.settings import number
 
 Array: TypeAlias = np.ndarray | Tensor
 Threshold: TypeAlias = str | float | int
@@ -98,9 +99,8 @@ def reached(on_scale: np.ndarray, threshold: Threshold) -> np.ndarray:
         if threshold != OTSU:
             raise DataError(f"No threshold '{threshold}'{closest(threshold, [OTSU])}; expected '{OTSU}' or a number from 0 to 1.")
         return np.stack([one >= otsu_threshold(one) for one in on_scale])
-    if not 0 <= threshold <= 1:
-        raise DataError(f"Expected a threshold '{OTSU}' or from 0 to 1, the range of a scaled map, got {threshold}.")
-    return on_scale >= threshold
+    expected = f"a threshold '{OTSU}' or from 0 to 1, the range of a scaled map"
+    return on_scale >= number(threshold, expected, lambda value: 0 <= value <= 1)
 
 
 def finite_maps(maps: Array, *, signed: bool = False) -> np.ndarray:
@@ -126,7 +126,7 @@ def finite_maps(maps: Array, *, signed: bool = False) -> np.ndarray:
     return values
 
 
-def as_array(values: Array, dtype: type | None = None) -> np.ndarray:
+def as_array(values: Any, dtype: type | None = None) -> np.ndarray:
     """Return an array or a tensor on any device, with or without a gradient, as an array.
 
     Raises:
@@ -145,7 +145,7 @@ def as_array(values: Array, dtype: type | None = None) -> np.ndarray:
     return np.asarray(found, dtype)
 
 
-def as_tensor(values: Array) -> Tensor:
+def as_tensor(values: Any) -> Tensor:
     """Return an array, in any order of bytes and with any steps between its values, or a tensor as a tensor of real numbers.
 
     Raises:
