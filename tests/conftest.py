@@ -62,6 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
             config.addinivalue_line("filterwarnings", rf"ignore::{category}:{module}(\.|$)")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with slow tests first: one process runs a file, and the last file to begin must not be the longest."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def what_is_imported_is_not_searched_for_garbage() -> None:
     """A search through all that the libraries made takes a second; mmengine asks for one whenever it reads a data set."""
