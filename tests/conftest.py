@@ -1,16 +1,18 @@
 """Set-up of every test: shapes in signatures are checked, warnings are errors, random numbers are seeded."""
 
+import gc
 import sys
 from pathlib import Path
 
-import jaxtyping
 import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # --import-mode=importlib adds nothing; helpers are imported as tests.networks, tests.methods.replicas
 
+from tests import type_checks  # noqa: E402 - after the line above
+
 # Before anything imports camtool: from here on every annotated shape and type in it is checked at every call.
-jaxtyping.install_import_hook("camtool", "beartype.beartype")
+type_checks.install("camtool")
 
 # Imported by pytest when this file is done, after the hook above.
 pytest_plugins = ("tests.cli.fixtures", "tests.models.fixtures", "tests.train.fixtures")
@@ -58,6 +60,19 @@ def pytest_configure(config: pytest.Config) -> None:
     for module in THIRD_PARTY:
         for category in DEPRECATIONS:
             config.addinivalue_line("filterwarnings", rf"ignore::{category}:{module}(\.|$)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with slow tests first: one process runs a file, and the last file to begin must not be the longest."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_imported_is_not_searched_for_garbage() -> None:
+    """A search through all that the libraries made takes a second; mmengine asks for one whenever it reads a data set."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -39,8 +39,7 @@ def uncollected() -> Iterator[None]:
     gc.collect()
     gc.disable()
     yield
-    gc.unfreeze()
-    gc.enable()
+    gc.enable()  # what a test froze stays so: the next collection would take a second for all that the libraries made
 
 
 def left() -> list[Any]:
