@@ -17,12 +17,14 @@ from camtool.errors import CamtoolError
 from camtool.instrumentation.batching import Progress
 from camtool.instrumentation.inputs import Inputs
 from camtool.instrumentation.layer_paths import walk
-from camtool.instrumentation.recurrent import is_recurrent
+from camtool.instrumentation.patch_counts import patch_counts
+from camtool.instrumentation.recurrent import recurrent_paths
 from camtool.instrumentation.responses import Sketches, layer_sketches, measure_responses
 from camtool.layouts import AxisOrder, Layout, Tokens
 from camtool.layouts.localisation import Responses
 from camtool.layouts.measured import CERTAIN, Finding, grids_of, judge, positions_among
 from camtool.layouts.permutation import measured_cells
+from camtool.layouts.token_search import FEW_EXTRA
 
 STRONGER = 100.0
 """Factor of the noise where that of the input's own spread decides nothing, as behind attention that is nearly even."""
@@ -164,13 +166,21 @@ class LayerFindings:
         return axis is None or finding.decided
 
     def _judged(self, path: str, responses: Responses, axis: int) -> Finding:
-        """Return the finding of a tensor; of a recurrent layer each step is a position, also one that this input leaves silent."""
-        if path in self._recurrent or self._steps.intersection(responses.shape[:axis] + responses.shape[axis + 1 :]):
-            finding = judge(responses, self._size, axis, whole=True)
+        """Return the finding of a tensor; each step of a recurrent layer, and each patch, is a position, also one that is silent here."""
+        lengths = responses.shape[:axis] + responses.shape[axis + 1 :]
+        if path in self._recurrent or self._steps.intersection(lengths):
+            finding = judge(responses, self._size, axis, extra=0)
             if finding.layout is not None and finding.correlation >= CERTAIN:
                 return finding
         stacks = self._stacks if len(responses.shape) - 2 == len(self._size) == 1 else ()
-        return judge(responses, self._size, axis, self._likely(), stacks=stacks)
+        finding = judge(responses, self._size, axis, self._likely(), stacks=stacks)
+        if finding.layout is None or len(lengths) != 2 or self._count(finding.layout, responses) in self._patches:
+            return finding
+        for extra in sorted({length - patches for length in lengths for patches in self._patches if 0 <= length - patches <= FEW_EXTRA}):
+            told = judge(responses, self._size, axis, extra=extra)
+            if told.layout is not None and self._count(told.layout, responses) in self._patches:
+                return told
+        return finding
 
     @cached_property
     def _stacks(self) -> set[tuple[int, int]]:
@@ -184,16 +194,21 @@ class LayerFindings:
         for known in filter(None, (outputs.any(path, 0, self._size) for path in convolutions)):
             layout, shape = known.finding.layout, known.responses.shape
             if isinstance(layout, AxisOrder) and layout.channel_axes(shape)[1:]:
-                cells = math.prod(layout.to_maps(torch.empty(shape, device="meta"), self._size).shape[2:])
+                cells = self._count(layout, known.responses)
                 found.add((math.prod(shape) // (shape[1] * cells), cells))  # a convolution's second axis are its features
         return {(rows, cells) for rows, cells in found if rows > 1}
 
     @cached_property
     def _recurrent(self) -> set[str]:
-        """Paths of recurrent layers, and of what stands right behind one; looked for only in a network that has some."""
-        if not any(isinstance(module, nn.RNNBase) for module in self.modules.values()):
-            return set()
-        return {path for path in self.modules if is_recurrent(self._model, path)}
+        return recurrent_paths(self._model, self.modules)
+
+    @cached_property
+    def _patches(self) -> set[int]:
+        return patch_counts(self._model, self._inputs)
+
+    def _count(self, layout: Layout, responses: Responses) -> int:
+        """Return the number of positions of a tensor."""
+        return math.prod(layout.to_maps(torch.empty(responses.shape, device="meta"), self._size).shape[2:])
 
     @property
     def _steps(self) -> set[int]:
@@ -204,7 +219,7 @@ class LayerFindings:
         for key, known in self._known.items():
             layout = known.finding.layout
             if layout is not None and (key.size, key.input) == (self._size, self._inputs.place) and key.path in self._recurrent:
-                found.add(math.prod(layout.to_maps(torch.empty(known.responses.shape, device="meta"), self._size).shape[2:]))
+                found.add(self._count(layout, known.responses))
         return found
 
     def _likely(self) -> list[Layout]:

@@ -1,6 +1,6 @@
 """Recurrent layers: which they are, and their backward pass in eval mode, which cuDNN's (and MIOpen's) have in train mode alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,21 @@ def is_recurrent(model: nn.Module, path: str) -> bool:
         (False, True, True)
     """
     return isinstance(last_layer(model, path), nn.RNNBase)
+
+
+def recurrent_paths(model: nn.Module, modules: Mapping[str, nn.Module]) -> set[str]:
+    """Return the paths of recurrent layers, and of what stands right behind one; looked for only in a network that has some.
+
+    Example:
+        >>> from torch import nn
+        >>> from camtool.instrumentation.recurrent import recurrent_paths
+        >>> model = nn.Sequential(nn.Conv1d(1, 4, 3), nn.GRU(4, 4))
+        >>> recurrent_paths(model, {"[0]": model[0], "[1]": model[1]})
+        {'[1]'}
+    """
+    if not any(isinstance(module, nn.RNNBase) for module in modules.values()):
+        return set()
+    return {path for path in modules if is_recurrent(model, path)}
 
 
 class TrainableRecurrence(TorchFunctionMode):

@@ -58,14 +58,14 @@ def judge(
     batch_axis: int = 0,
     likely: Sequence[Layout] = (),
     *,
-    whole: bool = False,
+    extra: int | None = None,
     stacks: Collection[tuple[int, int]] = (),
 ) -> Finding:
     """Return the reading of a tensor that its responses confirm, or why there is none.
 
     Args:
         likely: readings of other layers; one that is confirmed here beyond doubt spares the search.
-        whole: whether each element of a sequence is a position, so that one that hardly answers is so because of the input.
+        extra: number of elements of a sequence that are no positions, if known; of 0 one that hardly answers does so because of the input.
         stacks: rows and cells of features of more axes than a signal has, of which sequences may be made; see `find_token_rows`.
     """
     if not responses.answers():
@@ -73,12 +73,12 @@ def judge(
     if responses.unrest_share() > UNREST:
         return Finding(reason="two passes of the same input differ, so what changes it cannot be told")
     candidates: list[_Candidate] = []
-    for candidate in _candidates(responses, tuple(input_size), batch_axis, likely, 0 if whole else None):
+    for candidate in _candidates(responses, tuple(input_size), batch_axis, likely, extra):
         candidates.append(candidate)
         if candidate.beyond_doubt:
             break
     confirmed = sorted((found for found in candidates if found.correlation >= CONFIRMED), key=lambda found: -found.quality)
-    if len(responses.shape) - 2 == len(input_size) == 1 and not whole:
+    if len(responses.shape) - 2 == len(input_size) == 1 and extra is None:
         rows = find_token_rows(responses, batch_axis, {axis: found.correlation for found in confirmed for axis in found.axes}, stacks)
         if rows is not None:
             return Finding(*rows)
@@ -192,7 +192,7 @@ def _sequences(
         rest = max((places[other].spread for other in places if other != axis), default=0.0)
         sharper = places[axis].spread / max(rest, 1e-6) if places[axis].length > SHORT else 0.0
         alike = (layout for layout in likely if isinstance(layout, Tokens) and (layout.axis, layout.batch_axis) == (axis, batch_axis))
-        grids = [] if extra == 0 else [layout.grid for layout in alike]
+        grids = [] if extra is not None else [layout.grid for layout in alike]
         for grid in [*dict.fromkeys(grids), None]:
             fits = [fit for fit in find_token_grids(places[axis], size, extra, grid) if _is_sharp(fit, places[axis])]
             if fits:

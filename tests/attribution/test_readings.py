@@ -304,3 +304,39 @@ def test_the_probe_has_a_problem_with_every_layer_of_words() -> None:
     assert layers
     for layer in layers:
         assert layer.problem, layer.path
+
+
+class Patches(nn.Module):
+    """A transformer over the patches of a signal, made by a convolution of one axis or two, or by a linear layer."""
+
+    def __init__(self, cut: str, size: int = 136, width: int = 32, *, front: bool = False) -> None:
+        super().__init__()
+        self.cut, self.front = cut, front
+        kinds = {"conv1d": nn.Conv1d(2, width, 8, stride=8), "conv2d": nn.Conv2d(1, width, (2, 8), stride=(1, 8))}
+        self.embed = kinds.get(cut, nn.Linear(16, width))
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+        layer = nn.TransformerEncoderLayer(width, 4, 64, batch_first=True, dropout=0.0)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, signals: Tensor) -> Tensor:
+        if self.cut == "linear":
+            tokens = self.embed(signals.unflatten(2, (-1, 8)).transpose(1, 2).flatten(2))
+        else:
+            tokens = self.embed(signals[:, None] if self.cut == "conv2d" else signals).flatten(2).mT
+        if self.front:
+            tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.head(self.encoder(tokens).mean(1))
+
+
+@pytest.mark.parametrize("cut", ["conv1d", "conv2d", "linear"])
+@pytest.mark.parametrize("front", [False, True])
+def test_every_patch_of_a_signal_is_a_position_also_one_that_hardly_answers(cut: str, front: bool) -> None:
+    for seed in range(8):
+        torch.manual_seed(seed)
+        network, size = Patches(cut, front=front).eval(), (136, 200)[seed % 2]
+        layers = [layer for layer in CAM(network).probe(torch.randn(1, 2, size)).layers if layer.path.startswith("encoder.layers[")]
+        of_tokens = [layer for layer in layers if layer.grid and layer.record.shape == (1, size // 8 + front, 32)]
+        assert len(of_tokens) > 10
+        for layer in of_tokens:
+            assert (layer.grid, layer.reading.extra_tokens) == ((size // 8,), int(front)), (seed, layer.path)
