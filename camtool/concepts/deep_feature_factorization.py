@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camtool.concepts.nmf import ITERATIONS, factorize
-from camtool.errors import LayerError, MethodError
+from camtool.errors import LayerError, MethodError, TargetError
 from camtool.functional import min_max, to_float32
 from camtool.instrumentation.activations import Capture
 from camtool.instrumentation.calls import only_call
@@ -136,7 +136,12 @@ def _layer(model: nn.Module, arguments: Inputs, target_layer: str | nn.Module | 
     if target_layer is not None:
         return next(iter(find_layers(model, [target_layer]))), "as given"
     sample = arguments.first_sample()
-    return probed(model, sample, None, layout, call=call).default_layer()
+    try:
+        return probed(model, sample, None, layout, call=call).default_layer()
+    except TargetError:  # no predicted class, as of a segmentation
+        logits = scores_in(sample.run(model), batch=1)
+        target = _OneClass(logits) if isinstance(logits, Tensor) else _all_scores
+        return probed(model, sample, target, layout, call=call).default_layer()
 
 
 def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Module, layouts: LayerLayouts) -> _Activations:
@@ -152,15 +157,28 @@ def _activations(model: nn.Module, arguments: Inputs, path: str, module: nn.Modu
     return to_float32(layout.to_maps(tensor, size)), layout.channel_axes(tensor.shape), logits
 
 
+class _OneClass:
+    """The first class at every position; of the axes of scores, that of the classes is the shortest."""
+
+    def __init__(self, logits: Tensor) -> None:
+        lengths = list(logits.shape[1:])
+        self._axis = lengths.index(min(lengths))
+        self.classes_last = self._axis == len(lengths) - 1
+        """As of `Region`: which layers hold scores depends on it."""
+
+    def __call__(self, output: Tensor) -> Tensor:
+        return output.select(self._axis, 0).float().square().sum()
+
+
 def _all_scores(output: Any) -> Tensor:
-    """Return what depends on all scores of a sample."""
-    return torch.stack([tensor.sum() for tensor in tensors_in(output)]).sum()
+    """Return what depends on all scores of a sample; their squares, as probabilities add up to one whatever the input is."""
+    return torch.stack([tensor.float().square().sum() for tensor in tensors_in(output)]).sum()
 
 
 def _scores(model: nn.Module, activations: Maps, channel_axes: Sequence[int], logits: Output, vectors: Tensor) -> tuple[Tensor | None, str]:
     try:
-        if not isinstance(logits, Tensor):
-            raise MethodError("A detector has no linear head.")
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise MethodError("Scores of boxes and of positions have no linear head.")
         head = find_linear_head(model, activations, to_float32(logits), channel_axes=channel_axes)
     except MethodError:
         return None, (

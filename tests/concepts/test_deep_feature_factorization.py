@@ -1,14 +1,17 @@
 """Deep feature factorization: worked by hand, planted, and against pytorch-grad-cam."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam.feature_factorization.deep_feature_factorization import DeepFeatureFactorization, dff
-from torch import Tensor
+from torch import Tensor, nn
 
 from camtool.concepts.deep_feature_factorization import deep_feature_factorization
 from camtool.concepts.nmf import factorize
 from camtool.errors import CamtoolWarning, LayerError, MethodError
+from tests.apis.dense import Segmenter
 from tests.methods.test_no_trace import assert_same, state, worn_net
 from tests.networks import CLASSES, RANKS, SIZES, images, small_net, small_vit
 
@@ -104,6 +107,36 @@ def test_the_layer_is_derived_as_for_maps_and_named() -> None:
     assert found.reason != "as given"
     model = small_net()
     assert deep_feature_factorization(model, images(), 2, target_layer=model.early).reason == "as given"
+
+
+class Scores(nn.Module):
+    """Scores of four classes at every position, classes first or last."""
+
+    def __init__(self, *, last: bool) -> None:
+        super().__init__()
+        self.features, self.head, self.last = nn.Conv1d(2, 6, 5, stride=2, padding=2), nn.Conv1d(6, 4, 1), last
+
+    def forward(self, signals: Tensor) -> Tensor:
+        scores = self.head(torch.relu(self.features(signals)))
+        return scores.mT if self.last else scores
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs"),
+    [
+        (lambda: Scores(last=False), (1, 2, 40)),
+        (lambda: Scores(last=True), (1, 2, 40)),
+        (Segmenter, (1, 3, 16, 16)),
+    ],
+)
+def test_of_a_network_without_a_predicted_class_the_layer_is_that_in_front_of_the_scores(
+    network: Callable[[], nn.Module], inputs: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    found = deep_feature_factorization(network().eval(), torch.randn(inputs), 3)
+    assert found.layer.startswith("features")
+    assert found.maps.shape == (1, 3, *inputs[2:])
+    assert found.scores is None
 
 
 def test_the_same_concepts_come_twice_and_another_seed_starts_elsewhere() -> None:
