@@ -71,7 +71,7 @@ def owners_of(context: CallContext) -> ChannelOwners | None:
         count = context.inputs.picture.shape[1]
         raise MethodError(
             f"Expected target layers that keep the input's channels apart, got {some(list(context.layers))}, "
-            + ("and an input of a single channel" if count == 1 else f"of which each channel depends on all {count} of the input")
+            + ("and an input of a single channel" if count == 1 else f"which mix all {count} of them")
             + "; try a layer before the channels meet, or leave by_channel out."
         )
     return owners
