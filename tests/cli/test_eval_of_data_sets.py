@@ -134,7 +134,10 @@ WRONG: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "no masks": (("--metrics", "pxap", "--config", "c.py"), "compares maps with masks; give --masks DIR"),
     "no such version": (("--metrics", "wsol", *WITH_MASKS, "--set", "wsol.version=3"), "Expected MaxBoxAcc of version 1 or 2, got 3"),
-    "no step": (("--metrics", "wsol", *WITH_MASKS, "--set", "wsol.step=0"), "Expected a step between thresholds from 1e-05 to 1, got 0"),
+    "no step": (
+        ("--metrics", "wsol", *WITH_MASKS, "--set", "wsol.step=0"),
+        "Expected a step between thresholds from 1e-05 to 1, such as 0.001, got 0",
+    ),
     "a step too fine": (("--metrics", "pxap", *WITH_MASKS, "--set", "pxap.step=1e-9"), "Expected a step between thresholds"),
     "a step of words": (("--metrics", "pxap", *WITH_MASKS, "--set", "pxap.step=fine"), "Expected pxap.step as a number, got 'fine'"),
     "a version of words": (
