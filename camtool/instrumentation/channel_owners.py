@@ -35,7 +35,7 @@ class ChannelOwners:
     def parts(self, contributions: Maps, path: str) -> Float[Tensor, "n channels *feature"]:
         """Return by channel of the input the sum of the contributions of the layer's channels that depend on its group."""
         count = int(self.groups.max()) + 1
-        chosen = self.owners[path][None] == torch.arange(count)[:, None]  # (groups, c)
+        chosen = self.owners[path][None] == torch.arange(count, device="cpu")[:, None]  # (groups, c)
         sums = torch.einsum("gc,nc...->ng...", chosen.to(contributions), contributions)
         return sums[:, self.groups.to(sums.device)]
 
@@ -53,8 +53,8 @@ def find_owners(answers: Answers, pictures: Float[Tensor, "n channels *spatial"]
     if channels < 2:
         return None
     before = answers(pictures)
-    generator = torch.Generator().manual_seed(_SEED)
-    noise = torch.randn(pictures.shape, generator=generator).to(pictures)
+    generator = torch.Generator(device="cpu").manual_seed(_SEED)
+    noise = torch.randn(pictures.shape, generator=generator, device="cpu").to(pictures)
     spread = pictures.flatten(2).std(dim=2, correction=0)[(..., *[None] * (pictures.ndim - 2))]
     altered = pictures + noise * torch.where(spread > 0, spread, 1)
 
@@ -86,7 +86,7 @@ def _changed(before: Maps, after: Maps) -> Bool[Tensor, " c"]:
 def _components(reach: Bool[Tensor, "channels c"]) -> Int[Tensor, " channels"]:
     """Return the number of each row's component, from 0 in order: rows with a column in common belong together."""
     joined = reach.float() @ reach.float().T > 0
-    joined |= torch.eye(len(reach), dtype=torch.bool)
+    joined |= torch.eye(len(reach), dtype=torch.bool, device="cpu")
     while True:
         further = joined.float() @ joined.float() > 0
         if further.equal(joined):

@@ -20,7 +20,7 @@ def suffix_of(path: Path) -> str:
     return path.with_suffix("").suffix.lower() + suffix if suffix == ".gz" else suffix
 
 
-OF_PAIRS = {".mhd": ".mha", ".nhdr": ".nrrd", ".hdr": ".nii", ".img": ".nii"}
+OF_PAIRS = {".mhd": ".mha", ".nhdr": ".nrrd", ".hdr": ".nii.gz", ".img": ".nii.gz"}
 """By suffix of a header or of its numbers the suffix of the one file that holds both, which is what is written."""
 
 

@@ -253,7 +253,7 @@ WRONG: dict[str, tuple[Any, list[Any], str]] = {
     "a film of another kind": (lambda folder: write_scan(folder / "a.nii"), ["-o", "a.avi"], "Cannot write an image as '.avi'"),
     "a header of MetaImage": (lambda folder: write_scan(folder / "a.nii"), ["-o", "a.mhd"], "try '.mha', header and numbers in one file"),
     "a header of NRRD": (lambda folder: write_scan(folder / "a.nii"), ["-o", "a.NHDR"], "try '.nrrd', header and numbers in one file"),
-    "half of a NIfTI pair": (lambda folder: write_scan(folder / "a.nii"), ["-o", "b.img"], "try '.nii', header and numbers in one file"),
+    "half of a NIfTI pair": (lambda folder: write_scan(folder / "a.nii"), ["-o", "b.img"], "try '.nii.gz', header and numbers in one file"),
     "a header for several scans": (
         lambda folder: (write_scan(folder / "a.nii"), write_scan(folder / "b.nii"), folder / "*.nii")[-1],
         ["-o", "b.mhd"],
