@@ -105,10 +105,10 @@ class Computation:
         started = _now(pictures)
         with evaluating(context.model):
             is_first, record = self._is_first, self._forward(pictures, context)
-            if is_first:
-                self.channels = ChannelSums(importances=context.importances, owners=owners_of(context))
             forwarded = _now(pictures)
             announce_costs(context, record.captured, len(self.targets[0]), (forwarded - started) / len(pictures))
+            if is_first:
+                self.channels = ChannelSums(importances=context.importances, owners=owners_of(context))
             if len(pictures) > len(context.inputs.picture):  # aug-smooth
                 context.check_copies_of_inputs(record.inputs, record.logits)
 
