@@ -117,7 +117,8 @@ class SignalCanvas(Canvas):
             by_channel = by_channel[0]
         placed = self.placed((0.5 + by_channel / 2 if signed else by_channel).cpu().numpy())
         saliency = placed if self._preprocess.spectrogram is None else _brightest(placed, 0.5 if signed else 0.0)
-        return replace(cell, saliency=saliency, subtitle=f"{cell.subtitle}, each channel its own, on one scale")
+        remark = "" if signed and by_channel.amin() < 0 else cell.remark  # the map may be of magnitudes
+        return replace(cell, saliency=saliency, subtitle=f"{cell.subtitle}, each channel its own, on one scale", remark=remark)
 
     def figure(self, rows: Sequence[Sequence[Cell]], style: Style, *, alarm: str = "") -> UInt8[np.ndarray, "H W 3"]:
         """Return the channels under each other over time, coloured by each cell's map."""

@@ -152,6 +152,10 @@ def test_attributions_by_input_channel_are_drawn_by_channel(config: Any, rows: b
 
     by_channel = canvas.cell(explanation.answer, "guidedbackprop", 0).saliency
 
+    signed = canvas.cell(explanation.answer, "guidedbackprop", 0, signed=True)
+    has_negative = bool((explanation.results["guidedbackprop"].attributions[0, 0] < 0).any())
+    assert signed.remark == ("" if has_negative else "no negative values")
+    assert (np.nanmin(signed.saliency) < 0.5) == has_negative
     assert by_channel.shape == (2, 2500)
     assert np.nanmax(by_channel[0]) == 0, "the class reads the other channel"
     assert np.nanmax(by_channel[1]) == pytest.approx(1, abs=0.05)
@@ -179,6 +183,15 @@ def test_maps_of_a_layer_that_keeps_the_channels_apart_are_drawn_by_channel(conf
     arrays = np.load(io.BytesIO(explanation.arrays()))
     assert arrays["by_channel/gradcam/conv"].shape[:2] == (1, 2)
     assert not [name for name in np.load(io.BytesIO(alone.arrays())) if name.startswith("by_channel")]
+
+
+def test_signed_channels_are_said_to_have_no_negative_values_only_if_they_have_none(config: Any) -> None:
+    explanation = Explainer(config(factory="Recurrent"), method="saliency")(record())
+
+    cell = explanation.canvas().cell(explanation.answer, "saliency", 0, signed=True)
+
+    assert np.nanmin(cell.saliency) < 0.5
+    assert not cell.remark
 
 
 def test_a_recurrent_network_mixes_its_channels(config: Any, run: Run, tmp_path: Path) -> None:
